@@ -1,0 +1,122 @@
+package statelatch
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The kinds of failure of a conditional object store. Every error that a
+// bucket driver returns matches exactly one of them with errors.Is; drivers
+// decide on the store's error codes and statuses, never on message text.
+var (
+	// ErrPreconditionFailed: the store evaluated the condition and refused; nothing changed.
+	ErrPreconditionFailed = errors.New("precondition failed")
+	// ErrNotFound: no such object, version or bucket, also for a condition on an absent object.
+	ErrNotFound = errors.New("not found")
+	// ErrDenied: the credentials may not do this, or are missing, wrong or expired.
+	ErrDenied = errors.New("access denied")
+	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
+	ErrConflict = errors.New("conflicting request, try again")
+	// ErrThrottled: the store asked to slow down and nothing was attempted (reads only: a
+	// throttled write is ErrAmbiguous, because a 503 may follow the deed; defect B6).
+	ErrThrottled = errors.New("throttled by the store")
+	// ErrUnsupported: the store or the driver cannot do this; nothing was attempted.
+	ErrUnsupported = errors.New("not supported by this store")
+	// ErrAmbiguous: a write may or may not have happened, or may still happen.
+	// Only reading back can tell.
+	ErrAmbiguous = errors.New("outcome unknown")
+	// ErrBroken: the store could not be reached or answered nonsense; nothing was changed.
+	ErrBroken = errors.New("store not usable")
+)
+
+// The outcomes of a lock operation that a caller decides on.
+var (
+	// ErrLocked: somebody else holds the lock. See [LockedError] for who.
+	ErrLocked = errors.New("state is locked")
+	// ErrNotLocked: there is no lock to act on.
+	ErrNotLocked = errors.New("state is not locked")
+	// ErrLockLost: a lock that was held is gone or belongs to somebody else.
+	ErrLockLost = errors.New("lock was lost while held")
+	// ErrUnsafeStore: the store cannot exclude two holders, so nothing was locked.
+	ErrUnsafeStore = errors.New("store cannot lock safely")
+	// ErrInvalid: an argument, a name or a file is malformed.
+	ErrInvalid = errors.New("invalid")
+)
+
+// StoreError is what a bucket driver returns: one of the store kinds above,
+// with what was attempted and what the store said.
+type StoreError struct {
+	Kind    error  // one of the store kinds; errors.Is matches it
+	Op      string // the port's operation: "head", "get", "put", "delete", "list", "list versions"
+	Bucket  string
+	Key     string // empty for listings
+	Status  int    // HTTP status, 0 where there was no answer
+	Code    string // the store's error code, empty where there was none
+	Message string // the store's message, for people
+	Action  string // for ErrDenied: the IAM action that was missing, such as "s3:PutObject"
+	Err     error  // the cause, if any; errors.Is and errors.As see it
+}
+
+// Error names the operation, the object, the kind, the store's own words and,
+// when access was denied, the missing action. It never contains a credential or a body.
+func (e *StoreError) Error() string {
+	var b strings.Builder
+	target := "s3://" + e.Bucket
+	if e.Key != "" {
+		target += "/" + e.Key
+	}
+	fmt.Fprintf(&b, "%s %s: %v", e.Op, target, e.Kind)
+	var detail []string
+	if e.Status != 0 {
+		detail = append(detail, fmt.Sprintf("HTTP %d", e.Status))
+	}
+	if e.Code != "" {
+		detail = append(detail, e.Code)
+	}
+	if len(detail) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(detail, " "))
+	}
+	switch {
+	case e.Message != "":
+		b.WriteString(": " + e.Message)
+	case e.Err != nil:
+		b.WriteString(": " + e.Err.Error())
+	}
+	if e.Action != "" {
+		fmt.Fprintf(&b, "; the credentials need %s on this resource", e.Action)
+	}
+	return b.String()
+}
+
+// Unwrap gives errors.Is and errors.As both the kind and the cause.
+func (e *StoreError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// LockedError says who holds a lock. It matches [ErrLocked].
+type LockedError struct {
+	Ref    Ref
+	Holder LockInfo // zero ID when the lock object could not be understood
+	ETag   string   // of the lock object that was seen
+	Err    error    // why the lock object could not be understood; nil if it could
+}
+
+// Error names the state and, where known, the holder.
+func (e *LockedError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%v: %s: the lock object cannot be read: %v", ErrLocked, e.Ref, e.Err)
+	}
+	return fmt.Sprintf("%v: %s: held by %s (ID %s)", ErrLocked, e.Ref, e.Holder.Who, e.Holder.ID)
+}
+
+// Unwrap matches [ErrLocked] and the cause.
+func (e *LockedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrLocked}
+	}
+	return []error{ErrLocked, e.Err}
+}

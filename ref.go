@@ -1,0 +1,171 @@
+package statelatch
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Names that are part of the wire format shared with terraform and tofu.
+const (
+	// DefaultWorkspace is the workspace whose state lives at the configured key itself.
+	DefaultWorkspace = "default"
+	// DefaultWorkspaceKeyPrefix is the engines' default for workspace_key_prefix.
+	DefaultWorkspaceKeyPrefix = "env:"
+
+	scheme       = "s3://"
+	lockSuffix   = ".tflock"
+	digestSuffix = "-md5"
+
+	// maxKeyBytes leaves room for the lock suffix within S3's limit of 1,024 bytes a key.
+	maxKeyBytes = 1024 - len(lockSuffix)
+)
+
+// Ref is the address of one state: the bucket and the object key, with the
+// workspace rule already applied. The zero Ref is not valid.
+type Ref struct {
+	Bucket string
+	Key    string
+}
+
+// ParseRef reads "s3://bucket/key". The key is taken as it stands: nothing is
+// percent-decoded and nothing is cleaned. Errors match [ErrInvalid].
+func ParseRef(s string) (Ref, error) {
+	rest, ok := strings.CutPrefix(s, scheme)
+	if !ok {
+		return Ref{}, fmt.Errorf("%w REF %q: want s3://BUCKET/KEY", ErrInvalid, s)
+	}
+	bucket, key, ok := strings.Cut(rest, "/")
+	if !ok || key == "" {
+		return Ref{}, fmt.Errorf("%w REF %q: the key is missing: want s3://BUCKET/KEY", ErrInvalid, s)
+	}
+	r := Ref{Bucket: bucket, Key: key}
+	if err := r.Validate(); err != nil {
+		return Ref{}, err
+	}
+	return r, nil
+}
+
+// WorkspaceRef applies the engines' workspace rule: the default workspace lives
+// at key itself, any other at path.Join(prefix, workspace, key). Unlike the
+// engines it refuses the names that alias another state ("." and "..",
+// terraform-wire W19). Errors match [ErrInvalid].
+func WorkspaceRef(bucket, key, prefix, workspace string) (Ref, error) {
+	r := Ref{Bucket: bucket, Key: key}
+	if err := r.Validate(); err != nil {
+		return Ref{}, err
+	}
+	if err := ValidateWorkspace(workspace); err != nil {
+		return Ref{}, err
+	}
+	if workspace == DefaultWorkspace {
+		return r, nil
+	}
+	if prefix != "" {
+		if err := validateKeyShape("workspace_key_prefix", prefix); err != nil {
+			return Ref{}, err
+		}
+	}
+	r.Key = path.Join(prefix, workspace, key)
+	if err := r.Validate(); err != nil {
+		return Ref{}, err
+	}
+	return r, nil
+}
+
+// ValidateWorkspace applies the engines' rule for workspace names (equal to its own
+// URL path escape) and refuses the empty name, "." and "..". Errors match [ErrInvalid].
+func ValidateWorkspace(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w workspace name %q: it is empty", ErrInvalid, name)
+	case name == "." || name == "..":
+		return fmt.Errorf("%w workspace name %q: it would address another workspace's state", ErrInvalid, name)
+	case name != url.PathEscape(name):
+		return fmt.Errorf("%w workspace name %q: use only characters that need no escaping in a URL path", ErrInvalid, name)
+	}
+	return nil
+}
+
+// Validate reports the first reason why r cannot address a state. It is stricter
+// than S3 and refuses what an engine or a file-backed store would read as another
+// object's name. Errors match [ErrInvalid].
+func (r Ref) Validate() error {
+	if err := validateBucket(r.Bucket); err != nil {
+		return err
+	}
+	if err := validateKeyShape("key", r.Key); err != nil {
+		return err
+	}
+	switch {
+	case len(r.Key) > maxKeyBytes:
+		return fmt.Errorf("%w key %q: %d bytes, the limit is %d", ErrInvalid, r.Key[:40]+"...", len(r.Key), maxKeyBytes)
+	case strings.HasSuffix(r.Key, lockSuffix):
+		return fmt.Errorf("%w key %q: names ending in %s are lock objects; give the state's key", ErrInvalid, r.Key, lockSuffix)
+	case strings.HasSuffix(r.Key, digestSuffix):
+		return fmt.Errorf("%w key %q: names ending in %s collide with another state's DynamoDB digest item", ErrInvalid, r.Key, digestSuffix)
+	}
+	return nil
+}
+
+func validateBucket(b string) error {
+	bad := func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+	}
+	switch {
+	case b == "":
+		return fmt.Errorf("%w bucket %q: it is empty", ErrInvalid, b)
+	case b == "." || b == "..":
+		return fmt.Errorf("%w bucket %q: not a bucket name", ErrInvalid, b)
+	case len(b) > 255 || strings.ContainsFunc(b, bad):
+		return fmt.Errorf("%w bucket %q: use letters, digits, '.', '-' and '_'", ErrInvalid, b)
+	}
+	return nil
+}
+
+// validateKeyShape checks what keys and key prefixes have in common.
+func validateKeyShape(field, s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%w %s %q: it is empty", ErrInvalid, field, s)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%w %s %q: not valid UTF-8", ErrInvalid, field, s)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("%w %s %q: it contains a control character", ErrInvalid, field, s)
+	case strings.HasPrefix(s, "/") || strings.HasSuffix(s, "/"):
+		return fmt.Errorf("%w %s %q: it must not start or end with '/'", ErrInvalid, field, s)
+	}
+	for segment := range strings.SplitSeq(s, "/") {
+		switch segment {
+		case "":
+			return fmt.Errorf("%w %s %q: it must not contain '//'", ErrInvalid, field, s)
+		case ".", "..":
+			return fmt.Errorf("%w %s %q: it must not contain the path segment %q", ErrInvalid, field, s, segment)
+		}
+	}
+	return nil
+}
+
+// String formats r as ParseRef reads it.
+func (r Ref) String() string { return scheme + r.Bucket + "/" + r.Key }
+
+// LockKey is the key of the lock object: the state's key with ".tflock" appended.
+func (r Ref) LockKey() string { return r.Key + lockSuffix }
+
+// IsLockKey reports whether an object key names a lock object.
+func IsLockKey(key string) bool { return strings.HasSuffix(key, lockSuffix) }
+
+// StateKey is the key of the state that a lock object belongs to.
+func StateKey(lockKey string) string { return strings.TrimSuffix(lockKey, lockSuffix) }
+
+// Path is "bucket/key": the Path field of the lock info, for both lock kinds.
+func (r Ref) Path() string { return r.Bucket + "/" + r.Key }
+
+// DynamoDBLockID is the LockID of the legacy lock item.
+func (r Ref) DynamoDBLockID() string { return r.Path() }
+
+// DynamoDBDigestID is the LockID of the legacy item that holds the state's MD5.
+func (r Ref) DynamoDBDigestID() string { return r.Path() + digestSuffix }
