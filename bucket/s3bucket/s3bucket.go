@@ -1,0 +1,318 @@
+// Package s3bucket is the driver of [bucket.Bucket] for Amazon S3 and for every
+// store that speaks its protocol.
+//
+// What it guarantees: one call of a write is one request on the wire, never
+// re-sent by anything below the caller; a body travels whole, with its length and
+// its SHA-256 in headers that are signed with it, never in chunks with trailers; every
+// request that touches an object carries the same encryption, access and tag
+// settings; every call ends, because each has a deadline; and an answer is judged
+// by its code and status alone. What it does not: it takes the store's word for
+// conditions. Whether a store honours them is for a probe to find out.
+package s3bucket
+
+import (
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// Bucket is one bucket behind one S3 endpoint.
+type Bucket struct {
+	client  *s3.Client
+	name    string
+	objects ObjectOptions
+	limits  Timeouts
+}
+
+var _ bucket.Bucket = (*Bucket)(nil)
+
+// New makes a driver of a client that the caller configured. Retries of writes,
+// checksums and deadlines are the driver's own and override the client's; the client
+// decides about credentials, endpoint, connections and retries of reads. Prefer
+// [Open], which also refuses to follow redirects. Errors match [statelatch.ErrInvalid].
+func New(client *s3.Client, name string, objects ObjectOptions, limits Timeouts) (*Bucket, error) {
+	if name == "" {
+		return nil, fmt.Errorf("%w bucket %q: it is empty", statelatch.ErrInvalid, name)
+	}
+	if err := objects.validate(); err != nil {
+		return nil, err
+	}
+	return &Bucket{client: client, name: name, objects: objects, limits: limits.orDefaults()}, nil
+}
+
+// Name is the bucket's name.
+func (b *Bucket) Name() string { return b.name }
+
+// Head implements [bucket.Bucket].
+func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
+	ctx, c := b.begin(ctx, opHead, key, opts.VersionID)
+	defer c.end()
+	in := &s3.HeadObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
+	b.objects.applyToHead(in)
+	out, err := b.client.HeadObject(ctx, in, c.options)
+	if err != nil {
+		return bucket.Object{}, c.fail(err)
+	}
+	obj := bucket.Object{
+		Key:          key,
+		ETag:         aws.ToString(out.ETag),
+		VersionID:    aws.ToString(out.VersionId),
+		Size:         aws.ToInt64(out.ContentLength),
+		LastModified: aws.ToTime(out.LastModified),
+		Date:         c.date,
+		ContentType:  aws.ToString(out.ContentType),
+		Encryption:   encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
+	}
+	if err := c.checkETag(obj.ETag); err != nil {
+		return bucket.Object{}, err
+	}
+	return obj, nil
+}
+
+// Get implements [bucket.Bucket]. Waiting for data is limited by [Timeouts.Request]
+// at each read; a slow reader is not.
+func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
+	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
+	b.objects.applyToGet(in)
+	out, err := b.client.GetObject(ctx, in, c.options)
+	if err != nil {
+		err = c.fail(err)
+		c.end()
+		return bucket.Object{}, nil, err
+	}
+	obj := bucket.Object{
+		Key:          key,
+		ETag:         aws.ToString(out.ETag),
+		VersionID:    aws.ToString(out.VersionId),
+		Size:         aws.ToInt64(out.ContentLength),
+		LastModified: aws.ToTime(out.LastModified),
+		Date:         c.date,
+		ContentType:  aws.ToString(out.ContentType),
+		Encryption:   encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
+	}
+	err = c.checkETag(obj.ETag)
+	if err == nil && c.endUnknown {
+		err = c.error(statelatch.ErrUnsupported, "the store sends bodies without a length, so a cut connection would look like a whole object")
+	}
+	if err != nil {
+		_ = out.Body.Close() // unread, so there is nothing it could add
+		c.end()
+		return bucket.Object{}, nil, err
+	}
+	c.pause()
+	body := &body{call: c, from: out.Body, left: -1}
+	if out.ContentLength != nil {
+		body.left = *out.ContentLength
+	}
+	return obj, body, nil
+}
+
+// Put implements [bucket.Bucket].
+func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+	sums, err := digest(body)
+	if err != nil {
+		return bucket.Object{}, &statelatch.StoreError{
+			Kind: statelatch.ErrBroken, Op: opPut.name, Bucket: b.name, Key: key,
+			Err: fmt.Errorf("read the body: %w", err),
+		}
+	}
+	ctx, c := b.beginUpload(ctx, opPut, key, "", sums.size)
+	defer c.end()
+	in := &s3.PutObjectInput{
+		Bucket: &b.name, Key: &key,
+		// The SDK must not see more of the body than this: it would close a file.
+		Body:          struct{ io.ReadSeeker }{body},
+		ContentLength: &sums.size,
+		ContentType:   aws.String("application/json"),
+	}
+	if opts.ContentType != "" {
+		in.ContentType = &opts.ContentType
+	}
+	switch {
+	case opts.If.Absent():
+		in.IfNoneMatch = aws.String("*")
+	case !opts.If.IsZero():
+		in.IfMatch = aws.String(opts.If.ETag())
+	}
+	if b.objects.SkipS3Checksum {
+		// What a store understands that knows no newer checksum; Object Lock demands one of the two (defect B23).
+		in.ContentMD5 = aws.String(base64.StdEncoding.EncodeToString(sums.md5))
+	} else {
+		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sums.sha256))
+	}
+	b.objects.applyToPut(in)
+	out, err := b.client.PutObject(ctx, in, c.options, s3.WithAPIOptions(signPayload(sums.sha256)))
+	if err != nil {
+		return bucket.Object{}, c.fail(err)
+	}
+	obj := bucket.Object{
+		Key:        key,
+		ETag:       aws.ToString(out.ETag),
+		VersionID:  aws.ToString(out.VersionId),
+		Date:       c.date,
+		Encryption: encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
+	}
+	if err := c.checkETag(obj.ETag); err != nil {
+		return bucket.Object{}, err
+	}
+	return obj, nil
+}
+
+// Delete implements [bucket.Bucket]. A condition together with a version is refused
+// with ErrUnsupported: S3 does not say which of the two versions it would judge.
+func (b *Bucket) Delete(ctx context.Context, key string, opts bucket.DeleteOptions) (bucket.Deleted, error) {
+	ctx, c := b.begin(ctx, opDelete, key, opts.VersionID)
+	defer c.end()
+	switch {
+	case opts.If.Absent():
+		return bucket.Deleted{}, c.error(statelatch.ErrUnsupported, "a delete cannot be made conditional on absence")
+	case !opts.If.IsZero() && opts.VersionID != "":
+		return bucket.Deleted{}, c.error(statelatch.ErrUnsupported, "a delete of one version cannot be made conditional")
+	}
+	in := &s3.DeleteObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
+	if !opts.If.IsZero() {
+		in.IfMatch = aws.String(opts.If.ETag())
+	}
+	out, err := b.client.DeleteObject(ctx, in, c.options)
+	if err != nil {
+		err := c.fail(err)
+		if se, ok := errors.AsType[*statelatch.StoreError](err); ok && opts == (bucket.DeleteOptions{}) && se.Code == "NoSuchKey" {
+			return bucket.Deleted{Date: c.date}, nil // some stores report what S3 passes over
+		}
+		return bucket.Deleted{}, err
+	}
+	if c.hasBody {
+		// It cannot be told by an ETag that a store spoke, and not a proxy's page for one.
+		return bucket.Deleted{}, c.error(statelatch.ErrAmbiguous, "the answer to the delete has a body, so it is not S3's")
+	}
+	return bucket.Deleted{
+		VersionID:    aws.ToString(out.VersionId),
+		DeleteMarker: aws.ToBool(out.DeleteMarker),
+		Date:         c.date,
+	}, nil
+}
+
+// body is an object's content with the two guarantees of the port: it ends with
+// io.EOF only if it is complete, and its errors are StoreErrors.
+type body struct {
+	call *call
+	from io.ReadCloser
+	left int64 // bytes still to come, -1 if the framing alone tells the end
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.call.resume()
+	n, err := b.from.Read(p)
+	b.call.pause()
+	if b.left >= 0 {
+		b.left -= int64(n)
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case err == io.EOF && b.left <= 0:
+		return n, io.EOF
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, b.call.fail(err)
+}
+
+func (b *body) Close() error {
+	err := b.from.Close()
+	b.call.end()
+	return err
+}
+
+// options are the terms on which every request of c is made, whatever the client's.
+func (c *call) options(o *s3.Options) {
+	if c.op.write {
+		o.Retryer = aws.NopRetryer{} // a 412 after a hidden retry proves nothing (defect B1)
+	}
+	// Stores reject or even store the framing of trailing checksums (defect B24).
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}
+	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"))
+}
+
+// signPayload signs a body whose hash is known, over TLS too, instead of reading
+// it once more or leaving it unsigned.
+func signPayload(sum []byte) func(*middleware.Stack) error {
+	set := middleware.FinalizeMiddlewareFunc("statelatchPayloadHash",
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			return next.HandleFinalize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum)), in)
+		})
+	return func(stack *middleware.Stack) error {
+		return stack.Finalize.Insert(set, "ComputePayloadHash", middleware.Before)
+	}
+}
+
+type digests struct {
+	sha256, md5 []byte
+	size        int64
+}
+
+// digest reads body from start to end once and leaves it at its start.
+func digest(body io.ReadSeeker) (digests, error) {
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return digests{}, err
+	}
+	hashes := [...]hash.Hash{sha256.New(), md5.New()}
+	n, err := io.Copy(io.MultiWriter(hashes[0], hashes[1]), body)
+	if err != nil {
+		return digests{}, err
+	}
+	_, err = body.Seek(0, io.SeekStart)
+	return digests{sha256: hashes[0].Sum(nil), md5: hashes[1].Sum(nil), size: n}, err
+}
+
+// checkETag refuses what cannot serve as a condition. After a write the deed is
+// done, so only reading back can tell.
+func (c *call) checkETag(etag string) error {
+	kind := statelatch.ErrUnsupported
+	if c.op.write {
+		kind = statelatch.ErrAmbiguous
+	}
+	switch {
+	case etag == "":
+		return c.error(kind, "the answer has no ETag")
+	case strings.HasPrefix(etag, "W/"):
+		return c.error(kind, "the answer has a weak ETag, "+etag+", which no condition can name; is there a proxy that compresses or rewrites answers?")
+	}
+	return nil
+}
+
+func encryption(sse string, customer *string) string {
+	if aws.ToString(customer) != "" {
+		return "SSE-C"
+	}
+	return sse
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func timeOf(t *time.Time) time.Time { return aws.ToTime(t).UTC() }
