@@ -1,0 +1,156 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/minio/sio"
+
+	"github.com/statelatch/statelatch/embedded/s3model"
+)
+
+// maxInline is the largest body kept in the database, in bytes. Above it a file and its
+// two syncs cost less than copying the body through the database's pages.
+const maxInline = 64 << 10
+
+var bufferPool = sync.Pool{New: func() any {
+	b := make([]byte, maxInline+1)
+	return &b
+}}
+
+// writeBody stores what r delivers where nothing names it yet: up to maxInline bytes in
+// memory, more in a file that is durable when it returns. secret is nil for plain
+// text. finish, which may be nil, is called at the end of r; its error and those of r
+// are returned as they are, and leave nothing behind.
+func (s *Store) writeBody(ctx context.Context, r io.Reader, secret []byte, bind binding, finish func() (s3model.Checksum, error)) (*stage, s3model.Checksum, error) {
+	var none s3model.Checksum
+	g := &stage{body: body{Part: bind.part}}
+	var key []byte
+	if secret != nil {
+		g.body.Salt = randomBytes(saltSize)
+		var err error
+		if key, err = bodyKey(secret, g.body.Salt, bind); err != nil {
+			return nil, none, failure(err)
+		}
+	}
+	if finish == nil {
+		finish = func() (s3model.Checksum, error) { return none, nil }
+	}
+
+	pooled := bufferPool.Get().(*[]byte)
+	defer bufferPool.Put(pooled)
+	buf := *pooled
+	n, _, err := fill(ctx, r, buf)
+	if err != nil {
+		return nil, none, err
+	}
+	if n > maxInline {
+		return s.writeFile(ctx, g, r, buf, key, finish)
+	}
+	sum, err := finish()
+	if err != nil {
+		return nil, none, err
+	}
+	g.body.Size = int64(n)
+	g.md5 = md5.Sum(buf[:n])
+	if key == nil {
+		g.data = bytes.Clone(buf[:n])
+		return g, sum, nil
+	}
+	var sealed bytes.Buffer
+	sealed.Grow(int(sealedSize(int64(n))))
+	if _, err := sio.Encrypt(&sealed, bytes.NewReader(buf[:n]), cipherConfig(key, 0)); err != nil {
+		return nil, none, failure(fmt.Errorf("encrypt body: %w", err))
+	}
+	g.data = sealed.Bytes()
+	return g, sum, nil
+}
+
+// fill reads until buf is full or r ends. Unlike io.ReadFull it keeps the
+// io.ErrUnexpectedEOF of a body that broke off apart from the end of a short one.
+func fill(ctx context.Context, r io.Reader, buf []byte) (n int, end bool, err error) {
+	for n < len(buf) {
+		if err := ctx.Err(); err != nil {
+			return n, false, err
+		}
+		m, err := r.Read(buf[n:])
+		n += m
+		if err == io.EOF { // exactly: a wrapped one is a failure, not the end
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
+}
+
+// writeFile streams a body of which buf is the beginning into a file.
+func (s *Store) writeFile(ctx context.Context, g *stage, r io.Reader, buf, key []byte, finish func() (s3model.Checksum, error)) (_ *stage, sum s3model.Checksum, err error) {
+	file, name, err := s.files.create()
+	if err != nil {
+		return nil, sum, failure(err)
+	}
+	defer func() {
+		if err != nil {
+			_ = file.Close() // closed already if the sync failed
+			s.files.remove(name)
+		}
+	}()
+	var out io.WriteCloser = &fileWriter{file: file, step: s.step}
+	if key != nil {
+		// The cipher closes what it writes to if it can; only finish may do that.
+		if out, err = sio.EncryptWriter(struct{ io.Writer }{out}, cipherConfig(key, 0)); err != nil {
+			return nil, sum, failure(fmt.Errorf("encrypt body: %w", err))
+		}
+	}
+	hash := md5.New()
+	for n, end := len(buf), false; n > 0; {
+		hash.Write(buf[:n])
+		if _, err := out.Write(buf[:n]); err != nil {
+			return nil, sum, failure(fmt.Errorf("write body file: %w", err))
+		}
+		g.body.Size += int64(n)
+		if end {
+			break
+		}
+		if n, end, err = fill(ctx, r, buf); err != nil {
+			return nil, sum, err
+		}
+	}
+	if sum, err = finish(); err != nil {
+		return nil, sum, err
+	}
+	if err := out.Close(); err != nil {
+		return nil, sum, failure(fmt.Errorf("write body file: %w", err))
+	}
+	if err := s.files.finish(file); err != nil {
+		return nil, sum, failure(err)
+	}
+	hash.Sum(g.md5[:0])
+	g.body.File = name
+	return g, sum, nil
+}
+
+// fileWriter writes to a body file. Closing it does nothing.
+type fileWriter struct {
+	file *os.File
+	step func(op, path string) error
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	if err := w.step("write", w.file.Name()); err != nil {
+		return 0, err
+	}
+	return w.file.Write(p)
+}
+
+func (w *fileWriter) Close() error { return nil }
+
+func validText(s string) bool { return utf8.ValidString(s) }

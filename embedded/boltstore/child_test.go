@@ -1,0 +1,329 @@
+package boltstore
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/statelatch/statelatch/embedded/s3model"
+)
+
+// childRoles are what a re-executed test binary can be told to do; see TestMain.
+var childRoles = map[string]func(dir string) error{"crash": crashChild}
+
+func runChild(role string) int {
+	run := childRoles[role]
+	if run == nil {
+		fmt.Fprintln(os.Stderr, "unknown role", role)
+		return 2
+	}
+	if err := run("."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// child prepares this test binary to run in a role, in a data directory.
+func child(t *testing.T, role, dir string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), exe)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "STATELATCH_TEST_CHILD="+role)
+	return cmd
+}
+
+const crashWriters = 8
+
+// crashContent is what write n of a writer stores: sizes on both sides of maxInline.
+func crashContent(writer, n int) []byte {
+	size := (writer*7919 + n*104729) % 100000
+	return pattern(size, uint64(writer)<<32|uint64(n))
+}
+
+// crashChild writes until it is killed, and prints "writer n version" for every write
+// that was acknowledged. Each writer continues where the last child's left off.
+func crashChild(dir string) error {
+	s, err := Open(Config{Dir: dir, LifecycleInterval: -1})
+	if err != nil {
+		return err
+	}
+	first, err := strconv.Atoi(os.Getenv("STATELATCH_TEST_FIRST"))
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	if err := s.CreateBucket(ctx, "b", ""); err != nil && code(err) != "BucketAlreadyOwnedByYou" {
+		return err
+	}
+	err = s.UpdateSettings(ctx, "b", func(x *s3model.Settings) { x.Versioning, x.EncryptByDefault = s3model.Enabled, true })
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, crashWriters)
+	for w := range crashWriters {
+		go func() {
+			for n := first; ; n++ {
+				version, err := crashWrite(ctx, s, w, n)
+				if err != nil {
+					failed <- err
+					return
+				}
+				fmt.Fprintf(os.Stdout, "%d %d %s\n", w, n, version)
+			}
+		}()
+	}
+	return <-failed
+}
+
+func crashWrite(ctx context.Context, s *Store, w, n int) (version string, err error) {
+	key, body := fmt.Sprint(w), bytes.NewReader(crashContent(w, n))
+	if w%4 != 3 {
+		o, err := s.Put(ctx, s3model.PutRequest{Bucket: "b", Key: key}, body)
+		return o.VersionID, err
+	}
+	id, _, err := s.CreateUpload(ctx, s3model.PutRequest{Bucket: "b", Key: key})
+	if err != nil {
+		return "", err
+	}
+	p, err := s.PutPart(ctx, s3model.PartRequest{Bucket: "b", Key: key, UploadID: id, Number: 1}, body)
+	if err != nil {
+		return "", err
+	}
+	o, err := s.CompleteUpload(ctx, s3model.CompleteRequest{Bucket: "b", Key: key, UploadID: id, Parts: []s3model.Part{p}, Size: -1})
+	return o.VersionID, err
+}
+
+// The process is killed at random moments under concurrent writes: every write that was
+// acknowledged is there and whole, and what was not leaves nothing behind.
+// STATELATCH_CRASH_ROUNDS sets the number of kills.
+func TestStore_Kill9_KeepsAcknowledged(t *testing.T) {
+	t.Parallel()
+	rounds := 15
+	if v := os.Getenv("STATELATCH_CRASH_ROUNDS"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			t.Fatalf("STATELATCH_CRASH_ROUNDS=%q: %v", v, err)
+		}
+		rounds = n
+	}
+	dir := t.TempDir()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	total := 0
+	for round := range rounds {
+		first := round * 1000000
+		lines := runAndKill(t, dir, first, 1+rnd.IntN(60))
+		s, err := Open(Config{Dir: dir, LifecycleInterval: -1})
+		if err != nil {
+			t.Fatalf("round %d: the store does not open again: %v", round, err)
+		}
+		total += len(lines)
+		for _, line := range lines {
+			var w, n int
+			var version string
+			if _, err := fmt.Sscanf(line, "%d %d %s", &w, &n, &version); err != nil {
+				t.Fatalf("line %q: %v", line, err)
+			}
+			if got := get(t, s, fmt.Sprint(w), version); got != string(crashContent(w, n)) {
+				t.Fatalf("round %d: acknowledged write %d of writer %d: got %d bytes (%.40q)", round, n, w, len(got), got)
+			}
+		}
+		checkBodies(t, s)
+		if round == rounds-1 {
+			checkStorage(t, s)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d acknowledged writes in %d rounds", total, rounds)
+}
+
+// runAndKill starts a child, kills it after so many acknowledgements and returns all of them.
+func runAndKill(t *testing.T, dir string, first, after int) []string {
+	t.Helper()
+	cmd := child(t, "crash", dir)
+	cmd.Env = append(cmd.Env, fmt.Sprint("STATELATCH_TEST_FIRST=", first))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	in := bufio.NewReader(out)
+	for {
+		line, err := in.ReadString('\n')
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, strings.TrimSpace(line))
+		if len(lines) == after {
+			_ = cmd.Process.Kill() // what is in the pipe was acknowledged as well
+		}
+	}
+	err = cmd.Wait()
+	if len(lines) < after {
+		t.Fatalf("the child ended by itself: %v\n%s", err, stderr.String())
+	}
+	return lines
+}
+
+// checkStorage verifies what checkBodies does, the database's pages, and that every
+// version can be read.
+func checkStorage(t *testing.T, s *Store) {
+	t.Helper()
+	page, err := s.ListVersions(t.Context(), s3model.ListRequest{Bucket: "b", Max: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range page.Objects {
+		if got := get(t, s, o.Key, o.VersionID); !o.DeleteMarker && int64(len(got)) != o.Size {
+			t.Fatalf("%s %s: got %d bytes (%.40q), want %d", o.Key, o.VersionID, len(got), got, o.Size)
+		}
+	}
+	err = s.view(func(txn *txn) error {
+		for e := range txn.Check() {
+			t.Errorf("bbolt: %v", e)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBodies(t, s)
+}
+
+// checkBodies verifies that exactly the bodies that records name are stored.
+func checkBodies(t *testing.T, s *Store) {
+	t.Helper()
+	named := map[string]bool{}
+	inline := map[uint64]bool{}
+	note := func(bodies ...body) {
+		for _, b := range bodies {
+			if b.File != "" {
+				named[b.File] = true
+			}
+			if b.Inline != 0 {
+				inline[b.Inline] = true
+			}
+		}
+	}
+	err := s.view(func(txn *txn) error {
+		for _, table := range [][]byte{objectTable, historyTable} {
+			err := scan(txn.Tx, table, nil, func(k, v []byte) (bool, error) {
+				r := &record{}
+				err := decode(table, k, v, r)
+				note(r.Bodies...)
+				return true, err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		err := scan(txn.Tx, partTable, nil, func(k, v []byte) (bool, error) {
+			p := &partRecord{}
+			err := decode(partTable, k, v, p)
+			note(p.Body)
+			return true, err
+		})
+		if err != nil {
+			return err
+		}
+		files, small := 0, 0
+		if err := scan(txn.Tx, fileTable, nil, func(_, _ []byte) (bool, error) { files++; return true, nil }); err != nil {
+			return err
+		}
+		if err := scan(txn.Tx, bodyTable, nil, func(_, _ []byte) (bool, error) { small++; return true, nil }); err != nil {
+			return err
+		}
+		if files != len(named) || small != len(inline) {
+			t.Errorf("tables hold %d files and %d small bodies, records name %d and %d", files, small, len(named), len(inline))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bodyFileCount(t, s); n != len(named) {
+		t.Errorf("%d body files on the disk, records name %d", n, len(named))
+	}
+}
+
+// The directory as it is at every durable step, as if the process had died there: what was
+// acknowledged before is whole, and what was under way is there whole or not at all.
+func TestStore_DiesAtAnyStep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var mu sync.Mutex
+	var snapshots []string
+	acknowledged, next := "", "<NoSuchKey>"
+	var s *Store
+	check := func(op string) {
+		mu.Lock()
+		defer mu.Unlock()
+		copied := t.TempDir()
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Error(err)
+			return
+		}
+		snapshots = append(snapshots, op)
+		if err := os.Chmod(copied+"/"+keyFile, 0o600); err != nil {
+			t.Error(err)
+		}
+		c, err := Open(Config{Dir: copied, LifecycleInterval: -1})
+		if err != nil {
+			t.Errorf("after %s: %v", op, err)
+			return
+		}
+		defer func() { _ = c.Close() }()
+		if got := get(t, c, "k", ""); got != acknowledged && got != next {
+			t.Errorf("after %s: got %d bytes (%.20q), want what was acknowledged or what was being written", op, len(got), got)
+		}
+		checkStorage(t, c)
+	}
+	armed := false
+	s = mustOpen(t, Config{Dir: dir, step: func(op, _ string) error {
+		if armed {
+			check(op)
+		}
+		return nil
+	}})
+	addBucket(t, s, "b", s3model.Unversioned)
+	if err := s.UpdateSettings(t.Context(), "b", func(x *s3model.Settings) { x.EncryptByDefault = true }); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged = "<NoSuchKey>"
+	armed = true
+	for i, size := range []int{200000, 10, 150000, 150000} {
+		next = string(pattern(size, uint64(i)))
+		put(t, s, "k", next)
+		acknowledged = next
+	}
+	next = "<NoSuchKey>"
+	remove(t, s, "k", "")
+	if len(snapshots) < 15 {
+		t.Errorf("only %d steps were watched: %v", len(snapshots), snapshots)
+	}
+}

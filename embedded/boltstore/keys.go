@@ -1,0 +1,225 @@
+package boltstore
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/minio/sio"
+
+	"github.com/statelatch/statelatch/embedded/s3model"
+)
+
+const (
+	keySize  = 32 // of every key
+	saltSize = 32
+	idSize   = 16 // of a write ID
+
+	keyFile = "encryption.key"
+
+	// What derived keys are for. A change makes everything encrypted unreadable.
+	purposeBody     = "statelatch boltstore body v1"
+	purposeCustomer = "statelatch boltstore customer key verifier v1"
+	purposeCheck    = "statelatch boltstore master key check v1"
+)
+
+// binding is what a body's key is bound to: a body that is moved to another bucket, key,
+// version or part in the database or on the disk cannot be decrypted there.
+type binding struct {
+	bucket, key string
+	id          []byte // of the write; part of the version ID
+	part        int
+}
+
+// bodyKey derives the key of one body.
+func bodyKey(secret, salt []byte, b binding) ([]byte, error) {
+	info := []byte(purposeBody)
+	for _, field := range []string{b.bucket, b.key, string(b.id)} {
+		info = binary.BigEndian.AppendUint32(info, uint32(len(field)))
+		info = append(info, field...)
+	}
+	info = binary.BigEndian.AppendUint32(info, uint32(b.part))
+	return derive(secret, salt, string(info))
+}
+
+func derive(secret, salt []byte, info string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, secret, salt, info, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	return key, nil
+}
+
+// cipherConfig is AES-256-GCM in packages of 64 KiB, each authenticated with its
+// position and the last one with being the last.
+func cipherConfig(key []byte, firstPackage uint32) sio.Config {
+	return sio.Config{
+		MinVersion:     sio.Version20,
+		MaxVersion:     sio.Version20,
+		CipherSuites:   []byte{sio.AES_256_GCM},
+		Key:            key,
+		SequenceNumber: firstPackage,
+	}
+}
+
+// newSeal decides how a new object is kept, and returns the secret its bodies' keys are
+// derived from (nil: not encrypted).
+func (s *Store) newSeal(e s3model.Encryption, byDefault bool) (*seal, []byte, error) {
+	switch {
+	case len(e.CustomerKey) > 0 && e.SSES3:
+		return nil, nil, s3model.ErrInvalidRequest.With("Server-side encryption with AES256 and with a customer key exclude each other.", nil)
+	case len(e.CustomerKey) > 0:
+		if len(e.CustomerKey) != keySize {
+			return nil, nil, errInvalidArgument.With("The customer key must have 256 bits.", nil)
+		}
+		salt := randomBytes(saltSize)
+		v, err := derive(e.CustomerKey, salt, purposeCustomer)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &seal{Customer: true, Salt: salt, Verifier: v}, e.CustomerKey, nil
+	case e.SSES3 || byDefault:
+		return &seal{}, s.masterKey, nil
+	}
+	return nil, nil, nil
+}
+
+// unseal returns the secret of existing bodies, if the request may have it.
+func (s *Store) unseal(l *seal, e s3model.Encryption) ([]byte, error) {
+	switch {
+	case l == nil || !l.Customer:
+		if len(e.CustomerKey) > 0 {
+			return nil, s3model.ErrInvalidRequest.With("A customer key was given for an object that is not encrypted with one.", nil)
+		}
+		if l == nil {
+			return nil, nil
+		}
+		return s.masterKey, nil
+	case len(e.CustomerKey) == 0:
+		return nil, s3model.ErrInvalidRequest.With("The object is encrypted with a customer key (SSE-C), which the request must give.", nil)
+	case len(e.CustomerKey) != keySize:
+		return nil, errInvalidArgument.With("The customer key must have 256 bits.", nil)
+	}
+	v, err := derive(e.CustomerKey, l.Salt, purposeCustomer)
+	if err != nil {
+		return nil, err
+	}
+	if !hmac.Equal(v, l.Verifier) {
+		return nil, s3model.ErrAccessDenied.With("The customer key is not the one the object was written with.", nil)
+	}
+	return e.CustomerKey, nil
+}
+
+// describeSeal says what was done, to somebody who gave the key if it took one.
+func describeSeal(l *seal, e s3model.Encryption) s3model.Encryption {
+	switch {
+	case l == nil:
+		return s3model.Encryption{}
+	case !l.Customer:
+		return s3model.Encryption{SSES3: true}
+	case len(e.CustomerKey) == 0:
+		return s3model.Encryption{}
+	}
+	sum := md5.Sum(e.CustomerKey)
+	return s3model.Encryption{CustomerMD5: base64.StdEncoding.EncodeToString(sum[:])}
+}
+
+// noteKey leaves a check value of the master key with the first object that needs it.
+func (s *Store) noteKey(t *txn, l *seal) error {
+	if l == nil || l.Customer || t.Bucket(metaTable).Get(metaKeyCheck) != nil {
+		return nil
+	}
+	check, err := derive(s.masterKey, nil, purposeCheck)
+	if err != nil {
+		return err
+	}
+	return t.putRaw(metaTable, metaKeyCheck, check)
+}
+
+// loadKey reads the master key or, if nothing depends on it yet, makes it. check is the
+// value that noteKey left, nil if nothing was ever encrypted.
+func loadKey(dir string, check []byte) ([]byte, error) {
+	path := filepath.Join(dir, keyFile)
+	info, err := os.Stat(path)
+	switch {
+	case isNotExist(err) && check != nil:
+		return nil, fmt.Errorf("%w: %s is missing, and the store holds encrypted objects: put the key file back from its backup", ErrKey, path)
+	case isNotExist(err):
+		return makeKey(dir, path)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%w: %s can be read by others (mode %04o): run chmod 600 on it, and consider the key known to them", ErrKey, path, info.Mode().Perm())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	key, err := parseKey(string(bytes.TrimSpace(text)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrKey, path, err)
+	}
+	if check != nil {
+		have, err := derive(key, nil, purposeCheck)
+		if err != nil {
+			return nil, err
+		}
+		if !hmac.Equal(have, check) {
+			return nil, fmt.Errorf("%w: %s holds another key than the one the objects were encrypted with: put the right key file back", ErrKey, path)
+		}
+	}
+	return key, nil
+}
+
+func parseKey(text string) ([]byte, error) {
+	if key, err := hex.DecodeString(text); err == nil && len(key) == keySize {
+		return key, nil
+	}
+	if key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "=")); err == nil && len(key) == keySize {
+		return key, nil
+	}
+	return nil, errors.New("it must hold 32 bytes, as 64 hexadecimal digits or in base64")
+}
+
+// makeKey writes a new key so that the file is either absent or whole, and durable
+// before anything is encrypted with it.
+func makeKey(dir, path string) ([]byte, error) {
+	key := randomBytes(keySize)
+	tmp, err := os.CreateTemp(dir, keyFile+".*.tmp") // mode 0600
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	_, err = tmp.WriteString(hex.EncodeToString(key) + "\n")
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+		return nil, fmt.Errorf("%w: write %s: %w", ErrKey, path, err)
+	}
+	return key, syncDir(dir)
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b
+}

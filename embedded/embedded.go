@@ -1,0 +1,82 @@
+// Package embedded is an S3 store in one process: an endpoint that speaks S3's
+// protocol over a durable store in a directory. Everything else reaches it over
+// HTTP like any other S3.
+//
+// What it guarantees: an acknowledged write survives the death of the process and of the
+// machine; every condition is decided in the transaction that acts on it; no request is served
+// without a valid signature. What it does not: replication, and more than one process on a directory.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/statelatch/statelatch/embedded/boltstore"
+	"github.com/statelatch/statelatch/embedded/endpoint"
+	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/embedded/sigv4"
+)
+
+// Config says what to serve.
+type Config struct {
+	// Dir keeps everything; it is created if absent. One process at a time.
+	Dir string
+	// AccessKeyID and SecretAccessKey are the one key pair that may do everything.
+	AccessKeyID, SecretAccessKey string
+	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
+	Watch func(s3model.Store) s3model.Store
+	// Logger gets what went wrong inside; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Server is an open store and its endpoint.
+type Server struct {
+	store   *boltstore.Store
+	handler http.Handler
+}
+
+// Open opens or creates the store. It fails if another process has it open (boltstore.ErrInUse).
+func Open(cfg Config) (*Server, error) {
+	if cfg.AccessKeyID == "" || cfg.SecretAccessKey == "" {
+		return nil, errors.New("embedded: a key pair is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	store, err := boltstore.Open(boltstore.Config{Dir: cfg.Dir, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	var served s3model.Store = store
+	if cfg.Watch != nil {
+		served = cfg.Watch(store)
+	}
+	return &Server{store: store, handler: endpoint.New(endpoint.Config{
+		Store:  served,
+		Logger: cfg.Logger,
+		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
+			return cfg.SecretAccessKey, id == cfg.AccessKeyID
+		}},
+	})}, nil
+}
+
+// Handler serves the S3 protocol.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// EnsureBucket creates a versioned, encrypted bucket, or leaves an existing one as it is.
+func (s *Server) EnsureBucket(ctx context.Context, name string) error {
+	if !s3model.ValidBucketName(name) {
+		return fmt.Errorf("bucket name %q: want %s", name, s3model.BucketNameRules)
+	}
+	err := s.store.CreateBucketWith(ctx, name, "", s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
+	if errors.Is(err, s3model.ErrBucketAlreadyOwnedByYou) {
+		return nil
+	}
+	return err
+}
+
+// Close waits for what is being committed and closes the store. Requests that come later fail.
+func (s *Server) Close() error { return s.store.Close() }

@@ -1,0 +1,50 @@
+package endpoint
+
+import (
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/statelatch/statelatch/embedded/s3model"
+)
+
+const maxKeyLength = 1024 // bytes of UTF-8
+
+// address finds the bucket and the key that the request is for.
+func (c *call) address() error {
+	path, ok := strings.CutPrefix(c.r.URL.Path, "/")
+	if !ok {
+		return refuse("InvalidURI", http.StatusBadRequest, "The path of the request does not begin with a slash.")
+	}
+	if bucket, ok := c.hostBucket(); ok {
+		c.bucket, c.key = bucket, path
+	} else {
+		c.bucket, c.key, _ = strings.Cut(path, "/")
+	}
+	if c.bucket == "" && c.key != "" {
+		return refuse("InvalidBucketName", http.StatusBadRequest, "The name of the bucket is empty.")
+	}
+	if c.bucket != "" && !s3model.ValidBucketName(c.bucket) {
+		return refuse("InvalidBucketName", http.StatusBadRequest, "The specified bucket is not valid.")
+	}
+	return checkKey(c.key)
+}
+
+// hostBucket is the bucket of a virtual-host style request.
+func (c *call) hostBucket() (string, bool) {
+	if c.Domain == "" {
+		return "", false
+	}
+	bucket, ok := strings.CutSuffix(hostOnly(c.r.Host), "."+c.Domain)
+	return bucket, ok
+}
+
+func checkKey(key string) error {
+	if len(key) > maxKeyLength {
+		return refuse("KeyTooLongError", http.StatusBadRequest, "Your key is too long; it may have 1024 bytes.")
+	}
+	if !utf8.ValidString(key) {
+		return refuse("InvalidURI", http.StatusBadRequest, "The key is not valid UTF-8.")
+	}
+	return nil
+}

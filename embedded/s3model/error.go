@@ -1,0 +1,62 @@
+package s3model
+
+import "fmt"
+
+// Error is a refusal in S3's terms.
+type Error struct {
+	Code    string // such as "NoSuchKey"
+	Status  int    // HTTP status
+	Message string
+	// DeleteMarker and VersionID report the delete marker that a read ran into.
+	DeleteMarker bool
+	VersionID    string
+	Err          error // the cause, for the log; never sent to a client
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.Err)
+	}
+	return e.Code + ": " + e.Message
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches another *Error by its code, so that the values below serve as sentinels.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// The refusals that stores and the endpoint share. Use them as they are, or copy
+// and add detail with [Error.With].
+var (
+	ErrNoSuchBucket            = &Error{Code: "NoSuchBucket", Status: 404, Message: "The bucket does not exist."}
+	ErrNoSuchKey               = &Error{Code: "NoSuchKey", Status: 404, Message: "The key does not exist."}
+	ErrNoSuchVersion           = &Error{Code: "NoSuchVersion", Status: 404, Message: "The version does not exist."}
+	ErrNoSuchUpload            = &Error{Code: "NoSuchUpload", Status: 404, Message: "The multipart upload does not exist; it may have been completed or aborted."}
+	ErrBucketAlreadyOwnedByYou = &Error{Code: "BucketAlreadyOwnedByYou", Status: 409, Message: "The bucket exists and is yours."}
+	ErrBucketNotEmpty          = &Error{Code: "BucketNotEmpty", Status: 409, Message: "The bucket still holds objects, versions or uploads."}
+	ErrPreconditionFailed      = &Error{Code: "PreconditionFailed", Status: 412, Message: "At least one of the conditions of the request does not hold."}
+	ErrMethodNotAllowed        = &Error{Code: "MethodNotAllowed", Status: 405, Message: "The method is not allowed on this resource."}
+	ErrInvalidPart             = &Error{Code: "InvalidPart", Status: 400, Message: "A part was not uploaded, or its ETag or checksum differs."}
+	ErrInvalidPartOrder        = &Error{Code: "InvalidPartOrder", Status: 400, Message: "The parts are not in ascending order."}
+	ErrEntityTooSmall          = &Error{Code: "EntityTooSmall", Status: 400, Message: "A part other than the last is smaller than 5 MiB."}
+	ErrInvalidRequest          = &Error{Code: "InvalidRequest", Status: 400, Message: "The request is not valid."}
+	ErrAccessDenied            = &Error{Code: "AccessDenied", Status: 403, Message: "Access denied."}
+	ErrInternal                = &Error{Code: "InternalError", Status: 500, Message: "The store failed; its log says why."}
+	ErrStorageFull             = &Error{Code: "InsufficientStorage", Status: 507, Message: "The disk of the store is full; nothing was changed. Free space and try again."}
+	ErrReadOnly                = &Error{Code: "StoreReadOnly", Status: 507, Message: "The disk of the store cannot be written; nothing was changed."}
+)
+
+// With returns a copy of e with another message and a cause (which may be nil).
+func (e *Error) With(message string, cause error) *Error {
+	c := *e
+	if message != "" {
+		c.Message = message
+	}
+	c.Err = cause
+	return &c
+}
