@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/statelatch/statelatch"
+	"github.com/urfave/cli/v3"
+)
+
+// run is the whole program: args[0] is its name. It returns the exit code.
+func run(ctx context.Context, args []string, term terminal) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever is still being tidied up
+	err := app(term).Run(ctx, args)
+	if err != nil {
+		report(ctx, term, err)
+	}
+	return exitCode(ctx, err)
+}
+
+// report explains a failure on stderr, the holder in the engines' own block.
+func report(ctx context.Context, term terminal, err error) {
+	var silent reportedError
+	if errors.As(err, &silent) {
+		return
+	}
+	if ctx.Err() != nil {
+		term.say("\nInterrupted.\n")
+	}
+	var locked *statelatch.LockedError
+	if errors.As(err, &locked) {
+		term.say("Error: %v: %s\n\n", statelatch.ErrLocked, locked.Ref)
+		var refused refusedError
+		_ = errors.As(err, &refused)
+		term.say("%s", lockedAdvice(locked, refused.again))
+		if err.Error() != locked.Error() { // there is more to say, such as that our own request may still land
+			term.say("\n%s\n", statelatch.Printable(err.Error()))
+		}
+		return
+	}
+	term.say("Error: %s\n", statelatch.Printable(err.Error()))
+	var usage usageError
+	if errors.As(err, &usage) {
+		term.say("Run 'statelatch COMMAND -h' for help.\n")
+	}
+}
+
+// app is the command tree.
+func app(term terminal) *cli.Command {
+	root := &cli.Command{
+		Name:        "statelatch",
+		Usage:       "state locking for Terraform and OpenTofu on plain S3",
+		Version:     version(),
+		HideVersion: true,
+		Description: "REF is s3://BUCKET/KEY. Without REF the working directory decides, as for the\n" +
+			"engines: .terraform/terraform.tfstate, else the backend \"s3\" block.\n" +
+			"Flags take one dash or two.",
+		Commands: []*cli.Command{
+			serveCommand(term),
+			lockCommand(term),
+			unlockCommand(term),
+			forceUnlockCommand(term),
+			statusCommand(term),
+			versionCommand(term),
+		},
+		EnableShellCompletion: true,
+		ConfigureShellCompletionCommand: func(c *cli.Command) {
+			c.Hidden = false
+			c.Usage = "print a completion script for bash, zsh, fish or pwsh"
+		},
+		CustomRootCommandHelpTemplate: rootHelp,
+		Action: func(_ context.Context, c *cli.Command) error {
+			if name := c.Args().First(); name != "" {
+				return usageError{fmt.Errorf("no such command %q: run 'statelatch -h' for the list", name)}
+			}
+			return cli.ShowRootCommandHelp(c)
+		},
+		Reader: term.in, Writer: term.out, ErrWriter: term.err,
+	}
+	settle(root)
+	return root
+}
+
+// settle gives every command the same manners: no library exits, usage errors are ours.
+func settle(c *cli.Command) {
+	c.HideHelpCommand = true
+	c.ExitErrHandler = func(context.Context, *cli.Command, error) {}
+	c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	if c.CustomHelpTemplate == "" {
+		c.CustomHelpTemplate = commandHelp
+	}
+	for _, sub := range c.Commands {
+		settle(sub)
+	}
+}
+
+const rootHelp = `statelatch: {{.Usage}}
+
+Usage: statelatch COMMAND [flags] [REF]
+
+{{.Description}}
+
+Commands:{{range .VisibleCommands}}
+  {{printf "%-14s" .Name}}{{.Usage}}{{end}}
+
+Run 'statelatch COMMAND -h' for the flags and examples of a command.
+
+` + exitHelp + "\n"
+
+const commandHelp = `statelatch {{.Name}}: {{.Usage}}
+
+Usage: {{.UsageText}}
+{{if .Description}}
+{{.Description}}
+{{end}}{{if .VisibleFlags}}
+Flags:{{range .VisibleFlags}}
+  {{.}}{{end}}
+{{end}}
+` + exitHelp + "\n"
+
+// valueNames are how -h names the values of flags.
+var valueNames = map[string]string{
+	"addr":           "HOST:PORT",
+	"backend-config": "FILE|KEY=VALUE",
+	"bucket":         "NAME",
+	"chdir":          "DIR",
+	"data":           "DIR",
+	"id":             "ID",
+	"info":           "TEXT",
+	"lock-timeout":   "DURATION",
+	"tls-cert":       "FILE",
+	"tls-key":        "FILE",
+}
+
+func init() {
+	cli.FlagStringer = func(f cli.Flag) string {
+		name := f.Names()[0]
+		usage := ""
+		if d, ok := f.(cli.DocGenerationFlag); ok {
+			usage = d.GetUsage()
+		}
+		return fmt.Sprintf("%-32s%s", strings.TrimSpace("-"+name+" "+valueNames[name]), usage)
+	}
+	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help", Local: true}
+}

@@ -1,0 +1,353 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/embedded"
+)
+
+// outcome is what a run of the program left.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+// shell runs the program in this process with an environment of its own.
+type shell struct {
+	t     *testing.T
+	env   map[string]string
+	flags []string // reach the store
+	url   string   // of the store
+	typed string   // by the person at the terminal; empty: nobody is there
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	return &shell{t: t, env: map[string]string{"HOME": t.TempDir(), "USER": "tester"}}
+}
+
+// withStore gives the shell an embedded store with the bucket "demo", and the flags to reach it.
+func (s *shell) withStore() *shell {
+	s.t.Helper()
+	store, err := embedded.Open(embedded.Config{Dir: s.t.TempDir(), AccessKeyID: "key", SecretAccessKey: "secret-key"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := store.EnsureBucket(s.t.Context(), "demo"); err != nil {
+		s.t.Fatal(err)
+	}
+	srv := httptest.NewServer(store.Handler())
+	s.t.Cleanup(func() {
+		srv.Close()
+		if err := store.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	s.url = srv.URL
+	s.flags = []string{
+		"-backend-config", `endpoints={s3="` + srv.URL + `"}`, "-backend-config", "region=us-east-1",
+		"-backend-config", "access_key=key", "-backend-config", "secret_key=secret-key",
+	}
+	return s
+}
+
+// run runs a command, with the flags that reach the store.
+func (s *shell) run(args ...string) outcome {
+	s.t.Helper()
+	return s.runContext(s.t.Context(), append(args, s.flags...)...)
+}
+
+func (s *shell) runContext(ctx context.Context, args ...string) outcome {
+	s.t.Helper()
+	var out, errs bytes.Buffer
+	code := run(ctx, append([]string{"statelatch"}, args...), terminal{
+		in: strings.NewReader(s.typed), out: &out, err: &errs, interactive: s.typed != "",
+		getenv: func(k string) string { return s.env[k] },
+	})
+	return outcome{code, out.String(), errs.String()}
+}
+
+func (s *shell) want(o outcome, code int, texts ...string) {
+	s.t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(o.out+o.err, text) {
+			s.t.Errorf("the output lacks %q", text)
+		}
+	}
+	if o.code != code || s.t.Failed() {
+		s.t.Fatalf("got exit %d, want %d\n--- stdout\n%s--- stderr\n%s", o.code, code, o.out, o.err)
+	}
+}
+
+const demoRef = "s3://demo/app/terraform.tfstate"
+
+func TestRun_Usage(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	for _, tc := range []struct {
+		args  []string
+		code  int
+		texts []string
+	}{
+		{[]string{}, 0, []string{"Usage: statelatch COMMAND", "force-unlock", "Exit codes:", "locked by someone else"}},
+		{[]string{"-h"}, 0, []string{"Commands:", "completion"}},
+		{[]string{"--help"}, 0, []string{"Commands:"}},
+		{[]string{"lock", "-h"}, 0, []string{"Usage: statelatch lock [flags] [REF]", "-lock-timeout DURATION", "Examples:", "Exit codes:", "130"}},
+		{[]string{"unlock", "--help"}, 0, []string{"-id ID", "Examples:", "Exit codes:"}},
+		{[]string{"force-unlock", "-h"}, 0, []string{"LOCK_ID [REF]", "-force", "Examples:", "Exit codes:"}},
+		{[]string{"status", "-h"}, 0, []string{"-json", "-chdir DIR", "Examples:", "Exit codes:"}},
+		{[]string{"serve", "-h"}, 0, []string{"-addr HOST:PORT", "(default 127.0.0.1:9820)", "Examples:", "Exit codes:"}},
+		{[]string{"version"}, 0, []string{"statelatch "}},
+		{[]string{"locl"}, 2, []string{`"locl"`, "statelatch -h"}},
+		{[]string{"lock", "-nosuch"}, 2, []string{"nosuch"}},
+		{[]string{"lock", "-lock-timeout"}, 2, []string{"lock-timeout"}},
+		{[]string{"lock", "-lock-timeout", "soon", demoRef}, 2, []string{"lock-timeout", "soon"}},
+		{[]string{"lock", "-lock-timeout=-1s", demoRef}, 2, []string{"-1s", "negative"}},
+		{[]string{"lock", demoRef, demoRef}, 2, []string{"one REF"}},
+		{[]string{"lock", "demo/app"}, 2, []string{"s3://BUCKET/KEY", "demo/app"}},
+		{[]string{"status", "s3://demo/a/../b"}, 2, []string{`".."`}},
+		{[]string{"status", demoRef + ".tflock"}, 2, []string{".tflock"}},
+		{[]string{"force-unlock"}, 2, []string{"LOCK_ID", "status"}},
+		{[]string{"force-unlock", demoRef}, 2, []string{"LOCK_ID"}},
+		{[]string{"force-unlock", "a", "b", "c"}, 2, []string{"LOCK_ID"}},
+		{[]string{"status", "-chdir", t.TempDir()}, 2, []string{"terraform init"}},
+		{[]string{"serve", "extra"}, 2, []string{"extra"}},
+	} {
+		o := s.runContext(t.Context(), tc.args...)
+		t.Logf("%q", tc.args)
+		s.want(o, tc.code, tc.texts...)
+		if tc.code == 0 && o.err != "" || tc.code == 2 && o.out != "" {
+			t.Errorf("%q: help belongs on stdout, errors on stderr: stdout %q, stderr %q", tc.args, o.out, o.err)
+		}
+	}
+}
+
+func TestRun_Completion(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	for _, sh := range []string{"bash", "zsh", "fish", "pwsh"} {
+		if o := s.runContext(t.Context(), "completion", sh); o.code != 0 || !strings.Contains(o.out, "statelatch") && sh != "pwsh" || o.out == "" {
+			t.Errorf("completion %s: %+v", sh, o)
+		}
+	}
+}
+
+func TestLock_UnlockNeedsNoID(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("status", demoRef), 0, "is not locked")
+	s.want(s.run("unlock", demoRef), 10, "not locked")
+
+	o := s.run("lock", "-info", "freeze", demoRef)
+	s.want(o, 0, "Locked "+demoRef, "statelatch unlock")
+	id := strings.TrimSpace(o.out)
+	if len(id) != 36 {
+		t.Fatalf("stdout is %q, want the lock ID alone", o.out)
+	}
+	s.want(s.run("status", demoRef), 11, "is locked by you", "ID:        "+id, "Operation: lock", "Info:      freeze", "Held for")
+	refused := s.run("lock", demoRef)
+	s.want(refused, 11, "Lock Info:", id, "statelatch force-unlock "+id+" ", demoRef+"\n")
+	if strings.Contains(o.err+refused.err, "secret-key") {
+		t.Error("the advice shows the secret")
+	}
+
+	stranger := newShell(t)
+	stranger.flags = s.flags
+	stranger.want(stranger.run("unlock", demoRef), 11, id)
+	stranger.want(stranger.run("status", demoRef), 11, demoRef+" is locked.")
+	stranger.want(stranger.run("unlock", "-id", "wrong", demoRef), 11, id)
+
+	s.want(s.run("unlock", demoRef), 0, "Released")
+	s.want(s.run("status", demoRef), 0, "is not locked")
+
+	id = strings.TrimSpace(s.run("lock", demoRef).out)
+	stranger.want(stranger.run("unlock", "--id", id, demoRef), 0, "Released")
+}
+
+// The next command to paste must reach the same state: a directory's configuration is not in its REF.
+func TestTargetOptions_Again(t *testing.T) {
+	t.Parallel()
+	for want, o := range map[string]targetOptions{
+		"":                     {},
+		" s3://b/k":            {ref: "s3://b/k"},
+		" -chdir 'a b'":        {chdir: "a b"},
+		" 's3://b/it'\\''s k'": {ref: "s3://b/it's k"},
+		" -backend-config encrypt=true -backend-config secret_key=... s3://b/k": {
+			ref: "s3://b/k", backendConfig: []string{"encrypt=true", "secret_key=hidden"},
+		},
+	} {
+		if got := o.again(); got != want {
+			t.Errorf("again() = %q, want %q", got, want)
+		}
+	}
+}
+
+// A lock that the directory's engines would ignore is refused, and a status says what it does not see.
+func TestLock_DirectoryWithoutNativeLocking(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for arguments, text := range map[string]string{
+		``:                         "does not lock",
+		`use_lockfile = false`:     "does not lock",
+		`dynamodb_table = "locks"`: `"locks" only`,
+	} {
+		dir := t.TempDir()
+		config := `terraform {
+  backend "s3" {
+    bucket = "demo"
+    key    = "app/terraform.tfstate"
+    ` + arguments + `
+  }
+}`
+		if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.want(s.run("lock", "-chdir", dir), 2, text, "use_lockfile = true", "statelatch lock "+demoRef)
+		s.want(s.run("status", "-chdir", dir), 0, text, "is not locked")
+	}
+	dir := t.TempDir()
+	config := `terraform {
+  backend "s3" {
+    bucket         = "demo"
+    key            = "app/terraform.tfstate"
+    use_lockfile   = true
+    dynamodb_table = "locks"
+  }
+}`
+	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run("lock", "-chdir", dir), 0, "not looked at", "statelatch unlock -chdir")
+	s.want(s.run("unlock", "-chdir", dir), 0)
+}
+
+// tofu#2132: an empty lock object has no ID; the advice names it by its ETag, and that works.
+func TestForceUnlock_EmptyLockObject(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	b, err := s3bucket.Open(t.Context(), "demo", s3bucket.Config{
+		Endpoints: s3bucket.Endpoints{S3: s.url}, Region: "us-east-1", AccessKey: "key", SecretKey: "secret-key",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Put(t.Context(), "app/terraform.tfstate.tflock", strings.NewReader(""), bucket.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o := s.run("lock", demoRef)
+	s.want(o, 11, "cannot be read", "empty")
+	m := regexp.MustCompile(`statelatch force-unlock '("[0-9a-f]+")'`).FindStringSubmatch(o.err)
+	if m == nil {
+		t.Fatalf("no advice: %s", o.err)
+	}
+	s.want(s.run("force-unlock", "-force", "wrong", demoRef), 11)
+	s.want(s.run("force-unlock", "-force", m[1], demoRef), 0, "removed")
+	s.want(s.run("status", demoRef), 0)
+}
+
+func TestForceUnlock_AsksAndObeys(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	id := strings.TrimSpace(s.run("lock", demoRef).out)
+	s.want(s.run("force-unlock", id, demoRef), 2, "-force")
+	s.typed = "no\n"
+	s.want(s.run("force-unlock", id, demoRef), 1, "Lock Info:", id, "not confirmed")
+	s.typed = "y\n"
+	s.want(s.run("force-unlock", id, demoRef), 1, "not confirmed")
+	s.want(s.run("force-unlock", "other", demoRef), 11, id)
+	s.want(s.run("status", demoRef), 11, id)
+	s.typed = "yes\n"
+	s.want(s.run("force-unlock", demoRef, id), 0, "removed")
+	s.want(s.run("status", demoRef), 0)
+	s.want(s.run("force-unlock", "-force", id, demoRef), 10, "not locked")
+}
+
+func TestJSON_Results(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	parse := func(o outcome, code int) (m map[string]any) {
+		t.Helper()
+		if o.code != code {
+			t.Fatalf("exit %d, want %d: %+v", o.code, code, o)
+		}
+		if err := json.Unmarshal([]byte(o.out), &m); err != nil || strings.Count(o.out, "\n") != 1 || o.err != "" {
+			t.Fatalf("want one line of JSON and nothing on stderr: %+v", o)
+		}
+		return m
+	}
+	free := parse(s.run("status", "-json", demoRef), 0)
+	if free["locked"] != false || free["ref"] != demoRef || free["lock"] != nil {
+		t.Errorf("free: %v", free)
+	}
+	taken := parse(s.run("lock", "--json", demoRef), 0)
+	info, _ := taken["lock"].(map[string]any)
+	if taken["locked"] != true || taken["mine"] != true || info["ID"] == "" || info["Path"] != "demo/app/terraform.tfstate" {
+		t.Errorf("lock: %v", taken)
+	}
+	held := parse(s.run("status", "-json", demoRef), 11)
+	if held["age_seconds"] == nil || held["since"] == nil || held["etag"] == "" {
+		t.Errorf("status: %v", held)
+	}
+	refused := parse(s.run("lock", "-json", demoRef), 11)
+	if refused["kind"] != "locked" || refused["exit_code"] != 11.0 || refused["lock"] == nil {
+		t.Errorf("refused: %v", refused)
+	}
+	gone := parse(s.run("unlock", "-json", demoRef), 0)
+	if gone["released"] != true || gone["weak"] != false {
+		t.Errorf("unlock: %v", gone)
+	}
+	absent := parse(s.run("unlock", "-json", demoRef), 10)
+	if absent["kind"] != "not_locked" {
+		t.Errorf("unlock of nothing: %v", absent)
+	}
+}
+
+func TestRun_DeniedAndUnreachable(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.flags = append(s.flags, "-backend-config", "secret_key=wrong-secret")
+	o := s.run("lock", demoRef)
+	s.want(o, 14, "SignatureDoesNotMatch")
+	if strings.Contains(o.err, "wrong-secret") {
+		t.Error("the error shows the secret")
+	}
+	s.flags = append(s.flags, "-backend-config", `endpoints={s3="http://127.0.0.1:1"}`)
+	s.want(s.run("lock", demoRef), 1, "127.0.0.1:1")
+
+	s = newShell(t).withStore()
+	s.want(s.run("lock", "s3://nosuchbucket/k"), 10, "NoSuchBucket")
+	if left, err := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/locks/*")); err != nil || len(left) != 0 {
+		t.Errorf("a lock that was not taken is remembered: %v, %v", left, err)
+	}
+}
+
+func TestClaims_PrivateAndOptional(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.env["STATELATCH_STATE_DIR"] = filepath.Join(t.TempDir(), "deep", "state")
+	s.want(s.run("lock", demoRef), 0)
+	files, err := filepath.Glob(filepath.Join(s.env["STATELATCH_STATE_DIR"], "locks", "*.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("claims: %v, %v", files, err)
+	}
+	if info, err := os.Stat(files[0]); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("claim: %v, %v", info.Mode(), err)
+	}
+	s.want(s.run("unlock", demoRef), 0)
+
+	s.env = map[string]string{}
+	o := s.run("lock", demoRef)
+	s.want(o, 0, "Warning", "keep its ID")
+	s.want(s.run("unlock", demoRef), 11, "not known")
+	s.want(s.run("unlock", "-id", strings.TrimSpace(o.out), demoRef), 0)
+}

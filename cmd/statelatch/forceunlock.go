@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/statelatch/statelatch/lock"
+	"github.com/urfave/cli/v3"
+)
+
+type forceUnlockOptions struct {
+	targetOptions
+	id    string
+	force bool
+}
+
+func forceUnlockCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "force-unlock",
+		Usage:     "remove somebody else's lock, after looking at it",
+		UsageText: "statelatch force-unlock [flags] LOCK_ID [REF]",
+		Description: "Removes exactly the lock with that ID: the delete is refused by the store if the lock changes hands\n" +
+			"in between. Needs neither the state nor the workspace to exist. A lock object that cannot\n" +
+			"be understood is named by its ETag instead, as 'statelatch status' shows it.\n" +
+			"It does not stop the holder: make sure that run is dead, or it may still write its state.\n\n" +
+			"Examples:\n" +
+			"  statelatch force-unlock 6638e010-8fb0-46cf-966d-21e806602f3a\n" +
+			"  statelatch force-unlock -force 6638e010-8fb0-46cf-966d-21e806602f3a s3://acme-state/prod/terraform.tfstate",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "force", Usage: "do not ask for confirmation"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o := forceUnlockOptions{force: c.Bool("force")}
+			args := c.Args().Slice()
+			if len(args) < 1 || len(args) > 2 {
+				return usageError{fmt.Errorf("want LOCK_ID [REF], got %d arguments; 'statelatch status' shows the ID", len(args))}
+			}
+			if strings.HasPrefix(args[0], "s3://") { // either order will do
+				args[0], args[len(args)-1] = args[len(args)-1], args[0]
+			}
+			if strings.HasPrefix(args[0], "s3://") {
+				return usageError{errors.New("the LOCK_ID is missing; 'statelatch status' shows it")}
+			}
+			o.id = args[0]
+			o.targetOptions = targetOf(c, strings.Join(args[1:], ""))
+			return o.finish(ctx, term, runForceUnlock(ctx, o, term))
+		},
+	}
+}
+
+func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) error {
+	t, err := o.open(ctx, term)
+	if err != nil {
+		return err
+	}
+	var removed lock.Held
+	var weak bool
+	if o.force {
+		removed, weak, err = t.locks.ForceUnlock(ctx, t.ref, o.id)
+	} else {
+		removed, weak, err = confirmedUnlock(ctx, o, term, t)
+	}
+	if err != nil {
+		return err
+	}
+	if mine, err := openClaims(term.getenv); err == nil {
+		if err := mine.forget(t.ref, removed.Info.ID); err != nil {
+			term.say("Warning: %v\n", err)
+		}
+	}
+	if o.json {
+		return term.printJSON(releasedOf(removed, weak))
+	}
+	term.say("The lock of %s was removed.\n", t.ref)
+	warnWeak(term, weak)
+	return nil
+}
+
+// confirmedUnlock shows the lock, asks, and removes what was shown or nothing.
+func confirmedUnlock(ctx context.Context, o forceUnlockOptions, term terminal, t target) (lock.Held, bool, error) {
+	held, err := t.locks.Status(ctx, t.ref)
+	if err != nil {
+		return lock.Held{}, false, err
+	}
+	if !held.Named(o.id) {
+		return lock.Held{}, false, held.LockedError()
+	}
+	term.say("%s\n", describe(held, false))
+	err = term.confirm("Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
+	if err != nil {
+		return lock.Held{}, false, err
+	}
+	weak, err := t.locks.ForceRelease(ctx, held)
+	return held, weak, err
+}

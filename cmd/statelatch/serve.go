@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base32"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/statelatch/statelatch/embedded"
+	"github.com/statelatch/statelatch/embedded/boltstore"
+	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/urfave/cli/v3"
+)
+
+const (
+	defaultAddr   = "127.0.0.1:9820"
+	defaultBucket = "terraform-state"
+	// credentialsProfile is the profile of the credentials file in the data directory.
+	credentialsProfile = "statelatch"
+
+	envAccessKey = "STATELATCH_ACCESS_KEY_ID"
+	envSecretKey = "STATELATCH_SECRET_ACCESS_KEY"
+
+	// shutdownGrace is how long requests under way may take after Ctrl-C.
+	shutdownGrace = 10 * time.Second
+)
+
+type serveOptions struct {
+	data, addr, bucket string
+	tlsCert, tlsKey    string
+}
+
+func serveCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "run a state bucket with real locking on this machine",
+		UsageText: "statelatch serve [flags]",
+		Description: "Starts an S3 store in one process, makes a versioned, encrypted bucket in it, prints the backend\n" +
+			"block to paste, and then one line per lock event. Everything is kept in -data, durably; the key\n" +
+			"pair is made at the first start and kept there in the file 'credentials' (mode 0600), unless\n" +
+			envAccessKey + " and " + envSecretKey + " give one.\n" +
+			"Ctrl-C stops it.\n\n" +
+			"Examples:\n" +
+			"  statelatch serve\n" +
+			"  statelatch serve -data /srv/state -bucket acme-state\n" +
+			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Usage: "where everything is kept (default: statelatch in the user's data directory)"},
+			&cli.StringFlag{Name: "addr", Usage: "address to listen on (default " + defaultAddr + ")", Value: defaultAddr},
+			&cli.StringFlag{Name: "bucket", Usage: "bucket to make (default " + defaultBucket + ")", Value: defaultBucket},
+			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
+			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return usageError{fmt.Errorf("serve takes no arguments, got %q", c.Args().First())}
+			}
+			return runServe(ctx, serveOptions{
+				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"),
+				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"),
+			}, term)
+		},
+	}
+}
+
+func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
+	if !s3model.ValidBucketName(o.bucket) {
+		return usageError{fmt.Errorf("-bucket %q: want %s", o.bucket, s3model.BucketNameRules)}
+	}
+	tlsConfig, err := o.tls()
+	if err != nil {
+		return err
+	}
+	if o.data, err = o.dataDir(term.getenv); err != nil {
+		return err
+	}
+	listener, err := o.listen(ctx, tlsConfig)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return fmt.Errorf("data directory -data %q cannot be made: %w", o.data, err)
+	}
+	keys, err := o.keyPair(ctx, term.getenv)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(term.err, nil))
+	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Logger: logger,
+		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.out, time.Now) },
+	})
+	if errors.Is(err, boltstore.ErrInUse) {
+		return fmt.Errorf("data directory %s is in use by another process: stop that one, or give another -data", o.data)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.EnsureBucket(ctx, o.bucket); err != nil {
+		return fmt.Errorf("make bucket -bucket %q: %w", o.bucket, err)
+	}
+
+	url := endpointURL(listener.Addr(), tlsConfig != nil)
+	term.print("%s", o.welcome(url, keys, term.getenv))
+
+	srv := &http.Server{
+		Handler: store.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", url, err)
+	case <-ctx.Done():
+	}
+	term.say("\nStopping.\n")
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		_ = srv.Close()
+	}
+	return nil
+}
+
+func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
+	if o.data != "" {
+		return filepath.Abs(o.data)
+	}
+	if base := getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "statelatch"), nil
+	}
+	if home := getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "statelatch"), nil
+	}
+	return "", usageError{errors.New("neither XDG_DATA_HOME nor HOME is set: say where to keep the data with -data DIR")}
+}
+
+func (o serveOptions) tls() (*tls.Config, error) {
+	if (o.tlsCert == "") != (o.tlsKey == "") {
+		return nil, usageError{errors.New("-tls-cert and -tls-key go together: give both or neither")}
+	}
+	if o.tlsCert == "" {
+		host, _, err := net.SplitHostPort(o.addr)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("-addr %q: want HOST:PORT, such as %s", o.addr, defaultAddr)}
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return nil, usageError{fmt.Errorf("-addr %q is reachable from other machines, and without TLS so are your states: "+
+				"add -tls-cert FILE -tls-key FILE, or listen on 127.0.0.1", o.addr)}
+		}
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("-tls-cert %q, -tls-key %q: %w", o.tlsCert, o.tlsKey, err)}
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, nil
+}
+
+func (o serveOptions) listen(ctx context.Context, tlsConfig *tls.Config) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("-addr %q: the port is in use: stop what listens there, or give another, such as -addr 127.0.0.1:0 for any free one", o.addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-addr %q: %w", o.addr, err)
+	}
+	if tlsConfig != nil {
+		listener = tls.NewListener(listener, tlsConfig)
+	}
+	return listener, nil
+}
+
+// endpointURL is what a client on this machine uses.
+func endpointURL(addr net.Addr, encrypted bool) string {
+	host, port, _ := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			host = name
+		}
+	}
+	if encrypted {
+		return "https://" + net.JoinHostPort(host, port)
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// keyPair is the store's one key pair.
+type keyPair struct {
+	id, secret string
+	file       string // where it is kept; empty if the environment gave it
+}
+
+// keyPair takes the pair from the environment, else from the data directory, where it makes one at first.
+func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (keyPair, error) {
+	id, secret := getenv(envAccessKey), getenv(envSecretKey)
+	if id != "" || secret != "" {
+		if len(id) < 3 || len(secret) < 8 {
+			return keyPair{}, usageError{fmt.Errorf("%s and %s go together, with at least 3 and 8 characters", envAccessKey, envSecretKey)}
+		}
+		return keyPair{id: id, secret: secret}, nil
+	}
+	file := filepath.Join(o.data, "credentials")
+	if err := makeCredentials(file); err != nil {
+		return keyPair{}, err
+	}
+	profile, err := config.LoadSharedConfigProfile(ctx, credentialsProfile, func(lo *config.LoadSharedConfigOptions) {
+		lo.ConfigFiles, lo.CredentialsFiles = []string{}, []string{file}
+	})
+	if err != nil || !profile.Credentials.HasKeys() {
+		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file, credentialsProfile)
+	}
+	return keyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, file}, nil
+}
+
+// makeCredentials writes a fresh key pair unless the file exists, all or nothing.
+func makeCredentials(file string) error {
+	if info, err := os.Stat(file); err == nil {
+		if info.Mode().Perm()&0o077 != 0 {
+			return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 on it", file, info.Mode().Perm())
+		}
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("credentials file: %w", err)
+	}
+	var random [10 + 30]byte
+	_, _ = rand.Read(random[:]) // never fails
+	body := fmt.Sprintf("# The key pair of the Statelatch store in this directory.\n[%s]\naws_access_key_id = SLAT%s\naws_secret_access_key = %s\n",
+		credentialsProfile, base32.StdEncoding.EncodeToString(random[:10]), base64.RawURLEncoding.EncodeToString(random[10:]))
+	tmp, err := os.CreateTemp(filepath.Dir(file), "credentials-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("credentials file: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(body)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("credentials file: %w", err)
+	}
+	// Link refuses to replace a file that another process made meanwhile.
+	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("credentials file: %w", err)
+	}
+	return nil
+}
+
+// welcome is what to paste.
+func (o serveOptions) welcome(url string, keys keyPair, getenv func(string) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `Statelatch %s serves %s
+Bucket %s: versioned, encrypted, locking. Data in %s
+
+Put this into your Terraform or OpenTofu configuration:
+
+terraform {
+  backend "s3" {
+    bucket       = %q
+    key          = "example/terraform.tfstate"
+    region       = "us-east-1"
+    use_lockfile = true
+
+    endpoints                   = { s3 = %q }
+    use_path_style              = true
+    skip_credentials_validation = true
+    skip_requesting_account_id  = true
+    skip_metadata_api_check     = true
+  }
+}
+
+and this into your shell:
+
+`, version(), url, o.bucket, o.data, o.bucket, url)
+	if keys.file != "" {
+		fmt.Fprintf(&b, "export AWS_SHARED_CREDENTIALS_FILE=%s\nexport AWS_PROFILE=%s\n", shellQuote(keys.file), credentialsProfile)
+		if getenv("AWS_ACCESS_KEY_ID") != "" {
+			b.WriteString("unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN   # they are set here and would win\n")
+		}
+	} else {
+		fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=\"$%s\"\nexport AWS_SECRET_ACCESS_KEY=\"$%s\"\n", envAccessKey, envSecretKey)
+	}
+	fmt.Fprintf(&b, "\nFor statelatch and aws also: export AWS_ENDPOINT_URL_S3=%s AWS_REGION=us-east-1\n\nLock events (Ctrl-C stops the store):\n", url)
+	return b.String()
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/statelatch/statelatch/internal/testtls"
+)
+
+// running is a "serve" in this process.
+type running struct {
+	t    *testing.T
+	stop context.CancelFunc
+	done chan struct{} // closed when serve has returned
+	left outcome       // valid then
+	out  *watched
+}
+
+// watched is a writer that can be waited on.
+type watched struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	grew chan struct{}
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case w.grew <- struct{}{}:
+	default:
+	}
+	return w.buf.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}
+
+func (s *shell) serve(args ...string) *running {
+	s.t.Helper()
+	ctx, stop := context.WithCancel(s.t.Context())
+	r := &running{t: s.t, stop: stop, done: make(chan struct{}), out: &watched{grew: make(chan struct{}, 1)}}
+	go func() {
+		var errs bytes.Buffer
+		code := run(ctx, append([]string{"statelatch", "serve"}, args...), terminal{
+			in: strings.NewReader(""), out: r.out, err: &errs, getenv: func(k string) string { return s.env[k] },
+		})
+		r.left = outcome{code, r.out.String(), errs.String()}
+		close(r.done)
+	}()
+	s.t.Cleanup(func() { stop(); <-r.done })
+	return r
+}
+
+// await waits for a line of output.
+func (r *running) await(pattern string) []string {
+	r.t.Helper()
+	re := regexp.MustCompile(pattern)
+	for {
+		if m := re.FindStringSubmatch(r.out.String()); m != nil {
+			return m
+		}
+		select {
+		case <-r.out.grew:
+		case <-r.done:
+			r.t.Fatalf("serve ended before its output matched %q: %+v", pattern, r.left)
+		}
+	}
+}
+
+func TestServe_PrintsWhatToPaste(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	data := filepath.Join(t.TempDir(), "new", "data")
+	r := s.serve("-data", data, "-addr", "127.0.0.1:0", "-bucket", "acme")
+	url := r.await(`endpoints += \{ s3 = "(http://127\.0\.0\.1:\d+)" \}`)[1]
+	r.await(`bucket += "acme"`)
+	r.await(`use_lockfile = true`)
+	creds := r.await(`export AWS_SHARED_CREDENTIALS_FILE=(\S+)\nexport AWS_PROFILE=statelatch`)[1]
+	info, err := os.Stat(creds)
+	if err != nil || info.Mode().Perm() != 0o600 || filepath.Dir(creds) != data {
+		t.Fatalf("credentials file %s: %v, %v; want it in the data directory with mode 0600", creds, info, err)
+	}
+	content, err := os.ReadFile(creds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := regexp.MustCompile(`aws_secret_access_key = (\S+)`).FindSubmatch(content)
+	if secret == nil || strings.Contains(r.out.String(), string(secret[1])) {
+		t.Errorf("the secret is missing from the file, or was printed")
+	}
+
+	s.flags = []string{
+		"-backend-config", `endpoints={s3="` + url + `"}`, "-backend-config", "region=us-east-1",
+		"-backend-config", "shared_credentials_files=[\"" + creds + "\"]", "-backend-config", "profile=statelatch",
+	}
+	id := strings.TrimSpace(s.run("lock", "s3://acme/k").out)
+	r.await(`acquired +s3://acme/k +by \S*@\S* \(lock, ID ` + id + `\)`)
+	s.want(s.run("lock", "s3://acme/k"), 11, id)
+	r.await(`refused +s3://acme/k +to \S*@\S* \(lock, ID [0-9a-f-]+\), held by \S*@\S* \(lock, ID ` + id + `\)`)
+	s.want(s.run("unlock", "s3://acme/k"), 0)
+	r.await(`released +s3://acme/k +held by \S*@\S* \(lock, ID ` + id + `\)`)
+
+	r.stop()
+	if <-r.done; r.left.code != exitOK || !strings.Contains(r.left.err, "Stopping") {
+		t.Errorf("stopping: %+v", r.left)
+	}
+	again := s.serve("-data", data, "-addr", "127.0.0.1:0", "-bucket", "acme")
+	if got := again.await(`export AWS_SHARED_CREDENTIALS_FILE=(\S+)`)[1]; got != creds {
+		t.Errorf("second start uses %s, want %s", got, creds)
+	}
+	after, err := os.ReadFile(creds)
+	if err != nil || !bytes.Equal(after, content) {
+		t.Errorf("the key pair changed at the second start: %v", err)
+	}
+}
+
+func TestServe_Refusals(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = busy.Close() })
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loose := t.TempDir()
+	if err := os.WriteFile(filepath.Join(loose, "credentials"), []byte("[statelatch]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	empty := t.TempDir()
+	if err := os.WriteFile(filepath.Join(empty, "credentials"), []byte("[statelatch]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	used := t.TempDir()
+	s.serve("-data", used, "-addr", "127.0.0.1:0").await("Lock events")
+
+	for name, tc := range map[string]struct {
+		args  []string
+		env   map[string]string
+		code  int
+		texts []string
+	}{
+		"busy port":          {[]string{"-addr", busy.Addr().String()}, nil, 1, []string{busy.Addr().String(), "in use", "-addr 127.0.0.1:0"}},
+		"all interfaces":     {[]string{"-addr", "0.0.0.0:0"}, nil, 2, []string{"0.0.0.0:0", "-tls-cert"}},
+		"no host":            {[]string{"-addr", ":0"}, nil, 2, []string{"-tls-cert"}},
+		"a name":             {[]string{"-addr", "example.com:443"}, nil, 2, []string{"-tls-cert"}},
+		"no port":            {[]string{"-addr", "127.0.0.1"}, nil, 2, []string{"HOST:PORT"}},
+		"bad port":           {[]string{"-addr", "127.0.0.1:99999"}, nil, 1, []string{"99999"}},
+		"one TLS file":       {[]string{"-tls-cert", "x"}, nil, 2, []string{"-tls-key"}},
+		"missing TLS files":  {[]string{"-tls-cert", "no.crt", "-tls-key", "no.key"}, nil, 2, []string{"no.crt"}},
+		"data is a file":     {[]string{"-data", file}, nil, 1, []string{file}},
+		"data in use":        {[]string{"-data", used}, nil, 1, []string{used, "in use"}},
+		"readable secret":    {[]string{"-data", loose}, nil, 1, []string{"0644", "chmod 600"}},
+		"no key in the file": {[]string{"-data", empty}, nil, 1, []string{"[statelatch]"}},
+		"bad bucket":         {[]string{"-bucket", "No_Such"}, nil, 2, []string{"No_Such"}},
+		"half a key pair":    {nil, map[string]string{envAccessKey: "abc"}, 2, []string{envSecretKey}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t)
+			for k, v := range tc.env {
+				s.env[k] = v
+			}
+			s.want(s.runContext(t.Context(), append([]string{"serve", "-addr", "127.0.0.1:0", "-data", t.TempDir()}, tc.args...)...), tc.code, tc.texts...)
+		})
+	}
+}
+
+func TestServe_KeysFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.env[envAccessKey], s.env[envSecretKey] = "container", "container-secret"
+	data := t.TempDir()
+	r := s.serve("-data", data, "-addr", "localhost:0")
+	r.await(`export AWS_ACCESS_KEY_ID="\$` + envAccessKey + `"`)
+	if strings.Contains(r.out.String(), "container-secret") {
+		t.Error("the secret was printed")
+	}
+	if _, err := os.Stat(filepath.Join(data, "credentials")); !os.IsNotExist(err) {
+		t.Errorf("a credentials file was made although none is needed: %v", err)
+	}
+}
+
+func TestServe_TLS(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	cert, key := testtls.SelfSigned(t)
+	r := s.serve("-data", t.TempDir(), "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
+	url := r.await(`s3 = "(https://127\.0\.0\.1:\d+)"`)[1]
+	creds := r.await(`export AWS_SHARED_CREDENTIALS_FILE=(\S+)`)[1]
+	s.flags = []string{
+		"-backend-config", `endpoints={s3="` + url + `"}`, "-backend-config", "region=us-east-1",
+		"-backend-config", "shared_credentials_files=[\"" + creds + "\"]", "-backend-config", "profile=statelatch",
+	}
+	s.want(s.run("status", "s3://terraform-state/k"), 1, "certificate")
+	s.flags = append(s.flags, "-backend-config", "custom_ca_bundle="+cert)
+	s.want(s.run("lock", "s3://terraform-state/k"), 0)
+	s.want(s.run("unlock", "s3://terraform-state/k"), 0)
+}
