@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// awsRig is a running store and the real aws command.
+type awsRig struct {
+	*world
+	program string
+	server  *server
+}
+
+func newAWSRig(t *testing.T) *awsRig {
+	t.Helper()
+	w := newWorld(t)
+	return &awsRig{world: w, program: need(t, "aws"), server: w.serve()}
+}
+
+func (r *awsRig) aws(args ...string) result {
+	r.t.Helper()
+	return r.must(r.home, r.program, args...)
+}
+
+func (r *awsRig) api(into any, args ...string) {
+	r.t.Helper()
+	out := r.aws(append([]string{"s3api", "--output", "json"}, args...)...).stdout
+	if into == nil {
+		return
+	}
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		r.t.Fatalf("aws s3api %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// wantFailure is want for any exit code but 0: the aws command's differ between versions.
+func wantFailure(t *testing.T, what string, r result, text string) {
+	t.Helper()
+	if r.code == 0 || !strings.Contains(r.stderr, text) {
+		t.Fatalf("%s: want a failure that says %q: %v", what, text, r)
+	}
+}
+
+// The tutorial's order: bucket, versioning, encryption, public access block, then objects.
+func TestAWS_BucketTutorial(t *testing.T) {
+	t.Parallel()
+	r := newAWSRig(t)
+	r.api(nil, "create-bucket", "--bucket", "plain")
+	r.api(nil, "create-bucket", "--bucket", "located", "--create-bucket-configuration", "LocationConstraint=eu-central-1")
+	var location struct{ LocationConstraint *string }
+	r.api(&location, "get-bucket-location", "--bucket", "located")
+	if location.LocationConstraint == nil || *location.LocationConstraint != "eu-central-1" {
+		t.Errorf("location %v, want the one given", location.LocationConstraint)
+	}
+	r.api(&location, "get-bucket-location", "--bucket", "plain")
+	if location.LocationConstraint != nil {
+		t.Errorf("location %q, want none", *location.LocationConstraint)
+	}
+	again := r.run(r.home, r.program, "s3api", "create-bucket", "--bucket", "plain")
+	wantFailure(t, "create again", again, "BucketAlreadyOwnedByYou")
+
+	const b = "located"
+	r.api(nil, "put-bucket-versioning", "--bucket", b, "--versioning-configuration", "Status=Enabled")
+	var versioning struct{ Status string }
+	r.api(&versioning, "get-bucket-versioning", "--bucket", b)
+	if versioning.Status != "Enabled" {
+		t.Errorf("versioning %q", versioning.Status)
+	}
+	r.api(nil, "put-bucket-encryption", "--bucket", b, "--server-side-encryption-configuration",
+		`{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"AES256"}}]}`)
+	r.api(nil, "put-public-access-block", "--bucket", b, "--public-access-block-configuration",
+		"BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true")
+	var access struct {
+		PublicAccessBlockConfiguration struct{ BlockPublicAcls, RestrictPublicBuckets bool }
+	}
+	r.api(&access, "get-public-access-block", "--bucket", b)
+	if c := access.PublicAccessBlockConfiguration; !c.BlockPublicAcls || !c.RestrictPublicBuckets {
+		t.Errorf("public access block %+v", c)
+	}
+	kms := r.run(r.home, r.program, "s3api", "put-bucket-encryption", "--bucket", b, "--server-side-encryption-configuration",
+		`{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"aws:kms"}}]}`)
+	if kms.code == 0 || !strings.Contains(kms.stderr, "KMS") {
+		t.Errorf("aws:kms: %v", kms)
+	}
+	unknown := r.run(r.home, r.program, "s3api", "put-bucket-website", "--bucket", b, "--website-configuration", `{"IndexDocument":{"Suffix":"i"}}`)
+	wantFailure(t, "website", unknown, "NotImplemented")
+
+	file := filepath.Join(r.home, "object")
+	for _, content := range []string{"first", "second"} {
+		r.write(file, content)
+		r.aws("s3", "cp", file, "s3://"+b+"/dir/object")
+	}
+	var head struct{ ServerSideEncryption, VersionId, ETag string } //nolint:revive // AWS's spelling
+	r.api(&head, "head-object", "--bucket", b, "--key", "dir/object")
+	if head.ServerSideEncryption != "AES256" || head.VersionId == "" {
+		t.Errorf("head %+v, want AES256 by the bucket's default, and a version", head)
+	}
+	r.aws("s3", "rm", "s3://"+b+"/dir/object")
+	var versions struct {
+		Versions      []struct{ Key, VersionId string } //nolint:revive // AWS's spelling
+		DeleteMarkers []struct{ Key, VersionId string } //nolint:revive // AWS's spelling
+	}
+	r.api(&versions, "list-object-versions", "--bucket", b)
+	if len(versions.Versions) != 2 || len(versions.DeleteMarkers) != 1 {
+		t.Fatalf("versions %+v, want two and a marker", versions)
+	}
+	back := filepath.Join(r.home, "back")
+	r.api(nil, "get-object", "--bucket", b, "--key", "dir/object", "--version-id", versions.Versions[1].VersionId, back)
+	if got, err := os.ReadFile(back); err != nil || string(got) != "first" {
+		t.Errorf("oldest version is %q, %v", got, err)
+	}
+	r.api(nil, "delete-object", "--bucket", b, "--key", "dir/object", "--version-id", versions.DeleteMarkers[0].VersionId)
+	want(t, "ls after the marker is gone", r.aws("s3", "ls", "s3://"+b+"/dir/"), 0, "6 object")
+}
+
+func TestAWS_CopySyncPresign(t *testing.T) {
+	t.Parallel()
+	r := newAWSRig(t)
+	tree := filepath.Join(r.home, "tree")
+	content := map[string]string{
+		"a.txt": "a", "sub/b with space.txt": "b", "sub/ü+%.txt": "c", "big.bin": strings.Repeat("0123456789abcdef", 20<<16),
+	}
+	for name, text := range content {
+		path := filepath.Join(tree, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r.write(path, text)
+	}
+	r.aws("s3", "sync", "--quiet", tree, "s3://terraform-state/tree")
+	want(t, "second sync has nothing to do", r.aws("s3", "sync", tree, "s3://terraform-state/tree"), 0)
+	if out := r.aws("s3", "sync", tree, "s3://terraform-state/tree").stdout; strings.Contains(out, "upload") {
+		t.Errorf("second sync uploads again: %s", out)
+	}
+	r.aws("s3", "cp", "--quiet", "--recursive", "s3://terraform-state/tree", "s3://terraform-state/copy")
+	back := filepath.Join(r.home, "back")
+	r.aws("s3", "sync", "--quiet", "s3://terraform-state/copy", back)
+	for name, text := range content {
+		if got, err := os.ReadFile(filepath.Join(back, name)); err != nil || string(got) != text {
+			t.Errorf("%s came back with %d bytes, %v; want %d", name, len(got), err, len(text))
+		}
+	}
+	want(t, "ls", r.aws("s3", "ls", "s3://terraform-state/tree/"), 0, "PRE sub/", "a.txt", "20971520 big.bin")
+	want(t, "ls of buckets", r.aws("s3", "ls"), 0, "terraform-state")
+
+	// Version 1 of the command presigns with the old signature unless told.
+	r.write(r.env["AWS_CONFIG_FILE"], "[default]\nregion = us-east-1\n[profile statelatch]\nregion = us-east-1\ns3 =\n  signature_version = s3v4\n")
+	url := strings.TrimSpace(r.aws("s3", "presign", "s3://terraform-state/tree/a.txt").stdout)
+	if got := httpGet(t, url); got != "200 a" {
+		t.Errorf("presigned: %s", got)
+	}
+	if got := httpGet(t, strings.Replace(url, "a.txt", "big.bin", 1)); !strings.HasPrefix(got, "403 ") || !strings.Contains(got, "SignatureDoesNotMatch") {
+		t.Errorf("presigned for another key: %.200s", got)
+	}
+	if got := httpGet(t, r.server.url+"/terraform-state/tree/a.txt"); !strings.HasPrefix(got, "403 ") || !strings.Contains(got, "AccessDenied") {
+		t.Errorf("anonymous: %.200s", got)
+	}
+	r.aws("s3", "rm", "--quiet", "--recursive", "s3://terraform-state/copy")
+	if out := r.run(r.home, r.program, "s3", "ls", "s3://terraform-state/copy/"); strings.Contains(out.stdout, "a.txt") {
+		t.Errorf("left after rm: %v", out)
+	}
+	r.env["AWS_ACCESS_KEY_ID"], r.env["AWS_SECRET_ACCESS_KEY"] = "nobody", "nothing"
+	wantFailure(t, "unknown key", r.run(r.home, r.program, "s3", "ls"), "InvalidAccessKeyId")
+}

@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"testing"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/lock"
+)
+
+// openBench starts "statelatch serve" in a process of its own and opens its bucket.
+func openBench(b *testing.B) bucket.Bucket {
+	b.Helper()
+	s := embeddedStore(b)
+	opened, err := s3bucket.Open(b.Context(), "terraform-state", s3bucket.Config{
+		Endpoints: s3bucket.Endpoints{S3: s.url}, UsePathStyle: true, AccessKey: s.accessKey, SecretKey: s.secretKey,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return opened
+}
+
+// BenchmarkLockUnlock is one acquire and one release: a durable create and a durable delete.
+func BenchmarkLockUnlock(b *testing.B) {
+	locks := lock.Manager{Bucket: openBench(b)}
+	ref := statelatch.Ref{Bucket: "terraform-state", Key: "bench/terraform.tfstate"}
+	for b.Loop() {
+		held, err := locks.Acquire(b.Context(), ref, lock.Request{Operation: "bench"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := locks.Release(b.Context(), held); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkObjects puts and gets whole objects through the wire, the signature and the disk.
+func BenchmarkObjects(b *testing.B) {
+	store := openBench(b)
+	for _, size := range []int{4 << 10, 16 << 20} {
+		content := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+		for _, clients := range []int{1, 32} {
+			name := fmt.Sprintf("%dKiB/%dclients", size>>10, clients)
+			b.Run("put/"+name, func(b *testing.B) {
+				parallel(b, clients, size, func(client int) error {
+					_, err := store.Put(b.Context(), fmt.Sprintf("bench/%d/%d", size, client), bytes.NewReader(content), bucket.PutOptions{})
+					return err
+				})
+			})
+			b.Run("get/"+name, func(b *testing.B) {
+				parallel(b, clients, size, func(int) error {
+					_, body, err := store.Get(b.Context(), fmt.Sprintf("bench/%d/%d", size, 0), bucket.ReadOptions{})
+					if err != nil {
+						return err
+					}
+					defer body.Close()
+					_, err = io.Copy(io.Discard, body)
+					return err
+				})
+			})
+		}
+	}
+}
+
+// parallel shares b.N calls among so many clients.
+func parallel(b *testing.B, clients, size int, do func(client int) error) {
+	b.Helper()
+	b.SetBytes(int64(size))
+	var next, left atomic.Int64
+	left.Store(int64(b.N))
+	done := make(chan error, clients)
+	b.ResetTimer()
+	for range clients {
+		go func() {
+			client := int(next.Add(1)) - 1
+			for left.Add(-1) >= 0 {
+				if err := do(client); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range clients {
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+}
+
+// BenchmarkStatusColdStart is the whole process: start, find the credentials, ask, print, exit.
+func BenchmarkStatusColdStart(b *testing.B) {
+	w := newWorld(b)
+	w.serve()
+	for b.Loop() {
+		if r := w.statelatch("status", "s3://terraform-state/bench/terraform.tfstate"); r.code != 0 {
+			b.Fatal(r)
+		}
+	}
+}
+
+// BenchmarkServeColdStart is from the start of the process to the ready store, on a new directory.
+func BenchmarkServeColdStart(b *testing.B) {
+	for b.Loop() {
+		w := newWorld(b)
+		_ = w.serve().cmd.Process.Kill()
+	}
+}
