@@ -91,6 +91,7 @@ func app(term terminal) *cli.Command {
 // settle gives every command the same manners: no library exits, usage errors are ours.
 func settle(c *cli.Command) {
 	c.HideHelpCommand = true
+	c.DisableSliceFlagSeparator = true // a value may have commas in it: endpoints={s3="...",sts="..."}
 	c.ExitErrHandler = func(context.Context, *cli.Command, error) {}
 	c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
 	if c.CustomHelpTemplate == "" {

@@ -174,6 +174,14 @@ func TestLock_UnlockNeedsNoID(t *testing.T) {
 	stranger.want(stranger.run("unlock", "--id", id, demoRef), 0, "Released")
 }
 
+// A value is one value, whatever commas are in it, as for the engines' -backend-config.
+func TestTargetFlags_CommaInBackendConfig(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.flags = append(s.flags, "-backend-config", `endpoints={s3="`+s.url+`",dynamodb="http://127.0.0.1:1"}`)
+	s.want(s.run("status", demoRef), 0, "is not locked")
+}
+
 // The next command to paste must reach the same state: a directory's configuration is not in its REF.
 func TestTargetOptions_Again(t *testing.T) {
 	t.Parallel()
@@ -305,6 +313,14 @@ func TestJSON_Results(t *testing.T) {
 	gone := parse(s.run("unlock", "-json", demoRef), 0)
 	if gone["released"] != true || gone["weak"] != false {
 		t.Errorf("unlock: %v", gone)
+	}
+	invalid := parse(s.run("status", "-json", "s3://demo/a//b"), 2)
+	if invalid["kind"] != "usage" || invalid["exit_code"] != 2.0 {
+		t.Errorf("invalid REF: %v", invalid)
+	}
+	nowhere := parse(s.run("lock", "-json", "-chdir", t.TempDir()), 2)
+	if nowhere["kind"] != "usage" {
+		t.Errorf("no backend: %v", nowhere)
 	}
 	absent := parse(s.run("unlock", "-json", demoRef), 10)
 	if absent["kind"] != "not_locked" {

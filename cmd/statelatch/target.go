@@ -142,8 +142,7 @@ func (e refusedError) Unwrap() error { return e.error }
 
 // finish ends a command: a failure learns how to go on, and with -json becomes the result.
 func (o targetOptions) finish(ctx context.Context, term terminal, err error) error {
-	var usage usageError
-	if err == nil || errors.As(err, &usage) || errors.As(err, new(reportedError)) {
+	if err == nil || errors.As(err, new(reportedError)) {
 		return err
 	}
 	if !o.json {
