@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/statelatch/statelatch/bucket"
 )
 
 // The limits that [Timeouts] leaves at zero get.
@@ -73,6 +75,14 @@ var (
 	opList         = operation{name: "list", action: "s3:ListBucket"}
 	opListVersions = operation{name: "list versions", action: "s3:ListBucketVersions"}
 )
+
+// under is the operation as a write with a condition: to compare an ETag, S3 demands the right to read (protocol 1.2).
+func (o operation) under(cond bucket.Condition) operation {
+	if cond.ETag() != "" {
+		o.action += " and s3:GetObject"
+	}
+	return o
+}
 
 // call is one request and what became of it: its deadline, how far it got, and
 // those parts of the answer that the SDK does not pass on.
@@ -156,7 +166,7 @@ func (t tracked) Do(req *http.Request) (*http.Response, error) {
 	}
 	c.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	c.hasBody = resp.ContentLength > 0
-	if c.op == opDelete && resp.ContentLength < 0 { // only reading can tell
+	if c.op.name == opDelete.name && resp.ContentLength < 0 { // only reading can tell
 		var first [1]byte
 		n, err := io.ReadFull(resp.Body, first[:])
 		c.hasBody = !errors.Is(err, io.EOF)

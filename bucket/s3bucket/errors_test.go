@@ -122,7 +122,7 @@ var calls = []struct {
 		_, err := b.Put(ctx, testLock, strings.NewReader(testBody), bucket.PutOptions{If: bucket.IfAbsent})
 		return err
 	}},
-	{"delete", "s3:DeleteObject", true, func(ctx context.Context, b *Bucket) error {
+	{"delete", "s3:DeleteObject and s3:GetObject", true, func(ctx context.Context, b *Bucket) error {
 		_, err := b.Delete(ctx, testKey, bucket.DeleteOptions{If: bucket.IfMatch(`"e1"`)})
 		return err
 	}},
@@ -160,6 +160,33 @@ func TestBucket_AllCalls_B25_Denied(t *testing.T) {
 	}
 	if got, want := len(s.requests()), len(calls); got != want {
 		t.Errorf("requests: got %d, want %d", got, want)
+	}
+}
+
+// A condition on an ETag needs the right to read as well (protocol 1.2), so whoever has only the right to write is told.
+func TestBucket_Writes_DeniedWithCondition(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, answer(http.StatusForbidden, nil, s3Error("AccessDenied", "no")))
+	b := open(t, s.config())
+	for _, c := range []struct {
+		cond        bucket.Condition
+		put, delete string
+	}{
+		{bucket.Condition{}, "s3:PutObject", "s3:DeleteObject"},
+		{bucket.IfAbsent, "s3:PutObject", ""},
+		{bucket.IfMatch(`"e"`), "s3:PutObject and s3:GetObject", "s3:DeleteObject and s3:GetObject"},
+	} {
+		_, err := b.Put(t.Context(), "k", strings.NewReader("x"), bucket.PutOptions{If: c.cond})
+		if se := storeError(t, err, statelatch.ErrDenied); se.Action != c.put {
+			t.Errorf("put %v: got action %q, want %q", c.cond, se.Action, c.put)
+		}
+		if c.cond.Absent() {
+			continue
+		}
+		_, err = b.Delete(t.Context(), "k", bucket.DeleteOptions{If: c.cond})
+		if se := storeError(t, err, statelatch.ErrDenied); se.Action != c.delete {
+			t.Errorf("delete %v: got action %q, want %q", c.cond, se.Action, c.delete)
+		}
 	}
 }
 

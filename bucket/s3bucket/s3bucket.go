@@ -134,7 +134,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 			Err: fmt.Errorf("read the body: %w", err),
 		}
 	}
-	ctx, c := b.beginUpload(ctx, opPut, key, "", sums.size)
+	ctx, c := b.beginUpload(ctx, opPut.under(opts.If), key, "", sums.size)
 	defer c.end()
 	in := &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key,
@@ -179,7 +179,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 // Delete implements [bucket.Bucket]. A condition together with a version is refused
 // with ErrUnsupported: S3 does not say which of the two versions it would judge.
 func (b *Bucket) Delete(ctx context.Context, key string, opts bucket.DeleteOptions) (bucket.Deleted, error) {
-	ctx, c := b.begin(ctx, opDelete, key, opts.VersionID)
+	ctx, c := b.begin(ctx, opDelete.under(opts.If), key, opts.VersionID)
 	defer c.end()
 	switch {
 	case opts.If.Absent():
