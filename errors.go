@@ -18,8 +18,8 @@ var (
 	ErrDenied = errors.New("access denied")
 	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
 	ErrConflict = errors.New("conflicting request, try again")
-	// ErrThrottled: the store asked to slow down and nothing was attempted (reads only: a
-	// throttled write is ErrAmbiguous, because a 503 may follow the deed; defect B6).
+	// ErrThrottled: the store asked to slow down and nothing was attempted. A throttled write to S3
+	// is ErrAmbiguous, because a 503 may follow the deed (defect B6); DynamoDB's own throttling is certain.
 	ErrThrottled = errors.New("throttled by the store")
 	// ErrUnsupported: the store or the driver cannot do this; nothing was attempted.
 	ErrUnsupported = errors.New("not supported by this store")
@@ -99,18 +99,24 @@ func (e *StoreError) Unwrap() []error {
 
 // LockedError says who holds a lock. It matches [ErrLocked].
 type LockedError struct {
-	Ref    Ref
-	Holder LockInfo // zero ID when the lock object could not be understood
-	ETag   string   // of the lock object that was seen
-	Err    error    // why the lock object could not be understood; nil if it could
+	Ref     Ref
+	Holder  LockInfo // zero ID when the lock object could not be understood
+	Managed *Managed // what a lock of ours says beyond Holder; nil for a plain one
+	ETag    string   // of the lock object that was seen; empty if the holder is in Table
+	Table   string   // the DynamoDB table that the holder was seen in, where it is not the lock object
+	Err     error    // why the lock object could not be understood; nil if it could
 }
 
 // Error names the state and, where known, the holder.
 func (e *LockedError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%v: %s: the lock object cannot be read: %v", ErrLocked, e.Ref, e.Err)
+	where := ""
+	if e.Table != "" {
+		where = fmt.Sprintf(" in the DynamoDB table %q", e.Table)
 	}
-	return fmt.Sprintf("%v: %s: held by %s (ID %s)", ErrLocked, e.Ref, e.Holder.Who, e.Holder.ID)
+	if e.Err != nil {
+		return fmt.Sprintf("%v: %s: the lock%s cannot be read: %v", ErrLocked, e.Ref, where, e.Err)
+	}
+	return fmt.Sprintf("%v: %s: held%s by %s (ID %s)", ErrLocked, e.Ref, where, e.Holder.Who, e.Holder.ID)
 }
 
 // Unwrap matches [ErrLocked] and the cause.

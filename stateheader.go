@@ -65,11 +65,12 @@ type jsonSkipper struct {
 
 func (s *jsonSkipper) next() (byte, error) {
 	c, err := s.r.ReadByte()
+	if err == nil { // first: this runs for every byte
+		s.offset++
+		return c, nil
+	}
 	if errors.Is(err, io.EOF) {
 		return 0, malformedState("it ends too early")
-	}
-	if err == nil {
-		s.offset++
 	}
 	return c, err
 }

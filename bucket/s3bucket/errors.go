@@ -198,6 +198,9 @@ type credentialsError struct{ err error }
 func (e *credentialsError) Error() string { return e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
+// Is makes it of the kind that it is, for users of a [Service].
+func (e *credentialsError) Is(target error) bool { return target == statelatch.ErrDenied }
+
 // markedCredentials is a provider whose errors can be told from others.
 type markedCredentials struct{ aws.CredentialsProvider }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -16,14 +15,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/logging"
 	awsbase "github.com/hashicorp/aws-sdk-go-base/v2"
 	"github.com/hashicorp/aws-sdk-go-base/v2/diag"
-	"github.com/hashicorp/aws-sdk-go-base/v2/validation"
 
 	"github.com/statelatch/statelatch"
 )
@@ -51,24 +47,36 @@ func Open(ctx context.Context, name string, cfg Config) (*Bucket, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
-	if cfg.onlyMetadataLeft() && !cfg.metadataReachable(ctx) {
-		return nil, denied(name, errors.New(errNoCredentials))
-	}
-	base := cfg.base()
-	awsConfig, err := load(ctx, &base)
+	awsConfig, err := cfg.connect(ctx)
 	if err != nil {
-		return nil, loadError(ctx, name, err)
-	}
-	if len(cfg.AllowedAccountIDs)+len(cfg.ForbiddenAccountIDs) > 0 {
-		if err := checkAccount(ctx, awsConfig, base); err != nil {
-			return nil, denied(name, err)
+		if se, ok := errors.AsType[*statelatch.StoreError](err); ok {
+			se.Bucket = name
 		}
+		return nil, err
 	}
 	client, err := cfg.client(awsConfig)
 	if err != nil {
 		return nil, err
 	}
 	return New(client, name, cfg.ObjectOptions, cfg.Timeouts)
+}
+
+// connect finds credentials and the rest of what every service needs. Its StoreErrors name no bucket.
+func (c *Config) connect(ctx context.Context) (aws.Config, error) {
+	if c.onlyMetadataLeft() && !c.metadataReachable(ctx) {
+		return aws.Config{}, denied(errors.New(errNoCredentials))
+	}
+	base := c.base()
+	awsConfig, err := load(ctx, &base)
+	if err != nil {
+		return aws.Config{}, loadError(ctx, err)
+	}
+	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
+		if err := checkAccount(ctx, awsConfig, base); err != nil {
+			return aws.Config{}, denied(err)
+		}
+	}
+	return awsConfig, nil
 }
 
 // resolve fills in what the engines read from the environment and the SDK does not, and
@@ -83,9 +91,7 @@ func (c *Config) resolve() error {
 		field *string
 		name  string
 	}{{&c.Endpoints.S3, "s3"}, {&c.Endpoints.STS, "sts"}, {&c.Endpoints.IAM, "iam"}, {&c.Endpoints.SSO, "sso"}} {
-		upper := strings.ToUpper(e.name)
-		*e.field = cmp.Or(*e.field, env("AWS_ENDPOINT_URL_"+upper), env("AWS_"+upper+"_ENDPOINT"))
-		if err := normalizeEndpoint("endpoints."+e.name, e.field); err != nil {
+		if err := resolveEndpoint(e.name, e.field); err != nil {
 			return err
 		}
 	}
@@ -144,8 +150,10 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// normalizeEndpoint checks a URL in place; an empty one stays.
-func normalizeEndpoint(field string, value *string) error {
+// resolveEndpoint finds and checks the URL of a service in place. Without one it stays empty.
+func resolveEndpoint(service string, value *string) error {
+	upper := strings.ToUpper(service)
+	*value = cmp.Or(*value, os.Getenv("AWS_ENDPOINT_URL_"+upper), os.Getenv("AWS_"+upper+"_ENDPOINT"))
 	if *value == "" {
 		return nil
 	}
@@ -158,7 +166,7 @@ func normalizeEndpoint(field string, value *string) error {
 		if err == nil {
 			shown = u.Redacted()
 		}
-		return fmt.Errorf("%w %s %q: want a URL such as https://s3.example.com", statelatch.ErrInvalid, field, shown)
+		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com", statelatch.ErrInvalid, service, shown)
 	}
 	return nil
 }
@@ -254,9 +262,9 @@ func firstError(diags diag.Diagnostics) error {
 }
 
 // loadError says what to do about a failure to find credentials.
-func loadError(ctx context.Context, name string, err error) error {
+func loadError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "open", Bucket: name, Err: ctx.Err()}
+		return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "open", Err: ctx.Err()}
 	}
 	if _, ok := errors.AsType[*credentialsError](err); !ok {
 		return fmt.Errorf("%w AWS configuration: %w", statelatch.ErrInvalid, err)
@@ -265,11 +273,11 @@ func loadError(ctx context.Context, name string, err error) error {
 	if oe, ok := errors.AsType[*smithy.OperationError](err); ok && oe.Service() == "ec2imds" {
 		err = errors.New(errNoCredentials)
 	}
-	return denied(name, err)
+	return denied(err)
 }
 
-func denied(name string, err error) error {
-	return &statelatch.StoreError{Kind: statelatch.ErrDenied, Op: "open", Bucket: name, Err: err}
+func denied(err error) error {
+	return &statelatch.StoreError{Kind: statelatch.ErrDenied, Op: "open", Err: err}
 }
 
 // checkAccount asks STS whose credentials these are and compares.
@@ -282,52 +290,20 @@ func checkAccount(ctx context.Context, awsConfig aws.Config, base awsbase.Config
 	return base.VerifyAccountIDAllowed(id)
 }
 
-// client makes the S3 client: the resolved configuration on a transport of our own limits.
+// client makes the S3 client.
 func (c *Config) client(awsConfig aws.Config) (*s3.Client, error) {
-	httpClient, err := c.httpClient(awsConfig.HTTPClient)
+	service, err := c.service(awsConfig, c.Endpoints.S3)
 	if err != nil {
 		return nil, err
 	}
-	awsConfig.HTTPClient = httpClient
-	awsConfig.Credentials = markedCredentials{awsConfig.Credentials}
-	awsConfig.Logger = logging.Nop{}
-	var custom *string
-	client := s3.NewFromConfig(awsConfig, func(o *s3.Options) {
-		if c.Endpoints.S3 != "" {
-			o.BaseEndpoint = &c.Endpoints.S3
-		}
-		custom = o.BaseEndpoint // or the SDK found one
-		if o.Region == "" && custom != nil {
-			o.Region = customRegion
-		}
-		o.UsePathStyle = c.UsePathStyle || pathStyleOnly(aws.ToString(custom))
+	client := s3.NewFromConfig(service.AWS, func(o *s3.Options) {
+		err = service.Locate(&o.BaseEndpoint, &o.Region)
+		o.UsePathStyle = c.UsePathStyle || pathStyleOnly(aws.ToString(o.BaseEndpoint))
 	})
-	region := client.Options().Region
-	switch {
-	case region == "":
-		return nil, fmt.Errorf("%w region: it is not set; set AWS_REGION, or region in the backend configuration", statelatch.ErrInvalid)
-	case custom == nil && !c.SkipRegionValidation && validation.SupportedRegion(region) != nil:
-		return nil, fmt.Errorf("%w region %q: AWS has none of that name that this version knows; correct it (AWS_REGION), or set skip_region_validation", statelatch.ErrInvalid, region)
+	if err != nil {
+		return nil, err
 	}
 	return client, nil
-}
-
-// httpClient limits every wait and follows no redirect: it would carry a customer's
-// key and a session token to wherever the answer points.
-func (c *Config) httpClient(from aws.HTTPClient) (*http.Client, error) {
-	buildable, ok := from.(*awshttp.BuildableClient)
-	if !ok {
-		return nil, fmt.Errorf("%w HTTP client %T: cannot set its limits", statelatch.ErrInvalid, from)
-	}
-	limits := c.Timeouts.orDefaults()
-	transport := buildable.WithDialerOptions(func(d *net.Dialer) { d.Timeout = limits.Dial }).GetTransport()
-	transport.TLSHandshakeTimeout = limits.TLSHandshake
-	transport.ResponseHeaderTimeout = limits.ResponseHeader
-	transport.DisableCompression = true // bytes and ETag are to be those of the object
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
 }
 
 // pathStyleOnly reports whether no bucket.HOST could resolve.

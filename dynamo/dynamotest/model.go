@@ -1,0 +1,46 @@
+package dynamotest
+
+import (
+	"net/http"
+	"reflect"
+)
+
+// The condition expressions that the engines and package dynamo send.
+const (
+	ifAbsent = "attribute_not_exists(LockID)"
+	ifInfo   = "Info = :info"
+)
+
+// apply is what DynamoDB does with a request, in one step. The caller holds c.mu.
+func (c *Control) apply(cmd command) reply {
+	items, ok := c.tables[cmd.table]
+	if !ok {
+		return refuse("ResourceNotFoundException", "Requested resource not found")
+	}
+	stored, exists := items[cmd.id]
+	switch cmd.condition {
+	case ifAbsent:
+		if exists {
+			return refuse("ConditionalCheckFailedException", "The conditional request failed")
+		}
+	case ifInfo:
+		// A comparison with an attribute that is missing is false, and so is one between types.
+		if value, ok := stored["Info"]; !ok || !reflect.DeepEqual(value, cmd.info) {
+			return refuse("ConditionalCheckFailedException", "The conditional request failed")
+		}
+	}
+	switch cmd.op {
+	case OpPutItem:
+		items[cmd.id] = cmd.item
+	case OpDeleteItem:
+		delete(items, cmd.id)
+	case OpGetItem:
+		return reply{item: stored}
+	}
+	return reply{}
+}
+
+// refuse is an answer of the kind that DynamoDB gives before it changes anything.
+func refuse(code, message string) reply {
+	return reply{status: http.StatusBadRequest, code: code, message: message}
+}

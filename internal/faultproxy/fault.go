@@ -1,0 +1,136 @@
+package faultproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+// Fault is what happens to a request. The zero Fault is none.
+type Fault struct {
+	name string
+	play func(*exchange)
+}
+
+// String is the name of the fault in the log.
+func (f Fault) String() string { return f.name }
+
+// DropRequest cuts the client off; the store sees nothing.
+func DropRequest() Fault {
+	return Fault{"drop request", func(x *exchange) { x.cut() }}
+}
+
+// DropReply lets the store process the request completely, then cuts the client off without an answer.
+func DropReply() Fault {
+	return Fault{"drop reply", func(x *exchange) {
+		_ = x.send()
+		x.cut()
+	}}
+}
+
+// Answer answers with a status and an S3 (or DynamoDB) error code; the store sees nothing. Such as
+// 409 ConditionalRequestConflict, 412 PreconditionFailed, 503 SlowDown.
+func Answer(status int, code string) Fault {
+	return Fault{fmt.Sprintf("answer %d", status), func(x *exchange) { x.refuse(status, code) }}
+}
+
+// ReplyWith lets the store process the request completely, then answers as [Answer] does, such as
+// 500 InternalError.
+func ReplyWith(status int, code string) Fault {
+	return Fault{fmt.Sprintf("reply with %d", status), func(x *exchange) {
+		if x.send() != nil {
+			x.cut()
+		}
+		x.refuse(status, code)
+	}}
+}
+
+// Delay holds a request back for d before the store sees it.
+func Delay(d time.Duration) Fault {
+	return Fault{"delay", func(x *exchange) { x.deliver(wait(x.proxy, time.After(d))) }}
+}
+
+// Freeze holds requests back until thaw is closed, and is no fault from then on.
+func Freeze(thaw <-chan struct{}) Fault {
+	return Fault{"freeze", func(x *exchange) { x.deliver(wait(x.proxy, thaw)) }}
+}
+
+// deliver lets the store answer the client, unless the wait before it was in vain.
+func (x *exchange) deliver(waited bool) {
+	if !waited || x.send() != nil {
+		x.cut()
+	}
+	x.relay()
+}
+
+// DelayReply lets the store process the request at once and holds its answer back for d.
+func DelayReply(d time.Duration) Fault {
+	return Fault{"delay reply", func(x *exchange) {
+		if x.send() != nil || !wait(x.proxy, time.After(d)) {
+			x.cut()
+		}
+		x.relay()
+	}}
+}
+
+// Duplicate lets the store process the request twice, one after the other, and gives the client the first answer.
+func Duplicate() Fault {
+	return Fault{"duplicate", func(x *exchange) {
+		if x.send() != nil {
+			x.cut()
+		}
+		first := x.answer
+		_ = x.send()
+		x.answer = first
+		x.relay()
+	}}
+}
+
+// HoldThenDeliver cuts the client off; the store sees the request at [Proxy.Deliver].
+func HoldThenDeliver() Fault {
+	return Fault{"hold", func(x *exchange) {
+		x.proxy.hold(x)
+		x.cut()
+	}}
+}
+
+// IgnoreConditions makes the store weak: the request reaches it without If-Match and If-None-Match. As
+// they may be signed, the request is signed anew, with the key pair given. Bodies that
+// are signed in chunks are refused with 501.
+func IgnoreConditions(accessKeyID, secretAccessKey string) Fault {
+	key := aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}
+	return Fault{"ignore conditions", func(x *exchange) {
+		x.r.Header.Del("If-Match")
+		x.r.Header.Del("If-None-Match")
+		if err := x.sign(key); err != nil {
+			x.refuse(http.StatusNotImplemented, "NotImplemented")
+			return
+		}
+		x.deliver(true)
+	}}
+}
+
+// sign renews the signature in the Authorization header, if there is one, for the same time and scope.
+func (x *exchange) sign(key aws.Credentials) error {
+	h := x.r.Header
+	_, credential, ok := strings.Cut(h.Get("Authorization"), "Credential=")
+	if !ok {
+		return nil
+	}
+	scope := strings.Split(strings.SplitN(credential, ",", 2)[0], "/") // key, day, region, service, aws4_request
+	payload := h.Get("X-Amz-Content-Sha256")
+	at, err := time.Parse("20060102T150405Z", h.Get("X-Amz-Date"))
+	if len(scope) < 5 || strings.HasPrefix(payload, "STREAMING-AWS4-") || err != nil {
+		return fmt.Errorf("%w: this signature", errors.ErrUnsupported)
+	}
+	h.Del("Authorization")
+	n := len(scope)
+	return v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }).
+		SignHTTP(context.Background(), key, x.r, payload, scope[n-2], scope[n-3], at)
+}

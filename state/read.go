@@ -1,0 +1,240 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+const (
+	// mismatchWait is how long a digest that does not match is given to become right, as the engines do (terraform-wire 4.2).
+	mismatchWait  = 10 * time.Second
+	mismatchPause = 2 * time.Second
+)
+
+// Open reads the state of ref in one GET, whole and of one version (W14), and compares it with its digest, where a table is
+// configured, before it hands out a byte. The caller closes the body. An absent state and one
+// of zero bytes have an empty body and no error (B12: look at Exists and Header.Empty). A body that is no state
+// is handed out too; Version.Err says why it is none.
+//
+//	*MismatchError  the table's digest is of other bytes, still after 10 s
+//	ErrNotFound     the bucket does not exist
+func (s *Store) Open(ctx context.Context, ref statelatch.Ref) (Version, io.ReadSeekCloser, error) {
+	body := s.newSpool()
+	v, err := s.readChecked(ctx, ref, body)
+	if err != nil {
+		return Version{}, nil, errors.Join(err, body.Close())
+	}
+	return v, body, nil
+}
+
+// OpenVersion is Open for one version that the bucket keeps. The table's digest is of the current one, so it is not compared.
+// A version that there is not, and a delete marker, is ErrNotFound.
+func (s *Store) OpenVersion(ctx context.Context, ref statelatch.Ref, versionID string) (Version, io.ReadSeekCloser, error) {
+	body := s.newSpool()
+	var v Version
+	err := ref.Validate()
+	if err == nil {
+		err = retry(ctx, func() (err error) {
+			v, err = s.get(ctx, ref, versionID, body)
+			return err
+		})
+	}
+	if err == nil && !v.Exists {
+		err = fmt.Errorf("%w: %s has no version %q", statelatch.ErrNotFound, ref, versionID)
+	}
+	if err != nil {
+		return Version{}, nil, errors.Join(fmt.Errorf("read state: %w", err), body.Close())
+	}
+	return v, body, nil
+}
+
+// Read is Open for who needs no body; nothing is kept in memory or on disk.
+func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
+	return s.readChecked(ctx, ref, nil)
+}
+
+// readChecked is load with the comparison of the digest.
+func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool) (Version, error) {
+	if err := ref.Validate(); err != nil {
+		return Version{}, err
+	}
+	for waited := time.Duration(0); ; waited += mismatchPause {
+		v, err := s.load(ctx, ref, keep)
+		if err != nil || s.Digests == nil {
+			return v, err
+		}
+		stored, err := s.storedDigest(ctx, ref)
+		if err != nil {
+			return Version{}, err
+		}
+		if stored == "" || strings.EqualFold(stored, v.digest()) {
+			return v, nil
+		}
+		if waited >= mismatchWait {
+			return Version{}, &MismatchError{Ref: ref, Calculated: v.digest(), Stored: stored}
+		}
+		if err := sleep(ctx, mismatchPause); err != nil {
+			return Version{}, fmt.Errorf("read state %s: %w: wait for its DynamoDB digest: %w", ref, statelatch.ErrBroken, err)
+		}
+	}
+}
+
+// load reads the state of ref, trying again what may pass, into keep unless that is nil.
+func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *spool) (Version, error) {
+	var v Version
+	err := retry(ctx, func() (err error) {
+		v, err = s.get(ctx, ref, "", keep)
+		return err
+	})
+	if err != nil {
+		return Version{}, fmt.Errorf("read state: %w", err)
+	}
+	return v, nil
+}
+
+// get reads one version of the state, or the current one, in one request.
+func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, keep *spool) (Version, error) {
+	if keep != nil {
+		if err := keep.Close(); err != nil {
+			return Version{}, &spoolError{err}
+		}
+	}
+	obj, body, err := s.Bucket.Get(ctx, ref.Key, bucket.ReadOptions{VersionID: versionID})
+	switch {
+	case objectMissing(err) && keep != nil:
+		return Version{Ref: ref}, keep.rewind()
+	case objectMissing(err):
+		return Version{Ref: ref}, nil
+	case err != nil:
+		return Version{}, err
+	}
+	var source io.Reader = body
+	if keep != nil {
+		source = io.TeeReader(body, keep)
+		err = keep.expect(obj.Size)
+	}
+	var v Version
+	if err == nil {
+		v, err = examine(source)
+	}
+	if err = errors.Join(err, body.Close()); err == nil && keep != nil {
+		err = keep.rewind()
+	}
+	if err != nil {
+		return Version{}, s.bodyError(ref, err)
+	}
+	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	return v, nil
+}
+
+// bodyError gives the failure of a body its kind: the port leaves its type open.
+func (s *Store) bodyError(ref statelatch.Ref, err error) error {
+	if _, ok := errors.AsType[*statelatch.StoreError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*spoolError](err); ok {
+		return err
+	}
+	return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "get", Bucket: ref.Bucket, Key: ref.Key, Err: err}
+}
+
+var hexMD5 = regexp.MustCompile(`^[0-9A-Fa-f]{32}$`)
+
+// MismatchError says that the digest in the table is not of the stored bytes. It matches ErrInvalid.
+type MismatchError struct {
+	Ref        statelatch.Ref
+	Calculated string // hex; empty: there is no state
+	Stored     string
+}
+
+// Error says what to do.
+func (e *MismatchError) Error() string {
+	is, remedy := "the state's MD5 is "+e.Calculated, fmt.Sprintf("set Digest to %s", e.Calculated)
+	if e.Calculated == "" {
+		is, remedy = "there is no state", "remove the item"
+	}
+	return fmt.Sprintf("%v digest of %s: %s, but the DynamoDB item %s says %s. Either the state was replaced or lost without the table being told, "+
+		"or a writer stopped before it told it. Compare with the bucket's versions; if what is there now is right, %s",
+		statelatch.ErrInvalid, e.Ref, is, e.Ref.DynamoDBDigestID(), e.Stored, remedy)
+}
+
+// Unwrap matches ErrInvalid.
+func (e *MismatchError) Unwrap() error { return statelatch.ErrInvalid }
+
+// digest is what the table has to say about v: nothing where the engines see no state.
+func (v Version) digest() string {
+	if !v.Exists || v.Header.Empty {
+		return ""
+	}
+	return v.MD5
+}
+
+// storedDigest reads the table. Like the engines it takes a malformed digest for none.
+func (s *Store) storedDigest(ctx context.Context, ref statelatch.Ref) (string, error) {
+	var stored string
+	err := retry(ctx, func() (err error) {
+		stored, err = s.Digests.Digest(ctx, ref)
+		return err
+	})
+	if errors.Is(err, statelatch.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read DynamoDB digest of %s: %w", ref, err)
+	}
+	if !hexMD5.MatchString(stored) {
+		return "", nil
+	}
+	return stored, nil
+}
+
+// DigestError says that the state is in place and the table does not know. It matches [ErrDigestStale] and its cause.
+type DigestError struct {
+	Ref statelatch.Ref
+	MD5 string // that the table has to hold; empty: the item has to be removed
+	Err error
+}
+
+// Error says what to do.
+func (e *DigestError) Error() string {
+	remedy := "set Digest of item " + e.Ref.DynamoDBDigestID() + " to " + e.MD5
+	if e.MD5 == "" {
+		remedy = "remove item " + e.Ref.DynamoDBDigestID()
+	}
+	return fmt.Sprintf("%v: %s: clients with the table refuse to read it until you %s: %v", ErrDigestStale, e.Ref, remedy, e.Err)
+}
+
+// Unwrap matches ErrDigestStale and the cause.
+func (e *DigestError) Unwrap() []error { return []error{ErrDigestStale, e.Err} }
+
+// syncDigest brings the table in step with v, which is stored now. It runs on when ctx ends: a stale digest
+// blocks every client that has the table (W22).
+func (s *Store) syncDigest(ctx context.Context, v Version) error {
+	if s.Digests == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), digestBudget)
+	defer cancel()
+	for failures := 0; ; failures++ {
+		var err error
+		if v.Exists {
+			err = s.Digests.PutDigest(ctx, v.Ref, v.MD5)
+		} else {
+			err = s.Digests.DeleteDigest(ctx, v.Ref)
+		}
+		if err == nil {
+			return nil
+		}
+		if !passing(err) || sleep(ctx, backoff(failures)) != nil {
+			return &DigestError{Ref: v.Ref, MD5: v.digest(), Err: err}
+		}
+	}
+}

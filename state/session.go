@@ -1,0 +1,237 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"github.com/statelatch/statelatch"
+)
+
+// maxRebases is how often one write follows a state that others touch.
+const maxRebases = 5
+
+// Session is reading and writing one state under one tenure. It is not safe for concurrent use.
+type Session struct {
+	store  *Store
+	tenure Tenure
+	base   Version // what the next write is based on
+	stale  bool    // the digest of base is not in the table
+	stuck  error   // an earlier write has an unknown outcome
+}
+
+// Begin reads the state of the tenure's ref, then verifies the tenure, in this order: so nobody's write of an earlier
+// tenure can have slipped in between (R7). It takes one GET of the state and one Verify. The caller has touched the
+// state before if it took the lock from somebody.
+//
+//	*MismatchError  the table's digest is of other bytes
+//	other           of the read, or what Verify said
+func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
+	base, err := s.Read(ctx, t.Ref())
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Verify(ctx); err != nil {
+		return nil, err
+	}
+	return &Session{store: s, tenure: t, base: base}, nil
+}
+
+// Base is the state as it was read, or as this session last wrote it.
+func (x *Session) Base() Version { return x.base }
+
+// WriteOptions are the terms of one Write; zero means every guard.
+type WriteOptions struct {
+	// Force skips the guards. An unencrypted body whose serial is not greater than the base's gets the base's plus one.
+	Force bool
+	// MayEmpty lets a state without resources replace one with resources: it is an engine's own result, as after destroy.
+	MayEmpty bool
+}
+
+// Write stores body as the state: all of it, once, if the state is still the base, and then the base is what was written. It
+// reads body several times and holds it nowhere. Trailing blanks apart, a body equal to the base is a success without a
+// request. Once it has been sent, Write finds out what became of it, for 30 s more when ctx ends.
+//
+// Guards: a body must be a whole JSON object with a state's header; its lineage must be the base's and its serial greater; it must not drop all
+// resources. A base without resources and outputs may be replaced by any lineage, as by the engines. Of an encrypted
+// base or body only serial and lineage are judged.
+//
+//	nil                    it is stored, and the table knows
+//	ErrDigestStale         it is stored, the table does not know: [DigestError]; Version is valid
+//	ErrGuarded             a guard refused it; nothing was sent
+//	ErrInvalid             it is no state; nothing was sent, with Force neither
+//	ErrPreconditionFailed  [ChangedError]: somebody else wrote; nothing of ours was stored
+//	ErrAmbiguous           it may be stored or may be yet, or was and is not any more. Tenure.Hold was
+//	                       called, and the session writes no more: keep the body, and Begin again
+//	other                  nothing was stored: the store's refusal, or what Check or Verify said
+func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptions) (Version, error) {
+	if x.stuck != nil {
+		return Version{}, x.stuck
+	}
+	body, next, err := x.compose(body, opts)
+	if err != nil {
+		return Version{}, err
+	}
+	if x.base.Exists && x.base.content == next.content {
+		if !x.stale {
+			return x.base, nil
+		}
+		return x.base, x.sync(ctx)
+	}
+	data := x.store.put(x.base.Ref, body, next, func(now Version) bool { return now.Exists && now.content == next.content })
+	err = x.apply(ctx, func() (change, bool) {
+		if !x.base.blankObject() {
+			return data, true
+		}
+		return x.claim(), false
+	})
+	if err != nil {
+		return Version{}, fmt.Errorf("write state: %w", err)
+	}
+	return x.base, x.sync(ctx)
+}
+
+// apply carries out changes on the base until the last, each time following the base where it moved without changing its
+// content and the lock is still exactly ours (R8).
+func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) error {
+	for rebases := 0; ; rebases++ {
+		c, last := next()
+		c.allow = x.tenure.Check
+		out := c.settle(ctx, on(x.base))
+		same := out.now.Exists && x.base.sameContent(out.now)
+		switch {
+		case out.fate == done && last:
+			x.base = out.now
+			return nil
+		case out.fate == done, (out.fate == refused || out.fate == superseded) && same && rebases < maxRebases:
+			// What was sent on the old ETag is refused for good, so whatever Verify says, nothing was written.
+			if err := x.tenure.Verify(ctx); err != nil {
+				return fmt.Errorf("nothing was written to %s: %w", x.base.Ref, err)
+			}
+			x.base = out.now
+		case out.fate == refused, out.fate == superseded && same:
+			return &ChangedError{Base: x.base, Now: out.now}
+		case out.fate == superseded:
+			return x.hold(&ChangedError{Base: x.base, Now: out.now, Unknown: true})
+		case out.fate == unknown:
+			return x.hold(fmt.Errorf("%s may be changed, or may be yet, so its lock must stay: %w", x.base.Ref, out.err))
+		default:
+			return fmt.Errorf("nothing was written to %s: %w", x.base.Ref, out.err)
+		}
+	}
+}
+
+// hold ends the session with an unknown outcome (R5).
+func (x *Session) hold(err error) error {
+	x.stuck = fmt.Errorf("this session's last change has an unknown outcome: %w", err)
+	x.tenure.Hold(err)
+	return err
+}
+
+// sync brings the table in step with the base.
+func (x *Session) sync(ctx context.Context) error {
+	err := x.store.syncDigest(ctx, x.base)
+	x.stale = err != nil
+	return err
+}
+
+// claim is the first step of writing over zero bytes: it gives them an ETag of their own. See the package comment.
+func (x *Session) claim() change {
+	blank, _ := emptyState(0)
+	body := join(text(blank))
+	is, _ := examine(body) // it reads from memory
+	return x.store.put(x.base.Ref, body, is, is.sameBytes)
+}
+
+// compose judges body and returns what is to be sent.
+func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker, Version, error) {
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
+	}
+	next, err := examine(body)
+	switch {
+	case err != nil:
+		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
+	case next.Err != nil:
+		return nil, Version{}, fmt.Errorf("nothing was written to %s: %w", x.base.Ref, next.Err)
+	case next.Header.Empty:
+		return nil, Version{}, fmt.Errorf("%w state: it has zero bytes; nothing was written to %s", statelatch.ErrInvalid, x.base.Ref)
+	case x.base.Exists && x.base.content == next.content:
+		return body, next, nil
+	}
+	if !opts.Force {
+		if err := x.guard(next, opts.MayEmpty); err != nil {
+			return nil, Version{}, err
+		}
+	}
+	base := x.base.Header
+	greater, related := next.Header.Serial > base.Serial, next.Header.Lineage == base.Lineage
+	parts := []piece{{body, 0, next.Size}}
+	if x.base.isVoid() || greater && related {
+		return body, next, nil
+	}
+	if opts.Force && !greater && !next.Header.Encrypted() {
+		if parts, err = raised(body, next, base.Serial); err != nil {
+			return nil, Version{}, err
+		}
+		greater = true
+	}
+	// A greater serial of the same lineage proves that these bytes were never stored before. Where it does
+	// not, blanks do (R12): else a writer from back then could pass its condition.
+	if !greater || !related {
+		parts = append(parts, text(nonce()))
+	}
+	sent := join(parts...)
+	is, err := examine(sent)
+	if err != nil {
+		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
+	}
+	return sent, is, nil
+}
+
+// raised is body with the serial after base's in place of its own.
+func raised(body io.ReadSeeker, v Version, base uint64) ([]piece, error) {
+	switch {
+	case v.shape.serialEnd == 0:
+		return nil, fmt.Errorf("%w state: it has no serial that could be raised above %d", statelatch.ErrInvalid, base)
+	case base == math.MaxUint64:
+		return nil, fmt.Errorf("%w serial: the stored one, %d, is the greatest there is", statelatch.ErrInvalid, base)
+	}
+	return []piece{
+		{body, 0, v.shape.serialAt},
+		text(strconv.FormatUint(base+1, 10)),
+		{body, v.shape.serialEnd, v.Size - v.shape.serialEnd},
+	}, nil
+}
+
+// guard refuses what would probably harm the state.
+func (x *Session) guard(next Version, mayEmpty bool) error {
+	base, is := x.base.Header, next.Header
+	if x.base.isVoid() || x.base.isEmpty() && base.Lineage != is.Lineage {
+		return nil
+	}
+	switch {
+	case x.base.Err != nil:
+		return x.guarded("what is stored is no state: %v", x.base.Err)
+	case base.Lineage != is.Lineage && base.Lineage != "":
+		return x.guarded("the lineage is %q, the stored state's is %q: it is the state of something else, perhaps a copied key", is.Lineage, base.Lineage)
+	case is.Serial < base.Serial:
+		return x.guarded("the serial would step back from %d to %d: it is an older state", base.Serial, is.Serial)
+	case is.Serial == base.Serial:
+		return x.guarded("serial %d is stored already, with different content: both were made from the same state", is.Serial)
+	case x.base.shape.resources && next.isPlain() && !next.shape.resources && !mayEmpty:
+		return x.guarded("the stored state has resources, this one has none")
+	}
+	return nil
+}
+
+func (x *Session) guarded(format string, args ...any) error {
+	return &guardError{fmt.Sprintf("%v state for %s: %s (%v)", statelatch.ErrInvalid, x.base.Ref, fmt.Sprintf(format, args...), ErrGuarded)}
+}
+
+type guardError struct{ text string }
+
+func (e *guardError) Error() string   { return e.text }
+func (e *guardError) Unwrap() []error { return []error{ErrGuarded, statelatch.ErrInvalid} }

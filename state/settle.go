@@ -1,0 +1,214 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// change is one conditional write or delete of one object. It may be sent several times; it happens at most once,
+// because its condition stops to hold when it happens.
+type change struct {
+	store *Store
+	ref   statelatch.Ref
+	size  int64
+	// deed sends it once and returns what is stored if it was done.
+	deed func(ctx context.Context, cond bucket.Condition) (Version, error)
+	// mine recognises, in what is stored now, that it was done.
+	mine func(now Version) bool
+	// allow is asked before it is sent; nil: always.
+	allow func() error
+}
+
+// put is the change that stores body, which is as examine said.
+func (s *Store) put(ref statelatch.Ref, body io.ReadSeeker, is Version, mine func(Version) bool) change {
+	return change{
+		store: s, ref: ref, size: is.Size, mine: mine,
+		deed: func(ctx context.Context, cond bucket.Condition) (Version, error) {
+			obj, err := s.Bucket.Put(ctx, ref.Key, body, bucket.PutOptions{If: cond})
+			v := is
+			v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.Date
+			return v, err
+		},
+	}
+}
+
+// fate is what became of a change.
+type fate int
+
+const (
+	done       fate = iota // it happened; now is what is stored
+	refused                // every attempt was answered with a refusal; now is what is there instead
+	superseded             // something else is there now, but an attempt had an unknown outcome: it may have happened before (R9)
+	unknown                // it may have happened or may happen yet: err is an ErrAmbiguous
+	failed                 // it did not happen and will not: err says why
+)
+
+type outcome struct {
+	fate fate
+	now  Version
+	err  error
+}
+
+// settle sends c until it is known what became of it (R2): after a refusal or an unknown outcome it reads back and
+// recognises its own deed by content. From the first failure on it has settleBudget. If an attempt had an
+// unknown outcome it goes on when ctx ends, because only a later answer can tell what an earlier one did.
+func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
+	now, err := c.send(ctx, cond)
+	if err == nil {
+		return outcome{fate: done, now: now}
+	}
+	caller := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget+time.Duration(c.size>>20)*settleRate)
+	defer cancel()
+	inDoubt := false
+	for failures := 0; ; failures++ {
+		_, barred := errors.AsType[*barredError](err)
+		inDoubt = inDoubt || !barred && errors.Is(err, statelatch.ErrAmbiguous)
+		refusal := !barred && isRefusal(err)
+		if inDoubt || refusal {
+			now, lookErr := c.store.get(ctx, c.ref, "", nil)
+			switch {
+			case lookErr != nil:
+			case c.mine(now):
+				return outcome{fate: done, now: now}
+			case cond.Check(now.Exists, now.ETag) != nil && inDoubt:
+				return outcome{fate: superseded, now: now, err: err}
+			case cond.Check(now.Exists, now.ETag) != nil:
+				return outcome{fate: refused, now: now, err: err}
+			}
+		}
+		// In doubt it is looked for to the end of the budget, even where it may not be sent again.
+		gaveUp := !inDoubt && (barred || caller.Err() != nil)
+		answered := !barred && !passing(err) && !refusal
+		if gaveUp || answered || sleep(ctx, backoff(failures)) != nil {
+			if inDoubt {
+				return outcome{fate: unknown, err: doubt(err)}
+			}
+			return outcome{fate: failed, err: err}
+		}
+		if now, err = c.send(ctx, cond); err == nil {
+			return outcome{fate: done, now: now}
+		}
+	}
+}
+
+// doubt is the last error of a change whose outcome is unknown, as an ErrAmbiguous and nothing else.
+func doubt(last error) error {
+	if errors.Is(last, statelatch.ErrAmbiguous) {
+		return last
+	}
+	return &doubtError{last}
+}
+
+type doubtError struct{ last error }
+
+func (e *doubtError) Error() string {
+	return fmt.Sprintf("%v: no reply to an earlier attempt; then: %v", statelatch.ErrAmbiguous, e.last)
+}
+func (e *doubtError) Unwrap() error { return statelatch.ErrAmbiguous }
+
+func (c change) send(ctx context.Context, cond bucket.Condition) (Version, error) {
+	if c.allow != nil {
+		if err := c.allow(); err != nil {
+			return Version{}, &barredError{err}
+		}
+	}
+	return c.deed(ctx, cond)
+}
+
+// barredError is why a change was not sent. Whatever kind it wraps, it is no answer of the store.
+type barredError struct{ error }
+
+func (e *barredError) Unwrap() error { return e.error }
+
+// isRefusal reports whether a condition was refused. It may hold again: a create is refused in the moment
+// before a delete.
+func isRefusal(err error) bool {
+	return errors.Is(err, statelatch.ErrPreconditionFailed) || objectMissing(err)
+}
+
+// on is the condition that the state is still v.
+func on(v Version) bucket.Condition {
+	if !v.Exists {
+		return bucket.IfAbsent
+	}
+	return bucket.IfMatch(v.ETag)
+}
+
+// touchRounds is how many writes of others a touch gives way to.
+const touchRounds = 10
+
+// Touch is the fence (R6): it gives the state of ref a new ETag and leaves its content, so that every write of an
+// earlier tenure, also one that is still under way, is refused. An absent state becomes an object of zero bytes, and
+// of zero bytes there is nothing to fence; see the package comment. The table's digest follows.
+// The caller re-reads its lock afterwards (R7).
+//
+// What is stored but is no JSON is left alone: blanks would change it, and no session writes over it unless forced to.
+//
+//	nil             no write based on what was there before the call can succeed any more
+//	ErrDigestStale  the same, but see [DigestError]
+//	ErrAmbiguous    it could not be found out within 30 s
+//	other           it may be unfenced; the content is as it was in any case
+func (s *Store) Touch(ctx context.Context, ref statelatch.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	for range touchRounds {
+		if again, err := s.touch(ctx, ref); !again {
+			return err
+		}
+	}
+	return fmt.Errorf("touch state %s: %w: it was written to %d times meanwhile, although it is locked", ref, statelatch.ErrConflict, touchRounds)
+}
+
+// touch is one round of Touch. Again tells that somebody else wrote meanwhile.
+func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err error) {
+	body := s.newSpool()
+	defer func() { err = errors.Join(err, body.Close()) }()
+	base, err := s.load(ctx, ref, body)
+	switch {
+	case err != nil:
+		return false, err
+	case base.blankObject(), base.Err != nil:
+		return false, nil
+	case !base.Exists:
+		created, err := s.createBlank(ctx, ref)
+		return err == nil && !created, err
+	}
+	next := join(touched(body, base)...)
+	is, err := examine(next)
+	if err != nil {
+		return false, err
+	}
+	out := s.put(ref, next, is, is.sameBytes).settle(ctx, on(base))
+	switch out.fate {
+	case done:
+		return false, s.syncDigest(ctx, out.now)
+	case refused, superseded:
+		return true, nil
+	default:
+		return false, fmt.Errorf("touch state: %w", out.err)
+	}
+}
+
+// createBlank creates an object of zero bytes unless there is any. Created is certain if true; it is false too if
+// the creating attempt's reply was lost.
+func (s *Store) createBlank(ctx context.Context, ref statelatch.Ref) (created bool, err error) {
+	err = retry(ctx, func() error {
+		_, err := s.Bucket.Put(ctx, ref.Key, join(), bucket.PutOptions{If: bucket.IfAbsent})
+		return err
+	})
+	if errors.Is(err, statelatch.ErrPreconditionFailed) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("create state: %w", err)
+	}
+	return true, nil
+}

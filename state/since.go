@@ -1,0 +1,235 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// maxVersions is how many versions Since looks at.
+const maxVersions = 100
+
+// Report is what happened to a state since a mark.
+type Report struct {
+	Mark, Now Version
+	// Moved tells that the content is not the mark's any more. Touches do not count.
+	Moved bool
+	// Versions lie between Mark and the end, oldest first; a delete marker is one that does not exist. Without Unlisted they are
+	// complete; with it there is at most Now.
+	Versions []Version
+	// Foreign are those of Versions that changed the content and were not named as the caller's own.
+	Foreign []Version
+	// Anomalies are what a correct client under the lock never does, oldest first.
+	Anomalies []Anomaly
+	// Unlisted says why only Mark and Now were compared: the bucket keeps no versions (ErrUnsupported), they may not be
+	// listed (ErrDenied), or there are more than 100. Nil: every version was looked at.
+	Unlisted error
+}
+
+// AnomalyKind names what is wrong.
+type AnomalyKind string
+
+// The anomalies.
+const (
+	LineageChanged AnomalyKind = "lineage changed"
+	SerialBack     AnomalyKind = "serial stepped back"
+	SerialRepeated AnomalyKind = "same serial, different content" // two writers built on one state: an update is lost
+	Unreadable     AnomalyKind = "not a state any more"
+	Vanished       AnomalyKind = "deleted or emptied"
+	MarkGone       AnomalyKind = "version purged" // the mark's version is not among the bucket's any more
+)
+
+// Anomaly is one thing that is wrong: After replaced Before. Before.VersionID, where not empty, is the version to bring back.
+type Anomaly struct {
+	Kind          AnomalyKind
+	Before, After Version
+}
+
+// String says it in one line.
+func (a Anomaly) String() string {
+	s := fmt.Sprintf("%s: %s: %s, then %s", a.Before.Ref, a.Kind, a.Before.describe(), a.After.describe())
+	if a.Before.VersionID != "" && a.Kind != MarkGone {
+		s += "; overwritten version " + a.Before.VersionID
+	}
+	return s
+}
+
+// Mark remembers the state of ref for [Store.Since], in one GET. It does not look at the digest, and any object will do.
+// [Session.Base] is a mark too.
+func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
+	if err := ref.Validate(); err != nil {
+		return Version{}, err
+	}
+	return s.load(ctx, ref, nil)
+}
+
+// Since tells what happened to the state since mark: one HEAD if nothing did, else a GET, and where the bucket keeps
+// versions a listing and a GET of each version. Own are the ETags of the caller's own writes. Writes that overwrote others without
+// looking, as the engines' do, show as anomalies. Of a mark of an absent state, what was created and
+// deleted again meanwhile is not seen.
+func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report, error) {
+	r := Report{Mark: mark}
+	var head bucket.Object
+	err := retry(ctx, func() (err error) {
+		head, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
+		return err
+	})
+	switch {
+	case err == nil && mark.Exists && head.ETag == mark.ETag && head.VersionID == mark.VersionID,
+		objectMissing(err) && !mark.Exists:
+		r.Now = mark
+		return r, nil
+	case err != nil && !objectMissing(err):
+		return r, fmt.Errorf("look at state: %w", err)
+	}
+	if r.Now, err = s.load(ctx, mark.Ref, nil); err != nil {
+		return r, err
+	}
+	r.Moved = !mark.sameContent(r.Now)
+	markSeen := false
+	r.Versions, markSeen, err = s.chain(ctx, mark)
+	switch {
+	case errors.Is(err, errUnlisted):
+		r.Unlisted, r.Versions = err, []Version{r.Now}
+	case err != nil:
+		return r, fmt.Errorf("look at versions of state: %w", err)
+	case mark.Exists && !markSeen:
+		r.Anomalies = append(r.Anomalies, Anomaly{MarkGone, mark, r.Now})
+	}
+	prev := mark
+	for i := range r.Versions {
+		v := &r.Versions[i]
+		kind, changed, err := s.judge(ctx, &prev, v)
+		if err != nil {
+			return r, fmt.Errorf("look at versions of state: %w", err)
+		}
+		if changed && (!v.Exists || !slices.Contains(own, v.ETag)) {
+			r.Foreign = append(r.Foreign, *v)
+			if kind != "" {
+				r.Anomalies = append(r.Anomalies, Anomaly{kind, prev, *v})
+			}
+		}
+		prev = *v
+	}
+	return r, nil
+}
+
+// errUnlisted marks the reasons why a report does without the versions in between.
+var errUnlisted = errors.New("versions not compared")
+
+// chain returns the versions of exactly the mark's key that are newer than it, oldest first, with their headers.
+func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markSeen bool, err error) {
+	if mark.Exists && mark.VersionID == "" {
+		return nil, false, fmt.Errorf("%w: %w: the bucket kept none", errUnlisted, statelatch.ErrUnsupported)
+	}
+	err = retry(ctx, func() error {
+		chain, markSeen = nil, false
+		// A prefix finds other keys too, the lock's for one, but they all sort behind.
+		for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: mark.Ref.Key}) {
+			switch {
+			case err != nil:
+				return err
+			case obj.Key != mark.Ref.Key, !mark.Exists && obj.DeleteMarker:
+				return nil
+			case mark.Exists && obj.VersionID == mark.VersionID:
+				markSeen = true
+				return nil
+			case len(chain) == maxVersions:
+				return fmt.Errorf("%w: there are more than %d", errUnlisted, maxVersions)
+			}
+			chain = append(chain, Version{
+				Ref: mark.Ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID,
+				Size: obj.Size, LastModified: obj.LastModified,
+			})
+		}
+		return nil
+	})
+	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) {
+		err = fmt.Errorf("%w: %w", errUnlisted, err)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	slices.Reverse(chain)
+	for i := range chain {
+		if chain[i].Exists {
+			if err := s.readHeader(ctx, &chain[i]); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	return chain, markSeen, nil
+}
+
+// readHeader reads the header of a listed version, and no more of its body than it takes.
+func (s *Store) readHeader(ctx context.Context, v *Version) error {
+	return retry(ctx, func() error {
+		_, body, err := s.Bucket.Get(ctx, v.Ref.Key, bucket.ReadOptions{VersionID: v.VersionID})
+		if err != nil {
+			return err
+		}
+		v.Header, v.Err = statelatch.ReadStateHeader(body)
+		_ = body.Close() // what was not read cannot fail
+		if v.Err != nil && !errors.Is(v.Err, statelatch.ErrInvalid) {
+			return s.bodyError(v.Ref, v.Err)
+		}
+		return nil
+	})
+}
+
+// readWhole replaces a listed version by what its whole body says.
+func (s *Store) readWhole(ctx context.Context, v *Version) error {
+	if !v.Exists || v.MD5 != "" {
+		return nil
+	}
+	return retry(ctx, func() error {
+		whole, err := s.get(ctx, v.Ref, v.VersionID, nil)
+		if err == nil {
+			v.Err, v.MD5, v.content, v.shape = whole.Err, whole.MD5, whole.content, whole.shape
+		}
+		return err
+	})
+}
+
+// judge compares a version with the one before it.
+func (s *Store) judge(ctx context.Context, prev, v *Version) (kind AnomalyKind, changed bool, err error) {
+	if prev.Exists && v.Exists && prev.ETag == v.ETag && prev.Size == v.Size {
+		return "", false, nil
+	}
+	// Only the whole body tells whether serial 0 is a claim of zero bytes or somebody's state.
+	for _, u := range [...]*Version{prev, v} {
+		if u.Header.Serial == 0 {
+			err = errors.Join(err, s.readWhole(ctx, u))
+		}
+	}
+	if err != nil {
+		return "", false, err
+	}
+	had, has := !prev.isVoid(), !v.isVoid()
+	switch {
+	case had != has && had:
+		return Vanished, true, nil
+	case !had:
+		return "", has, nil
+	case v.Err != nil && prev.Err == nil:
+		return Unreadable, true, nil
+	case v.Err == nil && prev.Err == nil && prev.Header.Lineage != v.Header.Lineage:
+		return LineageChanged, true, nil
+	case v.Header.Serial < prev.Header.Serial:
+		return SerialBack, true, nil
+	case v.Header.Serial > prev.Header.Serial:
+		return "", true, nil
+	}
+	// The same serial: a touch, or a second state made from the same one. Only the whole bodies tell.
+	if err := errors.Join(s.readWhole(ctx, prev), s.readWhole(ctx, v)); err != nil {
+		return "", false, err
+	}
+	if prev.content == v.content {
+		return "", false, nil
+	}
+	return SerialRepeated, true, nil
+}

@@ -1,0 +1,207 @@
+package state_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/faultbucket"
+	"github.com/statelatch/statelatch/bucket/membucket"
+	"github.com/statelatch/statelatch/state"
+)
+
+const deleted = "deleted"
+
+// happen stores contents one after the other; deleted deletes.
+func (r *rig) happen(tb testing.TB, contents ...string) {
+	tb.Helper()
+	for _, content := range contents {
+		if content != deleted {
+			r.seed(tb, content)
+			continue
+		}
+		if _, err := r.inner.Delete(tb.Context(), ref.Key, bucket.DeleteOptions{}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func (r *rig) mark(tb testing.TB) state.Version {
+	tb.Helper()
+	v, err := r.Mark(tb.Context(), ref)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return v
+}
+
+func (r *rig) since(tb testing.TB, mark state.Version, own ...string) state.Report {
+	tb.Helper()
+	report, err := r.Since(tb.Context(), mark, own...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return report
+}
+
+func TestStore_Since_Report(t *testing.T) {
+	t.Parallel()
+	const other = "99999999-2222-3333-4444-555555555555"
+	s := func(serial int, names string) string { return body(serial, lineage, names) }
+	touched := trimmed(s(1, "x")) + "\n \t \t"
+	for name, tc := range map[string]struct {
+		before, after []string
+		moved         bool
+		foreign       int
+		anomalies     []state.AnomalyKind
+		overwritten   []string // the contents to bring back
+	}{
+		"nothing":              {[]string{s(1, "x")}, nil, false, 0, nil, nil},
+		"nothing, absent":      {nil, nil, false, 0, nil, nil},
+		"an apply":             {[]string{s(1, "x")}, []string{s(2, "x y"), s(3, "x")}, true, 2, nil, nil},
+		"a touch":              {[]string{s(1, "x")}, []string{touched}, false, 0, nil, nil},
+		"created":              {nil, []string{s(1, "x")}, true, 1, nil, nil},
+		"created anew":         {[]string{s(9, "x"), deleted}, []string{s(1, "x")}, true, 1, nil, nil},
+		"touched, then work":   {[]string{s(1, "x")}, []string{touched, s(2, "y")}, true, 1, nil, nil},
+		"zero bytes, claimed":  {[]string{""}, []string{s(0, ""), s(1, "x")}, true, 1, nil, nil},
+		"zero bytes, serial 0": {[]string{""}, []string{s(0, "x")}, true, 1, nil, nil},
+		"lost update":          {[]string{s(1, "x")}, []string{s(2, "ours"), s(2, "theirs")}, true, 2, []state.AnomalyKind{state.SerialRepeated}, []string{s(2, "ours")}},
+		"lost update at once":  {[]string{s(1, "x")}, []string{s(1, "y")}, true, 1, []state.AnomalyKind{state.SerialRepeated}, []string{s(1, "x")}},
+		"serial back":          {[]string{s(5, "x")}, []string{s(6, "ours"), s(3, "theirs")}, true, 2, []state.AnomalyKind{state.SerialBack}, []string{s(6, "ours")}},
+		"there and back again": {[]string{s(5, "x")}, []string{s(3, "y"), s(5, "x")}, false, 2, []state.AnomalyKind{state.SerialBack}, []string{s(5, "x")}},
+		"another lineage":      {[]string{s(5, "x")}, []string{body(6, other, "y")}, true, 1, []state.AnomalyKind{state.LineageChanged}, []string{s(5, "x")}},
+		"deleted":              {[]string{s(5, "x")}, []string{deleted}, true, 1, []state.AnomalyKind{state.Vanished}, []string{s(5, "x")}},
+		"deleted, then anew":   {[]string{s(5, "x")}, []string{s(6, "y"), deleted, s(1, "z")}, true, 3, []state.AnomalyKind{state.Vanished}, []string{s(6, "y")}},
+		"emptied (B12)":        {[]string{s(5, "x")}, []string{""}, true, 1, []state.AnomalyKind{state.Vanished}, []string{s(5, "x")}},
+		"garbage":              {[]string{s(5, "x")}, []string{"oops"}, true, 1, []state.AnomalyKind{state.Unreadable}, []string{s(5, "x")}},
+		"no state at all":      {[]string{"one"}, []string{"two"}, true, 1, []state.AnomalyKind{state.SerialRepeated}, []string{"one"}},
+		"twice lost":           {[]string{s(1, "x")}, []string{s(2, "a"), s(2, "b"), s(2, "c")}, true, 3, []state.AnomalyKind{state.SerialRepeated, state.SerialRepeated}, []string{s(2, "a"), s(2, "b")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig()
+			// Other keys that a listing by prefix finds as well.
+			r.seedAt(t, ref.LockKey(), "lock")
+			r.seedAt(t, ref.Key+".rescue/1", s(77, "x"))
+			r.happen(t, tc.before...)
+			mark := r.mark(t)
+			r.happen(t, tc.after...)
+			before := len(r.bucket.Requests())
+			got := r.since(t, mark)
+			if len(tc.after) == 0 {
+				wantRequests(t, r, before, "head")
+			}
+			if got.Moved != tc.moved || len(got.Versions) != len(tc.after) || len(got.Foreign) != tc.foreign || got.Unlisted != nil {
+				t.Errorf("got moved %v, %d versions, %d foreign, %v; want %v, %d, %d, all listed",
+					got.Moved, len(got.Versions), len(got.Foreign), got.Unlisted, tc.moved, len(tc.after), tc.foreign)
+			}
+			var kinds []state.AnomalyKind
+			var overwritten []string
+			for _, a := range got.Anomalies {
+				kinds = append(kinds, a.Kind)
+				id := a.Before.VersionID
+				overwritten = append(overwritten, readVersion(t, r, bucket.Object{Key: ref.Key, VersionID: id}))
+				if !strings.Contains(a.String(), id) {
+					t.Errorf("%q does not name version %s", a, id)
+				}
+			}
+			if fmt.Sprint(kinds) != fmt.Sprint(tc.anomalies) || fmt.Sprint(overwritten) != fmt.Sprint(tc.overwritten) {
+				t.Errorf("anomalies: got %v over %q, want %v over %q", kinds, overwritten, tc.anomalies, tc.overwritten)
+			}
+		})
+	}
+}
+
+// Without versions the mark and what is there now are compared, and the report says so.
+func TestStore_Since_Unlisted(t *testing.T) {
+	t.Parallel()
+	t.Run("no versions", func(t *testing.T) {
+		t.Parallel()
+		inner := membucket.New("b", membucket.Options{})
+		r := &rig{&state.Store{Bucket: inner}, nil, inner}
+		r.seed(t, body(4, lineage, "x"))
+		mark := r.mark(t)
+		r.seed(t, body(3, lineage, "x"))
+		wantUnlisted(t, r.since(t, mark), statelatch.ErrUnsupported)
+	})
+	t.Run("denied", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(faultbucket.Rule{Op: faultbucket.OpListVersions, Fault: faultbucket.Answer(403)})
+		r.seed(t, body(4, lineage, "x"))
+		mark := r.mark(t)
+		r.seed(t, body(3, lineage, "x"))
+		wantUnlisted(t, r.since(t, mark), statelatch.ErrDenied)
+	})
+	t.Run("too many", func(t *testing.T) {
+		t.Parallel()
+		r := newRig()
+		r.seed(t, body(400, lineage, "x"))
+		mark := r.mark(t)
+		for i := range 101 {
+			r.seed(t, body(i, lineage, "x"))
+		}
+		wantUnlisted(t, r.since(t, mark), nil)
+	})
+}
+
+func wantUnlisted(tb testing.TB, r state.Report, kind error) {
+	tb.Helper()
+	if r.Unlisted == nil || len(r.Versions) != 1 || !r.Moved || len(r.Anomalies) != 1 || r.Anomalies[0].Kind != state.SerialBack {
+		tb.Errorf("got %+v, want a comparison of the two ends that finds the step back", r)
+	}
+	if kind != nil {
+		wantKind(tb, "Unlisted", r.Unlisted, kind)
+	}
+}
+
+func TestStore_Since_OwnWritesAreNotForeign(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	r.seed(t, body(4, lineage, "x"))
+	x := r.begin(t, holding())
+	mark := x.Base()
+	v, err := write(t, x, body(2, "forced-lineage", "y"), state.WriteOptions{Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.since(t, mark, v.ETag); !got.Moved || len(got.Foreign) != 0 || len(got.Anomalies) != 0 {
+		t.Errorf("got %+v, want a move and nothing foreign", got)
+	}
+	if got := r.since(t, mark); len(got.Foreign) != 1 || len(got.Anomalies) != 1 {
+		t.Errorf("got %+v, want it foreign to others", got)
+	}
+}
+
+func TestStore_Since_MarkPurged(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	r.seed(t, body(1, lineage, "x"))
+	mark := r.mark(t)
+	r.seed(t, body(2, lineage, "x"))
+	if _, err := r.inner.Delete(t.Context(), ref.Key, bucket.DeleteOptions{VersionID: mark.VersionID}); err != nil {
+		t.Fatal(err)
+	}
+	got := r.since(t, mark)
+	if len(got.Anomalies) != 1 || got.Anomalies[0].Kind != state.MarkGone || len(got.Versions) != 1 {
+		t.Errorf("got %+v, want the mark's version missing", got)
+	}
+}
+
+func TestStore_Since_SurvivesFaults(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 6; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig()
+			r.seed(t, body(1, lineage, "x"))
+			mark := r.mark(t)
+			r.happen(t, body(2, lineage, "a"), body(2, lineage, "b"))
+			r.bucket.Add(faultbucket.Rule{Nth: n, Fault: faultbucket.Answer(503)})
+			if got := r.since(t, mark); len(got.Anomalies) != 1 || len(got.Versions) != 2 {
+				t.Errorf("request %d throttled: got %+v", n, got)
+			}
+		})
+	}
+}
