@@ -1,11 +1,9 @@
 package lock
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -18,42 +16,33 @@ const (
 	pollMax = time.Second
 	// takeBackBudget bounds the search for a lock that an interrupted create left behind.
 	takeBackBudget = 3 * time.Second
+	// minTTL is the shortest lease: a store answers slower than this often enough.
+	minTTL = time.Second
+	// maxBody leaves room in a lock object that everybody reads for what renewals add.
+	maxBody = statelatch.MaxLockInfo - 1<<10
 )
-
-// Request says what to put into the lock object.
-type Request struct {
-	// ID, empty: a fresh one. One that is given must not be in use by another Acquire: attempts
-	// are told apart by their whole lock info, and apart from the ID only by its time (R1).
-	ID        string
-	Operation string
-	Info      string
-	Who       string
-	Version   string
-	// Wait is how long to wait for another holder; 0 means a single attempt.
-	Wait time.Duration
-	// OnWait, if not nil, is called when waiting begins and whenever the holder changes. Of a holder
-	// that may not be read it tells only why, in Err.
-	OnWait func(Held)
-}
 
 // Acquire takes the lock of ref, waiting up to req.Wait for another holder to release it.
 //
 //	nil                the lock is held, with Info.Created the time it was won
-//	*LockedError       somebody else holds it; nothing of ours is left
-//	ErrUnsafeStore     the store has no create-if-absent or compare-and-swap; nothing is locked
+//	*LockedError       somebody else holds it; nothing of ours is left, unless the error says so
+//	ErrUnsafeStore     the store has no create-if-absent or compare-and-swap, or no conditional delete and
+//	                   req asks for what needs it; nothing is locked
 //	ErrAmbiguous       it could not be found out within the budget whether the
 //	                   lock is ours; the error names the ID to look for
-//	other              nothing was locked
+//	other              nothing is locked; or, if the error says so, a lock that was taken over
+//	                   could not be fenced, and is left to its lease
 //
 // It waits through every transient answer (B2, B3), keeps one ID for all attempts, and ends at once with ctx.
-func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) (Held, error) {
-	if err := ref.Validate(); err != nil {
-		return Held{}, err
+func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) (*Tenure, error) {
+	if err := m.check(ref, req); err != nil {
+		return nil, err
 	}
 	if req.ID == "" {
 		req.ID = m.newID()
 	}
-	a := &attempt{m: m, ref: ref, req: req, deadline: time.Now().Add(req.Wait)}
+	a := &attempt{m: m, ref: ref, req: req, waitEnd: time.Now().Add(req.Wait)}
+	a.deadline = a.waitEnd
 	return a.run(ctx)
 }
 
@@ -62,36 +51,56 @@ type attempt struct {
 	m        *Manager
 	ref      statelatch.Ref
 	req      Request
-	deadline time.Time
+	waitEnd  time.Time // of req.Wait
+	deadline time.Time // waitEnd, or later while a lease is watched
 
 	holder   *Held    // who was last seen holding it; nil: as far as is known, nobody
-	shown    *string  // the ETag that OnWait was last told; nil: it was not called
+	shown    *string  // what OnWait was last told; nil: it was not called
+	watch    watch    // of the holder's lease
+	watched  string   // the ETag for which the deadline was moved, to see its lease run out
 	body     []byte   // of the create last sent
+	seq      uint64   // of the body last made
 	sent     [][]byte // every body sent: what was refused may land too, if it was copied on the way
-	unknown  bool     // the outcome of a create was unknown at least once (R3)
-	landed   int      // creates that may have been executed or may be yet
-	failures int      // transient failures in a row
+	sentAt   time.Duration
+	unknown  bool   // the outcome of a write was unknown at least once (R3)
+	landed   int    // locks of ours that may stand or may yet appear
+	taking   string // the ETag that one of them was to replace: it cannot appear when that is gone
+	robbed   *Held  // the lock that was last taken over, perhaps
+	fenced   bool   // its holder can write no more
+	items    int    // items of ours that may be in the table or may yet appear
+	itemInfo statelatch.LockInfo
+	failures int  // transient failures in a row
+	over     bool // something of ours is left as it is: the error says why
 }
 
-func (a *attempt) run(ctx context.Context) (Held, error) {
+func (a *attempt) run(ctx context.Context) (*Tenure, error) {
 	for {
 		lastTry := !time.Now().Before(a.deadline)
-		won, err := a.try(ctx, lastTry)
+		t, err := a.try(ctx, lastTry)
 		if err == nil {
-			return won, nil
+			return t, nil
 		}
 		if a.final(err, lastTry) {
-			return Held{}, a.leave(ctx, err)
+			return nil, a.leave(ctx, err)
 		}
 		if err := a.pause(ctx, errors.Is(err, statelatch.ErrLocked)); err != nil {
-			return Held{}, a.leave(ctx, err)
+			return nil, a.leave(ctx, err)
 		}
 	}
 }
 
-// try makes one attempt. While somebody is known to hold the lock it only looks, which
+// try makes one attempt at the whole lock: the object, the fence, the table.
+func (a *attempt) try(ctx context.Context, lastTry bool) (*Tenure, error) {
+	won, err := a.lockObject(ctx, lastTry)
+	if err != nil {
+		return nil, err
+	}
+	return a.enter(ctx, won)
+}
+
+// lockObject makes one attempt at the lock object. While somebody is known to hold the lock it only looks, which
 // costs a twelfth of a refused write; the last try always writes.
-func (a *attempt) try(ctx context.Context, lastTry bool) (Held, error) {
+func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 	for handovers := 0; ; handovers++ {
 		refused := statelatch.ErrPreconditionFailed
 		if a.holder == nil || lastTry {
@@ -108,17 +117,20 @@ func (a *attempt) try(ctx context.Context, lastTry bool) (Held, error) {
 		case mine:
 			return a.rekey(ctx, h)
 		case err == nil:
-			a.holder = &h
-			a.announce(h)
-			return Held{}, h.LockedError()
+			return a.occupied(ctx, h)
 		case errors.Is(err, statelatch.ErrDenied) && a.holder != nil && !lastTry:
 			a.holder = nil // what could be read may not be any more, so ask the only way that is left
 			continue
 		case errors.Is(err, statelatch.ErrDenied) && errors.Is(refused, statelatch.ErrPreconditionFailed):
-			a.announce(Held{Ref: a.ref, Err: err})
+			a.announce(Held{Ref: a.ref, Err: err}, 0)
 			return Held{}, &statelatch.LockedError{Ref: a.ref, Err: err}
 		case !errors.Is(err, statelatch.ErrNotLocked):
 			return Held{}, err
+		}
+		if a.holder != nil && a.holder.Item != nil && !lastTry {
+			if err := a.stillInTable(ctx); err != nil {
+				return Held{}, err
+			}
 		}
 		a.holder = nil
 		if !errors.Is(refused, statelatch.ErrPreconditionFailed) {
@@ -132,75 +144,91 @@ func (a *attempt) try(ctx context.Context, lastTry bool) (Held, error) {
 	}
 }
 
+// occupied deals with somebody else's lock object: it is over and taken over, or waited for.
+func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
+	left, provable := a.watch.see(h, a.m.boot())
+	switch {
+	case !provable || !a.req.TakeOver:
+		left = 0
+	case left == 0:
+		return a.replace(ctx, h)
+	case a.watched == "" && h.Leased():
+		a.watched = h.ETag
+		if until := time.Now().Add(left + pollMax); until.After(a.deadline) {
+			a.deadline = until
+		}
+	}
+	if a.watched != "" && a.watched != h.ETag { // a sign of life: there is no dead holder to wait for
+		a.deadline = a.waitEnd
+	}
+	a.holder = &h
+	a.announce(h, left)
+	return Held{}, h.LockedError()
+}
+
+// replace takes over a lock that is over.
+func (a *attempt) replace(ctx context.Context, h Held) (Held, error) {
+	if h.Leased() && a.req.TTL == 0 {
+		return Held{}, a.clear(ctx, h)
+	}
+	won, err := a.takeOver(ctx, h)
+	if errors.Is(err, statelatch.ErrPreconditionFailed) {
+		err = a.conflict("the lock changed hands while it was being taken over")
+	}
+	return won, err
+}
+
+// clear removes a lock with a lease that is over, for a lock without: that one could not be left to its lease if the fence
+// failed. ErrConflict: it is removed, or changed hands; try again.
+func (a *attempt) clear(ctx context.Context, h Held) error {
+	by := a.req
+	by.ID = ""
+	h, err := a.m.withItem(ctx, h)
+	if err != nil {
+		return err
+	}
+	_, err = a.m.ForceRelease(ctx, h, by)
+	if err == nil || errors.Is(err, statelatch.ErrLocked) || errors.Is(err, statelatch.ErrNotLocked) {
+		return a.conflict("a lock that was over was removed or changed hands")
+	}
+	a.over = true
+	return err
+}
+
 // final decides whether err ends the attempt. The end of ctx is for pause to see.
 func (a *attempt) final(err error, lastTry bool) bool {
 	switch {
+	case a.over, hopeless(err):
+		return true
 	case errors.Is(err, statelatch.ErrLocked):
 		a.failures = 0
-		return lastTry
-	case errors.Is(err, statelatch.ErrUnsupported), errors.Is(err, statelatch.ErrDenied),
-		errors.Is(err, statelatch.ErrNotFound), errors.Is(err, statelatch.ErrInvalid):
-		return true
+		return lastTry && !time.Now().Before(a.deadline) // watching a lease may have moved it
 	}
 	a.failures++
 	return lastTry && a.failures >= transientTries
 }
 
-// leave ends an attempt that did not win: it takes back a lock of ours that landed unseen,
-// and words the error.
-func (a *attempt) leave(ctx context.Context, err error) error {
-	if errors.Is(err, statelatch.ErrUnsupported) {
-		err = fmt.Errorf("%w: %w", statelatch.ErrUnsafeStore, err)
-	}
-	if !errors.Is(err, statelatch.ErrLocked) {
-		err = fmt.Errorf("acquire lock %s: %w", a.ref, err)
-	}
-	if a.landed == 0 || a.takeBack(ctx) {
-		return err
-	}
-	return fmt.Errorf("%w; %w: a lock with ID %s may still appear at s3://%s/%s",
-		err, statelatch.ErrAmbiguous, a.req.ID, a.ref.Bucket, a.ref.LockKey())
-}
-
-// takeBack removes what interrupted creates of ours left behind, so that Ctrl-C during a slow write
-// does not jam the state. It reports whether as many were removed as may have landed, and no more is seen.
-func (a *attempt) takeBack(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
-	defer cancel()
-	for {
-		h, mine, err := a.look(ctx)
-		switch {
-		case mine:
-			_, err := a.m.remove(ctx, h)
-			if err == nil {
-				a.landed--
-			} else if !errors.Is(err, statelatch.ErrLockLost) { // lost: a late rekey may have changed it, so look again
-				return false
-			}
-		case a.landed == 0 && (err == nil || errors.Is(err, statelatch.ErrNotLocked)):
+// hopeless reports whether waiting cannot mend err.
+func hopeless(err error) bool {
+	for _, kind := range []error{
+		statelatch.ErrUnsupported, statelatch.ErrUnsafeStore, statelatch.ErrDenied, statelatch.ErrNotFound, statelatch.ErrInvalid,
+	} {
+		if errors.Is(err, kind) && !errors.Is(err, statelatch.ErrLocked) {
 			return true
 		}
-		if sleep(ctx, pollMin) != nil {
-			return false
-		}
 	}
+	return false
 }
 
 // create sends the lock once. A create whose outcome is unknown is re-sent with the same body (R1).
 func (a *attempt) create(ctx context.Context) (Held, error) {
 	if a.body == nil || !a.unknown {
-		a.body = a.info().Marshal()
-		a.sent = append(a.sent, a.body)
+		a.body = a.fresh(a.info(), nil)
 	}
-	obj, err := a.m.put(ctx, a.ref, a.body, bucket.IfAbsent)
-	if errors.Is(err, statelatch.ErrAmbiguous) {
-		a.unknown = true
-		a.landed++
-	}
+	obj, err := a.send(ctx, a.body, bucket.IfAbsent)
 	if err != nil {
 		return Held{}, err
 	}
-	a.landed++
 	won := a.held(a.body, obj.ETag)
 	if a.unknown {
 		return a.rekey(ctx, won)
@@ -208,38 +236,61 @@ func (a *attempt) create(ctx context.Context) (Held, error) {
 	return won, nil
 }
 
+// send writes the lock object and keeps count of the creates that may have landed.
+func (a *attempt) send(ctx context.Context, body []byte, cond bucket.Condition) (bucket.Object, error) {
+	if len(body) > maxBody {
+		return bucket.Object{}, fmt.Errorf("%w lock request: the lock object would have %d bytes, more than %d: shorten Info, Reason or Run",
+			statelatch.ErrInvalid, len(body), maxBody)
+	}
+	a.sentAt = a.m.boot()
+	obj, err := a.m.put(ctx, a.ref, body, cond)
+	if errors.Is(err, statelatch.ErrAmbiguous) {
+		a.unknown = true
+	}
+	if (err == nil || errors.Is(err, statelatch.ErrAmbiguous)) && cond.Absent() {
+		a.landed++
+	}
+	return obj, err
+}
+
 // look reads the lock and reports whether it is exactly something this attempt wrote (R2: the whole
 // body, not just the ID). That can be so after a 412 too: somebody on the way may have sent our request twice.
 func (a *attempt) look(ctx context.Context) (h Held, mine bool, err error) {
-	h, body, err := a.m.read(ctx, a.ref)
-	if err != nil {
-		return Held{}, false, err
+	h, err = a.m.read(ctx, a.ref)
+	mine = err == nil && h.isAny(a.sent...)
+	if a.taking != "" && (err == nil && h.ETag != a.taking || errors.Is(err, statelatch.ErrNotLocked)) {
+		a.taking = ""
+		if !mine {
+			a.landed--
+		}
+		if !mine && !a.unknown { // it was only refused
+			a.robbed = nil
+		}
 	}
-	mine = slices.ContainsFunc(a.sent, func(sent []byte) bool { return bytes.Equal(sent, body) })
 	if mine {
 		a.unknown = true
 		a.landed = max(a.landed, 1)
 	}
-	return h, mine, nil
+	return h, mine, err
 }
 
 // rekey rewrites a lock of ours whose create had an unknown outcome, so that a copy of the
 // create that is still under way can be told apart from it (R3). ErrConflict: it is not ours any more.
 func (a *attempt) rekey(ctx context.Context, h Held) (Held, error) {
-	info := a.info()
-	if !info.Created.After(h.Info.Created) { // a clock that does not move would write the same body again
-		info.Created = h.Info.Created.Add(time.Nanosecond)
-	}
-	fresh := info.Marshal()
-	a.sent = append(a.sent, fresh)
-	obj, err := a.m.put(ctx, a.ref, fresh, bucket.IfMatch(h.ETag))
+	body := a.fresh(a.info(), a.robbed)
+	obj, err := a.send(ctx, body, bucket.IfMatch(h.ETag))
 	switch {
 	case err == nil:
-		return a.held(fresh, obj.ETag), nil
-	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound):
+		return a.held(body, obj.ETag), nil
+	case refusedOrGone(err):
 		err = a.conflict("the lock was taken away while it was being confirmed")
 	}
 	return Held{}, err
+}
+
+// refusedOrGone reports whether a compare-and-swap was refused because the object is another or none.
+func refusedOrGone(err error) bool {
+	return errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err)
 }
 
 func (a *attempt) conflict(message string) error {
@@ -249,22 +300,52 @@ func (a *attempt) conflict(message string) error {
 }
 
 func (a *attempt) info() statelatch.LockInfo {
+	if a.items > 0 {
+		return a.itemInfo // so that the item is recognised when it appears
+	}
 	return statelatch.LockInfo{
 		ID: a.req.ID, Operation: a.req.Operation, Info: a.req.Info, Who: a.req.Who,
 		Version: a.req.Version, Created: a.m.now().UTC(), Path: a.ref.Path(),
 	}
 }
 
-func (a *attempt) held(body []byte, etag string) Held {
-	info, err := statelatch.ParseLockInfo(body)
-	return Held{Ref: a.ref, Info: info, ETag: etag, Err: err}
+// fresh makes a body that was never sent before: every one has its own nonce (R1).
+func (a *attempt) fresh(info statelatch.LockInfo, robbed *Held) []byte {
+	a.seq++
+	m := statelatch.Managed{
+		Nonce: nonce(), Seq: a.seq, TTL: a.req.TTL, Expires: a.req.Expires,
+		Reason: a.req.Reason, Client: a.req.Client, Run: a.req.Run,
+	}
+	if a.m.Table != nil {
+		m.Table = a.m.Table.Name()
+	}
+	if robbed != nil {
+		m.PrevID, m.PrevETag = robbed.Info.ID, robbed.ETag
+	}
+	body := info.MarshalManaged(m)
+	a.sent = append(a.sent, body)
+	return body
 }
 
-func (a *attempt) announce(h Held) {
-	if a.req.OnWait != nil && (a.shown == nil || *a.shown != h.ETag) && time.Now().Before(a.deadline) {
-		a.shown = &h.ETag
-		a.req.OnWait(h)
+func (a *attempt) held(body []byte, etag string) Held {
+	info, err := statelatch.ParseLockInfo(body)
+	return Held{Ref: a.ref, Info: info, Managed: statelatch.ParseManaged(body), ETag: etag, Err: err, body: body}
+}
+
+func (a *attempt) announce(h Held, takeOver time.Duration) {
+	left := time.Until(a.deadline)
+	if a.req.OnWait == nil || left <= 0 {
+		return
 	}
+	key := h.ETag
+	if h.Item != nil {
+		key = h.Item.Raw
+	} else if h.Managed != nil && h.Err == nil {
+		key = h.Info.ID // a renewal is no change
+	}
+	changed := a.shown == nil || *a.shown != key
+	a.shown = &key
+	a.req.OnWait(Waiting{Held: h, Changed: changed, Left: left, TakeOver: takeOver})
 }
 
 // pause sleeps before the next look, not beyond the deadline unless it has passed.
@@ -277,8 +358,4 @@ func (a *attempt) pause(ctx context.Context, held bool) error {
 		d = min(d, left)
 	}
 	return sleep(ctx, d)
-}
-
-func (m *Manager) put(ctx context.Context, ref statelatch.Ref, body []byte, cond bucket.Condition) (bucket.Object, error) {
-	return m.Bucket.Put(ctx, ref.LockKey(), bytes.NewReader(body), bucket.PutOptions{If: cond})
 }

@@ -20,7 +20,7 @@ func TestManager_AcquireRelease_OneRequestEach(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, store := setup()
-		h, err := m.Acquire(t.Context(), ref, request())
+		h, err := acquire(t.Context(), m, request())
 		if n := len(store.Requests()); n != 1 {
 			t.Errorf("Acquire took %d requests, want 1", n)
 		}
@@ -47,8 +47,8 @@ func TestManager_Acquire_HeldByEngine(t *testing.T) {
 	m, store := setup()
 	put(t, store, engineLock)
 	req := request()
-	req.OnWait = func(lock.Held) { t.Error("OnWait was called, but there is no wait") }
-	_, err := m.Acquire(t.Context(), ref, req)
+	req.OnWait = func(lock.Waiting) { t.Error("OnWait was called, but there is no wait") }
+	_, err := acquire(t.Context(), m, req)
 	var locked *statelatch.LockedError
 	if !errors.As(err, &locked) || locked.Holder.ID != engineID || locked.Holder.Who != "root@ci" {
 		t.Fatalf("got %v, want a LockedError with the engine's holder", err)
@@ -94,7 +94,7 @@ func TestManager_Acquire_SurvivesFaults(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				m, store := setup(rules...)
-				h, err := m.Acquire(t.Context(), ref, request())
+				h, err := acquire(t.Context(), m, request())
 				wantHeld(t, store, h, err)
 				store.Heal()
 				store.Deliver()
@@ -117,7 +117,7 @@ func TestManager_Acquire_R3_RewritesAfterUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := setup(faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: faultbucket.LoseReply()})
 		m.Now = func() time.Time { return time.Unix(1, 0) } // a clock that stands still
-		h, err := m.Acquire(t.Context(), ref, request())
+		h, err := acquire(t.Context(), m, request())
 		wantHeld(t, store, h, err)
 		puts := 0
 		for _, r := range store.Requests() {
@@ -125,8 +125,30 @@ func TestManager_Acquire_R3_RewritesAfterUnknownOutcome(t *testing.T) {
 				puts++
 			}
 		}
-		if puts != 2 || !h.Info.Created.After(time.Unix(1, 0)) {
-			t.Errorf("%d puts, Created %v; want the create and one rewrite with another body", puts, h.Info.Created)
+		if puts != 2 || h.Managed.Seq != 2 {
+			t.Errorf("%d puts, seq %d; want the create and one rewrite with another body", puts, h.Managed.Seq)
+		}
+	})
+}
+
+// R3: the same, where the first create was only late and the second one won. What lands when the lock has been forced away is not
+// mistaken for it.
+func TestManager_Acquire_R3_LateCreateIsNotTheLock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, store := setup(faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: faultbucket.Late(faultbucket.Held)})
+		tenure, err := m.Acquire(t.Context(), ref, request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Delete(t.Context(), ref.LockKey(), bucket.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if store.Deliver() != 1 || stored(t, store) == nil {
+			t.Fatal("the late create did not land")
+		}
+		if err := tenure.Verify(t.Context()); !errors.Is(err, statelatch.ErrLockLost) {
+			t.Errorf("Verify: %v, want ErrLockLost", err)
 		}
 	})
 }
@@ -143,7 +165,7 @@ func TestManager_Acquire_R2_SameIDIsNotEnough(t *testing.T) {
 			put(t, store, engineLock)
 			req := request()
 			req.ID = engineID
-			if _, err := m.Acquire(t.Context(), ref, req); !errors.Is(err, statelatch.ErrLocked) {
+			if _, err := acquire(t.Context(), m, req); !errors.Is(err, statelatch.ErrLocked) {
 				t.Errorf("%s: got %v, want ErrLocked", name, err)
 			}
 			if got := stored(t, store); !bytes.Equal(got, engineLock) {
@@ -162,7 +184,7 @@ func TestManager_Acquire_R3_RewriteIsConditional(t *testing.T) {
 			put(t, store, engineLock)
 			return nil
 		})})
-		_, err := m.Acquire(t.Context(), ref, request())
+		_, err := acquire(t.Context(), m, request())
 		if !errors.Is(err, statelatch.ErrLocked) {
 			t.Errorf("got %v, want ErrLocked", err)
 		}
@@ -181,7 +203,7 @@ func TestManager_Acquire_R3_ForcedAwayBeforeTheRewrite(t *testing.T) {
 			_, err := store.Delete(ctx, ref.LockKey(), bucket.DeleteOptions{})
 			return err
 		})})
-		h, err := m.Acquire(t.Context(), ref, request())
+		h, err := acquire(t.Context(), m, request())
 		wantHeld(t, store, h, err)
 	})
 }
@@ -200,7 +222,7 @@ func TestManager_Acquire_B25_FinalAnswers(t *testing.T) {
 			start := time.Now()
 			req := request()
 			req.Wait = time.Hour
-			_, err := m.Acquire(t.Context(), ref, req)
+			_, err := acquire(t.Context(), m, req)
 			if !errors.Is(err, want) || errors.Is(err, statelatch.ErrLocked) || errors.Is(err, statelatch.ErrAmbiguous) {
 				t.Errorf("%d: got %v, want %v", status, err, want)
 			}
@@ -232,7 +254,7 @@ func TestManager_Acquire_RewriteDenied(t *testing.T) {
 					Fault: faultbucket.Answer(403),
 				},
 			)
-			_, err := m.Acquire(t.Context(), ref, request())
+			_, err := acquire(t.Context(), m, request())
 			if !errors.Is(err, statelatch.ErrDenied) || errors.Is(err, statelatch.ErrAmbiguous) != tc.reported {
 				t.Errorf("%s: got %v, want ErrDenied, and that more may come: %v", name, err, tc.reported)
 			}
@@ -252,7 +274,7 @@ func TestManager_Acquire_Q3_RefusedButAbsent(t *testing.T) {
 			before := len(store.Requests())
 			req := request()
 			req.Wait = wait
-			_, err := m.Acquire(t.Context(), ref, req)
+			_, err := acquire(t.Context(), m, req)
 			if !errors.Is(err, statelatch.ErrConflict) || !strings.Contains(err.Error(), "deleted object") {
 				t.Errorf("wait %v: got %v, want ErrConflict that names the quirk", wait, err)
 			}
@@ -276,7 +298,7 @@ func TestManager_Acquire_CancelledInFlightLeavesNothing(t *testing.T) {
 				m, store := setup(faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: fault})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 				defer cancel()
-				_, err := m.Acquire(ctx, ref, request())
+				_, err := acquire(ctx, m, request())
 				if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, statelatch.ErrAmbiguous) {
 					t.Errorf("got %v, want only the context's error", err)
 				}
@@ -306,7 +328,7 @@ func TestManager_Acquire_CancelledInRekeyLeavesNothing(t *testing.T) {
 				},
 			},
 		)
-		_, err := m.Acquire(ctx, ref, request())
+		_, err := acquire(ctx, m, request())
 		if !errors.Is(err, context.Canceled) || errors.Is(err, statelatch.ErrAmbiguous) {
 			t.Errorf("got %v, want only the context's error", err)
 		}
@@ -336,7 +358,7 @@ func TestManager_Acquire_EveryCreateIsTakenBackOrReported(t *testing.T) {
 				)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				_, err := m.Acquire(ctx, ref, request())
+				_, err := acquire(ctx, m, request())
 				if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, statelatch.ErrAmbiguous) != tc.reported {
 					t.Errorf("got %v, want the context's error, and that more may come: %v", err, tc.reported)
 				}
@@ -355,7 +377,7 @@ func TestManager_Acquire_UnknownIsReported(t *testing.T) {
 		m, _ := setup(faultbucket.Rule{Fault: faultbucket.LoseReply()})
 		req := request()
 		req.ID = "my-id"
-		_, err := m.Acquire(t.Context(), ref, req)
+		_, err := acquire(t.Context(), m, req)
 		if !errors.Is(err, statelatch.ErrAmbiguous) || !strings.Contains(err.Error(), "my-id") {
 			t.Errorf("got %v, want ErrAmbiguous that names the ID", err)
 		}
@@ -378,7 +400,7 @@ func TestManager_Acquire_B2_ReleaseStorm(t *testing.T) {
 			all.Go(func() {
 				req := request()
 				req.Wait = time.Hour
-				h, err := m.Acquire(t.Context(), ref, req)
+				h, err := acquire(t.Context(), m, req)
 				if err != nil {
 					t.Errorf("Acquire: %v", err)
 					return

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -27,3 +28,27 @@ func jitter(d time.Duration) time.Duration {
 func backoff(failures int) time.Duration {
 	return jitter(min(retryMin<<min(failures, 8), retryMax))
 }
+
+// stepping is a clock made of two that fail in different ways: the monotonic one stands still while
+// the machine sleeps, the wall clock may be set. Each reading adds the larger step of the two, so that time may
+// seem to pass too fast, never too slowly: a lease may be given up early, never be kept too long.
+type stepping struct {
+	mu   sync.Mutex
+	last time.Time // with both readings
+	sum  time.Duration
+}
+
+func (c *stepping) read(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.last.IsZero() {
+		c.sum += max(now.Sub(c.last), now.Round(0).Sub(c.last.Round(0)), 0)
+	}
+	c.last = now
+	return c.sum
+}
+
+var processClock stepping
+
+// fallbackBootTime counts from its first call.
+func fallbackBootTime() time.Duration { return processClock.read(time.Now()) }

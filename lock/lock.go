@@ -1,14 +1,17 @@
-// Package lock takes, shows and gives up the lock of one state: the object at
-// "<key>.tflock" that terraform and tofu honour.
+// Package lock takes, keeps, shows and gives up the lock of one state: the object at
+// "<key>.tflock" that terraform and tofu honour, and, where one is configured, the item in the
+// DynamoDB table beside it.
 //
 // What it guarantees, on a store whose conditions are atomic: a lock that Acquire
 // returned is held by nobody else; a reply that was lost never makes Acquire
 // refuse its own lock (defect B1); Release and ForceUnlock never remove a
-// lock other than the one they were asked about (B5, B6). What it does not: stop a
-// holder whose lock was forced away from writing, or an engine from deleting any lock.
+// lock other than the one they were asked about (B5, B6); a lock whose holder stopped renewing
+// its lease can change hands, and is fenced before the new holder enters (R6). What it does not: stop an
+// engine whose lock was forced away from writing, or from deleting any lock.
 package lock
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -31,63 +34,169 @@ const (
 	releaseBudget = 30 * time.Second
 )
 
-// Manager works on the locks of one bucket. The zero values of its optional fields are good.
-type Manager struct {
-	Bucket bucket.Bucket    // required
-	Now    func() time.Time // nil: time.Now
-	NewID  func() string    // nil: 16 random bytes as the engines format them
+// Tier is what a store's conditions are good for. It is proven by a probe, not by asking once.
+type Tier int
+
+// The tiers, best first.
+const (
+	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic.
+	TierFull Tier = iota
+	// TierCAS: no atomic conditional delete. Releases are weak (protocol 3.6), and a lease cannot be taken over: the
+	// robbed holder's delete could remove the new holder's lock.
+	TierCAS
+	// TierNone: no atomic conditions. Nothing is ever locked.
+	TierNone
+)
+
+// Fence makes every state write that is under way for ref fail from now on: it gives the state a new ETag
+// without changing what it says (R6). state.Store.Touch is one.
+type Fence func(ctx context.Context, ref statelatch.Ref) error
+
+// Table is the legacy lock table, as package dynamo drives it. Every conditional call is one request, never sent
+// again by the driver. Errors are of the store kinds.
+type Table interface {
+	Name() string
+	// Lock puts the item of ref if there is none, else ErrPreconditionFailed.
+	Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error
+	// Read returns the item's Info as it is stored, ErrNotFound if there is no item.
+	Read(ctx context.Context, ref statelatch.Ref) (raw string, err error)
+	// Replace puts the item if its Info is still raw, else ErrPreconditionFailed.
+	Replace(ctx context.Context, ref statelatch.Ref, raw string, info statelatch.LockInfo) error
+	// Unlock deletes the item if its Info is still raw, else ErrPreconditionFailed.
+	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error
 }
 
-// Held is a lock object as it was seen, or as we wrote it.
+// Manager works on the locks of one bucket. The zero values of its optional fields are good.
+type Manager struct {
+	Bucket bucket.Bucket // required
+	// Table, if not nil, is locked as well, after the lock object and with the same ID, as engines do that have
+	// both configured. Engines that know only one of the two are excluded by either.
+	Table Table
+	Tier  Tier
+	// Fence is required for taking over and force-unlocking locks with a lease.
+	Fence Fence
+	Now   func() time.Time     // for Created; nil: time.Now
+	Boot  func() time.Duration // a clock for leases that runs through suspend; nil: the system's
+	NewID func() string        // nil: 16 random bytes as the engines format them
+}
+
+// Held is a lock as it was seen, or as we wrote it.
 type Held struct {
 	Ref  statelatch.Ref
 	Info statelatch.LockInfo // zero if Err is not nil
-	ETag string
+	// Managed is what a lock of ours says beyond Info; nil for a plain lock.
+	Managed *statelatch.Managed
+	ETag    string // empty if there is no lock object, only an item in the table
 	// Since is the store's Last-Modified and Age the store's own difference to the moment
 	// of its reply: no client's clock and no "Created" is involved (B7). Both are zero for a
-	// lock that Acquire returned.
+	// lock that Acquire returned. A lease is rewritten at every renewal, so that both are then about the last one.
 	Since time.Time
 	Age   time.Duration
-	// Err says why the lock object could not be understood. It is held all the same.
+	// Err says why the lock could not be understood. It is held all the same.
 	Err error
+	// Item is the item in the table; nil if there is none or no table.
+	Item *Item
+
+	body []byte
+}
+
+// Item is the lock item of a state in the DynamoDB table.
+type Item struct {
+	Table string
+	Raw   string              // the attribute Info as it is stored
+	Info  statelatch.LockInfo // zero if Err is not nil
+	Err   error               // why Raw could not be understood
 }
 
 // LockedError is the refusal that h causes.
 func (h Held) LockedError() *statelatch.LockedError {
-	return &statelatch.LockedError{Ref: h.Ref, Holder: h.Info, ETag: h.ETag, Err: h.Err}
-}
-
-// Named reports whether id names h: its ID, or its ETag if it could not be understood.
-func (h Held) Named(id string) bool {
-	if h.Err != nil {
-		return h.ETag == id
+	e := &statelatch.LockedError{Ref: h.Ref, Holder: h.Info, Managed: h.Managed, ETag: h.ETag, Err: h.Err}
+	if h.ETag == "" && h.Item != nil {
+		e.Table = h.Item.Table
 	}
-	return h.Info.ID == id
+	return e
 }
 
-// Status reads the lock of ref. ErrNotLocked if there is none. It changes nothing.
+// Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table its text.
+func (h Held) Named(id string) bool {
+	switch {
+	case h.Err == nil:
+		return h.Info.ID == id
+	case h.ETag == "" && h.Item != nil:
+		return h.Item.Raw == id && id != ""
+	}
+	return h.ETag == id && id != ""
+}
+
+// owns reports whether the item is h's: its own, or that of the holder whose lock it took over and whose item it had not replaced yet.
+func (h Held) owns(item Item) bool {
+	return item.Err == nil && (item.Info.ID == h.Info.ID || h.Managed != nil && item.Info.ID == h.Managed.PrevID)
+}
+
+// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
+func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
+
+// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
-	h, _, err := m.read(ctx, ref)
-	return h, err
+	h, err := m.read(ctx, ref)
+	free := errors.Is(err, statelatch.ErrNotLocked)
+	if err != nil && !free {
+		return Held{}, err
+	}
+	h.Ref = ref
+	if h, itemErr := m.withItem(ctx, h); itemErr != nil || !free || h.Item != nil {
+		return h, itemErr
+	}
+	return Held{}, err
 }
 
-// read is Status with the body of the lock object.
-func (m *Manager) read(ctx context.Context, ref statelatch.Ref) (Held, []byte, error) {
+// withItem adds the table's half to what was read of the lock object.
+func (m *Manager) withItem(ctx context.Context, h Held) (Held, error) {
+	if m.Table == nil {
+		return h, nil
+	}
+	item, err := m.readItem(ctx, h.Ref)
+	switch {
+	case errors.Is(err, statelatch.ErrNotFound):
+		return h, nil
+	case err != nil:
+		return Held{}, err
+	}
+	if h.ETag == "" {
+		h.Info, h.Err = item.Info, item.Err
+	}
+	h.Item = &item
+	return h, nil
+}
+
+// read is Status of the lock object alone.
+func (m *Manager) read(ctx context.Context, ref statelatch.Ref) (Held, error) {
 	obj, body, err := bucket.ReadAll(ctx, m.Bucket, ref.LockKey(), statelatch.MaxLockInfo)
 	switch {
 	case errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err):
-		return Held{}, nil, fmt.Errorf("%w: %s", statelatch.ErrNotLocked, ref)
+		return Held{}, fmt.Errorf("%w: %s", statelatch.ErrNotLocked, ref)
 	case err != nil && obj.ETag == "":
-		return Held{}, nil, fmt.Errorf("read lock: %w", err)
+		return Held{}, fmt.Errorf("read lock: %w", err)
 	}
-	h := Held{Ref: ref, ETag: obj.ETag, Since: obj.LastModified, Err: err}
+	h := Held{Ref: ref, ETag: obj.ETag, Since: obj.LastModified, Err: err, body: body}
 	if !obj.Date.IsZero() && obj.Date.After(obj.LastModified) {
 		h.Age = obj.Date.Sub(obj.LastModified)
 	}
 	if err == nil {
 		h.Info, h.Err = statelatch.ParseLockInfo(body)
+		h.Managed = statelatch.ParseManaged(body)
 	}
-	return h, body, nil
+	return h, nil
+}
+
+// isAny reports whether the lock object is exactly one of bodies (R2).
+func (h Held) isAny(bodies ...[]byte) bool {
+	for _, b := range bodies {
+		if b != nil && bytes.Equal(b, h.body) {
+			return true
+		}
+	}
+	return false
 }
 
 // bucketMissing tells a bucket that does not exist, where nothing can be locked, from a lock that does not.
@@ -96,123 +205,8 @@ func bucketMissing(err error) bool {
 	return ok && se.Code == "NoSuchBucket"
 }
 
-// Release gives up a lock that Acquire returned. It tries on for 30 s even when ctx ends (B13) and
-// never drops the condition (R4, B6).
-//
-//	nil            the lock is gone and it was ours until then
-//	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs
-//	ErrAmbiguous   it could not be found out within the budget
-//	other          it is still there
-//
-// Weak reports that the store has no conditional delete, so that a lock taken by
-// somebody else in between could have been removed (protocol 3.6).
-func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
-	return m.remove(context.WithoutCancel(ctx), h)
-}
-
-// ForceUnlock removes the lock of ref if id is its ID, or, for a lock object that cannot
-// be understood, its ETag. It acts only on the object it compared: the delete carries its
-// ETag. It needs neither the state nor the workspace to exist (B17).
-//
-//	nil            that lock is gone; Held says what it was
-//	ErrNotLocked   there is no lock (B16)
-//	*LockedError   the lock has another ID, or changed hands meanwhile; nothing was removed
-//	ErrAmbiguous   it could not be found out within 30 s, or before the end of ctx
-func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string) (removed Held, weak bool, err error) {
-	if err := ref.Validate(); err != nil {
-		return Held{}, false, err
-	}
-	h, err := m.Status(ctx, ref)
-	if err != nil {
-		return Held{}, false, err
-	}
-	if !h.Named(id) {
-		return Held{}, false, h.LockedError()
-	}
-	weak, err = m.ForceRelease(ctx, h)
-	return h, weak, err
-}
-
-// ForceRelease removes exactly the lock h, which Status returned and somebody was shown.
-// Errors as for [Manager.ForceUnlock].
-func (m *Manager) ForceRelease(ctx context.Context, h Held) (weak bool, err error) {
-	weak, err = m.remove(ctx, h)
-	if !errors.Is(err, statelatch.ErrLockLost) {
-		return weak, err
-	}
-	now, err := m.Status(ctx, h.Ref)
-	if err == nil {
-		err = now.LockedError()
-	}
-	return weak, err
-}
-
-// remove deletes exactly the lock object h, trying until the end of releaseBudget or ctx.
-func (m *Manager) remove(ctx context.Context, h Held) (weak bool, err error) {
-	if h.ETag == "" {
-		return false, fmt.Errorf("%w lock of %s: it has no ETag; give what Acquire or Status returned", statelatch.ErrInvalid, h.Ref)
-	}
-	ctx, cancel := context.WithTimeout(ctx, releaseBudget)
-	defer cancel()
-	var unknown error // of a delete that may have been executed, or may be yet
-	for failures := 0; ; failures++ {
-		_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{If: bucket.IfMatch(h.ETag)})
-		switch {
-		case err == nil:
-			return false, nil
-		case errors.Is(err, statelatch.ErrUnsupported):
-			return true, m.removeWeakly(ctx, h)
-		case errors.Is(err, statelatch.ErrNotFound), errors.Is(err, statelatch.ErrPreconditionFailed):
-			if unknown != nil {
-				// An earlier delete did it; whatever is there now came later.
-				return false, nil
-			}
-			return false, fmt.Errorf("%w: %s", statelatch.ErrLockLost, h.Ref)
-		case errors.Is(err, statelatch.ErrAmbiguous):
-			unknown = err
-		}
-		if errors.Is(err, statelatch.ErrDenied) || sleep(ctx, backoff(failures)) != nil {
-			return false, releaseError(h, err, unknown)
-		}
-	}
-}
-
-// removeWeakly releases on a store without conditional delete: one look, one delete that is
-// never sent again once it may be on its way, then only looks (protocol 3.6, H2).
-func (m *Manager) removeWeakly(ctx context.Context, h Held) error {
-	var unknown error // of the delete
-	for failures := 0; ; failures++ {
-		now, err := m.Status(ctx, h.Ref)
-		gone := errors.Is(err, statelatch.ErrNotLocked) || err == nil && now.ETag != h.ETag
-		switch {
-		case gone && unknown == nil:
-			return fmt.Errorf("%w: %s", statelatch.ErrLockLost, h.Ref)
-		case gone:
-			return nil
-		case err == nil && unknown == nil:
-			_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{})
-			if err == nil {
-				return nil
-			}
-			if errors.Is(err, statelatch.ErrAmbiguous) {
-				unknown = err
-			}
-		}
-		if errors.Is(err, statelatch.ErrDenied) || sleep(ctx, backoff(failures)) != nil {
-			return releaseError(h, err, unknown)
-		}
-	}
-}
-
-// releaseError words the end of a release that err stopped. unknown is of a delete whose outcome never became known.
-func releaseError(h Held, err, unknown error) error {
-	switch {
-	case err == nil:
-		err = unknown
-	case unknown != nil && !errors.Is(err, statelatch.ErrAmbiguous):
-		err = fmt.Errorf("%w; before that: %w", err, unknown)
-	}
-	return fmt.Errorf("release lock %s: %w", h.Ref, err)
+func (m *Manager) put(ctx context.Context, ref statelatch.Ref, body []byte, cond bucket.Condition) (bucket.Object, error) {
+	return m.Bucket.Put(ctx, ref.LockKey(), bytes.NewReader(body), bucket.PutOptions{If: cond})
 }
 
 func (m *Manager) now() time.Time {
@@ -220,6 +214,13 @@ func (m *Manager) now() time.Time {
 		return m.Now()
 	}
 	return time.Now()
+}
+
+func (m *Manager) boot() time.Duration {
+	if m.Boot != nil {
+		return m.Boot()
+	}
+	return bootTime()
 }
 
 func (m *Manager) newID() string {
@@ -231,8 +232,13 @@ func (m *Manager) newID() string {
 
 // NewID returns a fresh lock ID: 16 random bytes as 8-4-4-4-12 hex digits, the engines' form.
 func NewID() string {
+	s := nonce()
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}
+
+// nonce returns 16 random bytes in hex.
+func nonce() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	s := hex.EncodeToString(b[:])
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+	return hex.EncodeToString(b[:])
 }

@@ -33,6 +33,18 @@ func request() lock.Request {
 	return lock.Request{Operation: "test", Who: "me@here", Version: "0"}
 }
 
+// acquire is Acquire for tests that release by what was held, as another process would.
+func acquire(ctx context.Context, m *lock.Manager, req lock.Request) (lock.Held, error) {
+	tenure, err := m.Acquire(ctx, ref, req)
+	if err != nil {
+		return lock.Held{}, err
+	}
+	return tenure.Held(), nil
+}
+
+// body is the lock object of h.
+func body(h lock.Held) []byte { return h.Info.MarshalManaged(*h.Managed) }
+
 // put writes the lock object behind the manager's back.
 func put(t *testing.T, b bucket.Bucket, body []byte) {
 	t.Helper()
@@ -59,8 +71,8 @@ func wantHeld(t *testing.T, b bucket.Bucket, h lock.Held, err error) {
 	if err != nil {
 		t.Fatalf("Acquire: %v", err)
 	}
-	if got := stored(t, b); !bytes.Equal(got, h.Info.Marshal()) {
-		t.Fatalf("the store holds %s, Acquire returned %s", got, h.Info.Marshal())
+	if got := stored(t, b); !bytes.Equal(got, body(h)) {
+		t.Fatalf("the store holds %s, Acquire returned %s", got, body(h))
 	}
 }
 
@@ -99,7 +111,7 @@ func TestManager_Status_NoSuchBucket(t *testing.T) {
 	t.Parallel()
 	m := &lock.Manager{Bucket: bucketless{}}
 	_, err1 := m.Status(t.Context(), ref)
-	_, _, err2 := m.ForceUnlock(t.Context(), ref, engineID)
+	_, _, err2 := m.ForceUnlock(t.Context(), ref, engineID, request())
 	for _, err := range []error{err1, err2} {
 		if !errors.Is(err, statelatch.ErrNotFound) || errors.Is(err, statelatch.ErrNotLocked) {
 			t.Errorf("got %v, want ErrNotFound and not ErrNotLocked", err)
@@ -112,7 +124,7 @@ func TestManager_RefusesInvalidRef(t *testing.T) {
 	m, store := setup()
 	bad := statelatch.Ref{Bucket: "b", Key: "a/../b"}
 	_, err1 := m.Acquire(t.Context(), bad, request())
-	_, _, err2 := m.ForceUnlock(t.Context(), bad, "x")
+	_, _, err2 := m.ForceUnlock(t.Context(), bad, "x", request())
 	if !errors.Is(err1, statelatch.ErrInvalid) || !errors.Is(err2, statelatch.ErrInvalid) || len(store.Requests()) != 0 {
 		t.Errorf("got %v and %v after %d requests, want ErrInvalid and none", err1, err2, len(store.Requests()))
 	}

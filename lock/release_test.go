@@ -31,7 +31,7 @@ func TestManager_Release_SurvivesFaults(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				m, store := setup(faultbucket.Rule{Op: faultbucket.OpDelete, Nth: 1, Fault: fault})
-				h, err := m.Acquire(t.Context(), ref, request())
+				h, err := acquire(t.Context(), m, request())
 				wantHeld(t, store, h, err)
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel() // B13: a release goes on when the caller was interrupted
@@ -62,7 +62,7 @@ func TestManager_Release_B13_OutlastsAnOutage(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				m, store := setup()
-				h, err := m.Acquire(t.Context(), ref, request())
+				h, err := acquire(t.Context(), m, request())
 				wantHeld(t, store, h, err)
 				store.Add(rules...)
 				time.AfterFunc(20*time.Second, func() {
@@ -105,11 +105,11 @@ func TestManager_Remove_EndsWithTheRightKind(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				m, store := setup()
-				h, err := m.Acquire(t.Context(), ref, request())
+				h, err := acquire(t.Context(), m, request())
 				wantHeld(t, store, h, err)
 				store.Add(tc.rules...)
 				start := time.Now()
-				_, err = m.ForceRelease(context.Background(), h) // one without an end
+				_, err = m.ForceRelease(context.Background(), h, request()) // one without an end
 				if err == nil || errors.Is(err, statelatch.ErrAmbiguous) != tc.ambiguous {
 					t.Errorf("got %v, want an error that is ambiguous: %v", err, tc.ambiguous)
 				}
@@ -144,7 +144,7 @@ func TestManager_Remove_RefusesZeroHeld(t *testing.T) {
 	m, store := setup()
 	put(t, store, engineLock)
 	_, err1 := m.Release(t.Context(), lock.Held{Ref: ref})
-	_, err2 := m.ForceRelease(t.Context(), lock.Held{Ref: ref})
+	_, err2 := m.ForceRelease(t.Context(), lock.Held{Ref: ref}, request())
 	if !errors.Is(err1, statelatch.ErrInvalid) || !errors.Is(err2, statelatch.ErrInvalid) || stored(t, store) == nil {
 		t.Errorf("got %v and %v, want ErrInvalid and the lock untouched", err1, err2)
 	}
@@ -155,7 +155,7 @@ func TestManager_Release_B5_SuccessorIsSafe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, store := setup()
-		h, err := m.Acquire(t.Context(), ref, request())
+		h, err := acquire(t.Context(), m, request())
 		wantHeld(t, store, h, err)
 		store.Add(faultbucket.Rule{Op: faultbucket.OpDelete, Nth: 1, Fault: faultbucket.DelayReplyWith(func(context.Context) error {
 			put(t, store, engineLock)
@@ -185,7 +185,7 @@ func TestManager_Release_LockLost(t *testing.T) {
 		},
 	} {
 		m, store := setup()
-		h, err := m.Acquire(t.Context(), ref, request())
+		h, err := acquire(t.Context(), m, request())
 		wantHeld(t, store, h, err)
 		steal(t, store)
 		before := stored(t, store)
@@ -218,7 +218,7 @@ func TestManager_Release_WeakStore(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m, store := setup(rules...)
-			h, err := m.Acquire(t.Context(), ref, request())
+			h, err := acquire(t.Context(), m, request())
 			wantHeld(t, store, h, err)
 			weak, err := m.Release(t.Context(), h)
 			if !weak || err != nil || stored(t, store) != nil {
@@ -238,18 +238,18 @@ func TestManager_Release_WeakStore(t *testing.T) {
 func TestManager_ForceUnlock(t *testing.T) {
 	t.Parallel()
 	m, store := setup()
-	if _, _, err := m.ForceUnlock(t.Context(), ref, engineID); !errors.Is(err, statelatch.ErrNotLocked) {
+	if _, _, err := m.ForceUnlock(t.Context(), ref, engineID, request()); !errors.Is(err, statelatch.ErrNotLocked) {
 		t.Errorf("B16: nothing to unlock: got %v, want ErrNotLocked", err)
 	}
 	put(t, store, engineLock)
 	var locked *statelatch.LockedError
-	if _, _, err := m.ForceUnlock(t.Context(), ref, "other"); !errors.As(err, &locked) || locked.Holder.ID != engineID {
+	if _, _, err := m.ForceUnlock(t.Context(), ref, "other", request()); !errors.As(err, &locked) || locked.Holder.ID != engineID {
 		t.Errorf("B16: wrong ID: got %v, want the holder", err)
 	}
 	if stored(t, store) == nil {
 		t.Fatal("the wrong ID removed the lock")
 	}
-	h, weak, err := m.ForceUnlock(t.Context(), ref, engineID)
+	h, weak, err := m.ForceUnlock(t.Context(), ref, engineID, request())
 	if err != nil || weak || h.Info.Who != "root@ci" || stored(t, store) != nil {
 		t.Errorf("got %+v, %v, %v; want the lock gone", h, weak, err)
 	}
@@ -262,10 +262,10 @@ func TestManager_ForceUnlock_UnreadableByETag(t *testing.T) {
 		m, store := setup()
 		put(t, store, []byte(body))
 		var locked *statelatch.LockedError
-		if _, _, err := m.ForceUnlock(t.Context(), ref, ""); !errors.As(err, &locked) || locked.ETag == "" {
+		if _, _, err := m.ForceUnlock(t.Context(), ref, "", request()); !errors.As(err, &locked) || locked.ETag == "" {
 			t.Fatalf("%.10q: got %v, want a LockedError with the ETag", body, err)
 		}
-		if _, _, err := m.ForceUnlock(t.Context(), ref, locked.ETag); err != nil || stored(t, store) != nil {
+		if _, _, err := m.ForceUnlock(t.Context(), ref, locked.ETag, request()); err != nil || stored(t, store) != nil {
 			t.Errorf("%.10q: got %v, want the lock gone", body, err)
 		}
 	}
@@ -283,7 +283,7 @@ func TestManager_ForceUnlock_B5_ChangedMeanwhile(t *testing.T) {
 	successor := bytes.ReplaceAll(engineLock, []byte(engineID), []byte("successor"))
 	put(t, store, successor)
 	var locked *statelatch.LockedError
-	if _, err := m.ForceRelease(t.Context(), h); !errors.As(err, &locked) || locked.Holder.ID != "successor" {
+	if _, err := m.ForceRelease(t.Context(), h, request()); !errors.As(err, &locked) || locked.Holder.ID != "successor" {
 		t.Errorf("got %v, want the successor shown", err)
 	}
 	if got := stored(t, store); !bytes.Equal(got, successor) {

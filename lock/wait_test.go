@@ -31,7 +31,7 @@ func TestManager_Acquire_UnreadableHolder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, store := setup(tc.rule...)
 				put(t, store, tc.body)
-				_, err := m.Acquire(t.Context(), ref, request())
+				_, err := acquire(t.Context(), m, request())
 				var locked *statelatch.LockedError
 				if !errors.As(err, &locked) || locked.Err == nil {
 					t.Fatalf("got %v, want a LockedError that says why the holder is not known", err)
@@ -45,7 +45,7 @@ func TestManager_Acquire_UnreadableHolder(t *testing.T) {
 				}()
 				req := request()
 				req.Wait = time.Minute
-				if _, err := m.Acquire(t.Context(), ref, req); err != nil {
+				if _, err := acquire(t.Context(), m, req); err != nil {
 					t.Errorf("after the release: %v", err)
 				}
 			})
@@ -69,8 +69,12 @@ func TestManager_Acquire_WaitsAndTakesOver(t *testing.T) {
 		var seen []string
 		req := request()
 		req.Wait = 10 * time.Minute
-		req.OnWait = func(h lock.Held) { seen = append(seen, h.Info.ID) }
-		h, err := m.Acquire(t.Context(), ref, req)
+		req.OnWait = func(w lock.Waiting) {
+			if w.Changed {
+				seen = append(seen, w.Held.Info.ID)
+			}
+		}
+		h, err := acquire(t.Context(), m, req)
 		wantHeld(t, store, h, err)
 		if late := time.Since(start) - releasedAfter; late < 0 || late > time.Second {
 			t.Errorf("taken %v after the release, want within a second (virtual time)", late)
@@ -97,7 +101,7 @@ func TestManager_Acquire_W9_TriesAtTheDeadline(t *testing.T) {
 		start := time.Now()
 		req := request()
 		req.Wait = 30 * time.Second
-		_, err := m.Acquire(t.Context(), ref, req)
+		_, err := acquire(t.Context(), m, req)
 		if !errors.Is(err, statelatch.ErrLocked) || time.Since(start) != req.Wait {
 			t.Errorf("got %v after %v, want ErrLocked after %v", err, time.Since(start), req.Wait)
 		}
@@ -118,7 +122,7 @@ func TestManager_Acquire_CancelledWhileWaiting(t *testing.T) {
 		start := time.Now()
 		req := request()
 		req.Wait = time.Hour
-		_, err := m.Acquire(ctx, ref, req)
+		_, err := acquire(ctx, m, req)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
 			t.Errorf("got %v after %v, want the context's error at once", err, time.Since(start))
 		}
@@ -152,8 +156,12 @@ func TestManager_Acquire_DeniedWhileWaiting(t *testing.T) {
 				var told []lock.Held
 				req := request()
 				req.Wait = time.Hour
-				req.OnWait = func(h lock.Held) { told = append(told, h) }
-				_, err := m.Acquire(t.Context(), ref, req)
+				req.OnWait = func(w lock.Waiting) {
+					if w.Changed {
+						told = append(told, w.Held)
+					}
+				}
+				_, err := acquire(t.Context(), m, req)
 				if !errors.Is(err, tc.want) || errors.Is(err, statelatch.ErrLocked) {
 					t.Errorf("got %v, want %v", err, tc.want)
 				}
@@ -179,8 +187,12 @@ func TestManager_Acquire_OnWait_ToldOfEveryHolderOnce(t *testing.T) {
 		var told []string
 		req := request()
 		req.Wait = 20 * time.Second
-		req.OnWait = func(h lock.Held) { told = append(told, h.Info.ID) }
-		if _, err := m.Acquire(t.Context(), ref, req); !errors.Is(err, statelatch.ErrLocked) {
+		req.OnWait = func(w lock.Waiting) {
+			if w.Changed {
+				told = append(told, w.Held.Info.ID)
+			}
+		}
+		if _, err := acquire(t.Context(), m, req); !errors.Is(err, statelatch.ErrLocked) {
 			t.Errorf("got %v, want ErrLocked", err)
 		}
 		if len(told) != 2 || told[0] != engineID || told[1] != "successor" {
@@ -200,8 +212,8 @@ func TestManager_Acquire_CancelledByOnWait(t *testing.T) {
 		start := time.Now()
 		req := request()
 		req.Wait = time.Hour
-		req.OnWait = func(lock.Held) { cancel() }
-		if _, err := m.Acquire(ctx, ref, req); !errors.Is(err, context.Canceled) || time.Since(start) != 0 {
+		req.OnWait = func(lock.Waiting) { cancel() }
+		if _, err := acquire(ctx, m, req); !errors.Is(err, context.Canceled) || time.Since(start) != 0 {
 			t.Errorf("got %v after %v, want the context's error at once", err, time.Since(start))
 		}
 	})
@@ -219,7 +231,7 @@ func TestManager_Acquire_LooksAboutOnceASecond(t *testing.T) {
 		put(t, store, engineLock)
 		req := request()
 		req.Wait = 5 * time.Minute
-		if _, err := m.Acquire(t.Context(), ref, req); !errors.Is(err, statelatch.ErrLocked) {
+		if _, err := acquire(t.Context(), m, req); !errors.Is(err, statelatch.ErrLocked) {
 			t.Fatalf("got %v, want ErrLocked", err)
 		}
 		shortest, longest := time.Hour, time.Duration(0)
@@ -241,7 +253,7 @@ func TestManager_Acquire_OutlastsAnOutage(t *testing.T) {
 		time.AfterFunc(40*time.Second, store.Heal)
 		req := request()
 		req.Wait = time.Minute
-		h, err := m.Acquire(t.Context(), ref, req)
+		h, err := acquire(t.Context(), m, req)
 		wantHeld(t, store, h, err)
 	})
 }
@@ -252,9 +264,31 @@ func TestManager_Acquire_HolderOutOfReach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := setup(faultbucket.Rule{Op: faultbucket.OpGet, Fault: faultbucket.Answer(503)})
 		put(t, store, engineLock)
-		_, err := m.Acquire(t.Context(), ref, request())
+		_, err := acquire(t.Context(), m, request())
 		if !errors.Is(err, statelatch.ErrThrottled) || errors.Is(err, statelatch.ErrPreconditionFailed) {
 			t.Errorf("got %v, want ErrThrottled", err)
+		}
+	})
+}
+
+// B7: the same if an early create had an unknown outcome, and one and the same is sent ever after.
+func TestManager_Acquire_B7_CreatedAfterAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, store := setup(faultbucket.Rule{Op: faultbucket.OpPut, Nth: 2, Fault: faultbucket.LoseRequest()})
+		put(t, store, engineLock)
+		time.AfterFunc(time.Minute, func() {
+			if _, err := store.Delete(context.WithoutCancel(t.Context()), ref.LockKey(), bucket.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+		start := time.Now()
+		req := request()
+		req.Wait = time.Hour
+		h, err := acquire(t.Context(), m, req)
+		wantHeld(t, store, h, err)
+		if h.Info.Created.Before(start.Add(time.Minute)) {
+			t.Errorf("Created is %v after the wait began, before the lock was free", h.Info.Created.Sub(start))
 		}
 	})
 }

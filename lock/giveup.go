@@ -1,0 +1,121 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/statelatch/statelatch"
+)
+
+// leave ends an attempt that did not win: it takes back what landed of ours unseen, and words the error.
+func (a *attempt) leave(ctx context.Context, err error) error {
+	if errors.Is(err, statelatch.ErrUnsupported) {
+		err = fmt.Errorf("%w: %w", statelatch.ErrUnsafeStore, err)
+	}
+	if !errors.Is(err, statelatch.ErrLocked) {
+		err = fmt.Errorf("acquire lock %s: %w", a.ref, err)
+	}
+	if !a.over && a.landed > 0 && !a.takeBack(ctx) {
+		err = fmt.Errorf("%w; %w: a lock with ID %s may stand or yet appear at s3://%s/%s",
+			err, statelatch.ErrAmbiguous, a.req.ID, a.ref.Bucket, a.ref.LockKey())
+	}
+	if a.items > 0 {
+		err = fmt.Errorf("%w; %w: a lock item with ID %s may stand or yet appear in the DynamoDB table %q",
+			err, statelatch.ErrAmbiguous, a.req.ID, a.m.Table.Name())
+	}
+	return err
+}
+
+// takeBack removes what interrupted writes of ours left behind, so that Ctrl-C during a slow write
+// does not jam the state. It reports whether as many were removed as may have landed, and no more is seen.
+func (a *attempt) takeBack(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+	defer cancel()
+	for {
+		h, mine, err := a.look(ctx)
+		switch {
+		case mine:
+			if a.unfenced() {
+				if a.m.Fence(ctx, a.ref) != nil {
+					return false
+				}
+				a.fenced = true
+			}
+			if a.removeItemOfRobbed(ctx) != nil {
+				return false
+			}
+			_, err := a.m.removeObject(ctx, h, nil)
+			if err == nil {
+				a.landed--
+			} else if !errors.Is(err, statelatch.ErrLockLost) { // lost: a late rekey may have changed it, so look again
+				return false
+			}
+		case a.landed == 0 && (err == nil || errors.Is(err, statelatch.ErrNotLocked)):
+			return true
+		}
+		if sleep(ctx, pollMin) != nil {
+			return false
+		}
+	}
+}
+
+// leaveToLease ends an attempt whose lock must stay until the next holder takes it over.
+func (a *attempt) leaveToLease(t *Tenure, why string, err error) error {
+	t.Abandon()
+	a.over = true
+	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why, a.req.ID, t.ttl, err)
+}
+
+// giveUp releases what was won when err stops the rest: the item first, as Release does. It goes on when ctx ends.
+func (a *attempt) giveUp(ctx context.Context, t *Tenure, err error) error {
+	a.takeBackItem(ctx)
+	if itemErr := a.removeItemOfRobbed(ctx); itemErr != nil {
+		err = errors.Join(err, itemErr)
+		if t.ttl > 0 {
+			return a.leaveToLease(t, "the item of its last holder may still be in the DynamoDB table", err)
+		}
+	}
+	_, releaseErr := t.Release(ctx)
+	if releaseErr == nil || errors.Is(releaseErr, statelatch.ErrLockLost) {
+		a.landed = max(a.landed-1, 0)
+		return err
+	}
+	a.over = true // the next look would take our own lock for somebody else's
+	return fmt.Errorf("%w; and then: %w", err, releaseErr)
+}
+
+// removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to it: without
+// that nothing would tell any more that its holder is dead.
+func (a *attempt) removeItemOfRobbed(ctx context.Context) error {
+	if a.robbed == nil || a.m.Table == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+	defer cancel()
+	h, err := a.m.withItem(ctx, *a.robbed)
+	if err == nil {
+		err = a.m.removeItem(ctx, h)
+	}
+	if errors.Is(err, statelatch.ErrLockLost) {
+		return nil
+	}
+	return err
+}
+
+// takeBackItem is takeBack for the table: it removes the item that a put with an unknown outcome left behind.
+func (a *attempt) takeBackItem(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+	defer cancel()
+	raw := string(a.itemInfo.Marshal())
+	for a.items > 0 {
+		err := a.m.Table.Unlock(ctx, a.ref, raw)
+		if err == nil {
+			a.items--
+			continue
+		}
+		if hopeless(err) || sleep(ctx, pollMin) != nil {
+			return
+		}
+	}
+}

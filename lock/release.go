@@ -1,0 +1,233 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// forceTTL is the lease of the lock that stands while a robbed holder is fenced out.
+const forceTTL = time.Minute
+
+// Release gives up a lock that was taken by an Acquire of another process and read by Status; otherwise it is
+// as [Tenure.Release].
+func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
+	if err := m.removable(h); err != nil {
+		return false, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	itemErr := m.removeItem(ctx, h)
+	weak, err = m.removeObject(ctx, h, nil)
+	return weak, halves(h, err, itemErr)
+}
+
+// ForceUnlock removes the lock of ref if id is its ID, or, for a lock object that cannot
+// be understood, its ETag. It acts only on what it compared: every write carries its
+// ETag. It needs neither the state nor the workspace to exist (B17).
+//
+//	nil            that lock is gone; Held says what it was
+//	ErrNotLocked   there is no lock (B16)
+//	*LockedError   the lock has another ID, or changed hands meanwhile; nothing was removed
+//	ErrAmbiguous   it could not be found out within 30 s, or before the end of ctx
+//
+// by says who does it. See ForceRelease for what happens to a holder that is still alive.
+func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string, by Request) (removed Held, weak bool, err error) {
+	if err := ref.Validate(); err != nil {
+		return Held{}, false, err
+	}
+	h, err := m.Status(ctx, ref)
+	if err != nil {
+		return Held{}, false, err
+	}
+	if !h.Named(id) {
+		if h.Item == nil || h.Item.Err != nil || h.Item.Info.ID != id {
+			return Held{}, false, h.LockedError()
+		}
+		h = Held{Ref: ref, Info: h.Item.Info, Item: h.Item} // only the item in the table is meant
+	}
+	weak, err = m.ForceRelease(ctx, h, by)
+	return h, weak, err
+}
+
+// ForceRelease removes exactly the lock h, which Status returned and somebody was shown, and the item in the table if it is of
+// the same holder or of one that it took over. Errors as for [Manager.ForceUnlock].
+//
+// A lock with a lease is taken over, the state fenced, and the lock released then: a holder that is still alive can
+// write no more. A plain lock is only deleted: an engine writes unconditionally, nothing can stop it.
+func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bool, err error) {
+	if err := m.removable(h); err != nil {
+		return false, err
+	}
+	remove := func() (bool, error) { return m.removeObject(ctx, h, nil) }
+	if h.Leased() {
+		var t *Tenure
+		if t, err = m.rob(ctx, h, by); err == nil {
+			ctx = context.WithoutCancel(ctx) // what is left now is ours
+			remove = func() (bool, error) { return t.removeObject(ctx) }
+		}
+	}
+	if err == nil {
+		itemErr := m.removeItem(ctx, h)
+		if h.ETag != "" && errors.Is(itemErr, statelatch.ErrLockLost) {
+			itemErr = nil // it is not there any more, which is what was wanted
+		}
+		weak, err = remove()
+		err = halves(h, err, itemErr)
+	}
+	if !errors.Is(err, statelatch.ErrLockLost) {
+		return weak, err
+	}
+	now, err := m.Status(ctx, h.Ref)
+	if err == nil {
+		err = now.LockedError()
+	}
+	return weak, err
+}
+
+// removable refuses what does not name a lock, and one that could only be removed by half.
+func (m *Manager) removable(h Held) error {
+	if h.ETag == "" && h.Item == nil {
+		return fmt.Errorf("%w lock of %s: it has no ETag; give what Acquire or Status returned", statelatch.ErrInvalid, h.Ref)
+	}
+	return m.sameTable(h)
+}
+
+// rob takes over h whether or not it is over, and fences its holder out.
+func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) {
+	if m.Fence == nil {
+		return nil, fmt.Errorf("%w lock manager: removing a lock with a lease needs a Fence", statelatch.ErrInvalid)
+	}
+	if m.Tier != TierFull {
+		return nil, fmt.Errorf("%w: without an atomic conditional delete the lock cannot be taken over (protocol 3.6); wait until its holder is certainly gone, "+
+			"then delete s3://%s/%s", statelatch.ErrUnsafeStore, h.Ref.Bucket, h.Ref.LockKey())
+	}
+	if by.ID == "" {
+		by.ID = m.newID()
+	}
+	by.TTL, by.Expires = forceTTL, 0
+	a := &attempt{m: m, ref: h.Ref, req: by}
+	t, err := a.rob(ctx, h)
+	if err != nil {
+		return nil, a.leave(ctx, err)
+	}
+	return t, nil
+}
+
+// rob is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
+func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
+	for {
+		won, err := a.takeOver(ctx, h)
+		switch {
+		case err == nil:
+			return a.begin(ctx, won)
+		case errors.Is(err, statelatch.ErrPreconditionFailed):
+			return nil, fmt.Errorf("%w: %s", statelatch.ErrLockLost, a.ref)
+		case a.final(err, true):
+			return nil, err
+		}
+		if err := sleep(ctx, backoff(a.failures)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// removeObject deletes exactly the lock object h, if it has one, trying until the end of releaseBudget or ctx. pending is
+// a body of ours that may have taken h's place unseen.
+func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (weak bool, err error) {
+	if h.ETag == "" {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, releaseBudget)
+	defer cancel()
+	if m.Tier == TierCAS {
+		return true, m.removeWeakly(ctx, h, pending)
+	}
+	var unknown error // of a delete that may have been executed, or may be yet
+	for failures := 0; ; failures++ {
+		_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{If: bucket.IfMatch(h.ETag)})
+		switch {
+		case err == nil:
+			return false, nil
+		case errors.Is(err, statelatch.ErrUnsupported):
+			return true, m.removeWeakly(ctx, h, pending)
+		case errors.Is(err, statelatch.ErrPreconditionFailed) && pending != nil:
+			var now Held
+			if now, err = m.read(ctx, h.Ref); err == nil && now.isAny(pending) {
+				h, pending, unknown = now, nil, nil // what was on the way before cannot hit it
+				continue
+			}
+			if err == nil || errors.Is(err, statelatch.ErrNotLocked) {
+				return false, gone(h.Ref, unknown != nil)
+			}
+		case errors.Is(err, statelatch.ErrNotFound), errors.Is(err, statelatch.ErrPreconditionFailed):
+			return false, gone(h.Ref, unknown != nil)
+		case errors.Is(err, statelatch.ErrAmbiguous):
+			unknown = err
+		}
+		if errors.Is(err, statelatch.ErrDenied) || sleep(ctx, backoff(failures)) != nil {
+			return false, releaseError(h.Ref, err, unknown)
+		}
+	}
+}
+
+// gone judges a lock that is not there any more: if a delete of ours may have been executed, it was that one, and
+// whatever is there now came later.
+func gone(ref statelatch.Ref, perhapsByUs bool) error {
+	if perhapsByUs {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", statelatch.ErrLockLost, ref)
+}
+
+// removeWeakly releases on a store without conditional delete: one look, one delete that is
+// never sent again once it may be on its way, then only looks (protocol 3.6, H2).
+func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) error {
+	var unknown error // of the delete
+	for failures := 0; ; failures++ {
+		now, err := m.read(ctx, h.Ref)
+		other := err == nil && now.ETag != h.ETag && !now.isAny(pending)
+		switch {
+		case errors.Is(err, statelatch.ErrNotLocked), other:
+			return gone(h.Ref, unknown != nil)
+		case err == nil && unknown == nil:
+			_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{})
+			if err == nil {
+				return nil
+			}
+			if errors.Is(err, statelatch.ErrAmbiguous) {
+				unknown = err
+			}
+		}
+		if errors.Is(err, statelatch.ErrDenied) || sleep(ctx, backoff(failures)) != nil {
+			return releaseError(h.Ref, err, unknown)
+		}
+	}
+}
+
+// releaseError words the end of a release that err stopped. unknown is of a delete whose outcome never became known.
+func releaseError(ref statelatch.Ref, err, unknown error) error {
+	switch {
+	case err == nil:
+		err = unknown
+	case unknown != nil && !errors.Is(err, statelatch.ErrAmbiguous):
+		err = fmt.Errorf("%w; before that: %w", err, unknown)
+	}
+	return fmt.Errorf("release lock %s: %w", ref, err)
+}
+
+// halves words what became of the two halves of h (B20).
+func halves(h Held, objectErr, itemErr error) error {
+	switch {
+	case itemErr == nil:
+		return objectErr
+	case h.ETag == "":
+		return itemErr
+	case objectErr == nil:
+		return fmt.Errorf("the lock object is released; the item in the DynamoDB table %q: %w", h.Item.Table, itemErr)
+	}
+	return fmt.Errorf("neither half is released: %w; the item in the DynamoDB table %q: %w", objectErr, h.Item.Table, itemErr)
+}

@@ -1,0 +1,175 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// storeSkew is how far a store's clocks may disagree with each other: its front end's Date and its Last-Modified.
+const storeSkew = 5 * time.Second
+
+// watch judges whether a lock is over: by evidence, never by age alone (R11).
+type watch struct {
+	etag  string
+	since time.Duration // when it was first seen, on our own clock
+}
+
+// see returns how long the lock must still stand as it is to be provably over, 0 if it is now. Not provable is a lock
+// that promised nothing: a plain one, or one without lease and expiry.
+//
+// A lease is over when the object did not change for its whole time on our own clock: no other clock is
+// involved, and a holder that keeps to its deadline stopped before. An expiry is counted by the store's clock.
+func (w *watch) see(h Held, now time.Duration) (left time.Duration, provable bool) {
+	if w.etag != h.ETag {
+		w.etag, w.since = h.ETag, now
+	}
+	switch m := h.Managed; {
+	case m == nil || h.Err != nil || h.ETag == "":
+		return 0, false
+	case m.TTL > 0:
+		return max(w.since+m.TTL-now, 0), true
+	case m.Expires > 0:
+		return max(m.Expires+storeSkew-h.Age, 0), true
+	}
+	return 0, false
+}
+
+// takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it. ErrPreconditionFailed if
+// that lock is not there any more. A refusal proves nothing by itself: the request may have been sent twice on the way (R2).
+func (a *attempt) takeOver(ctx context.Context, h Held) (Held, error) {
+	if err := a.m.sameTable(h); err != nil {
+		return Held{}, err
+	}
+	body := a.fresh(a.info(), &h)
+	obj, err := a.send(ctx, body, bucket.IfMatch(h.ETag))
+	if err != nil && !errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, statelatch.ErrConflict) && !refusedOrGone(err) {
+		return Held{}, err
+	}
+	a.robbed, a.fenced = &h, false
+	if a.taking != h.ETag { // else an earlier try was counted, and only one of them can land
+		a.taking = h.ETag
+		a.landed++
+	}
+	if err == nil {
+		a.taking = ""
+		won := a.held(body, obj.ETag)
+		if a.unknown {
+			return a.rekey(ctx, won)
+		}
+		return won, nil
+	}
+	now, mine, lookErr := a.look(ctx)
+	switch {
+	case mine:
+		return a.rekey(ctx, now)
+	case errors.Is(lookErr, statelatch.ErrNotLocked), lookErr == nil && now.ETag != h.ETag:
+		return Held{}, statelatch.ErrPreconditionFailed
+	case lookErr != nil:
+		return Held{}, lookErr
+	}
+	return Held{}, a.conflict("the lock could not be taken over")
+}
+
+// unfenced reports whether a holder that was robbed may still write: then our lock must stay until it cannot (R6).
+func (a *attempt) unfenced() bool { return a.robbed != nil && a.robbed.Leased() && !a.fenced }
+
+// sameTable refuses to act on a lock whose holder keeps items in a table that m does not know: fencing
+// without it would leave a stale digest, and every engine that uses the table would refuse the state.
+func (m *Manager) sameTable(h Held) error {
+	if h.Managed == nil || h.Managed.Table == "" || m.Table != nil && m.Table.Name() == h.Managed.Table {
+		return nil
+	}
+	return fmt.Errorf("%w lock table: the lock of %s was taken together with the DynamoDB table %q; "+
+		"name it with -backend-config dynamodb_table=%s", statelatch.ErrInvalid, h.Ref, h.Managed.Table, h.Managed.Table)
+}
+
+// enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state is fenced
+// (R6), and the lock verified after that (R7).
+func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
+	fenced := a.unfenced() || a.req.FenceAlways
+	t, err := a.begin(ctx, won)
+	if err != nil {
+		return nil, err
+	}
+	if fenced {
+		err = t.Verify(ctx)
+		if errors.Is(err, statelatch.ErrLockLost) {
+			err = a.conflict("the lock was taken away before it was entered")
+		}
+		if err != nil {
+			return nil, a.giveUp(ctx, t, err)
+		}
+	}
+	if a.m.Table == nil {
+		return t, nil
+	}
+	if err = a.lockItem(ctx, t); err != nil {
+		return nil, a.giveUp(ctx, t, err)
+	}
+	return t, nil
+}
+
+// begin starts the tenure of the lock object that was won, and fences the state where that must be. Until it is fenced the lock of
+// somebody who was robbed is not released.
+func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
+	t := newTenure(a.m, won, a.sentAt)
+	t.keep(ctx)
+	if !a.unfenced() && !a.req.FenceAlways {
+		return t, nil
+	}
+	err := a.m.Fence(ctx, a.ref)
+	switch {
+	case err == nil:
+		a.fenced = true
+		return t, nil
+	case a.unfenced():
+		return nil, a.leaveToLease(t, "its last holder could not be fenced out", err)
+	}
+	return nil, a.giveUp(ctx, t, err)
+}
+
+// WaitExpired watches the lock of ref until it is provably over, at most for as long as it promised, and returns it as Status does.
+// onWait may be nil. It changes nothing.
+//
+//	ErrNotLocked   there is none
+//	*LockedError   it promised nothing, or its holder renewed it: it is not over
+func (m *Manager) WaitExpired(ctx context.Context, ref statelatch.Ref, onWait func(Waiting)) (Held, error) {
+	if err := ref.Validate(); err != nil {
+		return Held{}, err
+	}
+	var w watch
+	first, failures := "", 0
+	for {
+		h, err := m.Status(ctx, ref)
+		if err != nil {
+			failures++
+			if hopeless(err) || errors.Is(err, statelatch.ErrNotLocked) || failures == transientTries {
+				return Held{}, err
+			}
+			if err := sleep(ctx, backoff(failures)); err != nil {
+				return Held{}, fmt.Errorf("watch lock %s: %w", ref, err)
+			}
+			continue
+		}
+		failures = 0
+		left, provable := w.see(h, m.boot())
+		switch {
+		case !provable, first != "" && first != h.ETag, left > 0 && !h.Leased():
+			return Held{}, h.LockedError()
+		case left == 0:
+			return h, nil
+		}
+		if onWait != nil {
+			onWait(Waiting{Held: h, Changed: first == "", Left: left, TakeOver: left})
+		}
+		first = h.ETag
+		if err := sleep(ctx, min(left, pollMax)); err != nil {
+			return Held{}, fmt.Errorf("watch lock %s: %w", ref, err)
+		}
+	}
+}

@@ -1,0 +1,353 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// A lease is renewed at every quarter of its TTL (B8). After three quarters without a confirmed renewal it is given up, so
+// that the last quarter is left for stopping what runs under it.
+const (
+	renewals = 4
+	giveUp   = renewals - 1
+	maxTick  = time.Second // how late the end of a sleep of the machine may be noticed
+)
+
+// Tenure is one holder's time: from Acquire to Release or Abandon. A tenure with a lease renews it in the
+// background. Its methods are safe for concurrent use.
+type Tenure struct {
+	m    *Manager
+	ref  statelatch.Ref
+	ttl  time.Duration
+	turn chan struct{} // held for as long as a request about the lock object is under way
+
+	mu        sync.Mutex // guards what follows; never held during a request
+	held      Held
+	pending   *renewal      // whose outcome is not known
+	confirmed time.Duration // when the last write that is known to have landed was sent, on the boot clock
+	lostErr   error
+	reason    error // of Hold
+	ended     bool
+
+	lost    chan struct{}
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// renewal is one rewrite of the lock object, however often it is sent (R1).
+type renewal struct {
+	from    string // the ETag that it replaces
+	body    []byte
+	managed statelatch.Managed
+	first   time.Duration // when it was first sent
+}
+
+func newTenure(m *Manager, won Held, sentAt time.Duration) *Tenure {
+	t := &Tenure{
+		m: m, ref: won.Ref, held: won, confirmed: sentAt, turn: make(chan struct{}, 1), lost: make(chan struct{}),
+		stop: func() {},
+	}
+	if won.Managed != nil {
+		t.ttl = won.Managed.TTL
+	}
+	return t
+}
+
+// Ref is the state that is locked.
+func (t *Tenure) Ref() statelatch.Ref { return t.ref }
+
+// Held is the lock as it was last written.
+func (t *Tenure) Held() Held {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.held
+}
+
+// Lost is closed when the lock is known to be lost, or its lease was not renewed for three quarters of its TTL. What
+// runs under the lock must end then, before Remaining is over. Without a lease it is closed only by Verify.
+func (t *Tenure) Lost() <-chan struct{} { return t.lost }
+
+// Err says why Lost is closed; it matches ErrLockLost. It is nil before.
+func (t *Tenure) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lostErr
+}
+
+// Remaining is how long nobody else can have the lock, on a clock that runs while the machine sleeps. Zero
+// or less: somebody may. Very long without a lease.
+func (t *Tenure) Remaining() time.Duration {
+	if t.ttl == 0 {
+		return math.MaxInt64
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.confirmed + t.ttl - t.m.boot()
+}
+
+// Check reports whether the state may be written now, without asking the store: nil, or ErrLockLost once the lock is lost or
+// given up or its lease is over, or ErrInvalid for a tenure without a lease, which nobody could fence.
+func (t *Tenure) Check() error {
+	if t.ttl == 0 {
+		return fmt.Errorf("%w lock of %s: it has no lease, so the state must not be written under it", statelatch.ErrInvalid, t.ref)
+	}
+	if err := t.over(); err != nil {
+		return err
+	}
+	if t.Remaining() <= 0 {
+		return t.lose("its lease ran out unrenewed")
+	}
+	return nil
+}
+
+// over is why the tenure is over, nil if it is not.
+func (t *Tenure) over() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lostErr == nil && t.ended {
+		return fmt.Errorf("%w: %s: it was given up", statelatch.ErrLockLost, t.ref)
+	}
+	return t.lostErr
+}
+
+// Hold keeps the lock from being released: a state write has an unknown outcome and may still land (R5). Release
+// will report reason instead.
+func (t *Tenure) Hold(reason error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reason = reason
+}
+
+// Verify reads the lock once and reports whether it is still exactly what this tenure wrote last (R7).
+// ErrLockLost if it is not, and then for good; any other error means that it could not be read.
+func (t *Tenure) Verify(ctx context.Context) error {
+	if err := t.begin(ctx); err != nil {
+		return err
+	}
+	defer t.end()
+	if err := t.over(); err != nil {
+		return err
+	}
+	return t.look(ctx)
+}
+
+// look reads the lock object and accepts it, or declares the lock lost. The caller has the turn.
+func (t *Tenure) look(ctx context.Context) error {
+	ctx, cancel := t.limit(ctx)
+	defer cancel()
+	h, err := t.m.read(ctx, t.ref)
+	switch {
+	case errors.Is(err, statelatch.ErrNotLocked):
+		return t.lose("its lock object is gone")
+	case err != nil:
+		return err
+	case t.adopt(h):
+		return nil
+	case h.Err != nil:
+		return t.lose("it is held by somebody whose lock object cannot be read")
+	}
+	return t.lose(fmt.Sprintf("it is held by %s (ID %s)", h.Info.Who, h.Info.ID))
+}
+
+// adopt accepts h as ours if it is exactly the last body, or the renewal whose outcome was not known.
+func (t *Tenure) adopt(h Held) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.pending; p != nil && h.isAny(p.body) {
+		t.confirm(p, h.ETag, p.first) // it landed when it was first sent, or later
+		return true
+	}
+	return h.isAny(t.held.body)
+}
+
+// confirm notes that p landed, by a request sent not before the given time. The caller holds t.mu.
+func (t *Tenure) confirm(p *renewal, etag string, sent time.Duration) {
+	t.held.body, t.held.Managed, t.held.ETag = p.body, &p.managed, etag
+	t.pending = nil
+	t.confirmed = max(t.confirmed, sent)
+}
+
+// lose ends the tenure's right to act; the first reason counts.
+func (t *Tenure) lose(why string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lostErr == nil {
+		t.lostErr = fmt.Errorf("%w: %s: %s", statelatch.ErrLockLost, t.ref, why)
+		close(t.lost)
+	}
+	return t.lostErr
+}
+
+// begin waits for the turn to ask the store about the lock object: an answer that another request has made out of date would
+// look like a theft.
+func (t *Tenure) begin(ctx context.Context) error {
+	select {
+	case t.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("lock of %s: %w", t.ref, ctx.Err())
+	}
+}
+
+func (t *Tenure) end() { <-t.turn }
+
+// limit bounds one request under a lease by the time until the next renewal would be due: one that hangs must not use up the lease.
+func (t *Tenure) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t.ttl == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, t.ttl/renewals)
+}
+
+// keep starts to renew the lease, if there is one, until stop. It goes on when ctx ends: only Release and Abandon end a tenure.
+func (t *Tenure) keep(ctx context.Context) {
+	if t.ttl == 0 {
+		return
+	}
+	ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
+	t.running.Go(func() { t.renewAlways(ctx) })
+	t.running.Go(func() { t.guard(ctx) })
+}
+
+// guard declares the lease lost when renewals fail for too long, also while one of them hangs.
+func (t *Tenure) guard(ctx context.Context) {
+	for sleep(ctx, t.tick()) == nil {
+		if t.inTime() != nil {
+			return
+		}
+	}
+}
+
+// inTime reports whether the lease may still be renewed, and declares it lost if not: after a sleep of the machine the first
+// to look finds out, before anything is sent.
+func (t *Tenure) inTime() error {
+	if err := t.Err(); err != nil {
+		return err
+	}
+	if t.Remaining() <= t.ttl-t.ttl*giveUp/renewals {
+		return t.lose("its lease could not be renewed in time")
+	}
+	return nil
+}
+
+// renewAlways renews at every quarter of the TTL until ctx ends or the lock is lost.
+func (t *Tenure) renewAlways(ctx context.Context) {
+	for sleep(ctx, t.tick()) == nil {
+		if t.Remaining() > t.ttl-t.ttl/renewals {
+			continue
+		}
+		if t.renew(ctx) != nil {
+			return
+		}
+	}
+}
+
+func (t *Tenure) tick() time.Duration { return min(maxTick, t.ttl/20) }
+
+// renew rewrites the lock once, however many requests that takes. The error is ErrLockLost, or of ctx.
+func (t *Tenure) renew(ctx context.Context) error {
+	h := t.Held()
+	p := &renewal{from: h.ETag, managed: *h.Managed, first: t.m.boot()}
+	p.managed.Nonce = nonce()
+	p.managed.Seq++
+	p.body = h.Info.MarshalManaged(p.managed)
+	t.mu.Lock()
+	t.pending = p
+	t.mu.Unlock()
+	for failures := 0; ; failures++ {
+		err := t.try(ctx, p)
+		if err == nil || errors.Is(err, statelatch.ErrLockLost) {
+			return err
+		}
+		if err := sleep(ctx, min(backoff(failures), t.ttl/renewals)); err != nil {
+			return err
+		}
+	}
+}
+
+// try sends p, and reads the lock back if it is refused: it may have landed before, or Verify may have seen it (R2, B9).
+func (t *Tenure) try(ctx context.Context, p *renewal) error {
+	if err := t.begin(ctx); err != nil {
+		return err
+	}
+	defer t.end()
+	if err := t.inTime(); err != nil {
+		return err
+	}
+	sent := t.m.boot()
+	limited, cancel := t.limit(ctx)
+	defer cancel()
+	obj, err := t.m.put(limited, t.ref, p.body, bucket.IfMatch(p.from))
+	switch {
+	case err == nil:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.confirm(p, obj.ETag, sent)
+		return nil
+	case refusedOrGone(err):
+		if lookErr := t.look(ctx); lookErr != nil {
+			return lookErr
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.pending == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// Release ends the tenure and gives up its lock. It tries on for 30 s for each half even when ctx ends (B13) and
+// never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so that a crash in
+// between leaves what can be taken over. Both halves are always tried, and the error names the one that failed.
+//
+//	nil            the lock is gone and it was ours until then
+//	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs
+//	ErrAmbiguous   it could not be found out within the budget; or Hold forbids it, and the lock is left to its lease
+//	other          it is still there
+//
+// Weak reports that the store has no conditional delete, so that a lock taken by
+// somebody else in between could have been removed (protocol 3.6).
+func (t *Tenure) Release(ctx context.Context) (weak bool, err error) {
+	t.mu.Lock()
+	t.ended = true
+	held, reason := t.held, t.reason
+	t.mu.Unlock()
+	if reason != nil {
+		t.Abandon()
+		return false, fmt.Errorf("%w: the lock of %s is kept, because a write of the state may still land: %w",
+			statelatch.ErrAmbiguous, t.ref, reason)
+	}
+	ctx = context.WithoutCancel(ctx)
+	itemErr := t.m.removeItem(ctx, held)
+	weak, err = t.removeObject(ctx)
+	return weak, halves(held, err, itemErr)
+}
+
+// removeObject ends the tenure and gives up the lock object alone.
+func (t *Tenure) removeObject(ctx context.Context) (weak bool, err error) {
+	t.Abandon()
+	t.mu.Lock()
+	held, pending := t.held, []byte(nil)
+	if t.pending != nil {
+		pending = t.pending.body
+	}
+	t.mu.Unlock()
+	return t.m.removeObject(ctx, held, pending)
+}
+
+// Abandon ends the tenure without releasing its lock: the lease runs out, and whoever takes the lock over fences the state.
+func (t *Tenure) Abandon() {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.stop()
+	t.running.Wait()
+}
