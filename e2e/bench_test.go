@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -35,7 +38,7 @@ func BenchmarkLockUnlock(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := locks.Release(b.Context(), held); err != nil {
+		if _, err := held.Release(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -115,4 +118,43 @@ func BenchmarkServeColdStart(b *testing.B) {
 		w := newWorld(b)
 		_ = w.serve().cmd.Process.Kill()
 	}
+}
+
+// BenchmarkHandover is how long after a release a waiter that polls has the lock: the median and the 95th percentile, in ms.
+// Meaningful with -benchtime 50x or more.
+func BenchmarkHandover(b *testing.B) {
+	locks := lock.Manager{Bucket: openBench(b)}
+	ref := statelatch.Ref{Bucket: "terraform-state", Key: "handover/terraform.tfstate"}
+	var took []time.Duration
+	for b.Loop() {
+		held, err := locks.Acquire(b.Context(), ref, lock.Request{Operation: "bench"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		won := make(chan time.Time)
+		go func() {
+			next, err := locks.Acquire(b.Context(), ref, lock.Request{Operation: "bench", Wait: 30 * time.Second})
+			if err != nil {
+				b.Error(err)
+				close(won)
+				return
+			}
+			won <- time.Now()
+			if _, err := next.Release(b.Context()); err != nil {
+				b.Error(err)
+			}
+			close(won)
+		}()
+		time.Sleep(rand.N(3 * time.Second))
+		if _, err := held.Release(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		released := time.Now()
+		took = append(took, (<-won).Sub(released))
+		<-won
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
+	b.ReportMetric(float64(took[len(took)*95/100].Milliseconds()), "p95-ms")
+	b.ReportMetric(0, "ns/op")
 }

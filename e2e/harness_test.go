@@ -120,6 +120,11 @@ type process struct {
 // start runs a program in dir. It is killed when the test ends, if it is still there.
 func (w *world) start(dir, program string, args ...string) *process {
 	w.t.Helper()
+	return w.startWith(func(*exec.Cmd) {}, dir, program, args...)
+}
+
+func (w *world) startWith(prepare func(*exec.Cmd), dir, program string, args ...string) *process {
+	w.t.Helper()
 	p := &process{
 		t: w.t, name: filepath.Base(program) + " " + strings.Join(args, " "),
 		cmd: exec.Command(program, args...), done: make(chan struct{}), grew: make(chan struct{}, 1),
@@ -133,6 +138,7 @@ func (w *world) start(dir, program string, args ...string) *process {
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		w.t.Fatal(err)
 	}
+	prepare(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

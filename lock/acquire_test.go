@@ -42,7 +42,8 @@ func TestManager_AcquireRelease_OneRequestEach(t *testing.T) {
 	})
 }
 
-func TestManager_Acquire_HeldByEngine(t *testing.T) {
+// B35: who is told to whoever is refused is the holder, not the caller.
+func TestManager_Acquire_B35_HeldByEngine(t *testing.T) {
 	t.Parallel()
 	m, store := setup()
 	put(t, store, engineLock)

@@ -25,7 +25,7 @@ func TestKindOf_Table(t *testing.T) {
 		{412, same, statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed},
 		{200, "PreconditionFailed", statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed}, // B4
 		{500, "PreconditionFailed", statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed}, // B4 as the SDK shows it
-		{304, same, statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed},
+		{304, same, statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed},                 // Q6
 		{404, "NoSuchKey", statelatch.ErrNotFound, statelatch.ErrNotFound},
 		{404, "NoSuchBucket", statelatch.ErrNotFound, statelatch.ErrNotFound},
 		{404, "NoSuchVersion", statelatch.ErrNotFound, statelatch.ErrNotFound},
@@ -34,14 +34,14 @@ func TestKindOf_Table(t *testing.T) {
 		{409, "ConditionalRequestConflict", statelatch.ErrConflict, statelatch.ErrConflict},
 		{409, "OperationAborted", statelatch.ErrConflict, statelatch.ErrConflict},
 		{409, "ObjectParentIsFile", statelatch.ErrBroken, statelatch.ErrBroken},
-		{409, same, statelatch.ErrConflict, statelatch.ErrConflict},
+		{409, same, statelatch.ErrConflict, statelatch.ErrConflict}, // Q6: to the loser of a create
 		{403, "AccessDenied", statelatch.ErrDenied, statelatch.ErrDenied},
 		{403, "InvalidAccessKeyId", statelatch.ErrDenied, statelatch.ErrDenied},
 		{403, "SignatureDoesNotMatch", statelatch.ErrDenied, statelatch.ErrDenied},
 		{403, same, statelatch.ErrDenied, statelatch.ErrDenied},
 		{401, same, statelatch.ErrDenied, statelatch.ErrDenied},
 		{400, "ExpiredToken", statelatch.ErrDenied, statelatch.ErrDenied},
-		{501, "NotImplemented", statelatch.ErrUnsupported, statelatch.ErrUnsupported},
+		{501, "NotImplemented", statelatch.ErrUnsupported, statelatch.ErrUnsupported}, // Q7
 		{501, same, statelatch.ErrUnsupported, statelatch.ErrUnsupported},
 		{405, "MethodNotAllowed", statelatch.ErrUnsupported, statelatch.ErrUnsupported},
 		{503, "SlowDown", statelatch.ErrThrottled, statelatch.ErrAmbiguous}, // B6

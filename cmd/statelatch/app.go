@@ -15,7 +15,7 @@ import (
 
 // run is the whole program: args[0] is its name. It returns the exit code.
 func run(ctx context.Context, args []string, term terminal) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever is still being tidied up
 	err := app(term).Run(ctx, args)
@@ -41,11 +41,11 @@ func report(ctx context.Context, term terminal, err error) {
 		_ = errors.As(err, &refused)
 		term.say("%s", lockedAdvice(locked, refused.again))
 		if err.Error() != locked.Error() { // there is more to say, such as that our own request may still land
-			term.say("\n%s\n", statelatch.Printable(err.Error()))
+			term.say("\n%s\n", oneLine(err))
 		}
 		return
 	}
-	term.say("Error: %s\n", statelatch.Printable(err.Error()))
+	term.say("Error: %s\n", oneLine(err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		term.say("Run 'statelatch COMMAND -h' for help.\n")
@@ -68,6 +68,10 @@ func app(term terminal) *cli.Command {
 			unlockCommand(term),
 			forceUnlockCommand(term),
 			statusCommand(term),
+			runCommand(term),
+			pullCommand(term),
+			pushCommand(term),
+			workspaceCommand(term),
 			versionCommand(term),
 		},
 		EnableShellCompletion: true,
@@ -93,7 +97,9 @@ func settle(c *cli.Command) {
 	c.HideHelpCommand = true
 	c.DisableSliceFlagSeparator = true // a value may have commas in it: endpoints={s3="...",sts="..."}
 	c.ExitErrHandler = func(context.Context, *cli.Command, error) {}
-	c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	if c.OnUsageError == nil {
+		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	}
 	if c.CustomHelpTemplate == "" {
 		c.CustomHelpTemplate = commandHelp
 	}
@@ -126,6 +132,16 @@ Flags:{{range .VisibleFlags}}
 {{end}}
 ` + exitHelp + "\n"
 
+const groupHelp = `statelatch {{.Name}}: {{.Usage}}
+
+Usage: {{.UsageText}}
+
+Commands:{{range .VisibleCommands}}
+  {{printf "%-14s" .Name}}{{.Usage}}{{end}}
+
+Run 'statelatch {{.Name}} COMMAND -h' for flags and an example.
+`
+
 // valueNames are how -h names the values of flags.
 var valueNames = map[string]string{
 	"addr":           "HOST:PORT",
@@ -133,11 +149,19 @@ var valueNames = map[string]string{
 	"bucket":         "NAME",
 	"chdir":          "DIR",
 	"data":           "DIR",
+	"expires":        "DURATION",
+	"grace":          "DURATION",
 	"id":             "ID",
 	"info":           "TEXT",
+	"lease":          "DURATION",
 	"lock-timeout":   "DURATION",
+	"out":            "FILE",
+	"reason":         "TEXT",
+	"takeover":       "WHEN",
 	"tls-cert":       "FILE",
 	"tls-key":        "FILE",
+	"version":        "VERSION_ID",
+	"who":            "TEXT",
 }
 
 func init() {

@@ -28,20 +28,29 @@ type claim struct {
 	Taken time.Time `json:"taken"`
 }
 
-// openClaims finds the directory: STATELATCH_STATE_DIR, else the XDG state directory.
+// openClaims finds the directory.
 func openClaims(getenv func(string) string) (claims, error) {
+	dir, err := stateDir(getenv)
+	if err != nil {
+		return claims{}, err
+	}
+	return claims{filepath.Join(dir, "locks")}, nil
+}
+
+// stateDir is where this user's Statelatch keeps what it must not forget: STATELATCH_STATE_DIR, else the XDG state directory.
+func stateDir(getenv func(string) string) (string, error) {
 	if dir := getenv("STATELATCH_STATE_DIR"); dir != "" {
-		return claims{filepath.Join(dir, "locks")}, nil
+		return dir, nil
 	}
 	base := getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(base) {
 		home := getenv("HOME")
 		if home == "" {
-			return claims{}, errors.New("neither STATELATCH_STATE_DIR, XDG_STATE_HOME nor HOME is set")
+			return "", errors.New("neither STATELATCH_STATE_DIR, XDG_STATE_HOME nor HOME is set")
 		}
 		base = filepath.Join(home, ".local", "state")
 	}
-	return claims{filepath.Join(base, "statelatch", "locks")}, nil
+	return filepath.Join(base, "statelatch"), nil
 }
 
 func (c claims) file(ref statelatch.Ref, id string) string {

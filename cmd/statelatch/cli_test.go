@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/embedded"
 )
 
@@ -117,6 +119,28 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{"lock", "demo/app"}, 2, []string{"s3://BUCKET/KEY", "demo/app"}},
 		{[]string{"status", "s3://demo/a/../b"}, 2, []string{`".."`}},
 		{[]string{"status", demoRef + ".tflock"}, 2, []string{".tflock"}},
+		{[]string{"lock", "-takeover", "always", demoRef}, 2, []string{"takeover", "always", "expired"}},
+		{[]string{"lock", "-expires=-1h", demoRef}, 2, []string{"expires", "positive"}},
+		{[]string{"unlock", "-id", "x", "-expired", demoRef}, 2, []string{"-id and -expired"}},
+		{[]string{"run", "-h"}, 0, []string{"[REF...] -- COMMAND", "-lease DURATION", "-read", "15", "Examples:"}},
+		{[]string{"run"}, 2, []string{"no command"}},
+		{[]string{"run", demoRef}, 2, []string{"no command"}},
+		{[]string{"run", "-lease", "100ms", demoRef, "--", "true"}, 2, []string{"-lease 100ms"}},
+		{[]string{"run", "-read", "-takeover=expired", demoRef, "--", "true"}, 2, []string{"-read takes no lock"}},
+		{[]string{"run", demoRef, "terraform", "apply", "-auto-approve"}, 2, []string{"auto-approve", "write -- before COMMAND"}},
+		{[]string{"run", "-chdir", "no-such-dir", demoRef, "--", "true"}, 2, []string{"no-such-dir"}},
+		{[]string{"run", demoRef, demoRef, "--", "true"}, 2, []string{"given twice"}},
+		{[]string{"pull", "-h"}, 0, []string{"-version VERSION_ID", "-out FILE"}},
+		{[]string{"push", "-h"}, 0, []string{"FILE [REF]", "-force"}},
+		{[]string{"push"}, 2, []string{"FILE [REF]"}},
+		{[]string{"push", demoRef}, 2, []string{"FILE [REF]"}},
+		{[]string{"push", "no-such-file", demoRef}, 2, []string{"no-such-file"}},
+		{[]string{"workspace", "-h"}, 0, []string{"list", "new", "delete"}},
+		{[]string{"workspace"}, 2, []string{"list, new or delete"}},
+		{[]string{"workspace", "rename"}, 2, []string{"rename"}},
+		{[]string{"workspace", "new"}, 2, []string{"NAME [REF]"}},
+		{[]string{"workspace", "new", "a/b", demoRef}, 2, []string{"a/b"}},
+		{[]string{"workspace", "delete", "-h"}, 0, []string{"-force", "-lock-timeout"}},
 		{[]string{"force-unlock"}, 2, []string{"LOCK_ID", "status"}},
 		{[]string{"force-unlock", demoRef}, 2, []string{"LOCK_ID"}},
 		{[]string{"force-unlock", "a", "b", "c"}, 2, []string{"LOCK_ID"}},
@@ -185,58 +209,75 @@ func TestTargetFlags_CommaInBackendConfig(t *testing.T) {
 // The next command to paste must reach the same state: a directory's configuration is not in its REF.
 func TestTargetOptions_Again(t *testing.T) {
 	t.Parallel()
+	env := func(k string) string { return map[string]string{"TF_WORKSPACE": "live"}[k] }
 	for want, o := range map[string]targetOptions{
-		"":                     {},
-		" s3://b/k":            {ref: "s3://b/k"},
-		" -chdir 'a b'":        {chdir: "a b"},
-		" 's3://b/it'\\''s k'": {ref: "s3://b/it's k"},
-		" -backend-config encrypt=true -backend-config secret_key=... s3://b/k": {
-			ref: "s3://b/k", backendConfig: []string{"encrypt=true", "secret_key=hidden"},
+		"TF_WORKSPACE=live statelatch unlock":              {},
+		"TF_WORKSPACE=staging statelatch unlock -chdir x":  {chdir: "x", workspace: "staging"},
+		"TF_WORKSPACE=live statelatch unlock -chdir 'a b'": {chdir: "a b"},
+		"statelatch unlock s3://b/k":                       {ref: "s3://b/k"},
+		"statelatch unlock 's3://b/it'\\''s k'":            {ref: "s3://b/it's k"},
+		"statelatch unlock -backend-config encrypt=true -backend-config secret_key=... -backend-config 'token =...' s3://b/k": {
+			ref: "s3://b/k", backendConfig: []string{"encrypt=true", "secret_key=hidden", "token = hidden"},
 		},
 	} {
-		if got := o.again(); got != want {
-			t.Errorf("again() = %q, want %q", got, want)
+		if got := o.again(terminal{getenv: env}).command("unlock"); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// A lock that the directory's engines would ignore is refused, and a status says what it does not see.
-func TestLock_DirectoryWithoutNativeLocking(t *testing.T) {
-	t.Parallel()
-	s := newShell(t).withStore()
-	for arguments, text := range map[string]string{
-		``:                         "does not lock",
-		`use_lockfile = false`:     "does not lock",
-		`dynamodb_table = "locks"`: `"locks" only`,
-	} {
-		dir := t.TempDir()
-		config := `terraform {
+// directory makes a working directory whose backend has these arguments beside bucket and key.
+func (s *shell) directory(arguments string) string {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	config := `terraform {
   backend "s3" {
     bucket = "demo"
     key    = "app/terraform.tfstate"
     ` + arguments + `
   }
 }`
-		if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s.want(s.run("lock", "-chdir", dir), 2, text, "use_lockfile = true", "statelatch lock "+demoRef)
-		s.want(s.run("status", "-chdir", dir), 0, text, "is not locked")
-	}
-	dir := t.TempDir()
-	config := `terraform {
-  backend "s3" {
-    bucket         = "demo"
-    key            = "app/terraform.tfstate"
-    use_lockfile   = true
-    dynamodb_table = "locks"
-  }
-}`
 	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	s.want(s.run("lock", "-chdir", dir), 0, "not looked at", "statelatch unlock -chdir")
-	s.want(s.run("unlock", "-chdir", dir), 0)
+	return dir
+}
+
+// A lock that the directory's engines would ignore is refused.
+func TestLock_DirectoryWithoutLocking(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for _, arguments := range []string{``, `use_lockfile = false`} {
+		dir := s.directory(arguments)
+		s.want(s.run("lock", "-chdir", dir), 2, "does not lock", "use_lockfile = true", "statelatch lock "+demoRef)
+		s.want(s.run("status", "-chdir", dir), 0, "does not lock", "is not locked")
+	}
+}
+
+// Where a table is configured both halves are taken, whatever use_lockfile says: engines of either kind are excluded.
+func TestLock_DynamoDB(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	items := dynamotest.NewServer("locks")
+	srv := httptest.NewServer(items)
+	t.Cleanup(srv.Close)
+	s.flags[1] = `endpoints={s3="` + s.url + `",dynamodb="` + srv.URL + `"}`
+	for _, arguments := range []string{`dynamodb_table = "locks"`, "use_lockfile = true\ndynamodb_table = \"locks\""} {
+		dir := s.directory(arguments)
+		s.want(s.run("status", "-chdir", dir), 0, "is not locked")
+		id := strings.TrimSpace(s.run("lock", "-chdir", dir).out)
+		item, ok := items.Item("locks", "demo/app/terraform.tfstate")
+		if !ok || !strings.Contains(fmt.Sprint(item), id) {
+			t.Errorf("the table holds %v, want the ID %s", item, id)
+		}
+		s.want(s.run("status", "-chdir", dir), 11, `The DynamoDB table "locks" has the same lock`)
+		s.want(s.run("lock", "-chdir", dir), 11, id)
+		// Whoever names the state outright does not know the table, but is told.
+		s.want(s.run("unlock", "-chdir", dir), 0)
+		if _, ok := items.Item("locks", "demo/app/terraform.tfstate"); ok {
+			t.Error("the item is left behind")
+		}
+	}
 }
 
 // tofu#2132: an empty lock object has no ID; the advice names it by its ETag, and that works.

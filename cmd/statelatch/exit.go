@@ -17,6 +17,7 @@ const (
 	exitLost        = 12
 	exitUnsafe      = 13
 	exitDenied      = 14
+	exitMoved       = 15
 	exitInterrupted = 130
 )
 
@@ -29,6 +30,7 @@ const exitHelp = `Exit codes:
   12   the lock was lost while held
   13   the store cannot lock safely
   14   access denied
+  15   run -read: the state changed meanwhile (run otherwise: the command's own)
   130  interrupted`
 
 // usageError is a mistake in the command line.
@@ -42,9 +44,19 @@ func (declinedError) Error() string { return "not confirmed; nothing was changed
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
+	var child childError
+	var start startError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, statelatch.ErrLockLost):
+		return exitLost
+	case errors.As(err, &child):
+		return child.code
+	case errors.As(err, &start):
+		return start.code
+	case errors.As(err, new(movedError)):
+		return exitMoved
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case errors.As(err, &usage):
@@ -53,8 +65,6 @@ func exitCode(ctx context.Context, err error) int {
 		return exitLocked
 	case errors.Is(err, statelatch.ErrNotLocked):
 		return exitNotFound
-	case errors.Is(err, statelatch.ErrLockLost):
-		return exitLost
 	case errors.Is(err, statelatch.ErrUnsafeStore):
 		return exitUnsafe
 	case errors.Is(err, statelatch.ErrDenied):

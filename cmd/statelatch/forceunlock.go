@@ -12,6 +12,7 @@ import (
 
 type forceUnlockOptions struct {
 	targetOptions
+	requestOptions
 	id    string
 	force bool
 }
@@ -24,15 +25,20 @@ func forceUnlockCommand(term terminal) *cli.Command {
 		Description: "Removes exactly the lock with that ID: the delete is refused by the store if the lock changes hands\n" +
 			"in between. Needs neither the state nor the workspace to exist. A lock object that cannot\n" +
 			"be understood is named by its ETag instead, as 'statelatch status' shows it.\n" +
-			"It does not stop the holder: make sure that run is dead, or it may still write its state.\n\n" +
+			"A lock with a lease is taken over and its state fenced first, so that a 'statelatch' holder that is still\n" +
+			"alive can write no more. Nothing stops an engine: make sure that run is dead, or it may still write its state.\n\n" +
 			"Examples:\n" +
 			"  statelatch force-unlock 6638e010-8fb0-46cf-966d-21e806602f3a\n" +
 			"  statelatch force-unlock -force 6638e010-8fb0-46cf-966d-21e806602f3a s3://acme-state/prod/terraform.tfstate",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "force", Usage: "do not ask for confirmation"},
-		}, targetFlags()...),
+		}, append(identityFlags(), targetFlags()...)...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := forceUnlockOptions{force: c.Bool("force")}
+			var err error
+			if o.requestOptions, err = requestOf(c); err != nil {
+				return err
+			}
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 {
 				return usageError{fmt.Errorf("want LOCK_ID [REF], got %d arguments; 'statelatch status' shows the ID", len(args))}
@@ -58,7 +64,7 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	var removed lock.Held
 	var weak bool
 	if o.force {
-		removed, weak, err = t.locks.ForceUnlock(ctx, t.ref, o.id)
+		removed, weak, err = t.locks.ForceUnlock(ctx, t.ref, o.id, o.request(term, "force-unlock"))
 	} else {
 		removed, weak, err = confirmedUnlock(ctx, o, term, t)
 	}
@@ -84,14 +90,17 @@ func confirmedUnlock(ctx context.Context, o forceUnlockOptions, term terminal, t
 	if err != nil {
 		return lock.Held{}, false, err
 	}
-	if !held.Named(o.id) {
+	if !held.Named(o.id) && (held.Item == nil || held.Item.Info.ID != o.id) {
 		return lock.Held{}, false, held.LockedError()
 	}
 	term.say("%s\n", describe(held, false))
-	err = term.confirm("Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
+	err = term.confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
 	if err != nil {
 		return lock.Held{}, false, err
 	}
-	weak, err := t.locks.ForceRelease(ctx, held)
+	if !held.Named(o.id) { // only the item in the table
+		held = lock.Held{Ref: held.Ref, Info: held.Item.Info, Item: held.Item}
+	}
+	weak, err := t.locks.ForceRelease(ctx, held, o.request(term, "force-unlock"))
 	return held, weak, err
 }

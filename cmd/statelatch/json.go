@@ -6,6 +6,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/state"
 )
 
 // The JSON results. docs/JSON.md documents them; fields are only ever added.
@@ -29,6 +30,27 @@ type statusJSON struct {
 	Since      *time.Time      `json:"since,omitempty"`
 	AgeSeconds *int64          `json:"age_seconds,omitempty"`
 	Note       string          `json:"note,omitempty"`
+
+	Managed *managedJSON `json:"managed,omitempty"`
+	Table   *itemJSON    `json:"table,omitempty"`
+}
+
+// managedJSON is what a lock of Statelatch says beyond the engines' fields.
+type managedJSON struct {
+	LeaseSeconds   int64           `json:"lease_seconds,omitempty"`
+	ExpiresSeconds int64           `json:"expires_seconds,omitempty"`
+	Writes         uint64          `json:"writes"`
+	Reason         string          `json:"reason,omitempty"`
+	Client         string          `json:"client,omitempty"`
+	TookOverID     string          `json:"took_over_id,omitempty"`
+	Run            *statelatch.Run `json:"run,omitempty"`
+}
+
+// itemJSON is the lock's half in the DynamoDB table.
+type itemJSON struct {
+	Name       string          `json:"name"`
+	Lock       json.RawMessage `json:"lock,omitempty"`
+	Unreadable string          `json:"unreadable,omitempty"`
 }
 
 // releasedJSON describes a lock that is gone.
@@ -37,6 +59,23 @@ type releasedJSON struct {
 	Released bool            `json:"released"`
 	Weak     bool            `json:"weak"`
 	Lock     json.RawMessage `json:"lock,omitempty"`
+}
+
+// versionJSON describes a state as it was written.
+type versionJSON struct {
+	Ref       string `json:"ref"`
+	Serial    uint64 `json:"serial"`
+	Lineage   string `json:"lineage,omitempty"`
+	ETag      string `json:"etag,omitempty"`
+	VersionID string `json:"version_id,omitempty"`
+	Size      int64  `json:"size"`
+}
+
+func versionOf(v state.Version) versionJSON {
+	return versionJSON{
+		Ref: v.Ref.String(), Serial: v.Header.Serial, Lineage: v.Header.Lineage,
+		ETag: v.ETag, VersionID: v.VersionID, Size: v.Size,
+	}
 }
 
 // lockInfoJSON is the lock info exactly as in the lock object.
@@ -52,6 +91,20 @@ func statusOf(h lock.Held, mine bool) statusJSON {
 	if !h.Since.IsZero() {
 		since, age := h.Since.UTC(), int64(h.Age/time.Second)
 		s.Since, s.AgeSeconds = &since, &age
+	}
+	if m := h.Managed; m != nil {
+		s.Managed = &managedJSON{
+			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Writes: m.Seq,
+			Reason: m.Reason, Client: m.Client, TookOverID: m.PrevID, Run: m.Run,
+		}
+	}
+	if i := h.Item; i != nil {
+		s.Table = &itemJSON{Name: i.Table}
+		if i.Err != nil {
+			s.Table.Unreadable = i.Err.Error()
+		} else {
+			s.Table.Lock = lockInfoJSON(i.Info)
+		}
 	}
 	return s
 }

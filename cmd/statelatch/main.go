@@ -3,9 +3,12 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 )
 
 func main() {
+	log.SetOutput(io.Discard) // net/http logs there what a broken proxy sends unasked, which may be of a state
 	os.Exit(run(context.Background(), os.Args, terminalOf(os.Stdin, os.Stdout, os.Stderr)))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -18,8 +19,8 @@ func statusCommand(term terminal) *cli.Command {
 		Name:      "status",
 		Usage:     "show whether a state is locked, by whom and since when",
 		UsageText: "statelatch status [flags] [REF]",
-		Description: "Reads the lock object, nothing else, and changes nothing. Exits with 0 if the state is free\n" +
-			"and with 11 if it is locked, also by you.\n\n" +
+		Description: "Reads the lock object, and the item in the DynamoDB table where one is configured; changes nothing.\n" +
+			"Exits with 0 if the state is free and with 11 if it is locked, also by you.\n\n" +
 			"Examples:\n" +
 			"  statelatch status s3://acme-state/prod/terraform.tfstate\n" +
 			"  TF_WORKSPACE=staging statelatch status -chdir infra -json",
@@ -40,14 +41,14 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	if t.unseen != "" && !o.json {
-		term.say("Note: %s.\n", t.unseen)
+	if t.unlocked != "" && !o.json {
+		term.say("Note: %s.\n", t.unlocked)
 	}
 	ref := t.ref
 	held, err := t.locks.Status(ctx, ref)
 	if errors.Is(err, statelatch.ErrNotLocked) {
 		if o.json {
-			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unseen})
+			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked})
 		}
 		term.print("%s is not locked.\n", ref)
 		return nil
@@ -59,14 +60,14 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	own := mine.has(ref, held.Info.ID)
 	if o.json {
 		result := statusOf(held, own)
-		result.Note = t.unseen
+		result.Note = t.unlocked
 		if err := term.printJSON(result); err != nil {
 			return err
 		}
 	} else {
 		term.print("%s", describe(held, own))
-		if own {
-			term.print("Release it with: statelatch unlock%s\n", o.again())
+		if own && aliveHere(held.Managed) != identity.Alive {
+			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
 	return reportedError{held.LockedError()}
@@ -81,10 +82,87 @@ func describe(h lock.Held, mine bool) string {
 	}
 	b.WriteString(".\n\n")
 	b.WriteString(lockBlock(h.LockedError()))
-	if !h.Since.IsZero() {
-		fmt.Fprintf(&b, "\nHeld for %v (by the store's clock, since %s).\n", h.Age.Round(time.Second), h.Since.UTC().Format(time.RFC3339))
+	if extra := promises(h); extra != "" {
+		b.WriteString("\n" + extra)
 	}
 	return b.String()
+}
+
+// promises is what the engines' block does not show: one line each.
+func promises(h lock.Held) string {
+	var b strings.Builder
+	line := func(format string, args ...any) {
+		b.WriteString(statelatch.Printable(fmt.Sprintf(format, args...)) + "\n")
+	}
+	switch m := h.Managed; {
+	case m == nil && !h.Since.IsZero():
+		line("Held for %v (by the store's clock, since %s).", h.Age.Round(time.Second), h.Since.UTC().Format(time.RFC3339))
+	case m != nil && m.TTL > 0:
+		line("Its lease of %v was last renewed %v ago (by the store's clock).", m.TTL, h.Age.Round(time.Second))
+	case m != nil && m.Expires > 0 && h.Age > m.Expires:
+		line("It expired %v ago: statelatch unlock -expired", (h.Age - m.Expires).Round(time.Second))
+	case m != nil && m.Expires > 0:
+		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), (m.Expires - h.Age).Round(time.Second))
+	case m != nil:
+		line("Held for %v, without a lease: it stays until it is released.", h.Age.Round(time.Second))
+	}
+	b.WriteString(background(h.Managed))
+	if m := h.Managed; m != nil && m.PrevID != "" {
+		line("It took over the lock with ID %s.", m.PrevID)
+	}
+	switch i := h.Item; {
+	case i == nil && h.Managed != nil && h.Managed.Table != "":
+		line("Its holder locks the DynamoDB table %q, too.", h.Managed.Table)
+	case i == nil:
+	case h.ETag == "":
+		line("It is an item in the DynamoDB table %q; there is no lock object.", i.Table)
+	case i.Err != nil:
+		line("The item in the DynamoDB table %q cannot be read: %v", i.Table, i.Err)
+	case i.Info.ID == h.Info.ID:
+		line("The DynamoDB table %q has the same lock.", i.Table)
+	default:
+		line("The DynamoDB table %q has another lock: %s (%s, ID %s).", i.Table, i.Info.Who, i.Info.Operation, i.Info.ID)
+	}
+	return b.String()
+}
+
+// background is who is behind a lock of ours and why, one line each.
+func background(m *statelatch.Managed) string {
+	if m == nil {
+		return ""
+	}
+	s := ""
+	for _, f := range [...][2]string{
+		{"Reason:", m.Reason},
+		{"Run:", runURL(m.Run)},
+		{"Client:", m.Client + map[identity.Liveness]string{
+			identity.Alive: " (a process of this machine that still runs)", identity.Dead: " (a process of this machine that is gone)",
+		}[aliveHere(m)]},
+	} {
+		if f[1] != "" {
+			s += fmt.Sprintf("%-8s%s\n", f[0], statelatch.Printable(f[1]))
+		}
+	}
+	return s
+}
+
+func runURL(r *statelatch.Run) string {
+	if r == nil {
+		return ""
+	}
+	return r.URL
+}
+
+// aliveHere tells whether the process behind a lock runs, as far as can be seen from this machine.
+func aliveHere(m *statelatch.Managed) identity.Liveness {
+	if m == nil {
+		return identity.Unknown
+	}
+	p, err := identity.ParseClient(m.Client)
+	if err != nil {
+		return identity.Unknown
+	}
+	return p.Alive()
 }
 
 // lockBlock is the engines' "Lock Info:" block, or why there is none.
@@ -92,7 +170,11 @@ func lockBlock(l *statelatch.LockedError) string {
 	if l.Err == nil {
 		return l.Holder.Block()
 	}
-	s := fmt.Sprintf("The lock object s3://%s/%s cannot be read: %s\n", l.Ref.Bucket, l.Ref.LockKey(), statelatch.Printable(l.Err.Error()))
+	where := fmt.Sprintf("lock object s3://%s/%s", l.Ref.Bucket, l.Ref.LockKey())
+	if l.Table != "" {
+		where = fmt.Sprintf("lock item of %s in the DynamoDB table %q", l.Ref, l.Table)
+	}
+	s := fmt.Sprintf("The %s cannot be read: %s\n", where, statelatch.Printable(l.Err.Error()))
 	if l.ETag != "" {
 		s += "  ETag:      " + l.ETag + "\n"
 	}
@@ -100,7 +182,7 @@ func lockBlock(l *statelatch.LockedError) string {
 }
 
 // lockedAdvice shows a holder and names the next commands; again names the state in them.
-func lockedAdvice(l *statelatch.LockedError, again string) string {
+func lockedAdvice(l *statelatch.LockedError, again naming) string {
 	s := lockBlock(l)
 	id := l.Holder.ID
 	if l.Err != nil {
@@ -109,11 +191,14 @@ func lockedAdvice(l *statelatch.LockedError, again string) string {
 	if id == "" {
 		return s
 	}
-	return s + fmt.Sprintf(`
-How old is it?        statelatch status%[1]s
-Wait for it:          statelatch lock -lock-timeout 10m%[1]s
-If that run is dead:  statelatch force-unlock %[2]s%[1]s
-`, again, shellQuote(id))
+	if more := background(l.Managed); more != "" {
+		s += "\n" + more
+	}
+	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          add -lock-timeout 10m\n", again.command("status"))
+	if m := l.Managed; m != nil && (m.TTL > 0 || m.Expires > 0) {
+		s += fmt.Sprintf("If it is over:        %s\n", again.command("unlock -expired"))
+	}
+	return s + fmt.Sprintf("If that run is dead:  %s\n", again.command("force-unlock "+shellQuote(id)))
 }
 
 func holderName(h lock.Held) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,13 +10,16 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/dynamo"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
 
 // targetOptions say which state a command is about.
 type targetOptions struct {
 	ref           string // empty: the working directory decides
+	workspace     string // of the working directory, where the command names one; empty: the environment decides
 	chdir         string
 	backendConfig []string
 	json          bool
@@ -23,6 +27,11 @@ type targetOptions struct {
 
 // targetFlags are the flags of every command that is about a state.
 func targetFlags() []cli.Flag {
+	return append(directoryFlags(), &cli.BoolFlag{Name: "json", Usage: "print the result as JSON (docs/JSON.md)"})
+}
+
+// directoryFlags are those that say where the state is.
+func directoryFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "chdir", Usage: "look for the backend configuration there"},
 		&cli.StringSliceFlag{
@@ -30,7 +39,6 @@ func targetFlags() []cli.Flag {
 			Usage:       "a backend argument, as for init; also with REF; repeatable",
 			HideDefault: true,
 		},
-		&cli.BoolFlag{Name: "json", Usage: "print the result as JSON (docs/JSON.md)"},
 	}
 }
 
@@ -52,44 +60,57 @@ func oneRef(c *cli.Command) (string, error) {
 	}
 }
 
-// target is a state and the way to its lock.
+// target is a state and the way to it and to its lock.
 type target struct {
-	ref   statelatch.Ref
-	locks *lock.Manager
-	// unseen says why engines in the working directory do not see native locks, or not only those; empty if all is
-	// well, or if the state was named outright.
-	unseen string
-	// ignored: they do not see them at all.
-	ignored bool
+	ref     statelatch.Ref
+	again   naming // of it in another command
+	backend backendconf.Backend
+	locks   *lock.Manager
+	states  *state.Store
+	// unlocked says why engines in the working directory do not lock at all; empty if they do, or if the state
+	// was named outright.
+	unlocked string
 }
 
-// open finds the state and connects to its bucket. It sends nothing yet.
+// open finds the state and connects to its bucket, and to the lock table where there is one. It sends nothing yet.
 func (o targetOptions) open(ctx context.Context, term terminal) (target, error) {
 	backend, err := o.backend(term)
 	if err != nil {
 		return target{}, err
 	}
-	t := target{}
-	if t.ref, err = backend.Ref(); err != nil {
-		return target{}, err
-	}
-	if o.ref == "" {
-		t.ignored = !backend.UseLockfile
-		switch {
-		case t.ignored && backend.DynamoDBTable != "":
-			t.unseen = fmt.Sprintf("the backend of this directory locks with the DynamoDB table %q only (use_lockfile is not true)", backend.DynamoDBTable)
-		case t.ignored:
-			t.unseen = "the backend of this directory does not lock (use_lockfile is not true)"
-		case backend.DynamoDBTable != "":
-			t.unseen = fmt.Sprintf("the backend of this directory also locks with the DynamoDB table %q, which is not looked at", backend.DynamoDBTable)
-		}
-	}
-	b, err := s3bucket.Open(ctx, t.ref.Bucket, backend.S3)
+	ref, err := backend.Ref()
 	if err != nil {
 		return target{}, err
 	}
-	t.locks = &lock.Manager{Bucket: b}
+	t, err := connect(ctx, ref, backend)
+	t.again = o.again(term)
+	if o.ref == "" && !backend.UseLockfile && backend.DynamoDBTable == "" {
+		t.unlocked = "the backend of this directory does not lock (use_lockfile is not true, and there is no dynamodb_table)"
+	}
+	return t, err
+}
+
+// connect makes the lock manager and the state store of ref.
+func connect(ctx context.Context, ref statelatch.Ref, backend backendconf.Backend) (target, error) {
+	b, err := s3bucket.Open(ctx, ref.Bucket, backend.S3)
+	if err != nil {
+		return target{}, err
+	}
+	t := target{ref: ref, backend: backend, locks: &lock.Manager{Bucket: b}, states: &state.Store{Bucket: b}}
+	t.locks.Fence = t.states.Touch
+	if backend.DynamoDBTable != "" {
+		table, err := dynamo.Open(ctx, backend.S3, backend.DynamoDBTable, backend.DynamoDBEndpoint)
+		if err != nil {
+			return target{}, err
+		}
+		t.locks.Table, t.states.Digests = table, table
+	}
 	return t, nil
+}
+
+// namedWorkspace reports whether the state is one that engines create by themselves when they open it.
+func (t target) namedWorkspace() bool {
+	return t.backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(t.ref.Key, "env:/")
 }
 
 func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
@@ -104,15 +125,26 @@ func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
 	return backendconf.ForRef(ref, opts)
 }
 
-// again is how to name the same state in another command: the flags and the REF to paste, without secrets.
-func (o targetOptions) again() string {
+// naming is how to name a state in the next command, to paste and without secrets.
+type naming struct{ env, args string }
+
+// command is that next command; verb may have flags and arguments of its own.
+func (n naming) command(verb string) string { return n.env + "statelatch " + verb + n.args }
+
+// again names the same state again. Of the environment only the workspace is repeated: whoever pastes the command from the
+// log of a pipeline has none, and would meet another state.
+func (o targetOptions) again(term terminal) naming {
+	var n naming
+	if workspace := cmp.Or(o.workspace, term.getenv("TF_WORKSPACE")); o.ref == "" && workspace != "" {
+		n.env = "TF_WORKSPACE=" + shellQuote(workspace) + " "
+	}
 	var words []string
 	if o.chdir != "" {
 		words = append(words, "-chdir", o.chdir)
 	}
 	for _, item := range o.backendConfig {
-		switch name, _, _ := strings.Cut(item, "="); name {
-		case "access_key", "secret_key", "token", "sse_customer_key":
+		switch name, _, _ := strings.Cut(item, "="); strings.TrimSpace(name) {
+		case "access_key", "secret_key", "token", "sse_customer_key", "assume_role_with_web_identity":
 			item = name + "=..."
 		}
 		words = append(words, "-backend-config", item)
@@ -120,11 +152,10 @@ func (o targetOptions) again() string {
 	if o.ref != "" {
 		words = append(words, o.ref)
 	}
-	var b strings.Builder
 	for _, w := range words {
-		b.WriteString(" " + shellQuote(w))
+		n.args += " " + shellQuote(w)
 	}
-	return b.String()
+	return n
 }
 
 // reportedError has been shown already; only its exit code matters.
@@ -135,7 +166,7 @@ func (e reportedError) Unwrap() error { return e.error }
 // refusedError is a failure with the way to name its state in the next command.
 type refusedError struct {
 	error
-	again string
+	again naming
 }
 
 func (e refusedError) Unwrap() error { return e.error }
@@ -145,12 +176,16 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 	if err == nil || errors.As(err, new(reportedError)) {
 		return err
 	}
+	var locked *statelatch.LockedError
+	isLocked := errors.As(err, &locked)
 	if !o.json {
-		return refusedError{err, o.again()}
+		if isLocked && o.ref != "" {
+			o.ref = locked.Ref.String() // one of several, or a workspace of it
+		}
+		return refusedError{err, o.again(term)}
 	}
 	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
-	var locked *statelatch.LockedError
-	if errors.As(err, &locked) && locked.Err == nil {
+	if isLocked && locked.Err == nil {
 		out.Lock = lockInfoJSON(locked.Holder)
 	}
 	if printErr := term.printJSON(out); printErr != nil {

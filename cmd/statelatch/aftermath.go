@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/runner"
+	"github.com/statelatch/statelatch/state"
+)
+
+// afterBudget bounds what is done for the states once the command is gone. The store may be what made it fail.
+const afterBudget = 2 * time.Minute
+
+// mark remembers the states as they are.
+func mark(ctx context.Context, targets []target) ([]state.Version, error) {
+	marks := make([]state.Version, len(targets))
+	for i, t := range targets {
+		var err error
+		if marks[i], err = t.states.Mark(ctx, t.ref); err != nil {
+			return nil, err
+		}
+	}
+	return marks, nil
+}
+
+// aftermath looks after the states when the command is gone and the locks are still held. Nothing in it fails the run:
+// the command has ended as it has, and what went wrong is said.
+type aftermath struct {
+	term    terminal
+	targets []target
+	set     lock.Set
+	before  []state.Version
+}
+
+// rescue saves the states that engines could not save.
+func (a aftermath) rescue(ctx context.Context, errored *runner.ErroredStates) {
+	paths, err := errored.New()
+	if err != nil {
+		a.term.say("Warning: %s\n", oneLine(err))
+	}
+	for _, path := range paths {
+		if err := a.rescueFile(ctx, path); err != nil {
+			a.term.say("Error: %s: %s\n", statelatch.Printable(path), oneLine(err))
+		}
+	}
+}
+
+// rescueFile pushes the state again under the same lock, or else keeps it in the bucket: the machine of a pipeline is gone soon.
+func (a aftermath) rescueFile(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	saved, err := a.save(ctx, f, path)
+	if err = errors.Join(err, f.Close()); !saved {
+		return err
+	}
+	done := path + ".pushed" // so that nobody pushes it again
+	if renameErr := os.Rename(path, done); renameErr != nil {
+		return errors.Join(err, renameErr)
+	}
+	a.term.say("The copy that the engine left is renamed to %s.\n", statelatch.Printable(done))
+	return err
+}
+
+// save reports whether the state is where it belongs. Where it is not, the next steps were told.
+func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved bool, err error) {
+	owners, err := a.owners(f)
+	t := owners[0]
+	if err == nil {
+		var written state.Version
+		written, err = t.write(ctx, tenureOf(a.set, t.ref), f, state.WriteOptions{MayEmpty: true})
+		if err == nil || errors.Is(err, state.ErrDigestStale) {
+			a.term.say("The engine could not save its state; it is saved now: %s, serial %d.\n", t.ref, written.Header.Serial)
+			return true, err
+		}
+	}
+	a.term.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
+	again := pushAgain(path, false, err)
+	key, err := t.states.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
+	if err == nil {
+		a.term.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.ref.Bucket, Key: key})
+	}
+	a.term.say("It is in %s. When it is clear that nothing newer is there:\n", statelatch.Printable(path))
+	for _, t := range owners {
+		a.term.say("  %s\n", t.again.command(again))
+	}
+	if err != nil {
+		return false, fmt.Errorf("no copy of it could be kept in the bucket: %w", err)
+	}
+	return false, nil
+}
+
+// owners are the targets that the state may belong to, at least one; the error says why it is not clear which.
+func (a aftermath) owners(f *os.File) ([]target, error) {
+	if len(a.targets) == 1 {
+		return a.targets, nil
+	}
+	header, err := statelatch.ReadStateHeader(f)
+	if err != nil {
+		return a.targets, err
+	}
+	var found []target
+	for i, t := range a.targets {
+		if a.before[i].Header.Lineage == header.Lineage {
+			found = append(found, t)
+		}
+	}
+	if len(found) == 1 {
+		return found, nil
+	}
+	return a.targets, fmt.Errorf("which of the locked states it belongs to is not clear: its lineage is %q", header.Lineage)
+}
+
+// compare tells, loudly, what must not have happened to the states under the lock, and how to bring back what was lost.
+func (a aftermath) compare(ctx context.Context) {
+	for i, t := range a.targets {
+		report, err := t.states.Since(ctx, a.before[i])
+		if err != nil {
+			a.term.say("Warning: whether somebody else wrote %s is not known: %s\n", t.ref, oneLine(err))
+			continue
+		}
+		for _, anomaly := range report.Anomalies {
+			a.term.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of the command: %s\n", statelatch.Printable(anomaly.String()))
+			if id := anomaly.Before.VersionID; id != "" && anomaly.Kind != state.MarkGone {
+				file := fmt.Sprintf("overwritten-%d.tfstate", anomaly.Before.Header.Serial)
+				a.term.say("To bring back what was overwritten:\n  %s\n  %s\n",
+					t.again.command("pull -version "+shellQuote(id)+" -out "+file), t.again.command("push -force "+file))
+			}
+		}
+	}
+}

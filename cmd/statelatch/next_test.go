@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"testing"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/runner"
+	"github.com/statelatch/statelatch/state"
+)
+
+// Inside a run a command that needs the run's own lock would wait for itself, or be told to force it away.
+func TestNested_Refused(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.env["STATELATCH_HELD"] = demoRef + "\ns3://demo/env:/staging/app/terraform.tfstate"
+	for _, args := range [][]string{
+		{"lock", demoRef},
+		{"push", s.file(plainState(1, "a", "")), demoRef},
+		{"workspace", "delete", "staging", demoRef},
+	} {
+		s.want(s.run(args...), 2, "around this command")
+	}
+	s.want(s.run("lock", "s3://demo/other"), 0)
+}
+
+// What is printed to paste is about the workspace that is locked, not about the default one.
+func TestWorkspaceDelete_LockedNextCommand(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("workspace", "new", "staging", demoRef), 0)
+	staging := "s3://demo/env:/staging/app/terraform.tfstate"
+	s.want(s.run("lock", staging), 0)
+	s.want(s.run("workspace", "delete", "staging", demoRef), 11, staging+"\nWait for it")
+	dir := s.directory("use_lockfile = true")
+	s.want(s.run("workspace", "delete", "staging", "-chdir", dir), 11, "TF_WORKSPACE=staging statelatch status -chdir "+dir)
+	s.env["TF_WORKSPACE"] = "staging"
+	s.want(s.run("status", "-chdir", dir), 11, "TF_WORKSPACE=staging statelatch unlock -chdir "+dir)
+}
+
+// The first Ctrl-C counts also while a person, or a pipe, has not answered yet, and leaves no copy of a state behind.
+func TestTyped_Interrupted(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string]func(s *shell) []string{
+		"push -": func(*shell) []string { return []string{"push", "-", demoRef} },
+		"force-unlock": func(s *shell) []string {
+			return []string{"force-unlock", s.run("lock", demoRef).out[:36], demoRef}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t).withStore()
+			line := append(append([]string{"statelatch"}, args(s)...), s.flags...)
+			ctx, cancel := context.WithCancel(t.Context())
+			in, w := io.Pipe()
+			t.Cleanup(func() { _ = w.Close() })
+			asked := readerFunc(func(p []byte) (int, error) {
+				cancel()
+				return in.Read(p)
+			})
+			if code := run(ctx, line, terminal{
+				in: asked, out: io.Discard, err: io.Discard, interactive: true, getenv: func(k string) string { return s.env[k] },
+			}); code != exitInterrupted {
+				t.Errorf("got exit code %d, want %d", code, exitInterrupted)
+			}
+			if left, _ := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/unsaved/*")); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A run that was interrupted before its command began has not succeeded.
+func TestStart_Interrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	result, err := start(ctx, runner.Command{Args: []string{"true"}}, nil, nil)
+	if code := exitCode(ctx, startError{err, result.ExitCode}); err == nil || code != exitInterrupted {
+		t.Errorf("got exit code %d, %v, want %d", code, err, exitInterrupted)
+	}
+}
+
+func TestEngineCall(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		command    []string
+		name, call string
+	}{
+		{[]string{"terraform", "-chdir=infra", "apply", "-var", "password=hunter2"}, "terraform apply", "infra"},
+		{[]string{"/usr/bin/tofu", "plan"}, "tofu plan", ""},
+		{[]string{"terraform.exe"}, "terraform", ""},
+		{[]string{"terragrunt", "apply"}, "terragrunt apply", ""},
+		{[]string{"terragrunt", "--auth-token", "hunter2", "apply"}, "terragrunt", ""},
+		{[]string{"./deploy.sh", "hunter2"}, "deploy.sh", ""},
+		{[]string{"make", "-chdir=infra"}, "make", ""},
+	} {
+		if _, dir := engineCall(tc.command); dir != tc.call {
+			t.Errorf("%q: got -chdir %q, want %q", tc.command, dir, tc.call)
+		}
+		if got := programName(tc.command); got != tc.name {
+			t.Errorf("%q: got %q, want %q: arguments may be secret", tc.command, got, tc.name)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("a: %w", errors.Join(errors.New("b\x1b[2J"), errors.New("c")))
+	if got, want := oneLine(err), `a: b\x1b[2J; c`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// An unknown outcome of the digest is none of the state.
+func TestWriteUnknown(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[bool]error{
+		false: &state.DigestError{Err: statelatch.ErrAmbiguous},
+		true:  &state.ChangedError{Unknown: true},
+	} {
+		if got := writeUnknown(err); got != want {
+			t.Errorf("%v: got %t, want %t", err, got, want)
+		}
+	}
+}
+
+// The push that repeats one with an unknown outcome meets that one's lock.
+func TestPushAgain(t *testing.T) {
+	t.Parallel()
+	unknown := &state.ChangedError{Unknown: true}
+	if got, want := pushAgain("/a b", true, unknown), "push -takeover expired -force '/a b'"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := pushAgain("/a", false, statelatch.ErrLockLost), "push /a"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

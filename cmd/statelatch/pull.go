@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/state"
+	"github.com/urfave/cli/v3"
+)
+
+type pullOptions struct {
+	targetOptions
+	version string
+	out     string
+}
+
+func pullCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "pull",
+		Usage:     "print a state",
+		UsageText: "statelatch pull [flags] [REF]",
+		Description: "Reads the state in one request and writes its bytes as they are to stdout or a file. Takes no lock. Where a\n" +
+			"DynamoDB table is configured the state is compared with its digest first. A state that does not exist yet,\n" +
+			"or has no bytes, is an error (exit code 10).\n\n" +
+			"Examples:\n" +
+			"  statelatch pull > backup.tfstate\n" +
+			"  statelatch pull -version 3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY -out old.tfstate s3://acme-state/prod/terraform.tfstate",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "version", Usage: "an older version, where the bucket keeps them"},
+			&cli.StringFlag{Name: "out", Usage: "write there instead of stdout, readable by you alone; must not exist"},
+		}, directoryFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneRef(c)
+			if err != nil {
+				return err
+			}
+			o := pullOptions{targetOptions: targetOf(c, ref), version: c.String("version"), out: c.String("out")}
+			return o.finish(ctx, term, runPull(ctx, o, term))
+		},
+	}
+}
+
+func runPull(ctx context.Context, o pullOptions, term terminal) (err error) {
+	t, err := o.open(ctx, term)
+	if err != nil {
+		return err
+	}
+	var v state.Version
+	var body io.ReadCloser
+	if o.version != "" {
+		v, body, err = t.states.OpenVersion(ctx, t.ref, o.version)
+	} else {
+		v, body, err = t.states.Open(ctx, t.ref)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if !v.Exists || v.Header.Empty {
+		return fmt.Errorf("%w: %s has no state yet", statelatch.ErrNotFound, t.ref)
+	}
+	if v.Err != nil {
+		term.say("Warning: this is not a readable state: %v\n", v.Err)
+	}
+	if o.out == "" {
+		_, err = io.Copy(term.out, body)
+		return err
+	}
+	return writeNewFile(o.out, body)
+}
+
+// writeNewFile stores secrets in a file that did not exist, whole or not at all.
+func writeNewFile(path string, body io.Reader) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(filepath.Clean(path))
+		}
+	}()
+	_, err = io.Copy(f, body)
+	return errors.Join(err, f.Sync(), f.Close())
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/state"
+	"github.com/urfave/cli/v3"
+)
+
+type pushOptions struct {
+	targetOptions
+	requestOptions
+	file  string
+	force bool
+}
+
+func pushCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "push",
+		Usage:     "replace a state, under its lock",
+		UsageText: "statelatch push [flags] FILE [REF]",
+		Description: "Takes the lock, compares FILE with the state that is there, writes it on the condition that nobody wrote in\n" +
+			"between, and releases the lock. FILE '-' is stdin. Refused unless -force: another lineage, a serial that is\n" +
+			"not higher, no resources where there were some. With -force the serial is raised above the one that is\n" +
+			"there. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
+			"unknown, the lock is kept and the state is kept in a file.\n\n" +
+			"Examples:\n" +
+			"  statelatch push errored.tfstate\n" +
+			"  statelatch push -lock-timeout 5m -force old.tfstate s3://acme-state/prod/terraform.tfstate",
+		Flags: append(append([]cli.Flag{
+			&cli.BoolFlag{Name: "force", Usage: "write although lineage, serial or content speak against it"},
+		}, requestFlags()...), targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			args := c.Args().Slice()
+			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
+				return usageError{fmt.Errorf("want FILE [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+			}
+			o := pushOptions{targetOptions: targetOf(c, strings.Join(args[1:], "")), file: args[0], force: c.Bool("force")}
+			var err error
+			if o.requestOptions, err = requestOf(c); err != nil {
+				return err
+			}
+			return o.finish(ctx, term, runPush(ctx, o, term))
+		},
+	}
+}
+
+func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
+	body, kept, err := o.input(ctx, term)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	t, err := o.open(ctx, term)
+	if err != nil {
+		return errors.Join(err, kept.drop())
+	}
+	req := o.request(term, "push")
+	req.TTL = defaultLease
+	tenure, err := t.acquire(ctx, term, req)
+	if err != nil {
+		return errors.Join(err, kept.drop())
+	}
+	written, err := t.write(ctx, tenure, body, state.WriteOptions{Force: o.force})
+	_, releaseErr := tenure.Release(ctx)
+	if writeUnknown(err) || errors.Is(err, statelatch.ErrLockLost) {
+		return fmt.Errorf("%w. The state that you gave is in %s. Once it is clear who wrote last: %s",
+			err, kept.path, o.again(term).command(pushAgain(kept.path, o.force, err)))
+	}
+	if err == nil && releaseErr != nil {
+		releaseErr = fmt.Errorf("%s is written, serial %d, but: %w", t.ref, written.Header.Serial, releaseErr)
+	}
+	if err = errors.Join(err, releaseErr, kept.drop()); err != nil {
+		return err
+	}
+	if o.json {
+		return term.printJSON(versionOf(written))
+	}
+	term.say("Wrote %s, serial %d.\n", t.ref, written.Header.Serial)
+	return nil
+}
+
+// writeUnknown reports whether a write of the state has an unknown outcome. That its lock is kept then was said, too. The
+// DynamoDB digest is no part of it.
+func writeUnknown(err error) bool {
+	return errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, state.ErrDigestStale)
+}
+
+// write replaces the state under tenure.
+func (t target) write(ctx context.Context, tenure *lock.Tenure, body io.ReadSeeker, opts state.WriteOptions) (state.Version, error) {
+	session, err := t.states.Begin(ctx, tenure)
+	if err != nil {
+		return state.Version{}, err
+	}
+	return session.Write(ctx, body, opts)
+}
+
+// keptFile is where the input stays readable if its outcome is unknown.
+type keptFile struct {
+	path      string
+	temporary bool // it is a copy of stdin
+}
+
+// drop removes the copy of an input that is not needed any more.
+func (k keptFile) drop() error {
+	if !k.temporary {
+		return nil
+	}
+	return os.Remove(k.path)
+}
+
+// input opens FILE. Stdin is copied to a file of ours first: it can be read once only, and must not be lost.
+func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekCloser, keptFile, error) {
+	if o.file != "-" {
+		path, err := filepath.Abs(o.file)
+		if err != nil {
+			return nil, keptFile{}, usageError{err}
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, keptFile{}, usageError{fmt.Errorf("FILE: %w", err)}
+		}
+		return f, keptFile{path: path}, nil
+	}
+	dir, err := stateDir(term.getenv)
+	if err != nil {
+		dir = os.TempDir()
+	} else if dir = filepath.Join(dir, "unsaved"); os.MkdirAll(dir, 0o700) != nil {
+		dir = os.TempDir()
+	}
+	f, err := os.CreateTemp(dir, "push-*.tfstate") // mode 0600
+	if err != nil {
+		return nil, keptFile{}, fmt.Errorf("keep stdin: %w", err)
+	}
+	kept := keptFile{path: f.Name(), temporary: true}
+	if _, err := io.Copy(f, term.typed(ctx)); err != nil {
+		return nil, kept, errors.Join(fmt.Errorf("read stdin: %w", err), f.Close(), kept.drop())
+	}
+	return f, kept, nil
+}
+
+// pushAgain is a push to repeat one that failed. If its outcome is unknown its lock is left to the lease.
+func pushAgain(path string, force bool, err error) string {
+	verb := "push "
+	if writeUnknown(err) {
+		verb += "-takeover expired "
+	}
+	if force {
+		verb += "-force "
+	}
+	return verb + shellQuote(path)
+}

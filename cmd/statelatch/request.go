@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/runner"
+	"github.com/urfave/cli/v3"
+)
+
+// The lease of a lock under which a state is written: long enough for a store that stands still for half a
+// minute, short enough to wait for at night.
+const defaultLease = 90 * time.Second
+
+// requestOptions say what a lock tells about its holder, and how it is waited for.
+type requestOptions struct {
+	who, info, reason string
+	wait              time.Duration
+	takeOver          bool
+}
+
+// requestFlags are the flags of every command that takes a lock.
+func requestFlags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.DurationFlag{Name: "lock-timeout", Usage: "how long to wait for another holder, such as 90s or 10m"},
+		&cli.StringFlag{Name: "takeover", Usage: "'expired': take over a lock whose lease or -expires has run out; default 'never'"},
+	}, identityFlags()...)
+}
+
+// identityFlags are the flags of every command that puts its name into a lock.
+func identityFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "who", Usage: "the holder to show, instead of user@host or the CI job's actor"},
+		&cli.StringFlag{Name: "info", Usage: "a line for whoever is kept waiting, instead of the CI job's link"},
+		&cli.StringFlag{Name: "reason", Usage: "why the lock is taken"},
+	}
+}
+
+func requestOf(c *cli.Command) (requestOptions, error) {
+	o := requestOptions{
+		who: c.String("who"), info: c.String("info"), reason: c.String("reason"), wait: c.Duration("lock-timeout"),
+	}
+	if o.wait < 0 {
+		return o, usageError{fmt.Errorf("-lock-timeout %v: it must not be negative", o.wait)}
+	}
+	switch c.String("takeover") {
+	case "", "never":
+	case "expired":
+		o.takeOver = true
+	default:
+		return o, usageError{fmt.Errorf("-takeover %q: want 'expired' or 'never'", c.String("takeover"))}
+	}
+	return o, nil
+}
+
+// request is what o asks of package lock, with what the environment tells about who asks.
+func (o requestOptions) request(term terminal, operation string) lock.Request {
+	id := identity.Detect(term.getenv)
+	reason := cmp.Or(o.reason, id.Reason)
+	info := cmp.Or(o.info, id.Info)
+	if o.info == "" && reason != "" { // engines show Info alone
+		info = reason
+		if id.Info != "" {
+			info += " (" + id.Info + ")"
+		}
+	}
+	return lock.Request{
+		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
+		Reason: reason, Client: identity.Client(), Run: id.Run,
+		Wait: o.wait, TakeOver: o.takeOver,
+	}
+}
+
+// waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.
+type waitTeller struct {
+	term  terminal
+	shown bool // there is a line to overwrite
+}
+
+func (w *waitTeller) tell(now lock.Waiting) {
+	if now.Changed {
+		w.clear()
+		age := ""
+		if now.Held.Age > 0 && !now.Held.Leased() {
+			age = fmt.Sprintf(" for %v", now.Held.Age.Round(time.Second))
+		}
+		w.term.say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age, holderName(now.Held))
+		if now.TakeOver > 0 {
+			w.term.say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
+		}
+	}
+	if !w.term.live {
+		return
+	}
+	w.clear()
+	line := fmt.Sprintf("Still locked, %v left to wait", now.Left.Round(time.Second))
+	if now.TakeOver > 0 {
+		line += fmt.Sprintf(", takeover in %v", now.TakeOver.Round(time.Second))
+	}
+	w.term.say("%s", line) // short: a line that wraps could not be overwritten
+	w.shown = true
+}
+
+// clear removes the line that is kept up to date.
+func (w *waitTeller) clear() {
+	if w.shown {
+		w.term.say("\r\033[K")
+		w.shown = false
+	}
+}
+
+// notNested refuses to wait for a lock that would be given back only after this command.
+func notNested(term terminal, targets ...target) error {
+	held := runner.HeldRefs(term.getenv)
+	for _, t := range targets {
+		if slices.Contains(held, t.ref) {
+			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
+		}
+	}
+	return nil
+}
+
+// acquire takes the lock of one state, telling about the wait.
+func (t target) acquire(ctx context.Context, term terminal, req lock.Request) (*lock.Tenure, error) {
+	if err := notNested(term, t); err != nil {
+		return nil, err
+	}
+	w := &waitTeller{term: term}
+	defer w.clear()
+	req.OnWait = w.tell
+	return t.locks.Acquire(ctx, t.ref, req)
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// plainState is a state as terraform writes it.
+func plainState(serial int, lineage, resources string) string {
+	return fmt.Sprintf(`{
+  "version": 4,
+  "terraform_version": "1.11.4",
+  "serial": %d,
+  "lineage": %q,
+  "outputs": {},
+  "resources": [%s],
+  "check_results": null
+}
+`, serial, lineage, resources)
+}
+
+const oneResource = `{"mode": "managed", "type": "terraform_data", "name": "x", "provider": "provider[\"terraform.io/builtin/terraform\"]", "instances": []}`
+
+// file writes a file and returns its path.
+func (s *shell) file(content string) string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "some.tfstate")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+func TestPushPull_GuardsAndForce(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("pull", demoRef), 10, "no state yet")
+	first := plainState(3, "a", oneResource)
+	s.want(s.run("push", s.file(first), demoRef), 0, "serial 3")
+	if o := s.run("pull", demoRef); o.code != 0 || o.out != first {
+		t.Errorf("pull: %+v, want the bytes that were pushed", o)
+	}
+	s.want(s.run("push", s.file(first), demoRef), 0, "serial 3") // once more is no change
+	for _, tc := range []struct{ body, text string }{
+		{plainState(2, "a", oneResource), "step back"},
+		{plainState(3, "a", oneResource+","+oneResource), "serial 3"},
+		{plainState(4, "b", oneResource), "lineage"},
+		{plainState(4, "a", ""), "has none"},
+		{"", "zero bytes"},
+		{"{}", "not a state"},
+		{"no json", "JSON"},
+	} {
+		s.want(s.run("push", s.file(tc.body), demoRef), 2, tc.text)
+		s.want(s.run("status", demoRef), 0, "not locked")
+	}
+	if o := s.run("pull", demoRef); o.out != first {
+		t.Errorf("a refused push changed the state to %s", o.out)
+	}
+	s.want(s.run("push", "-force", s.file(plainState(1, "a", "")), demoRef), 0, "serial 4") // B29
+	if o := s.run("pull", demoRef); !strings.Contains(o.out, `"serial": 4,`) {
+		t.Errorf("pull after -force: %s", o.out)
+	}
+}
+
+func TestPush_Stdin(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.typed = plainState(1, "a", oneResource)
+	s.want(s.run("push", "-", demoRef), 0, "serial 1")
+	if o := s.run("pull", demoRef); o.out != s.typed {
+		t.Errorf("pull: %+v", o)
+	}
+	if left, err := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/unsaved/*")); err != nil || len(left) != 0 {
+		t.Errorf("a copy of the input is left: %v, %v", left, err)
+	}
+}
+
+func TestPush_Locked(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("lock", "-reason", "freeze", demoRef), 0)
+	s.want(s.run("push", s.file(plainState(1, "a", "")), demoRef), 11, "freeze")
+	s.want(s.run("pull", demoRef), 10)
+}
+
+func TestPull_ToFile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	body := plainState(1, "a", oneResource)
+	s.want(s.run("push", s.file(body), demoRef), 0)
+	out := filepath.Join(t.TempDir(), "out.tfstate")
+	s.want(s.run("pull", "-out", out, demoRef), 0)
+	got, err := os.ReadFile(out)
+	if info, statErr := os.Stat(out); err != nil || statErr != nil || string(got) != body || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %q, %v, %v", got, err, statErr)
+	}
+	s.want(s.run("pull", "-out", out, demoRef), 1, "exists")
+	s.want(s.run("pull", "-version", "nosuch", demoRef), 10, "nosuch")
+}
+
+func TestWorkspace_Commands(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("workspace", "new", "staging", demoRef), 0, "env:/staging/app/terraform.tfstate")
+	s.want(s.run("workspace", "new", "staging", demoRef), 1, "exists already")
+	if o := s.run("workspace", "list", demoRef); o.out != "default\nstaging\n" {
+		t.Errorf("list: %+v", o)
+	}
+	var all struct{ Workspaces []string }
+	if o := s.run("workspace", "list", "-json", demoRef); json.Unmarshal([]byte(o.out), &all) != nil || len(all.Workspaces) != 2 {
+		t.Errorf("list -json: %+v", o)
+	}
+	staging := "s3://demo/env:/staging/app/terraform.tfstate"
+	empty := s.run("pull", staging)
+	s.want(empty, 0, `"serial":1`)
+	s.want(s.run("lock", staging), 0)
+	s.want(s.run("workspace", "delete", "staging", demoRef), 11)
+	s.want(s.run("unlock", staging), 0)
+	s.want(s.run("push", "-force", s.file(plainState(2, "a", oneResource)), staging), 0)
+	s.want(s.run("workspace", "delete", "staging", demoRef), 2, "resources", "force")
+	s.want(s.run("workspace", "delete", "-force", "staging", demoRef), 0, "Deleted")
+	s.want(s.run("workspace", "delete", "staging", demoRef), 10)
+	s.want(s.run("workspace", "delete", "default", demoRef), 2, "default")
+	s.want(s.run("status", staging), 0, "not locked")
+	if o := s.run("workspace", "list", demoRef); o.out != "default\n" {
+		t.Errorf("list: %+v", o)
+	}
+}
+
+// A freeze says why, and may be ended by anybody once its time has passed.
+func TestLock_Expires(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("lock", "-reason", "failover", "-expires", "2h", demoRef), 0, "unlock -expired")
+	s.want(s.run("status", demoRef), 11, "Reason: failover", "it expires in", "Info:      failover")
+	s.want(s.run("unlock", "-expired", demoRef), 11, "failover")
+	s.want(s.run("lock", "-takeover=expired", demoRef), 11)
+	var status struct {
+		Managed struct {
+			ExpiresSeconds int64 `json:"expires_seconds"`
+			Reason         string
+		}
+	}
+	if o := s.run("status", "-json", demoRef); json.Unmarshal([]byte(o.out), &status) != nil ||
+		status.Managed.ExpiresSeconds != 7200 || status.Managed.Reason != "failover" {
+		t.Errorf("status -json: %+v", o)
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/state"
+	"github.com/urfave/cli/v3"
+)
+
+type workspaceOptions struct {
+	targetOptions
+	requestOptions
+	force bool
+}
+
+const workspaceRef = "REF is the state of the default workspace; the prefix of the others is 'env:' unless the backend or\n" +
+	"-backend-config workspace_key_prefix=... says otherwise.\n\n"
+
+func workspaceCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "workspace",
+		Usage:     "list, create and delete workspaces",
+		UsageText: "statelatch workspace list|new|delete [flags] [NAME] [REF]",
+		Commands: []*cli.Command{
+			{
+				Name:        "list",
+				Usage:       "list the workspaces",
+				UsageText:   "statelatch workspace list [flags] [REF]",
+				Description: "Prints one name a line, 'default' first. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
+				Flags:       targetFlags(),
+				Action: func(ctx context.Context, c *cli.Command) error {
+					ref, err := oneRef(c)
+					if err != nil {
+						return err
+					}
+					o := workspaceOptions{targetOptions: targetOf(c, ref)}
+					return o.finish(ctx, term, runWorkspaceList(ctx, o, term))
+				},
+			},
+			{
+				Name:      "new",
+				Usage:     "create a workspace with an empty state",
+				UsageText: "statelatch workspace new [flags] NAME [REF]",
+				Description: "Creates the empty state of a workspace, if there is none; takes no lock, because a create excludes any other.\n" +
+					"Does not select it: set TF_WORKSPACE or use the engine's 'workspace select'. " + workspaceRef +
+					"Example:\n  statelatch workspace new staging",
+				Flags: targetFlags(),
+				Action: func(ctx context.Context, c *cli.Command) error {
+					o, err := namedWorkspace(c)
+					if err != nil {
+						return err
+					}
+					return o.finish(ctx, term, runWorkspaceNew(ctx, o, term))
+				},
+			},
+			{
+				Name:      "delete",
+				Usage:     "delete a workspace's state, under its lock",
+				UsageText: "statelatch workspace delete [flags] NAME [REF]",
+				Description: "Deletes the state on the condition that nobody wrote it meanwhile; the lock is held until it is gone. A state\n" +
+					"that has resources is refused without -force: nothing would manage them any more. " + workspaceRef +
+					"Example:\n  statelatch workspace delete staging",
+				Flags: append(append([]cli.Flag{
+					&cli.BoolFlag{Name: "force", Usage: "delete although it has, or may have, resources"},
+				}, requestFlags()...), targetFlags()...),
+				Action: func(ctx context.Context, c *cli.Command) error {
+					o, err := namedWorkspace(c)
+					if err != nil {
+						return err
+					}
+					if o.requestOptions, err = requestOf(c); err != nil {
+						return err
+					}
+					o.force = c.Bool("force")
+					return o.finish(ctx, term, runWorkspaceDelete(ctx, o, term))
+				},
+			},
+		},
+		Action: func(_ context.Context, c *cli.Command) error {
+			return usageError{fmt.Errorf("want list, new or delete, got %q: run 'statelatch workspace -h'", c.Args().First())}
+		},
+		CustomHelpTemplate: groupHelp,
+	}
+}
+
+// namedWorkspace reads NAME [REF].
+func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
+	args := c.Args().Slice()
+	if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
+		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+	}
+	o := workspaceOptions{targetOptions: targetOf(c, strings.Join(args[1:], ""))}
+	o.workspace = args[0]
+	return o, statelatch.ValidateWorkspace(o.workspace)
+}
+
+// openWorkspace connects to the workspace that the command names, else to the default one.
+func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (target, state.Workspaces, error) {
+	backend, err := o.backend(term)
+	if err != nil {
+		return target{}, state.Workspaces{}, err
+	}
+	ref, err := workspaceOf(backend, o.workspace)
+	if err != nil {
+		return target{}, state.Workspaces{}, err
+	}
+	t, err := connect(ctx, ref, backend)
+	return t, state.Workspaces{Store: t.states, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err
+}
+
+func workspaceOf(backend backendconf.Backend, name string) (statelatch.Ref, error) {
+	backend.Workspace = name
+	if name == "" {
+		backend.Workspace = statelatch.DefaultWorkspace
+	}
+	return backend.Ref()
+}
+
+func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) error {
+	_, all, err := o.openWorkspace(ctx, term)
+	if err != nil {
+		return err
+	}
+	names, err := all.List(ctx)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return term.printJSON(struct {
+			Workspaces []string `json:"workspaces"`
+		}{names})
+	}
+	for _, name := range names {
+		term.print("%s\n", name)
+	}
+	return nil
+}
+
+func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) error {
+	t, _, err := o.openWorkspace(ctx, term)
+	if err != nil {
+		return err
+	}
+	v, err := t.states.New(ctx, t.ref)
+	if errors.Is(err, statelatch.ErrPreconditionFailed) {
+		return fmt.Errorf("workspace %q exists already: %s", o.workspace, t.ref)
+	}
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return term.printJSON(versionOf(v))
+	}
+	term.say("Created workspace %q: %s\n", o.workspace, t.ref)
+	return nil
+}
+
+func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) error {
+	t, all, err := o.openWorkspace(ctx, term)
+	if err != nil {
+		return err
+	}
+	req := o.request(term, "workspace delete")
+	req.TTL = defaultLease
+	tenure, err := t.acquire(ctx, term, req)
+	if err != nil {
+		return err
+	}
+	session, err := t.states.Begin(ctx, tenure)
+	if err == nil {
+		err = all.Delete(ctx, session, o.force)
+	}
+	if _, releaseErr := tenure.Release(ctx); releaseErr != nil && !writeUnknown(err) {
+		err = errors.Join(err, releaseErr)
+	}
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return term.printJSON(struct {
+			Ref     string `json:"ref"`
+			Deleted bool   `json:"deleted"`
+		}{t.ref.String(), true})
+	}
+	term.say("Deleted workspace %q: %s\n", o.workspace, t.ref)
+	return nil
+}
