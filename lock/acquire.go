@@ -95,7 +95,12 @@ func (a *attempt) try(ctx context.Context, lastTry bool) (*Tenure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.enter(ctx, won)
+	t, err := a.enter(ctx, won)
+	if err == nil && t.ttl > 0 && t.inTime() != nil {
+		// Somebody may have taken it over while the last answer was under way.
+		return nil, a.giveUp(ctx, t, a.conflict("its lease was over when the last answer came"))
+	}
+	return t, err
 }
 
 // lockObject makes one attempt at the lock object. While somebody is known to hold the lock it only looks, which

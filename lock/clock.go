@@ -21,7 +21,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // jitter is a random share of d, at least a half, so that waiters do not move in step.
 func jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d/2+1)
+	source := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // under virtual time a run repeats
+	return d/2 + time.Duration(source.Int64N(int64(d/2+1)))
 }
 
 // backoff is the pause after a number of transient failures in a row.

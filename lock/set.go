@@ -15,6 +15,13 @@ import (
 type Target struct {
 	Manager *Manager
 	Ref     statelatch.Ref
+	ID      string // empty: a fresh one
+}
+
+// acquire is Manager.Acquire under the target's ID.
+func (t Target) acquire(ctx context.Context, req Request) (*Tenure, error) {
+	req.ID = cmp.Or(t.ID, req.ID)
+	return t.Manager.Acquire(ctx, t.Ref, req)
 }
 
 // Set is several tenures that were acquired together.
@@ -22,7 +29,7 @@ type Set []*Tenure
 
 // AcquireAll takes the locks of all targets or none, in the order of bucket and key whatever order they are given in, so
 // that two sets never wait for each other (protocol 3.8). While one is held by somebody else none is kept:
-// nobody else is blocked by a set that waits. Every lock has an ID of its own; req.ID must be empty. Errors as for Acquire,
+// nobody else is blocked by a set that waits. Every lock has an ID of its own, the target's; req.ID is for one target alone. Errors as for Acquire,
 // about the first target that could not be had.
 func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error) {
 	if req.ID != "" && len(targets) > 1 {
@@ -41,7 +48,7 @@ func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error)
 		}
 	}
 	if len(targets) == 1 {
-		t, err := targets[0].Manager.Acquire(ctx, targets[0].Ref, req)
+		t, err := targets[0].acquire(ctx, req)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +70,7 @@ func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error)
 		waiting := req
 		waiting.Wait = max(time.Until(deadline), 0)
 		waiting.FenceAlways = false // nothing is written under this one
-		t, err := targets[blocked].Manager.Acquire(ctx, targets[blocked].Ref, waiting)
+		t, err := targets[blocked].acquire(ctx, waiting)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +85,7 @@ func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error)
 func acquireOnce(ctx context.Context, targets []Target, req Request) (set Set, blocked int, err error) {
 	req.Wait, req.TakeOver = 0, false
 	for i, target := range targets {
-		t, err := target.Manager.Acquire(ctx, target.Ref, req)
+		t, err := target.acquire(ctx, req)
 		if err == nil {
 			set = append(set, t)
 			continue

@@ -308,7 +308,7 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 // never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so that a crash in
 // between leaves what can be taken over. Both halves are always tried, and the error names the one that failed.
 //
-//	nil            the lock is gone and it was ours until then
+//	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost
 //	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs
 //	ErrAmbiguous   it could not be found out within the budget; or Hold forbids it, and the lock is left to its lease
 //	other          it is still there

@@ -14,6 +14,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/faultbucket"
+	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/lock"
 )
 
@@ -297,4 +298,35 @@ func TestTenure_ConcurrentUse(t *testing.T) {
 		all.Wait()
 		wantReleased(t, w, tenure)
 	})
+}
+
+// A lease counts from before the create was sent. Where its reply, or the table's, takes longer than the lease, somebody may have
+// taken the lock over by then: such a tenure is not handed out.
+func TestManager_Acquire_LeaseOverBeforeItIsEntered(t *testing.T) {
+	t.Parallel()
+	for name, rig := range map[string]func(w *world) *client{
+		"object": func(w *world) *client {
+			return w.client(faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: faultbucket.DelayReply(20 * time.Second)})
+		},
+		"table": func(w *world) *client {
+			w.table.Add(dynamotest.Rule{Op: dynamotest.OpPutItem, Nth: 1, Fault: dynamotest.Delay(20 * time.Second)})
+			return w.dual(faultbucket.Rule{Op: faultbucket.OpPut, Nth: 2, Fault: faultbucket.DelayReply(time.Hour)})
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := rig(newWorld(t))
+			req := request()
+			req.TTL, req.Wait = 4*time.Second, 10*time.Minute
+			tenure, err := c.Acquire(t.Context(), ref, req)
+			if err != nil {
+				t.Fatalf("%s: Acquire: %v", name, err)
+			}
+			if err := tenure.Check(); err != nil {
+				t.Errorf("%s: the tenure was over when it was handed out: %v", name, err)
+			}
+			if _, err := tenure.Release(t.Context()); err != nil {
+				t.Errorf("%s: Release: %v", name, err)
+			}
+		})
+	}
 }
