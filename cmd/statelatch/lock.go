@@ -14,6 +14,7 @@ import (
 type lockOptions struct {
 	targetOptions
 	requestOptions
+	refs    []string
 	expires time.Duration
 }
 
@@ -21,10 +22,11 @@ func lockCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "lock",
 		Usage:     "take the lock of a state and keep it",
-		UsageText: "statelatch lock [flags] [REF]",
+		UsageText: "statelatch lock [flags] [REF...]",
 		Description: "Takes the lock that terraform and tofu honour, the item in the DynamoDB table too where one is configured,\n" +
 			"prints its ID and remembers it, so that 'statelatch unlock' gives it back. While it is held, engines\n" +
-			"refuse to plan and apply and show your name and -reason. To lock for the time of a command, see run.\n\n" +
+			"refuse to plan and apply and show your name and -reason. Several REFs are locked all or none. To lock for\n" +
+			"the time of a command, see run.\n\n" +
 			"Examples:\n" +
 			"  statelatch lock s3://acme-state/prod/terraform.tfstate\n" +
 			"  statelatch lock -reason 'database failover' -expires 2h -lock-timeout 5m\n" +
@@ -33,11 +35,11 @@ func lockCommand(term terminal) *cli.Command {
 			&cli.DurationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or -takeover=expired"},
 		}, requestFlags()...), targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneRef(c)
+			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), expires: c.Duration("expires")}
+			err := notTwice(o.refs)
 			if err != nil {
 				return err
 			}
-			o := lockOptions{targetOptions: targetOf(c, ref), expires: c.Duration("expires")}
 			if o.requestOptions, err = requestOf(c); err != nil {
 				return err
 			}
@@ -50,49 +52,62 @@ func lockCommand(term terminal) *cli.Command {
 }
 
 func runLock(ctx context.Context, o lockOptions, term terminal) error {
-	t, err := o.open(ctx, term)
+	targets, err := o.openAll(ctx, term, o.refs)
 	if err != nil {
 		return err
 	}
-	ref := t.ref
-	if t.unlocked != "" {
+	if t := targets[0]; t.unlocked != "" {
 		// A lock that nobody honours is worse than none.
 		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run terraform init -reconfigure, "+
-			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(ref.String()))}
+			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
-	id := lock.NewID()
 	mine, err := openClaims(term.getenv)
-	if err == nil {
-		err = mine.remember(ref, id, time.Now())
+	ids := make([]string, len(targets))
+	for i, t := range targets {
+		ids[i] = lock.NewID()
+		if err == nil {
+			err = mine.remember(t.ref, ids[i], time.Now())
+		}
 	}
 	if err != nil {
 		mine = claims{}
 		term.say("Warning: this lock will not be remembered, so keep its ID: %v\n", err)
 	}
 	req := o.request(term, "lock")
-	req.ID, req.Expires = id, o.expires
+	req.Expires = o.expires
 	req.Client = "" // it outlives this process
-	tenure, err := t.acquire(ctx, term, req)
+	set, err := acquireAll(ctx, term, targets, ids, req)
 	if err != nil {
 		if !errors.Is(err, statelatch.ErrAmbiguous) {
-			err = errors.Join(err, mine.forget(ref, id))
+			for i, t := range targets {
+				err = errors.Join(err, mine.forget(t.ref, ids[i]))
+			}
 		}
 		return err
 	}
-	held := tenure.Held()
+	for _, t := range targets {
+		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// locked tells about one lock that was taken.
+func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
-	if err := mine.remember(ref, id, held.Info.Created); err != nil {
+	if err := mine.remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
 		term.say("Warning: %v\n", err)
 	}
 	if o.json {
 		return term.printJSON(statusOf(held, true))
 	}
-	term.say("Locked %s.\n", ref)
+	term.say("Locked %s.\n", t.ref)
 	if o.expires > 0 {
 		term.say("It stays locked until you release it; from %s on anybody may remove it with 'statelatch unlock -expired'.\n",
 			time.Now().Add(o.expires).Format(time.RFC3339))
 	}
-	term.say("Release it with: %s\n", o.again(term).command("unlock"))
+	term.say("Release it with: %s\n", t.again.command("unlock"))
 	term.print("%s\n", held.Info.ID)
 	return nil
 }

@@ -127,11 +127,27 @@ func notNested(term terminal, targets ...target) error {
 
 // acquire takes the lock of one state, telling about the wait.
 func (t target) acquire(ctx context.Context, term terminal, req lock.Request) (*lock.Tenure, error) {
-	if err := notNested(term, t); err != nil {
+	set, err := acquireAll(ctx, term, []target{t}, nil, req)
+	if err != nil {
 		return nil, err
+	}
+	return set[0], nil
+}
+
+// acquireAll takes the locks of all targets or none, telling about the wait. ids are theirs; nil: fresh ones.
+func acquireAll(ctx context.Context, term terminal, targets []target, ids []string, req lock.Request) (lock.Set, error) {
+	if err := notNested(term, targets...); err != nil {
+		return nil, err
+	}
+	locks := make([]lock.Target, len(targets))
+	for i, t := range targets {
+		locks[i] = lock.Target{Manager: t.locks, Ref: t.ref}
+		if ids != nil {
+			locks[i].ID = ids[i]
+		}
 	}
 	w := &waitTeller{term: term}
 	defer w.clear()
 	req.OnWait = w.tell
-	return t.locks.Acquire(ctx, t.ref, req)
+	return lock.AcquireAll(ctx, locks, req)
 }

@@ -67,10 +67,8 @@ func runCommand(term terminal) *cli.Command {
 			if o.requestOptions, err = requestOf(c); err != nil {
 				return err
 			}
-			for i, ref := range o.refs {
-				if slices.Contains(o.refs[:i], ref) {
-					return usageError{fmt.Errorf("%s is given twice", ref)}
-				}
+			if err := notTwice(o.refs); err != nil {
+				return err
 			}
 			switch {
 			case len(o.command) == 0:
@@ -110,7 +108,7 @@ func (e movedError) Error() string {
 }
 
 func runRun(ctx context.Context, o runOptions, term terminal) error {
-	targets, err := o.targets(ctx, term)
+	targets, err := o.openAll(ctx, term, o.refs)
 	if err != nil {
 		return err
 	}
@@ -121,25 +119,6 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 		return err
 	}
 	return runLocked(ctx, o, targets, term)
-}
-
-// targets are the states named outright, else that of the working directory.
-func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error) {
-	refs := o.refs
-	if len(refs) == 0 {
-		refs = []string{""}
-	}
-	var targets []target
-	for _, ref := range refs {
-		one := o.targetOptions
-		one.ref = ref
-		t, err := one.open(ctx, term)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, t)
-	}
-	return targets, nil
 }
 
 // child is the command as package runner runs it.
@@ -194,7 +173,12 @@ func runRead(ctx context.Context, o runOptions, targets []target, term terminal)
 func runLocked(ctx context.Context, o runOptions, targets []target, term terminal) error {
 	req := o.request(term, "run "+programName(o.command))
 	req.TTL = o.lease
-	set, err := acquireSet(ctx, term, targets, req)
+	for _, t := range targets {
+		if t.unlocked != "" {
+			term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
+		}
+	}
+	set, err := acquireAll(ctx, term, targets, nil, req)
 	if err != nil {
 		return err
 	}
@@ -255,21 +239,6 @@ func engineCall(command []string) (subcommand, chdir string) {
 		}
 	}
 	return "", chdir
-}
-
-// acquireSet takes the locks of all targets, telling about the wait.
-func acquireSet(ctx context.Context, term terminal, targets []target, req lock.Request) (lock.Set, error) {
-	var locks []lock.Target
-	for _, t := range targets {
-		if t.unlocked != "" {
-			term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
-		}
-		locks = append(locks, lock.Target{Manager: t.locks, Ref: t.ref})
-	}
-	w := &waitTeller{term: term}
-	defer w.clear()
-	req.OnWait = w.tell
-	return lock.AcquireAll(ctx, locks, req)
 }
 
 // rememberSet notes the locks, so that 'statelatch unlock' knows them as this user's if this process is killed.

@@ -150,3 +150,23 @@ func TestLock_Expires(t *testing.T) {
 		t.Errorf("status -json: %+v", o)
 	}
 }
+
+// Several are all or none; each has an ID of its own and is given back by it.
+func TestLock_Several(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	a, b := "s3://demo/a/terraform.tfstate", "s3://demo/b/terraform.tfstate"
+	s.want(s.run("lock", b), 0)
+	s.want(s.run("lock", a, b), 11, b)
+	s.want(s.run("status", a), 0, "not locked")
+	s.want(s.run("unlock", b), 0)
+	o := s.run("lock", b, a)
+	s.want(o, 0, "statelatch unlock", a, b)
+	ids := strings.Fields(o.out)
+	if len(ids) != 2 || ids[0] == ids[1] {
+		t.Fatalf("IDs: %q", ids)
+	}
+	s.want(s.run("status", b), 11, ids[0])
+	s.want(s.run("unlock", a, b, "s3://demo/c/terraform.tfstate"), 10, "Released the lock of "+a, "Released the lock of "+b)
+	s.want(s.run("status", a), 0, "not locked")
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -88,6 +89,34 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 		t.unlocked = "the backend of this directory does not lock (use_lockfile is not true, and there is no dynamodb_table)"
 	}
 	return t, err
+}
+
+// openAll opens the states named outright, else that of the working directory.
+func (o targetOptions) openAll(ctx context.Context, term terminal, refs []string) ([]target, error) {
+	if len(refs) == 0 {
+		refs = []string{""}
+	}
+	var targets []target
+	for _, ref := range refs {
+		one := o
+		one.ref = ref
+		t, err := one.open(ctx, term)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+// notTwice refuses a REF that is given twice.
+func notTwice(refs []string) error {
+	for i, ref := range refs {
+		if slices.Contains(refs[:i], ref) {
+			return usageError{fmt.Errorf("%s is given twice", ref)}
+		}
+	}
+	return nil
 }
 
 // connect makes the lock manager and the state store of ref.

@@ -13,6 +13,7 @@ import (
 
 type unlockOptions struct {
 	targetOptions
+	refs    []string
 	id      string
 	expired bool
 }
@@ -21,7 +22,7 @@ func unlockCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
 		Usage:     "give back a lock, your own or one that is over",
-		UsageText: "statelatch unlock [flags] [REF]",
+		UsageText: "statelatch unlock [flags] [REF...]",
 		Description: "Releases the lock of a state if this user took it on this machine, or if it has the ID given\n" +
 			"by -id, or, with -expired, if it is provably over: its -expires has passed by the store's clock, or its\n" +
 			"lease was not renewed while this command watched it for the lease's whole time. Any other lock is left\n" +
@@ -35,11 +36,15 @@ func unlockCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneRef(c)
-			if err != nil {
+			o := unlockOptions{
+				targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), id: c.String("id"), expired: c.Bool("expired"),
+			}
+			if err := notTwice(o.refs); err != nil {
 				return err
 			}
-			o := unlockOptions{targetOptions: targetOf(c, ref), id: c.String("id"), expired: c.Bool("expired")}
+			if o.id != "" && len(o.refs) > 1 {
+				return usageError{errors.New("-id names one lock, so give one REF")}
+			}
 			if o.id != "" && o.expired {
 				return usageError{errors.New("-id and -expired: give one of them")}
 			}
@@ -49,10 +54,18 @@ func unlockCommand(term terminal) *cli.Command {
 }
 
 func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
-	t, err := o.open(ctx, term)
+	targets, err := o.openAll(ctx, term, o.refs)
 	if err != nil {
 		return err
 	}
+	var errs []error
+	for _, t := range targets { // each, whatever becomes of the others
+		errs = append(errs, o.unlock(ctx, term, t))
+	}
+	return errors.Join(errs...)
+}
+
+func (o unlockOptions) unlock(ctx context.Context, term terminal, t target) error {
 	mine, claimsErr := openClaims(term.getenv)
 	held, err := t.locks.Status(ctx, t.ref)
 	switch {
