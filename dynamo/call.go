@@ -27,16 +27,13 @@ const (
 type operation struct {
 	name   string
 	action string // the IAM action that it needs
-	write  bool
-	once   bool // never re-sent: its condition would meet its own deed
+	write  bool   // never re-sent: its condition would meet its own deed
 }
 
 var (
-	opGet               = operation{name: "get item", action: "dynamodb:GetItem"}
-	opPut               = operation{name: "put item", action: "dynamodb:PutItem", write: true}
-	opDelete            = operation{name: "delete item", action: "dynamodb:DeleteItem", write: true}
-	opConditionalPut    = operation{name: opPut.name, action: opPut.action, write: true, once: true}
-	opConditionalDelete = operation{name: opDelete.name, action: opDelete.action, write: true, once: true}
+	opGet    = operation{name: "get item", action: "dynamodb:GetItem"}
+	opPut    = operation{name: "put item", action: "dynamodb:PutItem", write: true}
+	opDelete = operation{name: "delete item", action: "dynamodb:DeleteItem", write: true}
 )
 
 // call is one call and what became of its requests: its deadline, and how far they got.
@@ -77,7 +74,7 @@ func (e timeoutError) Error() string {
 
 // options are the terms on which every request of c is made.
 func (c *call) options(o *dynamodb.Options) {
-	if c.op.once {
+	if c.op.write {
 		o.Retryer = aws.NopRetryer{} // defect B1
 	}
 	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}

@@ -2,17 +2,15 @@
 // state's digest with when dynamodb_table is set (terraform-wire section 4).
 //
 // What it guarantees: items, conditions and projections are those of the engines, and the Info attribute is
-// [statelatch.LockInfo.Marshal] byte for byte, without which tofu could never release it (terraform-wire 4.3); a conditional
-// write is one request on the wire, never re-sent by anything below the caller; no lock is replaced or
-// removed other than the one whose Info the caller has seen; every call ends, because each has a deadline; an
+// [statelatch.LockInfo.Marshal] byte for byte, without which tofu could never release it (terraform-wire 4.3); every
+// write has a condition and is one request on the wire, never re-sent by anything below the caller; no lock and no digest is replaced or
+// removed other than the one that the caller has seen; every call ends, because each has a deadline; an
 // answer is judged by its code and status alone. What it does not: keep the table in step with the lock object or
 // the state. That is for packages lock and state, whose Table and Digests a [Table] is.
 package dynamo
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -32,10 +30,12 @@ const (
 	attrDigest = "Digest"
 )
 
-// The engines' expressions.
+// The engines' expressions, but for the digest's conditions: they write it without.
 const (
 	ifAbsent      = "attribute_not_exists(LockID)"
 	ifInfo        = "Info = :info"
+	ifNoDigest    = "attribute_not_exists(Digest)"
+	ifDigest      = "Digest = :digest"
 	projectInfo   = "LockID, Info"
 	projectDigest = "LockID, Digest"
 )
@@ -44,7 +44,7 @@ const (
 //
 // Their errors wrap a *statelatch.StoreError of exactly one kind, whose Bucket is the table's name and whose Key is the
 // item's LockID. An error caused by the context also matches its Err(). A write whose request may have reached the
-// table without a clear answer is ErrAmbiguous, and so is one answered with a 5xx, or that failed after a repetition; where certainly nothing was sent it
+// table without a clear answer is ErrAmbiguous, and so is one answered with a 5xx; where certainly nothing was sent it
 // is ErrBroken. A throttled write is ErrThrottled: DynamoDB refuses with status 400 before it looks at the item. A missing
 // table is ErrNotFound to a write, and ErrBroken to a read, whose ErrNotFound means a missing item: a misspelt
 // table must not look like a free lock.
@@ -84,7 +84,7 @@ func (t *Table) Name() string { return t.name }
 
 // Lock puts the lock item of ref if there is none. ErrPreconditionFailed: there is one, nothing changed.
 func (t *Table) Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error {
-	return t.put(ctx, opConditionalPut, &dynamodb.PutItemInput{
+	return t.put(ctx, &dynamodb.PutItemInput{
 		Item:                item(ref.DynamoDBLockID(), attrInfo, string(info.Marshal())),
 		ConditionExpression: aws.String(ifAbsent),
 	})
@@ -105,12 +105,12 @@ func (t *Table) Read(ctx context.Context, ref statelatch.Ref) (raw string, err e
 // and nothing changed.
 func (t *Table) Replace(ctx context.Context, ref statelatch.Ref, oldRaw string, info statelatch.LockInfo) error {
 	if oldRaw == "" {
-		return t.noInfo(opConditionalPut, ref)
+		return t.noInfo(opPut, ref)
 	}
-	return t.put(ctx, opConditionalPut, &dynamodb.PutItemInput{
+	return t.put(ctx, &dynamodb.PutItemInput{
 		Item:                      item(ref.DynamoDBLockID(), attrInfo, string(info.Marshal())),
 		ConditionExpression:       aws.String(ifInfo),
-		ExpressionAttributeValues: infoIs(oldRaw),
+		ExpressionAttributeValues: value(":info", oldRaw),
 	})
 }
 
@@ -118,39 +118,37 @@ func (t *Table) Replace(ctx context.Context, ref statelatch.Ref, oldRaw string, 
 // and nothing changed.
 func (t *Table) Unlock(ctx context.Context, ref statelatch.Ref, raw string) error {
 	if raw == "" {
-		return t.noInfo(opConditionalDelete, ref)
+		return t.noInfo(opDelete, ref)
 	}
-	return t.delete(ctx, opConditionalDelete, &dynamodb.DeleteItemInput{
+	return t.delete(ctx, &dynamodb.DeleteItemInput{
 		Key:                       key(ref.DynamoDBLockID()),
 		ConditionExpression:       aws.String(ifInfo),
-		ExpressionAttributeValues: infoIs(raw),
+		ExpressionAttributeValues: value(":info", raw),
 	})
 }
 
-// Digest returns the MD5 of the state of ref that the table holds, as 32 lower-case hex digits, with a consistent
-// read. ErrNotFound: there is none, or what is there is no MD5, which the engines pass over too.
-func (t *Table) Digest(ctx context.Context, ref statelatch.Ref) (hexMD5 string, err error) {
+// Digest returns the digest of the state of ref as it is stored, with a consistent read. The engines pass over what is no
+// MD5 in hex. ErrNotFound: there is none. A Digest that is empty or not a string reads as empty, and SwapDigest cannot
+// replace it.
+func (t *Table) Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error) {
 	found, err := t.get(ctx, ref.DynamoDBDigestID(), projectDigest)
 	if err != nil {
 		return "", err
 	}
-	sum, err := hex.DecodeString(text(found[attrDigest]))
-	if err != nil || len(sum) != md5.Size {
-		return "", t.error(opGet, ref.DynamoDBDigestID(), statelatch.ErrNotFound, "the item holds no MD5")
+	return text(found[attrDigest]), nil
+}
+
+// SwapDigest stores next as the digest of the state of ref if the one stored is still old, as Digest returned it. An empty old is none, an
+// empty next removes the item. ErrPreconditionFailed: it is another, or gone, and nothing changed.
+func (t *Table) SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error {
+	id, condition, values := ref.DynamoDBDigestID(), aws.String(ifNoDigest), map[string]types.AttributeValue(nil)
+	if old != "" {
+		condition, values = aws.String(ifDigest), value(":digest", old)
 	}
-	return hex.EncodeToString(sum), nil
-}
-
-// PutDigest stores the MD5 of the state of ref, whatever was there. It is safe to repeat, and is repeated after
-// a transient failure.
-func (t *Table) PutDigest(ctx context.Context, ref statelatch.Ref, hexMD5 string) error {
-	return t.put(ctx, opPut, &dynamodb.PutItemInput{Item: item(ref.DynamoDBDigestID(), attrDigest, hexMD5)})
-}
-
-// DeleteDigest removes the MD5 of the state of ref. Removing what is not there succeeds. It is safe to repeat, and
-// is repeated after a transient failure.
-func (t *Table) DeleteDigest(ctx context.Context, ref statelatch.Ref) error {
-	return t.delete(ctx, opDelete, &dynamodb.DeleteItemInput{Key: key(ref.DynamoDBDigestID())})
+	if next == "" {
+		return t.delete(ctx, &dynamodb.DeleteItemInput{Key: key(id), ConditionExpression: condition, ExpressionAttributeValues: values})
+	}
+	return t.put(ctx, &dynamodb.PutItemInput{Item: item(id, attrDigest, next), ConditionExpression: condition, ExpressionAttributeValues: values})
 }
 
 func (t *Table) get(ctx context.Context, id, projection string) (map[string]types.AttributeValue, error) {
@@ -168,18 +166,18 @@ func (t *Table) get(ctx context.Context, id, projection string) (map[string]type
 	return out.Item, nil
 }
 
-func (t *Table) put(ctx context.Context, op operation, in *dynamodb.PutItemInput) error {
+func (t *Table) put(ctx context.Context, in *dynamodb.PutItemInput) error {
 	id := text(in.Item[attrLockID])
-	ctx, c := t.begin(ctx, op, id)
+	ctx, c := t.begin(ctx, opPut, id)
 	defer c.end()
 	in.TableName = &t.name
 	_, err := t.client.PutItem(ctx, in, c.options)
 	return c.result(err)
 }
 
-func (t *Table) delete(ctx context.Context, op operation, in *dynamodb.DeleteItemInput) error {
+func (t *Table) delete(ctx context.Context, in *dynamodb.DeleteItemInput) error {
 	id := text(in.Key[attrLockID])
-	ctx, c := t.begin(ctx, op, id)
+	ctx, c := t.begin(ctx, opDelete, id)
 	defer c.end()
 	in.TableName = &t.name
 	_, err := t.client.DeleteItem(ctx, in, c.options)
@@ -202,8 +200,9 @@ func item(id, attribute, value string) map[string]types.AttributeValue {
 	return i
 }
 
-func infoIs(raw string) map[string]types.AttributeValue {
-	return map[string]types.AttributeValue{":info": &types.AttributeValueMemberS{Value: raw}}
+// value gives an expression's placeholder its value.
+func value(name, is string) map[string]types.AttributeValue {
+	return map[string]types.AttributeValue{name: &types.AttributeValueMemberS{Value: is}}
 }
 
 // text is the value of a string attribute, empty for any other and for none.

@@ -36,7 +36,7 @@ func TestTable_Conformance_Moto(t *testing.T) {
 	endpoint := emulator(t, "moto_server", "-H", "127.0.0.1", "-p")
 	t.Parallel()
 	// It looks first and acts then, in many threads: seen to give one lock to two clients.
-	dynamotest.Run(t, open(t, endpoint), "contention/lock", "contention/replace", "contention/replace-against-unlock")
+	dynamotest.Run(t, open(t, endpoint), "contention/lock", "contention/replace", "contention/replace-against-unlock", "contention/digest")
 }
 
 func TestTable_Conformance_Dynalite(t *testing.T) {

@@ -121,8 +121,8 @@ func (c *call) result(err error) error {
 	default:
 		c.unanswered(se, err)
 	}
-	if c.op.write && (c.foreign != nil || c.attempts > 1 && !c.unsent()) {
-		se.Kind = statelatch.ErrAmbiguous // an attempt before the last may have done it
+	if c.op.write && c.foreign != nil {
+		se.Kind = statelatch.ErrAmbiguous
 	}
 	return &tableError{se}
 }

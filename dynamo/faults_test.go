@@ -20,30 +20,30 @@ const testSum = "d41d8cd98f00b204e9800998ecf8427e"
 
 // calls are all methods that send something.
 var calls = []struct {
-	name        string
-	write, once bool
-	held        bool // it works on a lock that is held
-	do          func(context.Context, dynamotest.Store) error
+	name  string
+	write bool
+	held  bool // it works on a lock that is held
+	do    func(context.Context, dynamotest.Store) error
 }{
-	{"lock", true, true, false, func(ctx context.Context, s dynamotest.Store) error { return s.Lock(ctx, testRef, testInfo) }},
-	{"read", false, false, true, func(ctx context.Context, s dynamotest.Store) error {
+	{"lock", true, false, func(ctx context.Context, s dynamotest.Store) error { return s.Lock(ctx, testRef, testInfo) }},
+	{"read", false, true, func(ctx context.Context, s dynamotest.Store) error {
 		_, err := s.Read(ctx, testRef)
 		return err
 	}},
-	{"replace", true, true, true, func(ctx context.Context, s dynamotest.Store) error {
+	{"replace", true, true, func(ctx context.Context, s dynamotest.Store) error {
 		info := testInfo
 		info.ID = "other"
 		return s.Replace(ctx, testRef, testRaw, info)
 	}},
-	{"unlock", true, true, true, func(ctx context.Context, s dynamotest.Store) error { return s.Unlock(ctx, testRef, testRaw) }},
-	{"digest", false, false, true, func(ctx context.Context, s dynamotest.Store) error {
+	{"unlock", true, true, func(ctx context.Context, s dynamotest.Store) error { return s.Unlock(ctx, testRef, testRaw) }},
+	{"digest", false, true, func(ctx context.Context, s dynamotest.Store) error {
 		_, err := s.Digest(ctx, testRef)
 		return err
 	}},
-	{"put digest", true, false, true, func(ctx context.Context, s dynamotest.Store) error {
-		return s.PutDigest(ctx, testRef, strings.Repeat("0", 32))
+	{"swap digest", true, true, func(ctx context.Context, s dynamotest.Store) error {
+		return s.SwapDigest(ctx, testRef, testSum, strings.Repeat("0", 32))
 	}},
-	{"delete digest", true, false, true, func(ctx context.Context, s dynamotest.Store) error { return s.DeleteDigest(ctx, testRef) }},
+	{"remove digest", true, true, func(ctx context.Context, s dynamotest.Store) error { return s.SwapDigest(ctx, testRef, testSum, "") }},
 }
 
 // prepared puts what a call works on.
@@ -129,7 +129,7 @@ func items(item func(string) (dynamotest.Item, bool)) string {
 	return b.String()
 }
 
-// patient is a fake whose table tries reads and digests twice.
+// patient is a fake whose table tries reads twice.
 func patient(t *testing.T) (*dynamo.Table, *dynamotest.Server) {
 	t.Helper()
 	server := dynamotest.NewServer(tableName)
@@ -143,7 +143,7 @@ func patient(t *testing.T) (*dynamo.Table, *dynamotest.Server) {
 	return table, server
 }
 
-// Reads and digests get over a failure that passes; a conditional write is never sent again (defect B1).
+// Reads get over a failure that passes; a write is never sent again (defect B1).
 func TestTable_AllCalls_B1_Retries(t *testing.T) {
 	t.Parallel()
 	for _, c := range calls {
@@ -152,7 +152,7 @@ func TestTable_AllCalls_B1_Retries(t *testing.T) {
 			table, server := patient(t)
 			server.Add(dynamotest.Rule{Limit: 1, Fault: dynamotest.LoseReply()})
 			err, attempts := c.do(t.Context(), table), 2
-			if c.once {
+			if c.write {
 				checkKind(t, err, statelatch.ErrAmbiguous)
 				attempts = 1
 			} else if err != nil {
@@ -163,17 +163,6 @@ func TestTable_AllCalls_B1_Retries(t *testing.T) {
 			}
 		})
 	}
-}
-
-// The last answer of several says nothing about the attempts before it.
-func TestTable_PutDigest_RefusedAfterLostReply(t *testing.T) {
-	t.Parallel()
-	table, server := patient(t)
-	server.Add(
-		dynamotest.Rule{Nth: 1, Fault: dynamotest.LoseReply()},
-		dynamotest.Rule{Nth: 2, Fault: dynamotest.Answer(400, "AccessDeniedException")},
-	)
-	checkKind(t, table.PutDigest(t.Context(), testRef, testSum), statelatch.ErrAmbiguous)
 }
 
 func TestTable_AllCalls_NothingSent(t *testing.T) {
@@ -342,6 +331,41 @@ func TestTable_Read_WithoutInfo(t *testing.T) {
 	}
 }
 
+// A digest is what is stored, MD5 or not. What has none can be given one; what no condition can name is left alone.
+func TestTable_Digest_Odd(t *testing.T) {
+	t.Parallel()
+	id := testRef.DynamoDBDigestID()
+	for name, tc := range map[string]struct {
+		item dynamotest.Item
+		raw  string
+		swap error
+	}{
+		"no MD5":  {dynamotest.StringItem(id, "Digest", "oops"), "oops", nil},
+		"missing": {dynamotest.Item{"LockID": {"S": id}}, "", nil},
+		"number":  {dynamotest.Item{"LockID": {"S": id}, "Digest": {"N": "1"}}, "", statelatch.ErrPreconditionFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			table, server := fake(t)
+			memory := dynamotest.NewTable(tableName)
+			server.SetItem(tableName, tc.item)
+			memory.SetItem(tc.item)
+			for _, s := range []dynamotest.Store{table, memory} {
+				raw, err := s.Digest(t.Context(), testRef)
+				if raw != tc.raw || err != nil {
+					t.Errorf("Digest: got %q, %v, want %q and no error", raw, err, tc.raw)
+				}
+				err = s.SwapDigest(t.Context(), testRef, raw, testSum)
+				if tc.swap != nil {
+					checkKind(t, err, tc.swap)
+				} else if raw, _ := s.Digest(t.Context(), testRef); err != nil || raw != testSum {
+					t.Errorf("SwapDigest: %v, then %q, want %q", err, raw, testSum)
+				}
+			}
+		})
+	}
+}
+
 func TestTable_Errors_Text(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -372,7 +396,7 @@ func TestTable_Errors_Text(t *testing.T) {
 		},
 		"schema": {
 			dynamotest.Answer(400, "ValidationException"),
-			func(s *dynamo.Table) error { return s.PutDigest(t.Context(), testRef, testSum) },
+			func(s *dynamo.Table) error { return s.SwapDigest(t.Context(), testRef, "", testSum) },
 			`put item "bkt/team/app/terraform.tfstate-md5" in DynamoDB table "locks": store not usable (HTTP 400 ValidationException): ` +
 				`injected by dynamotest; the table must have the string LockID as its partition key and no sort key`,
 		},

@@ -247,7 +247,7 @@ func TestTable_Interop_Digest(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum = md5.Sum(state)
-		if err := r.table.PutDigest(t.Context(), testRef, hex.EncodeToString(sum[:])); err != nil {
+		if err := r.table.SwapDigest(t.Context(), testRef, got, hex.EncodeToString(sum[:])); err != nil {
 			t.Fatal(err)
 		}
 		r.want(0, "No changes", "plan", "-no-color")

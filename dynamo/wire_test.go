@@ -12,8 +12,9 @@ import (
 	"github.com/statelatch/statelatch/dynamo/dynamotest"
 )
 
-// compareRequests checks that for every request that an engine made, the Table makes the same one. The one difference is
-// terraform's unconditional delete of a lock (terraform-wire W4), which gets tofu's condition.
+// compareRequests checks that for every request that an engine made, the Table makes the same one. The differences are
+// terraform's unconditional delete of a lock (terraform-wire W4), which gets tofu's condition, and the engines'
+// unconditional writes of a digest, which get one too.
 func compareRequests(t *testing.T, engine []dynamotest.Request) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -39,6 +40,18 @@ func compareRequests(t *testing.T, engine []dynamotest.Request) {
 		}
 
 		want, what := theirs.Body, ""
+		conditioned := func(expression, name, value string) {
+			var body map[string]any
+			if err := json.Unmarshal([]byte(theirs.Body), &body); err != nil {
+				t.Fatal(err)
+			}
+			body["ConditionExpression"] = expression
+			if name != "" {
+				body["ExpressionAttributeValues"] = map[string]any{name: map[string]any{"S": value}}
+			}
+			encoded, _ := json.Marshal(body)
+			want = string(encoded)
+		}
 		switch {
 		case in.Item["Info"] != nil:
 			what = "lock"
@@ -52,7 +65,8 @@ func compareRequests(t *testing.T, engine []dynamotest.Request) {
 		case in.Item["Digest"] != nil:
 			what = "put digest"
 			sum, _ := in.Item["Digest"]["S"].(string)
-			_ = table.PutDigest(t.Context(), ref, sum)
+			conditioned("attribute_not_exists(Digest)", "", "")
+			_ = table.SwapDigest(t.Context(), ref, "", sum)
 		case theirs.Op == dynamotest.OpGetItem && id == ref.DynamoDBLockID():
 			what = "read"
 			_, _ = table.Read(t.Context(), ref)
@@ -61,20 +75,14 @@ func compareRequests(t *testing.T, engine []dynamotest.Request) {
 			_, _ = table.Digest(t.Context(), ref)
 		case id == ref.DynamoDBDigestID():
 			what = "delete digest"
-			_ = table.DeleteDigest(t.Context(), ref)
+			conditioned("Digest = :digest", ":digest", testSum)
+			_ = table.SwapDigest(t.Context(), ref, testSum, "")
 		default:
 			what = "unlock"
 			raw, conditional := in.ExpressionAttributeValues[":info"]["S"].(string)
 			if !conditional {
-				var body map[string]any
-				if err := json.Unmarshal([]byte(theirs.Body), &body); err != nil {
-					t.Fatal(err)
-				}
 				raw = infos[id]
-				body["ConditionExpression"] = "Info = :info"
-				body["ExpressionAttributeValues"] = map[string]any{":info": map[string]any{"S": raw}}
-				encoded, _ := json.Marshal(body)
-				want = string(encoded)
+				conditioned("Info = :info", ":info", raw)
 			}
 			_ = table.Unlock(t.Context(), ref, raw)
 		}

@@ -69,8 +69,9 @@ type attempt struct {
 	fenced   bool   // its holder can write no more
 	items    int    // items of ours that may be in the table or may yet appear
 	itemInfo statelatch.LockInfo
-	failures int  // transient failures in a row
-	over     bool // something of ours is left as it is: the error says why
+	raws     []string // every item sent
+	failures int      // transient failures in a row
+	over     bool     // something of ours is left as it is: the error says why
 }
 
 func (a *attempt) run(ctx context.Context) (*Tenure, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/statelatch/statelatch"
 )
@@ -24,6 +25,7 @@ func (m *Manager) readItem(ctx context.Context, ref statelatch.Ref) (Item, error
 func (a *attempt) lockItem(ctx context.Context, t *Tenure) error {
 	a.itemInfo = t.Held().Info
 	raw := string(a.itemInfo.Marshal())
+	a.raws = append(a.raws, raw)
 	for tries := 0; ; tries++ {
 		err := a.m.Table.Lock(ctx, a.ref, a.itemInfo)
 		if errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrAmbiguous) {
@@ -64,7 +66,7 @@ func (a *attempt) refusedItem(ctx context.Context, raw string, putErr error) err
 		return err
 	case item.Raw == raw:
 		return nil
-	case a.robbed != nil && a.robbed.owns(item):
+	case a.robbed != nil && a.robbed.owns(item), slices.Contains(a.raws, item.Raw):
 		err := a.countItem(a.m.Table.Replace(ctx, a.ref, item.Raw, a.itemInfo))
 		if errors.Is(err, statelatch.ErrPreconditionFailed) {
 			return fmt.Errorf("%w: the lock item of %s changed while it was being taken over", statelatch.ErrConflict, a.ref)
@@ -83,6 +85,8 @@ func (a *attempt) stillInTable(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return err
+	case slices.Contains(a.raws, item.Raw):
+		return nil // a late copy of our own, of an earlier try (B1)
 	}
 	return a.blockedBy(item)
 }

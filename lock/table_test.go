@@ -220,6 +220,36 @@ func TestManager_Acquire_Dual_B1_OwnLateItem(t *testing.T) {
 	})
 }
 
+// The same, but the network sent the item twice, and the second copy comes when the first was removed again, because the lease was over
+// before it was there.
+func TestManager_Acquire_Dual_B1_SecondCopyOfOwnItem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.table.Add(dynamotest.Rule{Op: dynamotest.OpPutItem, Nth: 1, Fault: dynamotest.Delay(20 * time.Second)})
+		created := func(r faultbucket.Request) bool { return r.If.Absent() }
+		var first []byte
+		c := w.dual(
+			faultbucket.Rule{Op: faultbucket.OpPut, Match: created, Nth: 1, Fault: faultbucket.DelayReplyWith(func(context.Context) error {
+				info, err := statelatch.ParseLockInfo(stored(t, w.objects))
+				first = info.Marshal()
+				return err
+			})},
+			faultbucket.Rule{Op: faultbucket.OpPut, Match: created, Nth: 2, Fault: faultbucket.DelayReplyWith(func(context.Context) error {
+				w.setItem(string(first))
+				return nil
+			})},
+		)
+		renewals := faultbucket.Rule{Op: faultbucket.OpPut, Match: func(r faultbucket.Request) bool { return r.If.ETag() != "" }, Limit: 20, Fault: faultbucket.LoseRequest()}
+		c.store.Add(renewals)
+		req := leased(4 * time.Second)
+		req.Wait = 2 * minute
+		tenure, err := c.Acquire(t.Context(), ref, req)
+		wantOurs(t, w.objects, tenure, err)
+		wantReleased(t, w, tenure)
+	})
+}
+
 // A takeover replaces the dead holder's item, and only that.
 func TestManager_TakeOver_Dual(t *testing.T) {
 	t.Parallel()

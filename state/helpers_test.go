@@ -163,26 +163,23 @@ func (d *table) Digest(_ context.Context, ref statelatch.Ref) (string, error) {
 	return digest, nil
 }
 
-func (d *table) PutDigest(ctx context.Context, ref statelatch.Ref, digest string) error {
+func (d *table) SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", statelatch.ErrBroken, ctx.Err())
 	}
-	if err := d.call("put"); err != nil {
+	if err := d.call("swap"); err != nil {
 		return err
 	}
-	d.items[ref] = digest
-	return nil
-}
-
-func (d *table) DeleteDigest(_ context.Context, ref statelatch.Ref) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.call("delete"); err != nil {
-		return err
+	switch {
+	case d.items[ref] != old:
+		return fmt.Errorf("swap item: %w", statelatch.ErrPreconditionFailed)
+	case next == "":
+		delete(d.items, ref)
+	default:
+		d.items[ref] = next
 	}
-	delete(d.items, ref)
 	return nil
 }
 

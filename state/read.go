@@ -28,7 +28,7 @@ const (
 //	ErrNotFound     the bucket does not exist
 func (s *Store) Open(ctx context.Context, ref statelatch.Ref) (Version, io.ReadSeekCloser, error) {
 	body := s.newSpool()
-	v, err := s.readChecked(ctx, ref, body)
+	v, _, err := s.readChecked(ctx, ref, body)
 	if err != nil {
 		return Version{}, nil, errors.Join(err, body.Close())
 	}
@@ -58,31 +58,33 @@ func (s *Store) OpenVersion(ctx context.Context, ref statelatch.Ref, versionID s
 
 // Read is Open for who needs no body; nothing is kept in memory or on disk.
 func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
-	return s.readChecked(ctx, ref, nil)
+	v, _, err := s.readChecked(ctx, ref, nil)
+	return v, err
 }
 
-// readChecked is load with the comparison of the digest.
-func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool) (Version, error) {
+// readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it takes
+// a malformed one for none.
+func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool) (v Version, stored string, err error) {
 	if err := ref.Validate(); err != nil {
-		return Version{}, err
+		return Version{}, "", err
 	}
 	for waited := time.Duration(0); ; waited += mismatchPause {
 		v, err := s.load(ctx, ref, keep)
-		if err != nil || s.Digests == nil {
-			return v, err
+		if err != nil {
+			return Version{}, "", err
 		}
 		stored, err := s.storedDigest(ctx, ref)
 		if err != nil {
-			return Version{}, err
+			return Version{}, "", err
 		}
-		if stored == "" || strings.EqualFold(stored, v.digest()) {
-			return v, nil
+		if !hexMD5.MatchString(stored) || strings.EqualFold(stored, v.digest()) {
+			return v, stored, nil
 		}
 		if waited >= mismatchWait {
-			return Version{}, &MismatchError{Ref: ref, Calculated: v.digest(), Stored: stored}
+			return Version{}, "", &MismatchError{Ref: ref, Calculated: v.digest(), Stored: stored}
 		}
 		if err := sleep(ctx, mismatchPause); err != nil {
-			return Version{}, fmt.Errorf("read state %s: %w: wait for its DynamoDB digest: %w", ref, statelatch.ErrBroken, err)
+			return Version{}, "", fmt.Errorf("read state %s: %w: wait for its DynamoDB digest: %w", ref, statelatch.ErrBroken, err)
 		}
 	}
 }
@@ -177,10 +179,12 @@ func (v Version) digest() string {
 	return v.MD5
 }
 
-// storedDigest reads the table. Like the engines it takes a malformed digest for none.
-func (s *Store) storedDigest(ctx context.Context, ref statelatch.Ref) (string, error) {
-	var stored string
-	err := retry(ctx, func() (err error) {
+// storedDigest reads the digest as it is stored; empty is none, or no table.
+func (s *Store) storedDigest(ctx context.Context, ref statelatch.Ref) (stored string, err error) {
+	if s.Digests == nil {
+		return "", nil
+	}
+	err = retry(ctx, func() (err error) {
 		stored, err = s.Digests.Digest(ctx, ref)
 		return err
 	})
@@ -189,9 +193,6 @@ func (s *Store) storedDigest(ctx context.Context, ref statelatch.Ref) (string, e
 	}
 	if err != nil {
 		return "", fmt.Errorf("read DynamoDB digest of %s: %w", ref, err)
-	}
-	if !hexMD5.MatchString(stored) {
-		return "", nil
 	}
 	return stored, nil
 }
@@ -215,26 +216,51 @@ func (e *DigestError) Error() string {
 // Unwrap matches ErrDigestStale and the cause.
 func (e *DigestError) Unwrap() []error { return []error{ErrDigestStale, e.Err} }
 
-// syncDigest brings the table in step with v, which is stored now. It runs on when ctx ends: a stale digest
-// blocks every client that has the table (W22).
-func (s *Store) syncDigest(ctx context.Context, v Version) error {
+// syncDigest brings the table in step with v, which is stored now; old is what the table held before v was. It runs on when
+// ctx ends: a stale digest blocks every client that has the table (W22).
+//
+// The digest never steps back to that of an older state, however late a swap comes: what is swapped is always what was read
+// before its state was known to be the current one, and no two states' bytes are equal. So it takes no lease either.
+// Where the state has moved on, the digest is left to whoever moved it.
+func (s *Store) syncDigest(ctx context.Context, v Version, old string) error {
 	if s.Digests == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), digestBudget)
+	ctx = context.WithoutCancel(ctx)
+	err := s.swapDigest(ctx, v, old)
+	ctx, cancel := context.WithTimeout(ctx, digestBudget)
 	defer cancel()
-	for failures := 0; ; failures++ {
-		var err error
-		if v.Exists {
-			err = s.Digests.PutDigest(ctx, v.Ref, v.MD5)
-		} else {
-			err = s.Digests.DeleteDigest(ctx, v.Ref)
-		}
-		if err == nil {
-			return nil
-		}
+	for failures := 0; err != nil; failures++ {
 		if !passing(err) || sleep(ctx, backoff(failures)) != nil {
 			return &DigestError{Ref: v.Ref, MD5: v.digest(), Err: err}
 		}
+		err = s.resyncDigest(ctx, v)
 	}
+	return nil
+}
+
+// resyncDigest is another try of syncDigest. It reads the digest first: read after the state it could be a newer state's.
+func (s *Store) resyncDigest(ctx context.Context, v Version) error {
+	stored, err := s.Digests.Digest(ctx, v.Ref)
+	if errors.Is(err, statelatch.ErrNotFound) {
+		stored, err = "", nil
+	}
+	if err != nil || strings.EqualFold(stored, v.digest()) {
+		return err
+	}
+	now, err := s.get(ctx, v.Ref, "", nil)
+	if err != nil || now.Exists != v.Exists || v.Exists && !v.sameBytes(now) {
+		return err
+	}
+	return s.swapDigest(ctx, v, stored)
+}
+
+// swapDigest swaps old for the digest of v. That it is not old is an ErrConflict: ErrPreconditionFailed would say that
+// the state was not written.
+func (s *Store) swapDigest(ctx context.Context, v Version, old string) error {
+	err := s.Digests.SwapDigest(ctx, v.Ref, old, v.digest())
+	if errors.Is(err, statelatch.ErrPreconditionFailed) {
+		return fmt.Errorf("%w: item %s is not what was read from it, %q", statelatch.ErrConflict, v.Ref.DynamoDBDigestID(), old)
+	}
+	return err
 }

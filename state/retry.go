@@ -19,7 +19,7 @@ const (
 	// It runs on when the caller's context ends. A body gets settleRate more for its size.
 	settleBudget = 30 * time.Second
 	settleRate   = time.Second // per MiB
-	// digestBudget bounds the writing of a digest.
+	// digestBudget is how long it is tried to write a digest after the first failure.
 	digestBudget = 30 * time.Second
 )
 
@@ -38,7 +38,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 // that clients do not move in step.
 func backoff(failures int) time.Duration {
 	d := min(retryMin<<min(failures, 8), retryMax)
-	return d/2 + rand.N(d/2+1)
+	source := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // under virtual time a run repeats
+	return d/2 + time.Duration(source.Int64N(int64(d/2+1)))
 }
 
 // passing reports whether a failure may pass by itself. What was asked for must be safe to repeat.

@@ -18,8 +18,11 @@ type Session struct {
 	store  *Store
 	tenure Tenure
 	base   Version // what the next write is based on
-	stale  bool    // the digest of base is not in the table
-	stuck  error   // an earlier write has an unknown outcome
+	// unverified: base was read back after a write whose reply was lost, and the lock not since (R7).
+	unverified bool
+	digest     string // what the table held when base was read, or has held since
+	stale      bool   // the digest of base is not in the table
+	stuck      error  // an earlier write has an unknown outcome
 }
 
 // Begin reads the state of the tenure's ref, then verifies the tenure, in this order: so nobody's write of an earlier
@@ -29,14 +32,14 @@ type Session struct {
 //	*MismatchError  the table's digest is of other bytes
 //	other           of the read, or what Verify said
 func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
-	base, err := s.Read(ctx, t.Ref())
+	base, digest, err := s.readChecked(ctx, t.Ref(), nil)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.Verify(ctx); err != nil {
 		return nil, err
 	}
-	return &Session{store: s, tenure: t, base: base}, nil
+	return &Session{store: s, tenure: t, base: base, digest: digest}, nil
 }
 
 // Base is the state as it was read, or as this session last wrote it.
@@ -58,7 +61,7 @@ type WriteOptions struct {
 // resources. A base without resources and outputs may be replaced by any lineage, as by the engines. Of an encrypted
 // base or body only serial and lineage are judged.
 //
-//	nil                    it is stored, and the table knows
+//	nil                    it is stored, and the table knows, or has been told since of a newer state
 //	ErrDigestStale         it is stored, the table does not know: [DigestError]; Version is valid
 //	ErrGuarded             a guard refused it; nothing was sent
 //	ErrInvalid             it is no state; nothing was sent, with Force neither
@@ -81,6 +84,9 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 		return x.base, x.sync(ctx)
 	}
 	data := x.store.put(x.base.Ref, body, next, func(now Version) bool { return now.Exists && now.content == next.content })
+	data.buries = func(now Version) bool {
+		return now.Exists && (now.Header.Lineage != next.Header.Lineage || now.Header.Serial > next.Header.Serial)
+	}
 	err = x.apply(ctx, func() (change, bool) {
 		if !x.base.blankObject() {
 			return data, true
@@ -96,6 +102,12 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 // apply carries out changes on the base until the last, each time following the base where it moved without changing its
 // content and the lock is still exactly ours (R8).
 func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) error {
+	if x.unverified {
+		if err := x.tenure.Verify(ctx); err != nil {
+			return fmt.Errorf("nothing was written to %s: %w", x.base.Ref, err)
+		}
+		x.unverified = false
+	}
 	for rebases := 0; ; rebases++ {
 		c, last := next()
 		c.allow = x.tenure.Check
@@ -103,7 +115,7 @@ func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) 
 		same := out.now.Exists && x.base.sameContent(out.now)
 		switch {
 		case out.fate == done && last:
-			x.base = out.now
+			x.base, x.unverified = out.now, out.read
 			return nil
 		case out.fate == done, (out.fate == refused || out.fate == superseded) && same && rebases < maxRebases:
 			// What was sent on the old ETag is refused for good, so whatever Verify says, nothing was written.
@@ -113,6 +125,9 @@ func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) 
 			x.base = out.now
 		case out.fate == refused, out.fate == superseded && same:
 			return &ChangedError{Base: x.base, Now: out.now}
+		case out.fate == superseded && !out.late:
+			x.stuck = &ChangedError{Base: x.base, Now: out.now, Unknown: true} // it is over, so the lock need not stay
+			return x.stuck
 		case out.fate == superseded:
 			return x.hold(&ChangedError{Base: x.base, Now: out.now, Unknown: true})
 		case out.fate == unknown:
@@ -132,8 +147,10 @@ func (x *Session) hold(err error) error {
 
 // sync brings the table in step with the base.
 func (x *Session) sync(ctx context.Context) error {
-	err := x.store.syncDigest(ctx, x.base)
-	x.stale = err != nil
+	err := x.store.syncDigest(ctx, x.base, x.digest)
+	if x.stale = err != nil; !x.stale {
+		x.digest = x.base.digest()
+	}
 	return err
 }
 

@@ -258,16 +258,72 @@ func TestSession_Write_ChangedErrorNamesTheOther(t *testing.T) {
 	r := newRig()
 	r.seed(t, body(1, lineage, "x"))
 	x := r.begin(t, holding())
-	etag := r.seed(t, body(8, lineage, "theirs"))
+	etag := r.seed(t, body(2, lineage, "theirs"))
 	_, err := write(t, x, body(2, lineage, "ours"), state.WriteOptions{})
 	var changed *state.ChangedError
-	if !errors.As(err, &changed) || changed.Now.Header.Serial != 8 || changed.Now.ETag != etag || changed.Unknown {
-		t.Fatalf("got %v, want a ChangedError with serial 8", err)
+	if !errors.As(err, &changed) || changed.Now.Header.Serial != 2 || changed.Now.ETag != etag || changed.Unknown {
+		t.Fatalf("got %v, want a ChangedError with serial 2", err)
 	}
-	for _, part := range []string{"serial 8", etag, "nothing was written", ref.String()} {
+	for _, part := range []string{"serial 2", etag, "nothing was written", ref.String()} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("message %q does not name %q", err, part)
 		}
+	}
+}
+
+// R9: a proxy sends our write twice and answers with the second reply, a refusal; by the time we look, somebody has built on
+// our write. It was not refused, and nothing of it is under way any more.
+func TestSession_Write_R9_RefusedButBuiltOn(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	r.seed(t, body(1, lineage, "x"))
+	lock := holding()
+	x := r.begin(t, lock)
+	r.bucket.Add(
+		faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: faultbucket.Resend()},
+		faultbucket.Rule{Op: faultbucket.OpGet, Nth: 1, Fault: faultbucket.DelayWith(func(context.Context) error {
+			r.happen(t, body(3, lineage, "built on ours"))
+			return nil
+		})},
+	)
+	_, err := write(t, x, body(2, lineage, "ours"), state.WriteOptions{})
+	var changed *state.ChangedError
+	if !errors.As(err, &changed) || !changed.Unknown || !errors.Is(err, statelatch.ErrAmbiguous) {
+		t.Errorf("got %v, want an unknown outcome that names what is there now", err)
+	}
+	if len(lock.held) != 0 {
+		t.Errorf("held: %v", lock.held)
+	}
+	if _, err := write(t, x, body(4, lineage, "ours"), state.WriteOptions{}); !errors.Is(err, statelatch.ErrAmbiguous) {
+		t.Errorf("the next write: got %v, want it refused", err)
+	}
+}
+
+// R7: our write landed and its reply was lost; meanwhile the lock was forced away and the next holder touched the state. What
+// is read back is ours, but its ETag is not: the next write must look at the lock first.
+func TestSession_Write_R7_AfterReadingBack(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	r.seed(t, body(1, lineage, "x"))
+	lock := holding()
+	x := r.begin(t, lock)
+	r.bucket.Add(
+		faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: faultbucket.LoseReply()},
+		faultbucket.Rule{Op: faultbucket.OpGet, Nth: 1, Fault: faultbucket.DelayWith(func(context.Context) error {
+			fence(t, r)
+			return nil
+		})},
+	)
+	if _, err := write(t, x, body(2, lineage, "ours"), state.WriteOptions{}); err != nil {
+		t.Fatalf("Write: %v", err)
+	}
+	lock.verifyErr = statelatch.ErrLockLost
+	before := r.stored(t)
+	if _, err := write(t, x, body(3, lineage, "zombie"), state.WriteOptions{}); !errors.Is(err, statelatch.ErrLockLost) {
+		t.Errorf("the next write: got %v, want ErrLockLost", err)
+	}
+	if got := r.stored(t); got != before {
+		t.Errorf("the robbed holder wrote %q", got)
 	}
 }
 
@@ -509,8 +565,11 @@ func TestSession_Write_B24_DigestOfTheBytes(t *testing.T) {
 	if want := md5of(r.stored(t)); digests.items[ref] != want || v.MD5 != want {
 		t.Errorf("digest: got %s and %s, want %s", digests.items[ref], v.MD5, want)
 	}
-	if got := fmt.Sprint(digests.calls); got != "[get put]" {
-		t.Errorf("calls of the table: %s, want one read and one write", got)
+	if v, err = write(t, x, body(3, lineage, "y"), opts()); err != nil || digests.items[ref] != v.MD5 {
+		t.Errorf("second Write: %v, digest %s, want %s", err, digests.items[ref], v.MD5)
+	}
+	if got := fmt.Sprint(digests.calls); got != "[get swap swap]" {
+		t.Errorf("calls of the table: %s, want one read and one write for each write", got)
 	}
 }
 

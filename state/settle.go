@@ -21,6 +21,8 @@ type change struct {
 	deed func(ctx context.Context, cond bucket.Condition) (Version, error)
 	// mine recognises, in what is stored now, that it was done.
 	mine func(now Version) bool
+	// buries tells that what is stored now may have been built on this change, so that a refusal proves nothing; nil: never.
+	buries func(now Version) bool
 	// allow is asked before it is sent; nil: always.
 	allow func() error
 }
@@ -43,8 +45,8 @@ type fate int
 
 const (
 	done       fate = iota // it happened; now is what is stored
-	refused                // every attempt was answered with a refusal; now is what is there instead
-	superseded             // something else is there now, but an attempt had an unknown outcome: it may have happened before (R9)
+	refused                // it did not happen: now is what is there instead
+	superseded             // something else is there now, but it may have happened before that (R9)
 	unknown                // it may have happened or may happen yet: err is an ErrAmbiguous
 	failed                 // it did not happen and will not: err says why
 )
@@ -52,12 +54,15 @@ const (
 type outcome struct {
 	fate fate
 	now  Version
+	read bool // now was read back, so its ETag may be of a touch by whoever holds the lock by now
+	late bool // an attempt was never answered, so it may yet arrive
 	err  error
 }
 
 // settle sends c until it is known what became of it (R2): after a refusal or an unknown outcome it reads back and
 // recognises its own deed by content. From the first failure on it has settleBudget. If an attempt had an
-// unknown outcome it goes on when ctx ends, because only a later answer can tell what an earlier one did.
+// unknown outcome it goes on when ctx ends, because only a later answer can tell what an earlier one did. A refusal
+// is no outcome by itself: somebody on the way may have sent the request twice, and answered with the second reply (R9).
 func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 	now, err := c.send(ctx, cond)
 	if err == nil {
@@ -66,28 +71,30 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget+time.Duration(c.size>>20)*settleRate)
 	defer cancel()
-	inDoubt := false
+	inDoubt, unread := false, false
 	for failures := 0; ; failures++ {
 		_, barred := errors.AsType[*barredError](err)
 		inDoubt = inDoubt || !barred && errors.Is(err, statelatch.ErrAmbiguous)
 		refusal := !barred && isRefusal(err)
 		if inDoubt || refusal {
 			now, lookErr := c.store.get(ctx, c.ref, "", nil)
+			unread = refusal && lookErr != nil
 			switch {
 			case lookErr != nil:
 			case c.mine(now):
-				return outcome{fate: done, now: now}
-			case cond.Check(now.Exists, now.ETag) != nil && inDoubt:
-				return outcome{fate: superseded, now: now, err: err}
+				return outcome{fate: done, now: now, read: true}
+			case cond.Check(now.Exists, now.ETag) != nil && (inDoubt || c.buries != nil && c.buries(now)):
+				return outcome{fate: superseded, now: now, late: inDoubt, err: err}
 			case cond.Check(now.Exists, now.ETag) != nil:
 				return outcome{fate: refused, now: now, err: err}
 			}
 		}
 		// In doubt it is looked for to the end of the budget, even where it may not be sent again.
-		gaveUp := !inDoubt && (barred || caller.Err() != nil)
+		lost := inDoubt || unread
+		gaveUp := !lost && (barred || caller.Err() != nil)
 		answered := !barred && !passing(err) && !refusal
 		if gaveUp || answered || sleep(ctx, backoff(failures)) != nil {
-			if inDoubt {
+			if lost {
 				return outcome{fate: unknown, err: doubt(err)}
 			}
 			return outcome{fate: failed, err: err}
@@ -171,6 +178,10 @@ func (s *Store) Touch(ctx context.Context, ref statelatch.Ref) error {
 func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err error) {
 	body := s.newSpool()
 	defer func() { err = errors.Join(err, body.Close()) }()
+	digest, err := s.storedDigest(ctx, ref)
+	if err != nil {
+		return false, err
+	}
 	base, err := s.load(ctx, ref, body)
 	switch {
 	case err != nil:
@@ -189,7 +200,7 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 	out := s.put(ref, next, is, is.sameBytes).settle(ctx, on(base))
 	switch out.fate {
 	case done:
-		return false, s.syncDigest(ctx, out.now)
+		return false, s.syncDigest(ctx, out.now, digest)
 	case refused, superseded:
 		return true, nil
 	default:

@@ -47,11 +47,11 @@ type Tenure interface {
 
 // Digests is the legacy table's record of the MD5 of every state (terraform-wire 4.2).
 type Digests interface {
-	// Digest reads the record, consistently. ErrNotFound: there is none.
-	Digest(ctx context.Context, ref statelatch.Ref) (hexMD5 string, err error)
-	PutDigest(ctx context.Context, ref statelatch.Ref, hexMD5 string) error
-	// DeleteDigest succeeds if there is none.
-	DeleteDigest(ctx context.Context, ref statelatch.Ref) error
+	// Digest reads the record, consistently, as it is stored, MD5 or not. ErrNotFound: there is none.
+	Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error)
+	// SwapDigest replaces old, as it was read, by next, in one attempt; empty is none, of both.
+	// ErrPreconditionFailed: it is not old, nothing changed. ErrAmbiguous: the outcome is unknown.
+	SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error
 }
 
 // Store reads and writes the states of one bucket. It is safe for concurrent use.

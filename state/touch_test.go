@@ -3,6 +3,7 @@ package state_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -144,9 +145,12 @@ func TestStore_Touch_Digest(t *testing.T) {
 			r.seed(t, tc.content)
 			digests := r.withTable(tc.digest)
 			fence(t, r)
-			want := tc.digest
+			want, calls := tc.digest, "[get]"
 			if tc.follows {
-				want = md5of(r.stored(t))
+				want, calls = md5of(r.stored(t)), "[get swap]"
+			}
+			if got := fmt.Sprint(digests.calls); got != calls {
+				t.Errorf("calls of the table: %s, want %s", got, calls)
 			}
 			if digests.items[ref] != want {
 				t.Errorf("digest: got %s, want %s", digests.items[ref], want)

@@ -129,7 +129,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 		if out.now.content != is.content {
 			return out.now, nil // whoever wrote on it told the table
 		}
-		return out.now, s.syncDigest(ctx, out.now)
+		return out.now, s.syncDigest(ctx, out.now, "")
 	case refused, superseded:
 		return Version{}, fmt.Errorf("create state %s: %w: it exists already, with %s", ref, statelatch.ErrPreconditionFailed, out.now.describe())
 	default:

@@ -21,9 +21,8 @@ type Store interface {
 	Read(ctx context.Context, ref statelatch.Ref) (raw string, err error)
 	Replace(ctx context.Context, ref statelatch.Ref, oldRaw string, info statelatch.LockInfo) error
 	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error
-	Digest(ctx context.Context, ref statelatch.Ref) (hexMD5 string, err error)
-	PutDigest(ctx context.Context, ref statelatch.Ref, hexMD5 string) error
-	DeleteDigest(ctx context.Context, ref statelatch.Ref) error
+	Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error)
+	SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error
 }
 
 var _ Store = (*Table)(nil)
@@ -83,13 +82,15 @@ var checks = []check{
 	{"unlock/changed", unlockChanged},
 	{"unlock/absent", unlockAbsent},
 	{"no-info", noInfo},
-	{"digest", digest},
+	{"digest/same", digestSame},
+	{"digest/changed", digestChanged},
 	{"digest/not-an-md5", digestMalformed},
 	{"apart", apart},
 	{"context", ended},
 	{"contention/lock", raceLock},
 	{"contention/replace", raceReplace},
 	{"contention/replace-against-unlock", raceReplaceUnlock},
+	{"contention/digest", raceDigest},
 }
 
 // probe is one run of a check, on a ref of its own.
@@ -263,27 +264,45 @@ func (p *probe) digests(ctx context.Context, want string) error {
 	return nil
 }
 
-func digest(ctx context.Context, p *probe) error {
+func digestSame(ctx context.Context, p *probe) error {
 	return steps(
 		func() error { return p.digests(ctx, "") },
-		func() error { return p.PutDigest(ctx, p.ref, sum1) },
+		func() error { return p.SwapDigest(ctx, p.ref, "", "") },
+		func() error { return p.SwapDigest(ctx, p.ref, "", sum1) },
 		func() error { return p.digests(ctx, sum1) },
-		func() error { return p.PutDigest(ctx, p.ref, sum2) },
+		func() error { return p.SwapDigest(ctx, p.ref, sum1, sum2) },
 		func() error { return p.digests(ctx, sum2) },
-		func() error { return p.DeleteDigest(ctx, p.ref) },
+		func() error { return p.SwapDigest(ctx, p.ref, sum2, "") },
 		func() error { return p.digests(ctx, "") },
-		func() error { return p.DeleteDigest(ctx, p.ref) },
 	)
 }
 
+func digestChanged(ctx context.Context, p *probe) error {
+	refused := func(old, next string) func() error {
+		return func() error {
+			return isKind(p.SwapDigest(ctx, p.ref, old, next), statelatch.ErrPreconditionFailed)
+		}
+	}
+	return steps(
+		refused(sum1, sum2),
+		refused(sum1, ""),
+		func() error { return p.digests(ctx, "") },
+		func() error { return p.SwapDigest(ctx, p.ref, "", sum1) },
+		refused("", sum2),
+		refused("", ""),
+		refused(sum2, sum2),
+		refused(sum2, ""),
+		func() error { return p.digests(ctx, sum1) },
+	)
+}
+
+// digestMalformed: what was read can be swapped, whatever it is.
 func digestMalformed(ctx context.Context, p *probe) error {
 	return steps(
-		func() error { return p.PutDigest(ctx, p.ref, "none") },
-		func() error { return p.digests(ctx, "") },
-		func() error { return p.PutDigest(ctx, p.ref, sum1[:30]) },
-		func() error { return p.digests(ctx, "") },
-		func() error { return p.PutDigest(ctx, p.ref, strings.ToUpper(sum1)) },
-		func() error { return p.digests(ctx, sum1) },
+		func() error { return p.SwapDigest(ctx, p.ref, "", "none") },
+		func() error { return p.digests(ctx, "none") },
+		func() error { return p.SwapDigest(ctx, p.ref, "none", strings.ToUpper(sum1)) },
+		func() error { return p.digests(ctx, strings.ToUpper(sum1)) },
 	)
 }
 
@@ -291,7 +310,7 @@ func digestMalformed(ctx context.Context, p *probe) error {
 func apart(ctx context.Context, p *probe) error {
 	other := newProbe(p.Store)
 	return steps(
-		func() error { return p.PutDigest(ctx, p.ref, sum1) },
+		func() error { return p.SwapDigest(ctx, p.ref, "", sum1) },
 		func() error { return p.holds(ctx, "") },
 		func() error { return p.Lock(ctx, p.ref, p.info(1)) },
 		func() error { return other.Lock(ctx, other.ref, other.info(2)) },
@@ -311,7 +330,7 @@ func ended(ctx context.Context, p *probe) error {
 	_, digestErr := p.Digest(done, p.ref)
 	for _, err := range []error{
 		p.Lock(done, p.ref, p.info(1)), readErr, p.Replace(done, p.ref, p.raw(1), p.info(2)), p.Unlock(done, p.ref, p.raw(1)),
-		digestErr, p.PutDigest(done, p.ref, sum1), p.DeleteDigest(done, p.ref),
+		digestErr, p.SwapDigest(done, p.ref, "", sum1), p.SwapDigest(done, p.ref, sum1, ""),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			return fmt.Errorf("error: got %w, want one that matches context.Canceled", err)
@@ -400,4 +419,13 @@ func raceReplaceUnlock(ctx context.Context, p *probe) error {
 		return p.holds(ctx, "")
 	}
 	return p.holds(ctx, p.raw(winner))
+}
+
+func raceDigest(ctx context.Context, p *probe) error {
+	sum := func(i int) string { return fmt.Sprintf("%032x", i) }
+	winner, err := oneWinner(race(func(i int) error { return p.SwapDigest(ctx, p.ref, "", sum(i)) }))
+	if err != nil {
+		return err
+	}
+	return p.digests(ctx, sum(winner))
 }

@@ -95,7 +95,7 @@ type command struct {
 	op, table, id string
 	condition     string
 	item          Item      // to put
-	info          Attribute // the :info of the condition
+	value         Attribute // what the condition compares with
 }
 
 // reply is what became of a command.

@@ -9,7 +9,20 @@ import (
 const (
 	ifAbsent = "attribute_not_exists(LockID)"
 	ifInfo   = "Info = :info"
+
+	ifNoDigest = "attribute_not_exists(Digest)"
+	ifDigest   = "Digest = :digest"
 )
+
+// condition is what an expression needs: that the attribute is missing, or has the value of the placeholder.
+type condition struct{ attribute, placeholder string }
+
+var conditions = map[string]condition{
+	ifAbsent:   {"LockID", ""},
+	ifInfo:     {"Info", ":info"},
+	ifNoDigest: {"Digest", ""},
+	ifDigest:   {"Digest", ":digest"},
+}
 
 // apply is what DynamoDB does with a request, in one step. The caller holds c.mu.
 func (c *Control) apply(cmd command) reply {
@@ -17,15 +30,11 @@ func (c *Control) apply(cmd command) reply {
 	if !ok {
 		return refuse("ResourceNotFoundException", "Requested resource not found")
 	}
-	stored, exists := items[cmd.id]
-	switch cmd.condition {
-	case ifAbsent:
-		if exists {
-			return refuse("ConditionalCheckFailedException", "The conditional request failed")
-		}
-	case ifInfo:
+	stored := items[cmd.id]
+	if cond, ok := conditions[cmd.condition]; ok {
+		value, exists := stored[cond.attribute]
 		// A comparison with an attribute that is missing is false, and so is one between types.
-		if value, ok := stored["Info"]; !ok || !reflect.DeepEqual(value, cmd.info) {
+		if exists != (cond.placeholder != "") || exists && !reflect.DeepEqual(value, cmd.value) {
 			return refuse("ConditionalCheckFailedException", "The conditional request failed")
 		}
 	}

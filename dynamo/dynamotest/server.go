@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -78,8 +80,8 @@ func parse(w http.ResponseWriter, body []byte, in any) bool {
 	return true
 }
 
-// condition is what PutItem and DeleteItem have in common.
-type condition struct {
+// conditional is what PutItem and DeleteItem have in common.
+type conditional struct {
 	ConditionExpression       string
 	ExpressionAttributeValues map[string]Attribute
 }
@@ -106,18 +108,18 @@ func (s *Server) getItem(w http.ResponseWriter, r *http.Request, body []byte) {
 		write(w, invalid("want ConsistentRead"), nil)
 		return
 	}
-	s.serve(w, r, body, in.Key, command{op: OpGetItem, table: in.TableName}, condition{}, names...)
+	s.serve(w, r, body, in.Key, command{op: OpGetItem, table: in.TableName}, conditional{}, names...)
 }
 
 func (s *Server) putItem(w http.ResponseWriter, r *http.Request, body []byte) {
 	var in struct {
 		TableName string
 		Item      Item
-		condition
+		conditional
 	}
 	if parse(w, body, &in) {
 		cmd := command{op: OpPutItem, table: in.TableName, item: in.Item}
-		s.serve(w, r, body, Item{"LockID": in.Item["LockID"]}, cmd, in.condition)
+		s.serve(w, r, body, Item{"LockID": in.Item["LockID"]}, cmd, in.conditional)
 	}
 }
 
@@ -125,31 +127,31 @@ func (s *Server) deleteItem(w http.ResponseWriter, r *http.Request, body []byte)
 	var in struct {
 		TableName string
 		Key       Item
-		condition
+		conditional
 	}
 	if parse(w, body, &in) {
-		s.serve(w, r, body, in.Key, command{op: OpDeleteItem, table: in.TableName}, in.condition)
+		s.serve(w, r, body, in.Key, command{op: OpDeleteItem, table: in.TableName}, in.conditional)
 	}
 }
 
 // serve completes a request for an item and answers it, with the attributes named.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte, key Item, cmd command, cond condition, names ...string) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte, key Item, cmd command, sent conditional, names ...string) {
 	cmd.id, _ = key["LockID"]["S"].(string)
-	cmd.condition, cmd.info = cond.ConditionExpression, cond.ExpressionAttributeValues[":info"]
+	cmd.condition = sent.ConditionExpression
+	cond, known := conditions[cmd.condition]
+	cmd.value = sent.ExpressionAttributeValues[cond.placeholder]
 	values := 0
-	switch cmd.condition {
-	case "", ifAbsent:
-	case ifInfo:
+	if cond.placeholder != "" {
 		values = 1
-	default:
-		write(w, invalid("ConditionExpression %q: dynamotest knows %q and %q", cmd.condition, ifAbsent, ifInfo), nil)
-		return
 	}
 	switch {
+	case !known && cmd.condition != "":
+		write(w, invalid("ConditionExpression %q: dynamotest knows %q", cmd.condition, slices.Sorted(maps.Keys(conditions))), nil)
+		return
 	case len(key) != 1 || len(key["LockID"]) != 1 || cmd.id == "":
 		write(w, invalid("the key is not one string LockID"), nil)
 		return
-	case len(cond.ExpressionAttributeValues) != values || (cmd.info != nil) != (values == 1):
+	case len(sent.ExpressionAttributeValues) != values || (cmd.value != nil) != (values == 1):
 		write(w, invalid("ExpressionAttributeValues do not fit ConditionExpression %q", cmd.condition), nil)
 		return
 	}

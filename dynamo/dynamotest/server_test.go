@@ -76,6 +76,8 @@ func TestServer_Refuses(t *testing.T) {
 		{"PutItem", `{"TableName":"locks","Item":{"Info":{"S":"new"}}}`, "ValidationException"},
 		{"PutItem", `{"TableName":"locks","Item":{"LockID":{"N":"1"}}}`, "ValidationException"},
 		{"PutItem", `{` + item + `,"ConditionExpression":"attribute_not_exists(LockID)"}`, "ConditionalCheckFailedException"},
+		{"PutItem", `{` + item + `,"ConditionExpression":"Digest = :digest","ExpressionAttributeValues":{":info":{"S":"old"}}}`, "ValidationException"},
+		{"PutItem", `{` + item + `,"ConditionExpression":"Digest = :digest","ExpressionAttributeValues":{":digest":{"S":"old"}}}`, "ConditionalCheckFailedException"},
 		{"DeleteItem", `{"TableName":"locks","Key":{"LockID":{"S":"a/b"},"Range":{"S":"x"}}}`, "ValidationException"},
 		{"DeleteItem", `{` + key + `,"ConditionExpression":"Info = :info","ExpressionAttributeValues":{":info":{"N":"1"}}}`, "ConditionalCheckFailedException"},
 	} {

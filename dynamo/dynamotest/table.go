@@ -2,8 +2,6 @@ package dynamotest
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"net/http"
 
@@ -14,7 +12,7 @@ import (
 // tell the two apart, so it is one for both.
 var errLost = errors.New("connection lost")
 
-// Table is a lock table in memory, with the methods of dynamo.Table and its errors. It repeats nothing by itself, digests
+// Table is a lock table in memory, with the methods of dynamo.Table and its errors. It repeats nothing by itself, reads
 // included. Create it with [NewTable].
 type Table struct {
 	Control
@@ -61,7 +59,7 @@ func (t *Table) Replace(ctx context.Context, ref statelatch.Ref, oldRaw string, 
 		return t.error(command{op: OpPutItem, id: id}, statelatch.ErrUnsupported, nil)
 	}
 	_, err := t.call(ctx, command{
-		op: OpPutItem, id: id, condition: ifInfo, info: Attribute{"S": oldRaw},
+		op: OpPutItem, id: id, condition: ifInfo, value: Attribute{"S": oldRaw},
 		item: StringItem(id, "Info", string(info.Marshal())),
 	})
 	return err
@@ -69,7 +67,7 @@ func (t *Table) Replace(ctx context.Context, ref statelatch.Ref, oldRaw string, 
 
 // Unlock is dynamo.Table's.
 func (t *Table) Unlock(ctx context.Context, ref statelatch.Ref, raw string) error {
-	cmd := command{op: OpDeleteItem, id: ref.DynamoDBLockID(), condition: ifInfo, info: Attribute{"S": raw}}
+	cmd := command{op: OpDeleteItem, id: ref.DynamoDBLockID(), condition: ifInfo, value: Attribute{"S": raw}}
 	if raw == "" {
 		return t.error(cmd, statelatch.ErrUnsupported, nil)
 	}
@@ -78,30 +76,26 @@ func (t *Table) Unlock(ctx context.Context, ref statelatch.Ref, raw string) erro
 }
 
 // Digest is dynamo.Table's.
-func (t *Table) Digest(ctx context.Context, ref statelatch.Ref) (hexMD5 string, err error) {
-	cmd := command{op: OpGetItem, id: ref.DynamoDBDigestID()}
-	found, err := t.call(ctx, cmd)
+func (t *Table) Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error) {
+	found, err := t.call(ctx, command{op: OpGetItem, id: ref.DynamoDBDigestID()})
 	if err != nil {
 		return "", err
 	}
-	stored, _ := found["Digest"]["S"].(string)
-	sum, err := hex.DecodeString(stored)
-	if err != nil || len(sum) != md5.Size {
-		return "", t.error(cmd, statelatch.ErrNotFound, nil)
-	}
-	return hex.EncodeToString(sum), nil
+	stored, _ = found["Digest"]["S"].(string)
+	return stored, nil
 }
 
-// PutDigest is dynamo.Table's.
-func (t *Table) PutDigest(ctx context.Context, ref statelatch.Ref, hexMD5 string) error {
+// SwapDigest is dynamo.Table's.
+func (t *Table) SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error {
 	id := ref.DynamoDBDigestID()
-	_, err := t.call(ctx, command{op: OpPutItem, id: id, item: StringItem(id, "Digest", hexMD5)})
-	return err
-}
-
-// DeleteDigest is dynamo.Table's.
-func (t *Table) DeleteDigest(ctx context.Context, ref statelatch.Ref) error {
-	_, err := t.call(ctx, command{op: OpDeleteItem, id: ref.DynamoDBDigestID()})
+	cmd := command{op: OpPutItem, id: id, condition: ifNoDigest, item: StringItem(id, "Digest", next)}
+	if old != "" {
+		cmd.condition, cmd.value = ifDigest, Attribute{"S": old}
+	}
+	if next == "" {
+		cmd.op = OpDeleteItem
+	}
+	_, err := t.call(ctx, cmd)
 	return err
 }
 

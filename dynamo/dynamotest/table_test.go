@@ -25,7 +25,8 @@ func TestTable_Requests_LogAndCount(t *testing.T) {
 	_ = p.Lock(t.Context(), p.ref, p.info(2))
 	_ = p.Replace(t.Context(), p.ref, p.raw(1), p.info(2))
 	_, _ = p.Read(t.Context(), p.ref)
-	_ = p.PutDigest(t.Context(), p.ref, sum1)
+	_ = p.SwapDigest(t.Context(), p.ref, "", sum1)
+	_ = p.SwapDigest(t.Context(), p.ref, sum1, "")
 	_ = p.Unlock(t.Context(), p.ref, p.raw(2))
 	lock, digest := p.ref.DynamoDBLockID(), p.ref.DynamoDBDigestID()
 	want := []Request{
@@ -33,7 +34,8 @@ func TestTable_Requests_LogAndCount(t *testing.T) {
 		{Op: OpPutItem, LockID: lock, Condition: ifAbsent, Done: true, Code: "ConditionalCheckFailedException"},
 		{Op: OpPutItem, LockID: lock, Condition: ifInfo, Done: true, Fault: "lose reply"},
 		{Op: OpGetItem, LockID: lock, Done: true},
-		{Op: OpPutItem, LockID: digest, Done: true},
+		{Op: OpPutItem, LockID: digest, Condition: ifNoDigest, Done: true},
+		{Op: OpDeleteItem, LockID: digest, Condition: ifDigest, Done: true},
 		{Op: OpDeleteItem, LockID: lock, Condition: ifInfo, Done: true},
 	}
 	if got := table.Requests(); !slices.Equal(got, want) {
@@ -50,7 +52,7 @@ func TestTable_Rule_NthLimitChanceHeal(t *testing.T) {
 	table := p.Store.(*Table)
 	failures := func(n int) (failed []int) {
 		for i := range n {
-			if p.PutDigest(t.Context(), p.ref, sum1) != nil {
+			if errors.Is(p.SwapDigest(t.Context(), p.ref, "", sum1), statelatch.ErrThrottled) {
 				failed = append(failed, i+1)
 			}
 		}

@@ -15,7 +15,7 @@ type wrong struct {
 	lock   func(context.Context, statelatch.Ref, statelatch.LockInfo) error
 	unlock func(context.Context, statelatch.Ref, string) error
 	read   func(context.Context, statelatch.Ref) (string, error)
-	put    func(context.Context, statelatch.Ref, string) error
+	swap   func(ctx context.Context, ref statelatch.Ref, old, next string) error
 }
 
 func (w wrong) Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error {
@@ -39,11 +39,11 @@ func (w wrong) Read(ctx context.Context, ref statelatch.Ref) (string, error) {
 	return w.Table.Read(ctx, ref)
 }
 
-func (w wrong) PutDigest(ctx context.Context, ref statelatch.Ref, sum string) error {
-	if w.put != nil {
-		return w.put(ctx, ref, sum)
+func (w wrong) SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error {
+	if w.swap != nil {
+		return w.swap(ctx, ref, old, next)
 	}
-	return w.Table.PutDigest(ctx, ref, sum)
+	return w.Table.SwapDigest(ctx, ref, old, next)
 }
 
 // force puts a lock whatever is there.
@@ -84,11 +84,15 @@ func TestRun_FindsWrongTables(t *testing.T) {
 			}
 			return nil
 		}}, "lock/taken"},
-		"digest in the lock's item": {wrong{Table: table, put: func(ctx context.Context, ref statelatch.Ref, _ string) error {
+		"unconditional digest": {wrong{Table: table, swap: func(_ context.Context, ref statelatch.Ref, _, next string) error {
+			table.SetItem(StringItem(ref.DynamoDBDigestID(), "Digest", next))
+			return nil
+		}}, "digest/changed"},
+		"digest in the lock's item": {wrong{Table: table, swap: func(ctx context.Context, ref statelatch.Ref, _, _ string) error {
 			return table.Lock(ctx, ref, statelatch.LockInfo{})
 		}}, "apart"},
-		"sends although the context is done": {wrong{Table: table, put: func(_ context.Context, ref statelatch.Ref, sum string) error {
-			return table.PutDigest(context.Background(), ref, sum)
+		"sends although the context is done": {wrong{Table: table, swap: func(_ context.Context, ref statelatch.Ref, old, next string) error {
+			return table.SwapDigest(context.Background(), ref, old, next)
 		}}, "context"},
 		// Looks first and acts then, with the one pause in between that a race needs.
 		"check then act": {wrong{Table: table, lock: func(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error {
