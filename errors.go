@@ -97,6 +97,20 @@ func (e *StoreError) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
+// Expired reports whether err is a refusal because the credentials have expired. It matches [ErrDenied], but unlike other
+// refusals it may pass by trying again: s3bucket then loads the credentials anew (defect B14).
+func Expired(err error) bool {
+	se, ok := errors.AsType[*StoreError](err)
+	if !ok || !errors.Is(se.Kind, ErrDenied) {
+		return false
+	}
+	switch se.Code {
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
+		return true
+	}
+	return false
+}
+
 // LockedError says who holds a lock. It matches [ErrLocked].
 type LockedError struct {
 	Ref     Ref

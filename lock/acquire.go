@@ -211,7 +211,7 @@ func (a *attempt) final(err error, lastTry bool) bool {
 		return lastTry && !time.Now().Before(a.deadline) // watching a lease may have moved it
 	}
 	a.failures++
-	return lastTry && a.failures >= transientTries
+	return (lastTry || statelatch.Expired(err)) && a.failures >= transientTries
 }
 
 // hopeless reports whether waiting cannot mend err.
@@ -220,7 +220,7 @@ func hopeless(err error) bool {
 		statelatch.ErrUnsupported, statelatch.ErrUnsafeStore, statelatch.ErrDenied, statelatch.ErrNotFound, statelatch.ErrInvalid,
 	} {
 		if errors.Is(err, kind) && !errors.Is(err, statelatch.ErrLocked) {
-			return true
+			return !statelatch.Expired(err)
 		}
 	}
 	return false

@@ -168,7 +168,7 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 		case errors.Is(err, statelatch.ErrAmbiguous):
 			unknown = err
 		}
-		if errors.Is(err, statelatch.ErrDenied) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
 			return false, releaseError(h.Ref, err, unknown)
 		}
 	}
@@ -202,7 +202,7 @@ func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) erro
 				unknown = err
 			}
 		}
-		if errors.Is(err, statelatch.ErrDenied) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
 			return releaseError(h.Ref, err, unknown)
 		}
 	}

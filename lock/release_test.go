@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -289,4 +290,67 @@ func TestManager_ForceUnlock_B5_ChangedMeanwhile(t *testing.T) {
 	if got := stored(t, store); !bytes.Equal(got, successor) {
 		t.Errorf("the successor's lock is now %q", got)
 	}
+}
+
+// expiring refuses requests with expired credentials, as long as there are refusals left.
+type expiring struct {
+	bucket.Bucket
+	left int
+}
+
+func (e *expiring) refuse(op string) error {
+	if e.left == 0 {
+		return nil
+	}
+	e.left--
+	return &statelatch.StoreError{Kind: statelatch.ErrDenied, Op: op, Status: 400, Code: "ExpiredToken"}
+}
+
+func (e *expiring) Put(ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+	if err := e.refuse("put"); err != nil {
+		return bucket.Object{}, err
+	}
+	return e.Bucket.Put(ctx, key, body, opts)
+}
+
+func (e *expiring) Delete(ctx context.Context, key string, opts bucket.DeleteOptions) (bucket.Deleted, error) {
+	if err := e.refuse("delete"); err != nil {
+		return bucket.Deleted{}, err
+	}
+	return e.Bucket.Delete(ctx, key, opts)
+}
+
+// B14: credentials that expired while the lock was held are not the end of its release: new ones are loaded meanwhile.
+func TestManager_Release_B14_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, store := setup()
+		h, err := acquire(t.Context(), m, request())
+		wantHeld(t, store, h, err)
+		m.Bucket = &expiring{store, 3}
+		if _, err := m.Release(t.Context(), h); err != nil {
+			t.Errorf("Release: %v", err)
+		}
+		if got := stored(t, store); got != nil {
+			t.Errorf("left behind: %s", got)
+		}
+	})
+}
+
+// B14: who asks for a lock with expired credentials does not wait for other ones as long as for a holder.
+func TestManager_Acquire_B14_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, store := setup()
+		m.Bucket = &expiring{store, 1 << 30}
+		start := time.Now()
+		req := request()
+		req.Wait = time.Hour
+		if _, err := m.Acquire(t.Context(), ref, req); !statelatch.Expired(err) || time.Since(start) > 10*time.Second {
+			t.Errorf("got %v after %v, want the refusal soon", err, time.Since(start))
+		}
+		m.Bucket = &expiring{store, 2}
+		h, err := acquire(t.Context(), m, request())
+		wantHeld(t, store, h, err)
+	})
 }

@@ -48,7 +48,7 @@ func passing(err error) bool {
 		return false
 	}
 	return errors.Is(err, statelatch.ErrBroken) || errors.Is(err, statelatch.ErrThrottled) ||
-		errors.Is(err, statelatch.ErrConflict) || errors.Is(err, statelatch.ErrAmbiguous)
+		errors.Is(err, statelatch.ErrConflict) || errors.Is(err, statelatch.ErrAmbiguous) || statelatch.Expired(err)
 }
 
 // retry repeats do while it fails in passing, at most readTries times.

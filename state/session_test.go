@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/faultbucket"
 	"github.com/statelatch/statelatch/state"
 )
@@ -638,4 +640,35 @@ func TestSession_Write_W22_DigestFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// expiring refuses its first puts with expired credentials.
+type expiring struct {
+	bucket.Bucket
+	left int
+}
+
+func (e *expiring) Put(ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+	if e.left > 0 {
+		e.left--
+		return bucket.Object{}, &statelatch.StoreError{Kind: statelatch.ErrDenied, Op: "put", Status: 400, Code: "ExpiredToken"}
+	}
+	return e.Bucket.Put(ctx, key, body, opts)
+}
+
+// B14: a state is not lost because a session expired while it was made.
+func TestSession_Write_B14_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.seed(t, body(1, lineage, "x"))
+		x := r.begin(t, holding())
+		r.Bucket = &expiring{r.Bucket, 3}
+		if _, err := write(t, x, body(2, lineage, "ours"), state.WriteOptions{}); err != nil {
+			t.Errorf("Write: %v", err)
+		}
+		if got := r.stored(t); got != body(2, lineage, "ours") {
+			t.Errorf("stored: %q", got)
+		}
+	})
 }

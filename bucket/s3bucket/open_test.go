@@ -411,7 +411,7 @@ func TestOpen_Proxies(t *testing.T) {
 		t.Errorf("requests through HTTP_PROXY: got %d, want 1", got-1)
 	}
 	cfg.NoProxy = "s3.example.com"
-	tr := open(t, cfg).client.Options().HTTPClient.(*http.Client).Transport.(*http.Transport)
+	tr := open(t, cfg).client.Options().HTTPClient.(*http.Client).Transport.(expiryWatcher).inner.(*http.Transport)
 	for target, want := range map[string]string{"http://s3.example.com": "", "http://other.example.com": proxy.URL} {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
 		u, err := tr.Proxy(req)
@@ -420,7 +420,7 @@ func TestOpen_Proxies(t *testing.T) {
 		}
 	}
 	cfg.NoProxy, cfg.HTTPProxy = "", "http://legacy.example.com"
-	tr = open(t, cfg).client.Options().HTTPClient.(*http.Client).Transport.(*http.Transport)
+	tr = open(t, cfg).client.Options().HTTPClient.(*http.Client).Transport.(expiryWatcher).inner.(*http.Transport)
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://s3.example.com", nil)
 	if u, err := tr.Proxy(req); err != nil || u == nil || u.Host != "legacy.example.com" {
 		t.Errorf("https with http_proxy alone: got %v, %v, want that proxy", u, err)
@@ -432,7 +432,7 @@ func TestOpen_CABundle_Environment(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", s.caFile(t))
 	b := open(t, s.config())
 	head(t, b)
-	tr := b.client.Options().HTTPClient.(*http.Client).Transport.(*http.Transport)
+	tr := b.client.Options().HTTPClient.(*http.Client).Transport.(expiryWatcher).inner.(*http.Transport)
 	if tr.TLSClientConfig.MinVersion < tls.VersionTLS12 || tr.TLSClientConfig.InsecureSkipVerify {
 		t.Errorf("TLS: got %+v", tr.TLSClientConfig)
 	}
@@ -508,5 +508,43 @@ func TestBucket_AllCalls_CredentialsGone(t *testing.T) {
 	}
 	if got := s.requests(); len(got) != 0 {
 		t.Errorf("requests: got %v, want none", got)
+	}
+}
+
+// B14: a session that expires during a long run. The file has fresh credentials by then; the next request is signed with them.
+func TestOpen_B14_ExpiredCredentialsAreLoadedAnew(t *testing.T) {
+	s := newStore(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Authorization"), "AKOLD") {
+			answer(http.StatusBadRequest, nil, s3Error("ExpiredToken", "The provided token has expired."))(w, r)
+			return
+		}
+		stored(w, r)
+	})
+	file := filepath.Join(t.TempDir(), "credentials")
+	write := func(key string) {
+		t.Helper()
+		content := "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = secretexample\naws_session_token = token" + key + "\n"
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("AKOLD")
+	b := open(t, Config{Endpoints: Endpoints{S3: s.URL}, SharedCredentialsFiles: []string{file}})
+	put := func() error {
+		_, err := b.Put(t.Context(), testKey, strings.NewReader("x"), bucket.PutOptions{If: bucket.IfAbsent})
+		return err
+	}
+	if err := put(); !errors.Is(err, statelatch.ErrDenied) || !statelatch.Expired(err) {
+		t.Errorf("got %v, want ErrDenied that says that the credentials expired", err)
+	}
+	if err := put(); !statelatch.Expired(err) {
+		t.Errorf("nothing new in the file: got %v, want the same", err)
+	}
+	write("AKNEW")
+	if err := put(); err != nil {
+		t.Errorf("with a new session: %v", err)
+	}
+	if got := len(s.requests()); got != 3 {
+		t.Errorf("%d requests, want one for every call", got)
 	}
 }

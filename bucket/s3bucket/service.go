@@ -48,8 +48,10 @@ func (c *Config) service(awsConfig aws.Config, endpoint string) (Service, error)
 	if err != nil {
 		return Service{}, err
 	}
+	credentials := &renewedCredentials{current: awsConfig.Credentials, load: c.connect}
+	httpClient.Transport = expiryWatcher{httpClient.Transport, credentials}
 	awsConfig.HTTPClient = httpClient
-	awsConfig.Credentials = markedCredentials{awsConfig.Credentials}
+	awsConfig.Credentials = markedCredentials{credentials}
 	awsConfig.Logger = logging.Nop{}
 	return Service{AWS: awsConfig, Timeouts: c.Timeouts.orDefaults(), endpoint: endpoint, skipRegionValidation: c.SkipRegionValidation}, nil
 }
