@@ -130,9 +130,7 @@ func TestDynamoDB_PhasesOfTheMigration(t *testing.T) {
 	}
 
 	// Our writes keep the digest in step: the next engine that checks it is content.
-	pulled := w.statelatch("pull", "-chdir", dirs["both"]).stdout
-	next := strings.Replace(pulled, `"value": "a"`, `"value": "b"`, 1)
-	next = strings.Replace(next, `"serial": 1,`, `"serial": 2,`, 1)
+	next := successor(t, w.statelatch("pull", "-chdir", dirs["both"]).stdout, "b")
 	want(t, "push", w.statelatch("push", "-chdir", dirs["table only"], w.file("next.tfstate", next)), 0, "serial 2")
 	want(t, "engine after push", w.run(dirs["table only"], engine, "output", "-no-color"), 0)
 	want(t, "run", w.statelatch("run", "-chdir", dirs["table only"], "--", engine, "apply", "-input=false", "-no-color", "-auto-approve"), 0, "Apply complete!")

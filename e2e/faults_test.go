@@ -48,6 +48,11 @@ func on(method, suffix string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return r.Method == method && strings.HasSuffix(r.URL.Path, suffix) }
 }
 
+// byEngine matches requests of terraform and tofu.
+func byEngine(r *http.Request) bool {
+	return strings.Contains(r.UserAgent(), "HashiCorp") || strings.Contains(r.UserAgent(), "OpenTofu")
+}
+
 // stateWithSerial is a small state that terraform reads.
 func stateWithSerial(serial int, value string) string {
 	return fmt.Sprintf(`{

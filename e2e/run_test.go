@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -62,8 +63,8 @@ func TestRun_Engine(t *testing.T) {
 	p := r.start(r.home, binary, r.underRun(nil, apply...)...)
 	r.await(standing, p)
 	status := r.statelatch("status", r.ref)
-	want(t, "status", status, 11, "lease of 1m30s", "run terraform apply")
-	want(t, "another engine", r.run(r.dir, r.terraform, apply...), 1, "Error acquiring the state lock", "run terraform apply")
+	want(t, "status", status, 11, "lease of 1m30s", "run "+filepath.Base(r.terraform)+" apply")
+	want(t, "another engine", r.run(r.dir, r.terraform, apply...), 1, "Error acquiring the state lock", "run "+filepath.Base(r.terraform)+" apply")
 	want(t, "another run", r.statelatch(r.underRun(nil, apply...)...), 11, "Lock Info:", "statelatch force-unlock")
 	open()
 	done := p.wait()
@@ -211,16 +212,24 @@ func TestRun_ForcedAway_EngineWrites(t *testing.T) {
 // newer pushes a state with the next serial, which says value.
 func (r *rig) newer(value string) string {
 	r.t.Helper()
-	now := r.statelatch("pull", r.ref).stdout
-	serial := regexp.MustCompile(`"serial": (\d+)`).FindStringSubmatch(now)
-	var n int
-	if _, err := fmt.Sscan(serial[1], &n); err != nil {
-		r.t.Fatal(err)
-	}
-	next := strings.Replace(now, serial[0], fmt.Sprintf(`"serial": %d`, n+1), 1)
-	next = strings.Replace(next, `"value": "a"`, `"value": "`+value+`"`, 1)
+	next := successor(r.t, r.statelatch("pull", r.ref).stdout, value)
 	r.must(r.home, binary, "push", r.file("newer.tfstate", next), r.ref)
 	return next
+}
+
+// successor is a state with the next serial and value in place of "a". terraform indents its states, tofu does not.
+func successor(tb testing.TB, state, value string) string {
+	tb.Helper()
+	serial := regexp.MustCompile(`("serial": ?)(\d+)`).FindStringSubmatch(state)
+	if serial == nil {
+		tb.Fatalf("no serial in %s", state)
+	}
+	n, err := strconv.Atoi(serial[2])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	next := strings.Replace(state, serial[0], serial[1]+strconv.Itoa(n+1), 1)
+	return regexp.MustCompile(`("value": ?)"a"`).ReplaceAllString(next, `${1}"`+value+`"`)
 }
 
 // The same, but the engine cannot write: the newer state stays, and the unsaved one is kept and named.
@@ -238,7 +247,7 @@ func TestRun_ForcedAway_EngineCannotWrite(t *testing.T) {
 	want(t, "force-unlock", r.statelatch("force-unlock", "-force", id, r.ref), 0)
 	r.newer("newer")
 	proxy.Add(faultproxy.Rule{Match: func(req *http.Request) bool {
-		return on(http.MethodPut, ".tfstate")(req) && strings.Contains(req.UserAgent(), "HashiCorp")
+		return on(http.MethodPut, ".tfstate")(req) && byEngine(req)
 	}, Fault: faultproxy.Answer(403, "AccessDenied")})
 	done := p.wait()
 	want(t, "run", done, 12, "lock was lost", "A copy is kept in the bucket: s3://terraform-state/"+stateKey+".rescue/", "errored.tfstate")
@@ -272,10 +281,8 @@ func TestRun_ErroredStateIsSaved(t *testing.T) {
 	r := newRig(t, "")
 	proxy := startProxy(t, r.server.url)
 	r.reconfigure(proxy.URL)
-	byEngine := func(req *http.Request) bool {
-		return on(http.MethodPut, ".tfstate")(req) && strings.Contains(req.UserAgent(), "HashiCorp")
-	}
-	proxy.Add(faultproxy.Rule{Match: byEngine, Fault: faultproxy.Answer(403, "AccessDenied")})
+	saves := func(req *http.Request) bool { return on(http.MethodPut, ".tfstate")(req) && byEngine(req) }
+	proxy.Add(faultproxy.Rule{Match: saves, Fault: faultproxy.Answer(403, "AccessDenied")})
 	done := r.statelatch(r.underRun(nil, apply...)...)
 	want(t, "run", done, 1, "Failed to save state", "it is saved now")
 	proxy.Heal()

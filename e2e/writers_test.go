@@ -35,14 +35,11 @@ output "updates" { value = "${var.seen}${var.me};" }
 	r.write(filepath.Join(r.dir, "updates.tf"), updates)
 	r.tf(apply...)
 
-	ours := func(req *http.Request) bool {
-		return !strings.Contains(req.UserAgent(), "HashiCorp") && !strings.Contains(req.UserAgent(), "OpenTofu")
-	}
 	var mu sync.Mutex
 	n := 0
 	every := func(k, offset int) func(*http.Request) bool {
 		return func(req *http.Request) bool {
-			if !ours(req) {
+			if byEngine(req) {
 				return false
 			}
 			mu.Lock()
