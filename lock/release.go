@@ -154,17 +154,19 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 			return false, nil
 		case errors.Is(err, statelatch.ErrUnsupported):
 			return true, m.removeWeakly(ctx, h, pending)
-		case errors.Is(err, statelatch.ErrPreconditionFailed) && pending != nil:
-			var now Held
-			if now, err = m.read(ctx, h.Ref); err == nil && now.isAny(pending) {
+		case errors.Is(err, statelatch.ErrNotFound):
+			return false, gone(h.Ref, unknown != nil)
+		case errors.Is(err, statelatch.ErrPreconditionFailed): // read back: that alone proves nothing (R2)
+			now, lookErr := m.read(ctx, h.Ref)
+			switch {
+			case lookErr == nil && now.isAny(pending):
 				h, pending, unknown = now, nil, nil // what was on the way before cannot hit it
 				continue
-			}
-			if err == nil || errors.Is(err, statelatch.ErrNotLocked) {
+			case lookErr == nil && now.ETag != h.ETag, errors.Is(lookErr, statelatch.ErrNotLocked):
 				return false, gone(h.Ref, unknown != nil)
+			case lookErr != nil:
+				err = lookErr
 			}
-		case errors.Is(err, statelatch.ErrNotFound), errors.Is(err, statelatch.ErrPreconditionFailed):
-			return false, gone(h.Ref, unknown != nil)
 		case errors.Is(err, statelatch.ErrAmbiguous):
 			unknown = err
 		}

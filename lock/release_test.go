@@ -24,6 +24,7 @@ func TestManager_Release_SurvivesFaults(t *testing.T) {
 		"B6 503 after":        faultbucket.AnswerAfter(503),
 		"B6 503":              faultbucket.Answer(503),
 		"B6 409":              faultbucket.Answer(409),
+		"R2 412, still ours":  faultbucket.Answer(412),
 		"delivered twice":     faultbucket.Duplicate(0),
 		"resent on the way":   faultbucket.LoseReply(),
 		"late, after our own": faultbucket.Late(2),
