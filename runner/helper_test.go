@@ -49,7 +49,10 @@ func report(name string) {
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	eof := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		_, err := io.Copy(io.Discard, os.Stdin)
+		if front, ttyErr := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil && ttyErr == nil && front != unix.Getpgrp() {
+			return // in the background of a terminal a read fails; that is no end of the input
+		}
 		close(eof)
 	}()
 	front, _ := unix.IoctlGetInt(1, unix.TIOCGPGRP)
