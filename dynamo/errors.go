@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/sdkerr"
 )
 
 // codes are the error codes that decide. DynamoDB sends them with status 400, and then nothing was written.
@@ -144,7 +143,7 @@ func (c *call) unanswered(se *statelatch.StoreError, err error) {
 		if errors.Is(err, statelatch.ErrDenied) { // no credentials
 			se.Kind = statelatch.ErrDenied
 		}
-		se.Err = cause(err)
+		se.Err = sdkerr.Cause(err)
 	}
 }
 
@@ -165,24 +164,6 @@ func (c *call) refused(se *statelatch.StoreError, status int, err error) {
 	case status/100 == 3:
 		se.Message = "the answer is a redirect; is the DynamoDB endpoint right?"
 	case status/100 == 2:
-		se.Err = cause(err) // an answer that cannot be understood
+		se.Err = sdkerr.Cause(err) // an answer that cannot be understood
 	}
-}
-
-// cause strips what the SDK and net/http wrap around an error and say about the
-// request, and what would look like the end of the caller's context.
-func cause(err error) error {
-	if oe, ok := errors.AsType[*smithy.OperationError](err); ok {
-		err = oe.Err
-	}
-	if ue, ok := errors.AsType[*url.Error](err); ok {
-		err = ue.Err
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return errors.New(err.Error())
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("the connection ended before the answer: %w", io.ErrUnexpectedEOF)
-	}
-	return err
 }

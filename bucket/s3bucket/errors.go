@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/sdkerr"
 )
 
 // codes are the error codes that decide, whatever status they come with: S3 has been seen
@@ -129,7 +128,7 @@ func (c *call) fail(err error) error {
 		if _, ok := errors.AsType[*credentialsError](err); ok {
 			se.Kind = statelatch.ErrDenied
 		}
-		se.Err = cause(err)
+		se.Err = sdkerr.Cause(err)
 	}
 	return se
 }
@@ -167,30 +166,12 @@ func (c *call) refused(re *smithyhttp.ResponseError, err error) error {
 		}
 	}
 	if se.Code == "" && se.Message == "" && se.Status/100 == 2 {
-		se.Err = cause(err) // an answer that cannot be understood
+		se.Err = sdkerr.Cause(err) // an answer that cannot be understood
 	}
 	return se
 }
 
 func (c *call) region() string { return c.bucket.client.Options().Region }
-
-// cause strips what the SDK and net/http wrap around an error and say about the
-// request, and what would look like the end of the caller's context or of a body.
-func cause(err error) error {
-	if oe, ok := errors.AsType[*smithy.OperationError](err); ok {
-		err = oe.Err
-	}
-	if ue, ok := errors.AsType[*url.Error](err); ok {
-		err = ue.Err
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return errors.New(err.Error())
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("the connection ended before the answer: %w", io.ErrUnexpectedEOF)
-	}
-	return err
-}
 
 // credentialsError marks a failure to obtain credentials inside the SDK's errors.
 type credentialsError struct{ err error }
