@@ -103,6 +103,21 @@ func ForRef(ref statelatch.Ref, opts Options) (Backend, error) {
 	return b, nil
 }
 
+// ForBucket is the backend of a whole bucket that was named outright: as ForRef, without a key.
+func ForBucket(name string, opts Options) (Backend, error) {
+	args, err := readBackendConfig(cmp.Or(opts.Dir, "."), opts.BackendConfig)
+	if err != nil {
+		return Backend{}, err
+	}
+	args["bucket"], args["key"] = name, "-"
+	b, err := decode(args)
+	if err != nil {
+		return Backend{}, fmt.Errorf("-backend-config: %w", err)
+	}
+	b.Type, b.Source, b.Key, b.Workspace = "s3", "s3://"+name, "", statelatch.DefaultWorkspace
+	return b, nil
+}
+
 // source is one place that names a backend.
 type source struct {
 	kind   string // its type, or one of those below

@@ -170,9 +170,10 @@ type Deleted struct {
 
 // ListOptions select what List and ListVersions yield; zero means everything.
 type ListOptions struct {
-	Prefix    string
-	Delimiter string // roll up keys that share a prefix up to it, as IsPrefix entries (List only)
-	PageSize  int    // keys a request, 0 means the store's maximum
+	Prefix     string
+	StartAfter string // only keys behind this one in byte order, which need not exist; not together with Delimiter
+	Delimiter  string // roll up keys that share a prefix up to it, as IsPrefix entries (List only)
+	PageSize   int    // keys a request, 0 means the store's maximum
 }
 
 // ReadAll returns the body of a small object, at most limit bytes; a larger one is

@@ -36,7 +36,7 @@ func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, 
 	}
 	name := strings.Map(keySafe, run)
 	for n := 1; n <= maxRescues; n++ {
-		place := statelatch.Ref{Bucket: ref.Bucket, Key: ref.Key + ".rescue/" + name}
+		place := statelatch.Ref{Bucket: ref.Bucket, Key: ref.RescuePrefix() + name}
 		if n > 1 {
 			place.Key += fmt.Sprintf("-%d", n)
 		}

@@ -19,6 +19,7 @@ func listChecks() []Check {
 		{Name: "list/prefix", Func: listPrefix},
 		{Name: "list/delimiter", Func: listDelimiter},
 		{Name: "list/paging", Func: listPaging},
+		{Name: "list/start-after", Func: listStartAfter},
 		{Name: "list/after-delete", Func: listAfterDelete},
 		{Name: "list/versions", Func: listVersions},
 	}
@@ -142,6 +143,30 @@ func listPaging(ctx context.Context, p *Probe) error {
 		}
 		if o.Key == p.key("b/2") {
 			break // in the middle of a listing: the iterator must stop without a word
+		}
+	}
+	return nil
+}
+
+// listStartAfter is how a listing is cut into parts that are read side by side.
+func listStartAfter(ctx context.Context, p *Probe) error {
+	names := []string{"a", "b/1", "b/2", "c~"}
+	if err := p.putAll(ctx, p.keys(names...)...); err != nil {
+		return err
+	}
+	for after, want := range map[string][]string{"a": names[1:], "a0": names[1:], "b/": names[1:], "b/1": names[2:], "c~": nil, "d": nil} {
+		for _, size := range []int{1, 1000} {
+			opts := bucket.ListOptions{Prefix: p.Prefix, StartAfter: p.key(after), PageSize: size}
+			if err := p.lists(ctx, opts, p.keys(want...)...); err != nil {
+				return err
+			}
+			if !p.Versioned {
+				continue
+			}
+			versions, err := collect(p.Bucket.ListVersions(ctx, opts))
+			if err != nil || len(versions) != len(want) {
+				return fmt.Errorf("list versions %+v: got %d, %w, want %d", opts, len(versions), err, len(want))
+			}
 		}
 	}
 	return nil

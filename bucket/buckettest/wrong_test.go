@@ -345,6 +345,11 @@ func wrongLists() []wrongDriver {
 			must: []string{"list/delimiter", "list/paging"},
 		},
 		{
+			name: "ignores where to start",
+			wrap: listing(func(opts *bucket.ListOptions) { opts.StartAfter = "" }, nil),
+			must: []string{"list/start-after"},
+		},
+		{
 			name: "sorts as UTF-16",
 			wrap: listing(nil, func(_ bucket.ListOptions, objects []bucket.Object) []bucket.Object {
 				slices.SortStableFunc(objects, func(a, b bucket.Object) int {

@@ -83,7 +83,7 @@ func (b *Bucket) currentEntries(opts bucket.ListOptions) []entry {
 	for key := range b.objects {
 		v, exists := b.current(key)
 		rest, selected := strings.CutPrefix(key, opts.Prefix)
-		if !exists || !selected {
+		if !exists || !selected || key <= opts.StartAfter {
 			continue
 		}
 		if head, _, found := strings.Cut(rest, opts.Delimiter); found && opts.Delimiter != "" {
@@ -98,7 +98,7 @@ func (b *Bucket) currentEntries(opts bucket.ListOptions) []entry {
 func (b *Bucket) versionEntries(opts bucket.ListOptions) []entry {
 	var entries []entry
 	for key, versions := range b.objects {
-		if !strings.HasPrefix(key, opts.Prefix) {
+		if !strings.HasPrefix(key, opts.Prefix) || key <= opts.StartAfter {
 			continue
 		}
 		for i, v := range versions {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 )
 
@@ -165,6 +166,9 @@ func (t tracked) Do(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	c.date, _ = http.ParseTime(resp.Header.Get("Date"))
+	if server := statelatch.Printable(resp.Header.Get("Server")); server != c.bucket.Server() {
+		c.bucket.server.Store(&server)
+	}
 	c.hasBody = resp.ContentLength > 0
 	if c.op.name == opDelete.name && resp.ContentLength < 0 { // only reading can tell
 		var first [1]byte

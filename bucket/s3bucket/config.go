@@ -75,6 +75,10 @@ type Config struct {
 	// NoProxy lists hosts to reach directly, as NO_PROXY does, which stands in for it.
 	NoProxy string
 
+	// ExpectedBucketOwner is the account that the bucket must belong to, on every request; the store refuses others with
+	// ErrDenied. Empty: whoever owns it.
+	ExpectedBucketOwner string
+
 	// ObjectOptions: how objects are written.
 	ObjectOptions
 	// Timeouts: zero fields get defaults.

@@ -26,7 +26,7 @@ func (b *Bucket) List(ctx context.Context, opts bucket.ListOptions) iter.Seq2[bu
 	return func(yield func(bucket.Object, error) bool) {
 		in := &s3.ListObjectsV2Input{
 			Bucket: &b.name, Prefix: optional(opts.Prefix), Delimiter: optional(opts.Delimiter),
-			MaxKeys: pageSize(opts), EncodingType: types.EncodingTypeUrl,
+			MaxKeys: pageSize(opts), EncodingType: types.EncodingTypeUrl, StartAfter: optional(opts.StartAfter),
 		}
 		for {
 			page, next, err := b.listPage(ctx, in)
@@ -79,6 +79,7 @@ func (b *Bucket) ListVersions(ctx context.Context, opts bucket.ListOptions) iter
 	return func(yield func(bucket.Object, error) bool) {
 		in := &s3.ListObjectVersionsInput{
 			Bucket: &b.name, Prefix: optional(opts.Prefix), MaxKeys: pageSize(opts), EncodingType: types.EncodingTypeUrl,
+			KeyMarker: optional(opts.StartAfter),
 		}
 		for {
 			page, more, err := b.versionsPage(ctx, in)

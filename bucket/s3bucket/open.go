@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	awsbase "github.com/hashicorp/aws-sdk-go-base/v2"
 	"github.com/hashicorp/aws-sdk-go-base/v2/diag"
 
@@ -44,21 +46,30 @@ func Open(ctx context.Context, name string, cfg Config) (*Bucket, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w bucket %q: it is empty", statelatch.ErrInvalid, name)
 	}
-	if err := cfg.resolve(); err != nil {
-		return nil, err
-	}
-	awsConfig, err := cfg.connect(ctx)
+	client, err := cfg.open(ctx)
 	if err != nil {
 		if se, ok := errors.AsType[*statelatch.StoreError](err); ok {
 			se.Bucket = name
 		}
 		return nil, err
 	}
-	client, err := cfg.client(awsConfig)
+	return New(client, name, cfg.ObjectOptions, cfg.Timeouts)
+}
+
+// OpenClient is Open for what package bucket has no words for: a bucket's own configuration. The client sends a write again
+// as the SDK sees fit, so it must not be used on objects. Errors as for Open, but a *statelatch.StoreError names no bucket.
+func OpenClient(ctx context.Context, cfg Config) (*s3.Client, error) { return cfg.open(ctx) }
+
+// open completes c from the environment and makes a client of it.
+func (c *Config) open(ctx context.Context) (*s3.Client, error) {
+	if err := c.resolve(); err != nil {
+		return nil, err
+	}
+	awsConfig, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return New(client, name, cfg.ObjectOptions, cfg.Timeouts)
+	return c.client(awsConfig)
 }
 
 // connect finds credentials and the rest of what every service needs. Its StoreErrors name no bucket.
@@ -112,6 +123,8 @@ func (c *Config) resolve() error {
 	return c.validate()
 }
 
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
 func (c *Config) validate() error {
 	invalid := func(format string, args ...any) error {
 		return fmt.Errorf("%w "+format, append([]any{statelatch.ErrInvalid}, args...)...)
@@ -121,6 +134,8 @@ func (c *Config) validate() error {
 		return invalid("access_key: secret_key or token is given without it; give all or none")
 	case c.AccessKey != "" && c.SecretKey == "":
 		return invalid("secret_key: access_key is given without it; give both or none")
+	case c.ExpectedBucketOwner != "" && !accountID.MatchString(c.ExpectedBucketOwner):
+		return invalid("expected bucket owner %q: want an account ID of 12 digits", c.ExpectedBucketOwner)
 	case len(c.AllowedAccountIDs) > 0 && len(c.ForbiddenAccountIDs) > 0:
 		return invalid("allowed_account_ids: it cannot be combined with forbidden_account_ids; give one of them")
 	case c.MaxRetries < 0:
@@ -299,6 +314,9 @@ func (c *Config) client(awsConfig aws.Config) (*s3.Client, error) {
 	client := s3.NewFromConfig(service.AWS, func(o *s3.Options) {
 		err = service.Locate(&o.BaseEndpoint, &o.Region)
 		o.UsePathStyle = c.UsePathStyle || pathStyleOnly(aws.ToString(o.BaseEndpoint))
+		if c.ExpectedBucketOwner != "" {
+			o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Expected-Bucket-Owner", c.ExpectedBucketOwner))
+		}
 	})
 	if err != nil {
 		return nil, err

@@ -548,3 +548,37 @@ func TestOpen_B14_ExpiredCredentialsAreLoadedAnew(t *testing.T) {
 		t.Errorf("%d requests, want one for every call", got)
 	}
 }
+
+func TestOpen_ExpectedBucketOwner_IsSigned(t *testing.T) {
+	s := newStore(t, stored)
+	cfg := s.config()
+	cfg.ExpectedBucketOwner = "123456789012"
+	head(t, open(t, cfg))
+	r := s.only(t)
+	checkHeaders(t, r.header, map[string]string{"X-Amz-Expected-Bucket-Owner": "123456789012"})
+	if auth := r.header.Get("Authorization"); !strings.Contains(auth, "x-amz-expected-bucket-owner") {
+		t.Errorf("signed headers: got %q, want the owner among them", auth)
+	}
+	cfg.ExpectedBucketOwner = "acme"
+	if _, err := Open(t.Context(), "bkt", cfg); !errors.Is(err, statelatch.ErrInvalid) {
+		t.Errorf("owner acme: got %v, want ErrInvalid", err)
+	}
+}
+
+func TestBucket_EndpointAndServer(t *testing.T) {
+	s := newStore(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "Acme S3")
+		stored(w, r)
+	})
+	b := open(t, s.config())
+	if got := b.Server(); got != "" {
+		t.Errorf("Server before any answer: got %q, want none", got)
+	}
+	head(t, b)
+	if got, want := b.Server(), "Acme S3"; got != want {
+		t.Errorf("Server: got %q, want %q", got, want)
+	}
+	if got := b.Endpoint(); got != s.URL {
+		t.Errorf("Endpoint: got %q, want %q", got, s.URL)
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -39,6 +40,7 @@ type Bucket struct {
 	name    string
 	objects ObjectOptions
 	limits  Timeouts
+	server  atomic.Pointer[string] // what the store called itself last
 }
 
 var _ bucket.Bucket = (*Bucket)(nil)
@@ -59,6 +61,17 @@ func New(client *s3.Client, name string, objects ObjectOptions, limits Timeouts)
 
 // Name is the bucket's name.
 func (b *Bucket) Name() string { return b.name }
+
+// Endpoint is the URL that requests go to, without the bucket; empty for AWS's own.
+func (b *Bucket) Endpoint() string { return aws.ToString(b.client.Options().BaseEndpoint) }
+
+// Server is what the store called itself (the header Server) in its last answer; empty if it did not, or was not asked yet.
+func (b *Bucket) Server() string {
+	if s := b.server.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
 
 // Head implements [bucket.Bucket].
 func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {

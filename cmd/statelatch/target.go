@@ -23,6 +23,7 @@ type targetOptions struct {
 	workspace     string // of the working directory, where the command names one; empty: the environment decides
 	chdir         string
 	backendConfig []string
+	owner         string // the account that the bucket must belong to; empty: any
 	json          bool
 }
 
@@ -40,12 +41,17 @@ func directoryFlags() []cli.Flag {
 			Usage:       "a backend argument, as for init; also with REF; repeatable",
 			HideDefault: true,
 		},
+		&cli.StringFlag{
+			Name: "expected-bucket-owner", Sources: cli.EnvVars("STATELATCH_EXPECTED_BUCKET_OWNER"),
+			Usage: "refuse a bucket of another AWS account",
+		},
 	}
 }
 
 func targetOf(c *cli.Command, ref string) targetOptions {
 	return targetOptions{
-		ref: ref, chdir: c.String("chdir"), backendConfig: c.StringSlice("backend-config"), json: c.Bool("json"),
+		ref: ref, chdir: c.String("chdir"), backendConfig: c.StringSlice("backend-config"),
+		owner: c.String("expected-bucket-owner"), json: c.Bool("json"),
 	}
 }
 
@@ -145,13 +151,17 @@ func (t target) namedWorkspace() bool {
 func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		return backendconf.Load(opts)
+		backend, err := backendconf.Load(opts)
+		backend.S3.ExpectedBucketOwner = o.owner
+		return backend, err
 	}
 	ref, err := statelatch.ParseRef(o.ref)
 	if err != nil {
 		return backendconf.Backend{}, err
 	}
-	return backendconf.ForRef(ref, opts)
+	backend, err := backendconf.ForRef(ref, opts)
+	backend.S3.ExpectedBucketOwner = o.owner
+	return backend, err
 }
 
 // naming is how to name a state in the next command, to paste and without secrets.
@@ -177,6 +187,9 @@ func (o targetOptions) again(term terminal) naming {
 			item = name + "=..."
 		}
 		words = append(words, "-backend-config", item)
+	}
+	if o.owner != "" {
+		words = append(words, "-expected-bucket-owner", o.owner)
 	}
 	if o.ref != "" {
 		words = append(words, o.ref)

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/dynamo"
+	"github.com/urfave/cli/v3"
+)
+
+// place is a bucket, or the part of it below a prefix, and the way to it.
+type place struct {
+	scope   statelatch.Scope
+	backend backendconf.Backend
+	bucket  *s3bucket.Bucket
+	table   *dynamo.Table // nil: none is configured
+	again   naming        // of it in another command
+}
+
+// oneScope takes the optional s3://BUCKET[/PREFIX] off a command's arguments.
+func oneScope(c *cli.Command) (string, error) {
+	switch args := c.Args().Slice(); len(args) {
+	case 0:
+		return "", nil
+	case 1:
+		return args[0], nil
+	default:
+		return "", usageError{fmt.Errorf("one s3://BUCKET[/PREFIX] at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+	}
+}
+
+// openScope finds a bucket and connects to it: the one that o.ref names as s3://BUCKET[/PREFIX], else the whole
+// bucket of the working directory's backend. It sends nothing yet.
+func (o targetOptions) openScope(ctx context.Context, term terminal) (place, error) {
+	scope, backend, err := o.scope(term)
+	if err != nil {
+		return place{}, err
+	}
+	b, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)
+	if err != nil {
+		return place{}, err
+	}
+	p := place{scope: scope, backend: backend, bucket: b, again: o.again(term)}
+	if backend.DynamoDBTable != "" {
+		p.table, err = dynamo.Open(ctx, backend.S3, backend.DynamoDBTable, backend.DynamoDBEndpoint)
+	}
+	return p, err
+}
+
+// scope finds the bucket and how to reach it, without connecting.
+func (o targetOptions) scope(term terminal) (statelatch.Scope, backendconf.Backend, error) {
+	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
+	if o.ref == "" {
+		backend, err := backendconf.Load(opts)
+		backend.S3.ExpectedBucketOwner = o.owner
+		return statelatch.Scope{Bucket: backend.Bucket}, backend, err
+	}
+	scope, err := statelatch.ParseScope(o.ref)
+	if err != nil {
+		return statelatch.Scope{}, backendconf.Backend{}, err
+	}
+	backend, err := backendconf.ForBucket(scope.Bucket, opts)
+	backend.S3.ExpectedBucketOwner = o.owner
+	return scope, backend, err
+}
