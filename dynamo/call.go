@@ -33,6 +33,7 @@ type operation struct {
 var (
 	opGet    = operation{name: "get item", action: "dynamodb:GetItem"}
 	opPut    = operation{name: "put item", action: "dynamodb:PutItem", write: true}
+	opScan   = operation{name: "scan", action: "dynamodb:Scan"}
 	opDelete = operation{name: "delete item", action: "dynamodb:DeleteItem", write: true}
 )
 

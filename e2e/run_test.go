@@ -196,13 +196,12 @@ func TestRun_ForcedAway_EngineWrites(t *testing.T) {
 	newer := r.newer("newer")
 	done := p.wait()
 	want(t, "run", done, 12, "lock was lost", "the command was interrupted", "WARNING: the state was overwritten while it was locked")
-	commands := regexp.MustCompile(`(?m)^  statelatch (pull -version .*)\n  statelatch (push -force .*)$`).FindStringSubmatch(done.stderr)
+	commands := regexp.MustCompile(`(?m)^  statelatch (diff .*)\n  statelatch (rollback .*)$`).FindStringSubmatch(done.stderr)
 	if commands == nil {
 		t.Fatalf("no command to bring the newer state back: %v", done)
 	}
-	for _, command := range commands[1:] {
-		want(t, command, r.statelatch(strings.Fields(command)...), 0)
-	}
+	want(t, commands[1], r.statelatch(strings.Fields(commands[1])...), 0, "newer")
+	want(t, commands[2], r.statelatch(append(strings.Fields(commands[2]), "-auto-approve")...), 0)
 	if got := r.statelatch("pull", r.ref); !strings.Contains(got.stdout, "newer") {
 		t.Errorf("the newer state is not back: %v, want %s", got, newer)
 	}

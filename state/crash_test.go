@@ -59,21 +59,33 @@ var mishaps = map[string]struct {
 type scene struct {
 	base string
 	do   func(ctx context.Context, t *testing.T, r *rig) (judge func())
+	// snapshots: the bucket keeps no versions, so that what is replaced has to be kept first.
+	snapshots bool
 }
 
 var scenes = map[string]scene{
-	"write over a state":    {body(1, lineage, "x"), writeScene},
-	"write over nothing":    {absent, writeScene},
-	"write over zero bytes": {"", writeScene},
-	"touch a state":         {body(1, lineage, "x"), touchScene},
-	"touch nothing":         {absent, touchScene},
-	"touch zero bytes":      {"", touchScene},
-	"new":                   {absent, newScene},
-	"new over a state":      {body(1, lineage, "x"), newScene},
-	"ensure":                {absent, ensureScene},
-	"ensure over a state":   {body(1, lineage, "x"), ensureScene},
-	"delete":                {body(1, lineage, ""), deleteScene},
-	"rescue":                {body(1, lineage, "x"), rescueScene},
+	"write over a state":    {base: body(1, lineage, "x"), do: writeScene},
+	"write over nothing":    {base: absent, do: writeScene},
+	"write over zero bytes": {base: "", do: writeScene},
+	"touch a state":         {base: body(1, lineage, "x"), do: touchScene},
+	"touch nothing":         {base: absent, do: touchScene},
+	"touch zero bytes":      {base: "", do: touchScene},
+	"new":                   {base: absent, do: newScene},
+	"new over a state":      {base: body(1, lineage, "x"), do: newScene},
+	"ensure":                {base: absent, do: ensureScene},
+	"ensure over a state":   {base: body(1, lineage, "x"), do: ensureScene},
+	"delete":                {base: body(1, lineage, ""), do: deleteScene},
+	"rescue":                {base: body(1, lineage, "x"), do: rescueScene},
+
+	"write, with a snapshot":    {base: body(1, lineage, "x"), do: writeScene, snapshots: true},
+	"first write, no snapshot":  {base: absent, do: writeScene, snapshots: true},
+	"delete, with a snapshot":   {base: body(1, lineage, ""), do: deleteScene, snapshots: true},
+	"restore":                   {base: body(7, lineage, "x"), do: restoreScene},
+	"restore, with a snapshot":  {base: body(7, lineage, "x"), do: restoreScene, snapshots: true},
+	"restore what was deleted":  {base: absent, do: restoreScene},
+	"restore over zero bytes":   {base: "", do: restoreScene},
+	"restore over broken bytes": {base: "{broken", do: restoreScene, snapshots: true},
+	"snapshot":                  {base: body(1, lineage, "x"), do: snapshotScene, snapshots: true},
 }
 
 func writeScene(ctx context.Context, t *testing.T, r *rig) func() {
@@ -195,6 +207,58 @@ func rescueScene(ctx context.Context, t *testing.T, r *rig) func() {
 	}
 }
 
+// restoreScene is a rollback: old bytes with a serial that nothing ever had.
+func restoreScene(ctx context.Context, t *testing.T, r *rig) func() {
+	t.Helper()
+	base, ours := r.stored(t), body(9, lineage, "old")
+	lock := holding()
+	x, err := r.BeginRestore(ctx, lock)
+	if err == nil {
+		_, err = x.Write(ctx, strings.NewReader(body(5, lineage, "old")), state.WriteOptions{Restore: 9})
+	}
+	return func() {
+		got := r.stored(t)
+		kept := got == base || !strings.Contains(base, "name") && !strings.Contains(got, "name")
+		switch {
+		case err == nil && got != ours:
+			t.Errorf("done, but stored is %q", got)
+		case errors.Is(err, statelatch.ErrAmbiguous) && (len(lock.held) == 0 || got != ours && !kept):
+			t.Errorf("unknown (%v), held %v, stored is %q", err, lock.held, got)
+		case err != nil && !errors.Is(err, statelatch.ErrAmbiguous) && (!kept || len(lock.held) != 0):
+			t.Errorf("refused (%v), but stored is %q; held %v", err, got, lock.held)
+		}
+	}
+}
+
+// snapshotScene is what run does before an engine starts.
+func snapshotScene(ctx context.Context, t *testing.T, r *rig) func() {
+	t.Helper()
+	base := r.stored(t)
+	v, err := r.Mark(ctx, ref)
+	if err == nil {
+		err = r.Snapshot(ctx, v)
+	}
+	return func() {
+		if errors.Is(err, statelatch.ErrAmbiguous) {
+			t.Errorf("got %v: nothing but a snapshot can be in doubt", err)
+		}
+		if kept := r.kept(t); err == nil && !slices.Equal(kept, []string{base}) {
+			t.Errorf("done, but kept is %q", kept)
+		}
+	}
+}
+
+// wantKept checks that a state which is not there any more was kept, once, and nothing else was.
+func (s scene) wantKept(t *testing.T, r *rig) {
+	t.Helper()
+	kept := r.kept(t)
+	if void := s.base == absent || s.base == ""; len(kept) > 1 || len(kept) == 1 && (kept[0] != s.base || void) {
+		t.Errorf("kept: %q, want nothing but %q", kept, s.base)
+	} else if got := r.stored(t); len(kept) == 0 && !void && got != s.base {
+		t.Errorf("%q was replaced by %q, and not kept", s.base, got)
+	}
+}
+
 // Protocol 3.10 and 4.5: whatever happens to the n-th request of an operation, for every n, it ends as done, as refused
 // with nothing changed, or as unknown with the lock held, and stays so when the network delivers what it kept.
 func TestState_EveryRequestMayFail(t *testing.T) {
@@ -225,6 +289,9 @@ func TestState_EveryRequestMayFail(t *testing.T) {
 func (s scene) play(t *testing.T, fault faultbucket.Fault, n int, cancels, lasts bool) (met bool) {
 	t.Helper()
 	r := newRig()
+	if s.snapshots {
+		r = newPlainRig()
+	}
 	r.seed(t, s.base)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -240,6 +307,9 @@ func (s scene) play(t *testing.T, fault faultbucket.Fault, n int, cancels, lasts
 	r.bucket.Heal()
 	r.bucket.Deliver()
 	judge()
+	if s.snapshots {
+		s.wantKept(t, r)
+	}
 	return count >= n
 }
 

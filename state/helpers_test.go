@@ -45,9 +45,32 @@ type rig struct {
 }
 
 func newRig(rules ...faultbucket.Rule) *rig {
-	inner := membucket.New("b", membucket.Options{Versioned: true})
+	return rigOn(membucket.New("b", membucket.Options{Versioned: true}), rules...)
+}
+
+// newPlainRig is a store that makes snapshots, over a bucket that keeps no versions.
+func newPlainRig(rules ...faultbucket.Rule) *rig {
+	r := rigOn(membucket.New("b", membucket.Options{}), rules...)
+	r.Snapshots = true
+	return r
+}
+
+func rigOn(inner *membucket.Bucket, rules ...faultbucket.Rule) *rig {
 	faulty := faultbucket.New(inner, faultbucket.Options{Rules: rules})
 	return &rig{&state.Store{Bucket: faulty}, faulty, inner}
+}
+
+// kept returns the contents of the snapshots, oldest first.
+func (r *rig) kept(tb testing.TB) []string {
+	tb.Helper()
+	var kept []string
+	for obj, err := range r.inner.List(context.WithoutCancel(tb.Context()), bucket.ListOptions{Prefix: ref.HistoryPrefix()}) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		kept = append(kept, r.storedAt(tb, obj.Key))
+	}
+	return kept
 }
 
 // absent as the content of a state is no object.

@@ -35,8 +35,8 @@ func (s *Store) Open(ctx context.Context, ref statelatch.Ref) (Version, io.ReadS
 	return v, body, nil
 }
 
-// OpenVersion is Open for one version that the bucket keeps. The table's digest is of the current one, so it is not compared.
-// A version that there is not, and a delete marker, is ErrNotFound.
+// OpenVersion is Open for one version that the bucket keeps, or for a [Snapshot] by its name; empty is the current version.
+// The digest is not compared: the table's is of the current one. A version that there is not, and a delete marker, is ErrNotFound.
 func (s *Store) OpenVersion(ctx context.Context, ref statelatch.Ref, versionID string) (Version, io.ReadSeekCloser, error) {
 	body := s.newSpool()
 	var v Version
@@ -109,7 +109,8 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 			return Version{}, &spoolError{err}
 		}
 	}
-	obj, body, err := s.Bucket.Get(ctx, ref.Key, bucket.ReadOptions{VersionID: versionID})
+	at := placeOf(ref, versionID)
+	obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
 	switch {
 	case objectMissing(err) && keep != nil:
 		return Version{Ref: ref}, keep.rewind()
@@ -134,7 +135,25 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 		return Version{}, s.bodyError(ref, err)
 	}
 	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	if at.snapshot {
+		kept, _ := ParseSnapshot(versionID)
+		v.VersionID, v.LastModified = versionID, kept.Written
+	}
 	return v, nil
+}
+
+// place is where a version of a state is read.
+type place struct {
+	key      string
+	read     bucket.ReadOptions
+	snapshot bool
+}
+
+func placeOf(ref statelatch.Ref, versionID string) place {
+	if _, ok := ParseSnapshot(versionID); ok {
+		return place{key: ref.HistoryPrefix() + versionID, snapshot: true}
+	}
+	return place{key: ref.Key, read: bucket.ReadOptions{VersionID: versionID}}
 }
 
 // bodyError gives the failure of a body its kind: the port leaves its type open.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 
 	"github.com/statelatch/statelatch"
@@ -36,6 +35,24 @@ func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.session(ctx, t, base, digest)
+}
+
+// BeginRestore is Begin for who is about to replace the state by an older version, whatever is stored: that the table's digest is of other
+// bytes is what a write puts right.
+func (s *Store) BeginRestore(ctx context.Context, t Tenure) (*Session, error) {
+	base, err := s.Mark(ctx, t.Ref())
+	if err != nil {
+		return nil, err
+	}
+	digest, err := s.storedDigest(ctx, t.Ref())
+	if err != nil {
+		return nil, err
+	}
+	return s.session(ctx, t, base, digest)
+}
+
+func (s *Store) session(ctx context.Context, t Tenure, base Version, digest string) (*Session, error) {
 	if err := t.Verify(ctx); err != nil {
 		return nil, err
 	}
@@ -51,6 +68,10 @@ type WriteOptions struct {
 	Force bool
 	// MayEmpty lets a state without resources replace one with resources: it is an engine's own result, as after destroy.
 	MayEmpty bool
+	// Restore, if not 0, says that the body is an older version. An unencrypted one gets Restore for its serial, which must be greater than that of
+	// any version (B29). An encrypted one cannot be edited: it keeps its serial, and gets fresh blanks (R12). Neither its
+	// serial nor a lack of resources is held against it, nor that what is stored now is no state.
+	Restore uint64
 }
 
 // Write stores body as the state: all of it, once, if the state is still the base, and then the base is what was written. It
@@ -87,12 +108,14 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 	data.buries = func(now Version) bool {
 		return now.Exists && (now.Header.Lineage != next.Header.Lineage || now.Header.Serial > next.Header.Serial)
 	}
-	err = x.apply(ctx, func() (change, bool) {
-		if !x.base.blankObject() {
+	if err = x.store.Snapshot(ctx, x.base); err == nil {
+		err = x.apply(ctx, func() (change, bool) {
+			if x.base.blankObject() {
+				return x.claim(), false
+			}
 			return data, true
-		}
-		return x.claim(), false
-	})
+		})
+	}
 	if err != nil {
 		return Version{}, fmt.Errorf("write state: %w", err)
 	}
@@ -112,7 +135,7 @@ func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) 
 		c, last := next()
 		c.allow = x.tenure.Check
 		out := c.settle(ctx, on(x.base))
-		same := out.now.Exists && x.base.sameContent(out.now)
+		same := out.now.Exists && x.base.SameContent(out.now)
 		switch {
 		case out.fate == done && last:
 			x.base, x.unverified = out.now, out.read
@@ -179,25 +202,33 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 		return body, next, nil
 	}
 	if !opts.Force {
-		if err := x.guard(next, opts.MayEmpty); err != nil {
+		if err := x.guard(next, opts); err != nil {
 			return nil, Version{}, err
 		}
 	}
 	base := x.base.Header
 	greater, related := next.Header.Serial > base.Serial, next.Header.Lineage == base.Lineage
-	parts := []piece{{body, 0, next.Size}}
-	if x.base.isVoid() || greater && related {
+	// A greater serial of the same lineage proves that these bytes were never stored before, and so does one that is
+	// greater than any. Where neither does, blanks do (R12): else a writer from back then could pass its condition.
+	unique := greater && related
+	if opts.Restore == 0 && (x.base.isVoid() || unique) {
 		return body, next, nil
 	}
-	if opts.Force && !greater && !next.Header.Encrypted() {
-		if parts, err = raised(body, next, base.Serial); err != nil {
-			return nil, Version{}, err
-		}
-		greater = true
+	parts := []piece{{body, 0, next.Size}}
+	switch {
+	case opts.Restore > 0 && next.Header.Encrypted():
+		unique = false
+	case opts.Restore > 0:
+		parts, err = withSerial(body, next, base.Serial, opts.Restore)
+		unique = true
+	case opts.Force && !greater && !next.Header.Encrypted():
+		parts, err = withSerial(body, next, base.Serial, base.Serial+1)
+		unique = related
 	}
-	// A greater serial of the same lineage proves that these bytes were never stored before. Where it does
-	// not, blanks do (R12): else a writer from back then could pass its condition.
-	if !greater || !related {
+	if err != nil {
+		return nil, Version{}, err
+	}
+	if !unique {
 		parts = append(parts, text(nonce()))
 	}
 	sent := join(parts...)
@@ -208,37 +239,39 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	return sent, is, nil
 }
 
-// raised is body with the serial after base's in place of its own.
-func raised(body io.ReadSeeker, v Version, base uint64) ([]piece, error) {
+// withSerial is body with another serial, greater than base, in place of its own.
+func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, error) {
 	switch {
 	case v.shape.serialEnd == 0:
 		return nil, fmt.Errorf("%w state: it has no serial that could be raised above %d", statelatch.ErrInvalid, base)
-	case base == math.MaxUint64:
-		return nil, fmt.Errorf("%w serial: the stored one, %d, is the greatest there is", statelatch.ErrInvalid, base)
+	case serial <= base: // base+1 may be 0
+		return nil, fmt.Errorf("%w serial %d: it must be greater than the stored one, %d", statelatch.ErrInvalid, serial, base)
 	}
 	return []piece{
 		{body, 0, v.shape.serialAt},
-		text(strconv.FormatUint(base+1, 10)),
+		text(strconv.FormatUint(serial, 10)),
 		{body, v.shape.serialEnd, v.Size - v.shape.serialEnd},
 	}, nil
 }
 
 // guard refuses what would probably harm the state.
-func (x *Session) guard(next Version, mayEmpty bool) error {
-	base, is := x.base.Header, next.Header
+func (x *Session) guard(next Version, opts WriteOptions) error {
+	base, is, restore := x.base.Header, next.Header, opts.Restore > 0
 	if x.base.isVoid() || x.base.isEmpty() && base.Lineage != is.Lineage {
 		return nil
 	}
 	switch {
-	case x.base.Err != nil:
+	case x.base.Err != nil && !restore:
 		return x.guarded("what is stored is no state: %v", x.base.Err)
 	case base.Lineage != is.Lineage && base.Lineage != "":
 		return x.guarded("the lineage is %q, the stored state's is %q: it is the state of something else, perhaps a copied key", is.Lineage, base.Lineage)
+	case restore:
+		return nil
 	case is.Serial < base.Serial:
 		return x.guarded("the serial would step back from %d to %d: it is an older state", base.Serial, is.Serial)
 	case is.Serial == base.Serial:
 		return x.guarded("serial %d is stored already, with different content: both were made from the same state", is.Serial)
-	case x.base.shape.resources && next.isPlain() && !next.shape.resources && !mayEmpty:
+	case x.base.shape.resources && next.isPlain() && !next.shape.resources && !opts.MayEmpty:
 		return x.guarded("the stored state has resources, this one has none")
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/statelatch/statelatch"
@@ -89,7 +90,7 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report,
 	if r.Now, err = s.load(ctx, mark.Ref, nil); err != nil {
 		return r, err
 	}
-	r.Moved = !mark.sameContent(r.Now)
+	r.Moved = !mark.SameContent(r.Now)
 	markSeen := false
 	r.Versions, markSeen, err = s.chain(ctx, mark)
 	switch {
@@ -103,7 +104,7 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report,
 	prev := mark
 	for i := range r.Versions {
 		v := &r.Versions[i]
-		kind, changed, err := s.judge(ctx, &prev, v)
+		kind, changed, err := s.Compare(ctx, &prev, v)
 		if err != nil {
 			return r, fmt.Errorf("look at versions of state: %w", err)
 		}
@@ -157,7 +158,7 @@ func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markS
 	slices.Reverse(chain)
 	for i := range chain {
 		if chain[i].Exists {
-			if err := s.readHeader(ctx, &chain[i]); err != nil {
+			if err := s.ReadHeader(ctx, &chain[i]); err != nil {
 				return nil, false, err
 			}
 		}
@@ -165,15 +166,20 @@ func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markS
 	return chain, markSeen, nil
 }
 
-// readHeader reads the header of a listed version, and no more of its body than it takes.
-func (s *Store) readHeader(ctx context.Context, v *Version) error {
+// drained is how much of an unwanted body is read for the sake of its connection: a new one takes longer.
+const drained = 64 << 10
+
+// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set, and reads no more of its body than it takes.
+func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 	return retry(ctx, func() error {
-		_, body, err := s.Bucket.Get(ctx, v.Ref.Key, bucket.ReadOptions{VersionID: v.VersionID})
+		at := placeOf(v.Ref, v.VersionID)
+		_, body, err := s.Bucket.Get(ctx, at.key, at.read)
 		if err != nil {
 			return err
 		}
 		v.Header, v.Err = statelatch.ReadStateHeader(body)
-		_ = body.Close() // what was not read cannot fail
+		_, _ = io.CopyN(io.Discard, body, drained) // what was not read cannot fail
+		_ = body.Close()
 		if v.Err != nil && !errors.Is(v.Err, statelatch.ErrInvalid) {
 			return s.bodyError(v.Ref, v.Err)
 		}
@@ -195,8 +201,9 @@ func (s *Store) readWhole(ctx context.Context, v *Version) error {
 	})
 }
 
-// judge compares a version with the one before it.
-func (s *Store) judge(ctx context.Context, prev, v *Version) (kind AnomalyKind, changed bool, err error) {
+// Compare judges a listed version by the one before it, both with their headers. Where those do not tell, it reads the bodies. Kind is
+// empty if nothing is wrong; without changed v is a touch.
+func (s *Store) Compare(ctx context.Context, prev, v *Version) (kind AnomalyKind, changed bool, err error) {
 	if prev.Exists && v.Exists && prev.ETag == v.ETag && prev.Size == v.Size {
 		return "", false, nil
 	}

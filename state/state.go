@@ -58,6 +58,9 @@ type Digests interface {
 type Store struct {
 	Bucket  bucket.Bucket // required
 	Digests Digests       // nil: no table is configured
+	// Snapshots keeps what a session replaces or deletes, as a [Snapshot], where the bucket keeps no versions. A write
+	// whose snapshot fails is refused.
+	Snapshots bool
 	// SpoolDir is where bodies above a few MiB wait, in files of mode 0600 that have no name where the system
 	// allows it. Empty: os.TempDir.
 	SpoolDir string
@@ -102,8 +105,8 @@ func (v Version) isVoid() bool {
 	return v.isEmpty() && v.Header.Serial == 0
 }
 
-// sameContent reports whether v and w differ at most by touches and claims.
-func (v Version) sameContent(w Version) bool {
+// SameContent reports whether v and w, both read whole, differ at most by touches and claims.
+func (v Version) SameContent(w Version) bool {
 	if v.isVoid() || w.isVoid() {
 		return v.isVoid() && w.isVoid()
 	}

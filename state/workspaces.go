@@ -61,7 +61,7 @@ func (w Workspaces) name(key string) string {
 // Delete deletes the state of x, a workspace other than the default one, on the condition that it is still x's base,
 // then its digest. The lock is held throughout, and stays: its holder releases it last (B19). A state that
 // has resources, or may have (encrypted, or of an old format), is deleted only with force. Where versions are
-// kept, the last one stays below a delete marker.
+// kept, the last one stays below a delete marker; for where none are there is [Store.Snapshots].
 //
 //	nil                    it is gone, and the table does not know it any more
 //	ErrDigestStale         it is gone, its item in the table is not
@@ -94,7 +94,10 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 		},
 		mine: func(now Version) bool { return !now.Exists },
 	}
-	err := x.apply(ctx, func() (change, bool) { return gone, true })
+	err := w.Store.Snapshot(ctx, x.base)
+	if err == nil {
+		err = x.apply(ctx, func() (change, bool) { return gone, true })
+	}
 	if errors.Is(err, statelatch.ErrUnsupported) {
 		err = fmt.Errorf("%w; an unconditional delete could remove what somebody else just wrote: delete s3://%s/%s by hand while the lock is held", err, ref.Bucket, ref.Key)
 	}

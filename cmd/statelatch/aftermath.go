@@ -128,9 +128,12 @@ func (a aftermath) compare(ctx context.Context) {
 		for _, anomaly := range report.Anomalies {
 			a.term.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of the command: %s\n", statelatch.Printable(anomaly.String()))
 			if id := anomaly.Before.VersionID; id != "" && anomaly.Kind != state.MarkGone {
-				file := fmt.Sprintf("overwritten-%d.tfstate", anomaly.Before.Header.Serial)
-				a.term.say("To bring back what was overwritten:\n  %s\n  %s\n",
-					t.again.command("pull -version "+shellQuote(id)+" -out "+file), t.again.command("push -force "+file))
+				verb := "rollback "
+				if anomaly.Kind == state.LineageChanged {
+					verb += "-force "
+				}
+				a.term.say("To compare both, and to bring back what was overwritten:\n  %s\n  %s\n",
+					t.again.command("diff "+shellQuote(id)), t.again.command(verb+shellQuote(id)))
 			}
 		}
 	}

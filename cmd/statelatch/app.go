@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
+	"slices"
 	"syscall"
 
 	"github.com/statelatch/statelatch"
@@ -34,18 +34,19 @@ func report(ctx context.Context, term terminal, err error) {
 	if ctx.Err() != nil {
 		term.say("\nInterrupted.\n")
 	}
+	var refused refusedError
+	_ = errors.As(err, &refused)
 	var locked *statelatch.LockedError
 	if errors.As(err, &locked) {
 		term.say("Error: %v: %s\n\n", statelatch.ErrLocked, locked.Ref)
-		var refused refusedError
-		_ = errors.As(err, &refused)
 		term.say("%s", lockedAdvice(locked, refused.again))
 		if err.Error() != locked.Error() { // there is more to say, such as that our own request may still land
 			term.say("\n%s\n", oneLine(err))
 		}
+		term.say("%s", refused.grant)
 		return
 	}
-	term.say("Error: %s\n", oneLine(err))
+	term.say("Error: %s\n%s", oneLine(err), refused.grant)
 	var usage usageError
 	if errors.As(err, &usage) {
 		term.say("Run 'statelatch COMMAND -h' for help.\n")
@@ -62,21 +63,16 @@ func app(term terminal) *cli.Command {
 		Description: "REF is s3://BUCKET/KEY. Without REF the working directory decides, as for the\n" +
 			"engines: .terraform/terraform.tfstate, else the backend \"s3\" block.\n" +
 			"Flags take one dash or two.",
-		Commands: []*cli.Command{
-			serveCommand(term),
-			lockCommand(term),
-			unlockCommand(term),
-			forceUnlockCommand(term),
-			statusCommand(term),
-			runCommand(term),
-			pullCommand(term),
-			pushCommand(term),
-			workspaceCommand(term),
-			versionCommand(term),
-		},
+		Commands: slices.Concat(
+			group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term), locksCommand(term), runCommand(term)),
+			group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term), diffCommand(term), rollbackCommand(term),
+				workspaceCommand(term), statesCommand(term)),
+			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), serveCommand(term)),
+			group("Tools", versionCommand(term)),
+		),
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) {
-			c.Hidden = false
+			c.Hidden, c.Category = false, "Tools"
 			c.Usage = "print a completion script for bash, zsh, fish or pwsh"
 		},
 		CustomRootCommandHelpTemplate: rootHelp,
@@ -90,6 +86,14 @@ func app(term terminal) *cli.Command {
 	}
 	settle(root)
 	return root
+}
+
+// group puts commands below one title of the root's help.
+func group(title string, commands ...*cli.Command) []*cli.Command {
+	for _, c := range commands {
+		c.Category = title
+	}
+	return commands
 }
 
 // settle gives every command the same manners: no library exits, usage errors are ours.
@@ -106,73 +110,4 @@ func settle(c *cli.Command) {
 	for _, sub := range c.Commands {
 		settle(sub)
 	}
-}
-
-const rootHelp = `statelatch: {{.Usage}}
-
-Usage: statelatch COMMAND [flags] [REF]
-
-{{.Description}}
-
-Commands:{{range .VisibleCommands}}
-  {{printf "%-14s" .Name}}{{.Usage}}{{end}}
-
-Run 'statelatch COMMAND -h' for the flags and examples of a command.
-
-` + exitHelp + "\n"
-
-const commandHelp = `statelatch {{.Name}}: {{.Usage}}
-
-Usage: {{.UsageText}}
-{{if .Description}}
-{{.Description}}
-{{end}}{{if .VisibleFlags}}
-Flags:{{range .VisibleFlags}}
-  {{.}}{{end}}
-{{end}}
-` + exitHelp + "\n"
-
-const groupHelp = `statelatch {{.Name}}: {{.Usage}}
-
-Usage: {{.UsageText}}
-
-Commands:{{range .VisibleCommands}}
-  {{printf "%-14s" .Name}}{{.Usage}}{{end}}
-
-Run 'statelatch {{.Name}} COMMAND -h' for flags and an example.
-`
-
-// valueNames are how -h names the values of flags.
-var valueNames = map[string]string{
-	"addr":                  "HOST:PORT",
-	"backend-config":        "FILE|KEY=VALUE",
-	"bucket":                "NAME",
-	"chdir":                 "DIR",
-	"data":                  "DIR",
-	"expected-bucket-owner": "ACCOUNT_ID",
-	"expires":               "DURATION",
-	"grace":                 "DURATION",
-	"id":                    "ID",
-	"info":                  "TEXT",
-	"lease":                 "DURATION",
-	"lock-timeout":          "DURATION",
-	"out":                   "FILE",
-	"reason":                "TEXT",
-	"takeover":              "WHEN",
-	"tls-cert":              "FILE",
-	"tls-key":               "FILE",
-	"version":               "VERSION_ID",
-	"who":                   "TEXT",
-}
-
-func init() {
-	cli.FlagStringer = func(f cli.Flag) string {
-		name := f.Names()[0]
-		usage := ""
-		if d, ok := f.(cli.DocGenerationFlag); ok {
-			usage = d.GetUsage()
-		}
-		return fmt.Sprintf("%-32s%s", strings.TrimSpace("-"+name+" "+valueNames[name]), usage)
-	}
-	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help", Local: true}
 }

@@ -35,7 +35,7 @@ type shell struct {
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	return &shell{t: t, env: map[string]string{"HOME": t.TempDir(), "USER": "tester"}}
+	return &shell{t: t, env: map[string]string{"HOME": t.TempDir(), "USER": "tester", "STATELATCH_PROBE": "off"}}
 }
 
 // withStore gives the shell an embedded store with the bucket "demo", and the flags to reach it.
@@ -102,8 +102,8 @@ func TestRun_Usage(t *testing.T) {
 		texts []string
 	}{
 		{[]string{}, 0, []string{"Usage: statelatch COMMAND", "force-unlock", "Exit codes:", "locked by someone else"}},
-		{[]string{"-h"}, 0, []string{"Commands:", "completion"}},
-		{[]string{"--help"}, 0, []string{"Commands:"}},
+		{[]string{"-h"}, 0, []string{"Locks:", "completion"}},
+		{[]string{"--help"}, 0, []string{"Locks:"}},
 		{[]string{"lock", "-h"}, 0, []string{"Usage: statelatch lock [flags] [REF...]", "-lock-timeout DURATION", "Examples:", "Exit codes:", "130"}},
 		{[]string{"unlock", "--help"}, 0, []string{"-id ID", "Examples:", "Exit codes:"}},
 		{[]string{"force-unlock", "-h"}, 0, []string{"LOCK_ID [REF]", "-force", "Examples:", "Exit codes:"}},
@@ -132,7 +132,7 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{"run", demoRef, "terraform", "apply", "-auto-approve"}, 2, []string{"auto-approve", "write -- before COMMAND"}},
 		{[]string{"run", "-chdir", "no-such-dir", demoRef, "--", "true"}, 2, []string{"no-such-dir"}},
 		{[]string{"run", demoRef, demoRef, "--", "true"}, 2, []string{"given twice"}},
-		{[]string{"pull", "-h"}, 0, []string{"-version VERSION_ID", "-out FILE"}},
+		{[]string{"pull", "-h"}, 0, []string{"-version VERSION", "-out FILE"}},
 		{[]string{"push", "-h"}, 0, []string{"FILE [REF]", "-force"}},
 		{[]string{"push"}, 2, []string{"FILE [REF]"}},
 		{[]string{"push", demoRef}, 2, []string{"FILE [REF]"}},

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/policy"
 	"github.com/statelatch/statelatch/state"
 )
 
@@ -17,6 +19,8 @@ type failureJSON struct {
 	Kind     string          `json:"kind"`
 	ExitCode int             `json:"exit_code"`
 	Lock     json.RawMessage `json:"lock,omitempty"`
+	// Grant is the IAM policy that allows what was denied.
+	Grant *policy.Document `json:"grant,omitempty"`
 }
 
 // statusJSON describes the lock of one state.
@@ -30,6 +34,8 @@ type statusJSON struct {
 	Since      *time.Time      `json:"since,omitempty"`
 	AgeSeconds *int64          `json:"age_seconds,omitempty"`
 	Note       string          `json:"note,omitempty"`
+	Verdict    evidence.State  `json:"verdict,omitempty"`
+	Proof      string          `json:"proof,omitempty"`
 
 	Managed *managedJSON `json:"managed,omitempty"`
 	Table   *itemJSON    `json:"table,omitempty"`

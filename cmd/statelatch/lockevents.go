@@ -27,9 +27,15 @@ func newLockEvents(inner s3model.Store, out io.Writer, now func() time.Time) *lo
 	return &lockEvents{Store: inner, out: out, now: now, holders: map[string]statelatch.LockInfo{}}
 }
 
+// isLockEvent reports whether writing key is worth a line. A probe's thousands of objects only end as locks do.
+func isLockEvent(key string) bool {
+	kind, _ := statelatch.ClassifyKey(key)
+	return kind == statelatch.KeyLock
+}
+
 // Put reports a lock that was acquired, refused, renewed by its holder or taken over.
 func (e *lockEvents) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s3model.Object, error) {
-	if !statelatch.IsLockKey(req.Key) {
+	if !isLockEvent(req.Key) {
 		return e.Store.Put(ctx, req, r)
 	}
 	body := &cappedBuffer{}
@@ -55,7 +61,7 @@ func (e *lockEvents) Put(ctx context.Context, req s3model.PutRequest, r io.Reade
 
 // Delete reports a lock that was released. The wire does not tell a holder's release from a force-unlock.
 func (e *lockEvents) Delete(ctx context.Context, req s3model.DeleteRequest) (s3model.DeleteResult, error) {
-	if !statelatch.IsLockKey(req.Key) || req.VersionID != "" {
+	if !isLockEvent(req.Key) || req.VersionID != "" {
 		return e.Store.Delete(ctx, req)
 	}
 	_, headErr := e.Head(ctx, s3model.ReadRequest{Bucket: req.Bucket, Key: req.Key})

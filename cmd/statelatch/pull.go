@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/history"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
@@ -29,9 +30,10 @@ func pullCommand(term terminal) *cli.Command {
 			"or has no bytes, is an error (exit code 10).\n\n" +
 			"Examples:\n" +
 			"  statelatch pull > backup.tfstate\n" +
+			"  statelatch pull -version previous > before.tfstate\n" +
 			"  statelatch pull -version 3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY -out old.tfstate s3://acme-state/prod/terraform.tfstate",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "version", Usage: "an older version, where the bucket keeps them"},
+			&cli.StringFlag{Name: "version", Usage: "an older version: its ID, its serial, or 'previous' (see history)"},
 			&cli.StringFlag{Name: "out", Usage: "write there instead of stdout, readable by you alone; must not exist"},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -53,7 +55,10 @@ func runPull(ctx context.Context, o pullOptions, term terminal) (err error) {
 	var v state.Version
 	var body io.ReadCloser
 	if o.version != "" {
-		v, body, err = t.states.OpenVersion(ctx, t.ref, o.version)
+		var entry history.Entry
+		if entry, err = history.Resolve(ctx, t.states, t.ref, o.version); err == nil {
+			v, body, err = history.Open(ctx, t.states, entry)
+		}
 	} else {
 		v, body, err = t.states.Open(ctx, t.ref)
 	}

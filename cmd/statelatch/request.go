@@ -139,6 +139,9 @@ func acquireAll(ctx context.Context, term terminal, targets []target, ids []stri
 	if err := notNested(term, targets...); err != nil {
 		return nil, err
 	}
+	if err := proveTiers(ctx, term, targets); err != nil {
+		return nil, err
+	}
 	locks := make([]lock.Target, len(targets))
 	for i, t := range targets {
 		locks[i] = lock.Target{Manager: t.locks, Ref: t.ref}

@@ -13,6 +13,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
+	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
 
@@ -268,6 +269,9 @@ func (o runOptions) underLock(ctx context.Context, term terminal, targets []targ
 	if err != nil {
 		return runner.Result{}, err
 	}
+	if err := keepBefore(ctx, term, targets, before); err != nil {
+		return runner.Result{}, err
+	}
 	refs := make([]statelatch.Ref, len(targets))
 	for i, t := range targets {
 		refs[i] = t.ref
@@ -293,6 +297,21 @@ func (o runOptions) underLock(ctx context.Context, term terminal, targets []targ
 	after.rescue(bounded, errored)
 	after.compare(bounded)
 	return result, nil
+}
+
+// keepBefore keeps the states as they are where the bucket keeps no versions: engines write over them. Credentials that may not
+// store snapshots are no reason not to run.
+func keepBefore(ctx context.Context, term terminal, targets []target, before []state.Version) error {
+	for i, t := range targets {
+		err := t.states.Snapshot(ctx, before[i])
+		if errors.Is(err, statelatch.ErrDenied) {
+			term.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
+			t.states.Snapshots = false
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // giveBack releases the locks, unless something of the command still runs.

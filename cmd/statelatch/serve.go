@@ -263,29 +263,16 @@ func makeCredentials(file string) error {
 // welcome is what to paste.
 func (o serveOptions) welcome(url string, keys keyPair, getenv func(string) string) string {
 	var b strings.Builder
+	block := backendBlock{bucket: o.bucket, region: "us-east-1", endpoint: url, pathStyle: true}
 	fmt.Fprintf(&b, `Statelatch %s serves %s
 Bucket %s: versioned, encrypted, locking. Data in %s
 
 Put this into your Terraform or OpenTofu configuration:
 
-terraform {
-  backend "s3" {
-    bucket       = %q
-    key          = "example/terraform.tfstate"
-    region       = "us-east-1"
-    use_lockfile = true
-
-    endpoints                   = { s3 = %q }
-    use_path_style              = true
-    skip_credentials_validation = true
-    skip_requesting_account_id  = true
-    skip_metadata_api_check     = true
-  }
-}
-
+%s
 and this into your shell:
 
-`, version(), url, o.bucket, o.data, o.bucket, url)
+`, version(), url, o.bucket, o.data, block)
 	if keys.file != "" {
 		fmt.Fprintf(&b, "export AWS_SHARED_CREDENTIALS_FILE=%s\nexport AWS_PROFILE=%s\n", shellQuote(keys.file), credentialsProfile)
 		if getenv("AWS_ACCESS_KEY_ID") != "" {

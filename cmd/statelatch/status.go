@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -58,19 +59,25 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	}
 	mine, _ := openClaims(term.getenv)
 	own := mine.has(ref, held.Info.ID)
+	verdict := evidence.Judge(ctx, held, evidence.Sources{})
 	if o.json {
 		result := statusOf(held, own)
-		result.Note = t.unlocked
+		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
 		if err := term.printJSON(result); err != nil {
 			return err
 		}
 	} else {
-		term.print("%s", describe(held, own))
+		term.print("%s%s", describe(held, own), verdictLine(verdict))
 		if own && aliveHere(held.Managed) != identity.Alive {
 			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
 	return reportedError{held.LockedError()}
+}
+
+// verdictLine is what the evidence says.
+func verdictLine(v evidence.Verdict) string {
+	return fmt.Sprintf("Verdict: %s: %s.\n", v.State, v.Proof)
 }
 
 // describe shows a lock: the engines' block, then what they do not show, then what to do.

@@ -72,6 +72,7 @@ type target struct {
 	ref     statelatch.Ref
 	again   naming // of it in another command
 	backend backendconf.Backend
+	bucket  *s3bucket.Bucket
 	locks   *lock.Manager
 	states  *state.Store
 	// unlocked says why engines in the working directory do not lock at all; empty if they do, or if the state
@@ -89,7 +90,7 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	if err != nil {
 		return target{}, err
 	}
-	t, err := connect(ctx, ref, backend)
+	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
 	if o.ref == "" && !backend.UseLockfile && backend.DynamoDBTable == "" {
 		t.unlocked = "the backend of this directory does not lock (use_lockfile is not true, and there is no dynamodb_table)"
@@ -126,12 +127,12 @@ func notTwice(refs []string) error {
 }
 
 // connect makes the lock manager and the state store of ref.
-func connect(ctx context.Context, ref statelatch.Ref, backend backendconf.Backend) (target, error) {
+func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend backendconf.Backend) (target, error) {
 	b, err := s3bucket.Open(ctx, ref.Bucket, backend.S3)
 	if err != nil {
 		return target{}, err
 	}
-	t := target{ref: ref, backend: backend, locks: &lock.Manager{Bucket: b}, states: &state.Store{Bucket: b}}
+	t := target{ref: ref, backend: backend, bucket: b, locks: &lock.Manager{Bucket: b, Tier: releaseTier(term, b)}, states: &state.Store{Bucket: b, Snapshots: true}}
 	t.locks.Fence = t.states.Touch
 	if backend.DynamoDBTable != "" {
 		table, err := dynamo.Open(ctx, backend.S3, backend.DynamoDBTable, backend.DynamoDBEndpoint)
@@ -205,10 +206,11 @@ type reportedError struct{ error }
 
 func (e reportedError) Unwrap() error { return e.error }
 
-// refusedError is a failure with the way to name its state in the next command.
+// refusedError is a failure with the way to name its state in the next command, and what would grant what was denied.
 type refusedError struct {
 	error
 	again naming
+	grant string // for people; empty where nothing was denied
 }
 
 func (e refusedError) Unwrap() error { return e.error }
@@ -224,11 +226,14 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 		if isLocked && o.ref != "" {
 			o.ref = locked.Ref.String() // one of several, or a workspace of it
 		}
-		return refusedError{err, o.again(term)}
+		return refusedError{err, o.again(term), o.deniedAdvice(term, err)}
 	}
 	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
 	if isLocked && locked.Err == nil {
 		out.Lock = lockInfoJSON(locked.Holder)
+	}
+	if grant, ok := o.grant(term, err); ok {
+		out.Grant = &grant
 	}
 	if printErr := term.printJSON(out); printErr != nil {
 		return errors.Join(err, printErr)

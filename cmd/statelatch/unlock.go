@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -13,96 +17,251 @@ import (
 
 type unlockOptions struct {
 	targetOptions
-	refs    []string
-	id      string
-	expired bool
+	refs      []string
+	id        string
+	expired   bool
+	mine      bool
+	olderThan time.Duration
+	dryRun    bool
+	approved  bool
+	askCI     bool
+	many      bool // refs is one bucket or prefix
 }
 
 func unlockCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
 		Usage:     "give back a lock, your own or one that is over",
-		UsageText: "statelatch unlock [flags] [REF...]",
-		Description: "Releases the lock of a state if this user took it on this machine, or if it has the ID given\n" +
-			"by -id, or, with -expired, if it is provably over: its -expires has passed by the store's clock, or its\n" +
-			"lease was not renewed while this command watched it for the lease's whole time. Any other lock is left\n" +
-			"alone: see force-unlock.\n\n" +
+		UsageText: "statelatch unlock [flags] [REF... | s3://BUCKET/[PREFIX/]]",
+		Description: "Releases the lock of a state if this user took it on this machine. Any other lock is shown, with what proves that\n" +
+			"its holder lives or not, and removed if you say so; it is left alone if it changes meanwhile. Without a terminal\n" +
+			"somebody else's lock is left alone, unless one of these allows it:\n" +
+			"  -id            it has that ID\n" +
+			"  -expired       it is provably over: its -expires has passed by the store's clock, or its lease was not renewed\n" +
+			"                 while this command watched it for the lease's whole time\n" +
+			"  -auto-approve  its holder is not provably alive; with -if-older-than, or after a look at 'statelatch locks'\n" +
+			"-mine is for the end of a CI job: it releases what this user on this machine or this very CI run took, asks\n" +
+			"nothing, and is content if there is nothing.\n\n" +
+			"With -mine, -expired or -if-older-than all locks of a bucket or below a prefix can be meant, with a slash at the\n" +
+			"end: they are listed first, and one question is asked.\n\n" +
+			"A lock with a lease is taken over and its state fenced first, so that a 'statelatch' holder that is still alive\n" +
+			"can write no more. Nothing stops an engine: if it still runs, it may still write its state.\n\n" +
 			"Examples:\n" +
 			"  statelatch unlock s3://acme-state/prod/terraform.tfstate\n" +
-			"  statelatch unlock -expired -chdir infra/prod\n" +
-			"  statelatch unlock -id \"$LOCK_ID\" -chdir infra/prod",
+			"  statelatch unlock -mine -chdir infra/prod\n" +
+			"  statelatch unlock -id \"$LOCK_ID\" -chdir infra/prod\n" +
+			"  statelatch unlock -expired -dry-run s3://acme-state/prod/\n" +
+			"  statelatch unlock -if-older-than 12h -auto-approve s3://acme-state/",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "id", Usage: "release the lock with this ID, taken elsewhere"},
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
+			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took; never asks"},
+			&cli.DurationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since the last renewal"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be done, and change nothing"},
+			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; a lock whose holder is provably alive is left alone"},
+			askCIFlag(),
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := unlockOptions{
 				targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), id: c.String("id"), expired: c.Bool("expired"),
+				mine: c.Bool("mine"), olderThan: c.Duration("if-older-than"), dryRun: c.Bool("dry-run"),
+				approved: c.Bool("auto-approve"), askCI: c.Bool("ask-ci"),
 			}
-			if err := notTwice(o.refs); err != nil {
+			if err := o.check(c.IsSet("if-older-than")); err != nil {
 				return err
-			}
-			if o.id != "" && len(o.refs) > 1 {
-				return usageError{errors.New("-id names one lock, so give one REF")}
-			}
-			if o.id != "" && o.expired {
-				return usageError{errors.New("-id and -expired: give one of them")}
 			}
 			return o.finish(ctx, term, runUnlock(ctx, o, term))
 		},
 	}
 }
 
-func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
-	targets, err := o.openAll(ctx, term, o.refs)
-	if err != nil {
+// check refuses what does not fit together.
+func (o *unlockOptions) check(ageGiven bool) error {
+	if err := notTwice(o.refs); err != nil {
 		return err
 	}
-	var errs []error
-	for _, t := range targets { // each, whatever becomes of the others
-		errs = append(errs, o.unlock(ctx, term, t))
+	for _, ref := range o.refs {
+		o.many = o.many || isScope(ref)
 	}
-	return errors.Join(errs...)
+	switch {
+	case o.id != "" && len(o.refs) > 1:
+		return usageError{errors.New("-id names one lock, so give one REF")}
+	case o.id != "" && o.expired:
+		return usageError{errors.New("-id and -expired: give one of them")}
+	case o.id != "" && o.mine:
+		return usageError{errors.New("-id and -mine: give one of them")}
+	case ageGiven && o.olderThan <= 0:
+		return usageError{fmt.Errorf("-if-older-than %v: it must be positive", o.olderThan)}
+	case o.many && len(o.refs) > 1:
+		return usageError{errors.New("give one bucket or prefix alone, or REFs")}
+	case o.many && !o.mine && !o.expired && o.olderThan == 0:
+		return usageError{fmt.Errorf("%s means every lock below it: add -mine, -expired or -if-older-than, or name one state as s3://BUCKET/KEY", o.refs[0])}
+	case o.many && o.id != "":
+		return usageError{errors.New("-id names one lock, so give its REF")}
+	}
+	return nil
 }
 
-func (o unlockOptions) unlock(ctx context.Context, term terminal, t target) error {
-	mine, claimsErr := openClaims(term.getenv)
-	held, err := t.locks.Status(ctx, t.ref)
-	switch {
-	case errors.Is(err, statelatch.ErrNotLocked):
-		return errors.Join(err, mine.forgetAll(t.ref))
-	case err != nil:
+// isScope tells a whole bucket, or a prefix with a slash at its end, from one state.
+func isScope(ref string) bool {
+	rest, ok := strings.CutPrefix(ref, "s3://")
+	return ok && (strings.HasSuffix(rest, "/") || rest != "" && !strings.Contains(rest, "/"))
+}
+
+func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
+	u := &unlocking{unlockOptions: o, term: term, owner: ownerOf(term)}
+	if !o.mine { // of our own run CI can only say that it goes on
+		u.sources = evidenceOf(term, o.askCI)
+	}
+	var steps []unlockStep
+	var err error
+	if o.many {
+		steps, err = u.planScope(ctx)
+	} else {
+		steps, err = u.planRefs(ctx)
+	}
+	if err != nil {
 		return err
-	case o.expired:
-		w := &waitTeller{term: term}
-		held, err = t.locks.WaitExpired(ctx, t.ref, w.tell)
-		w.clear()
-	case held.Err != nil:
-		return held.LockedError()
-	case o.id != "" && held.Info.ID != o.id, o.id == "" && !mine.has(t.ref, held.Info.ID):
-		if claimsErr != nil {
-			return fmt.Errorf("%w; which locks are yours is not known: %w", held.LockedError(), claimsErr)
+	}
+	if o.dryRun {
+		return u.rehearse(steps)
+	}
+	if err := u.approve(ctx, steps); err != nil {
+		return err
+	}
+	return u.execute(ctx, steps)
+}
+
+// unlocking is one run of unlock.
+type unlocking struct {
+	unlockOptions
+	term    terminal
+	owner   ownership
+	sources evidence.Sources
+	telling sync.Mutex
+}
+
+// unlockDeed is what is to be done with a lock.
+type unlockDeed int
+
+const (
+	deedNone    unlockDeed = iota // leave it alone; the step's err says why, nil if that is as it should be
+	deedRelease                   // as its owner
+	deedExpired                   // once it is proven to be over
+	deedForce                     // as somebody who was shown the evidence
+)
+
+// unlockStep is the plan for one lock.
+type unlockStep struct {
+	target
+	held    lock.Held
+	verdict evidence.Verdict
+	deed    unlockDeed
+	err     error
+	note    string // why nothing is to be done, where that is no error
+}
+
+// planRefs reads the locks of the states that were named.
+func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
+	targets, err := u.openAll(ctx, u.term, u.refs)
+	if err != nil {
+		return nil, err
+	}
+	var steps []unlockStep
+	for _, t := range targets { // each, whatever becomes of the others
+		s := unlockStep{target: t}
+		s.held, s.err = t.locks.Status(ctx, t.ref)
+		switch {
+		case errors.Is(s.err, statelatch.ErrNotLocked):
+			s.err = errors.Join(s.err, u.owner.claims.forgetAll(t.ref))
+			if u.mine {
+				s.err, s.note = u.owner.claims.forgetAll(t.ref), fmt.Sprintf("%s is not locked.", t.ref)
+			}
+		case s.err == nil:
+			s.verdict = evidence.Judge(ctx, s.held, u.sources)
+			u.decide(&s)
 		}
-		return held.LockedError()
+		steps = append(steps, s)
+	}
+	return steps, nil
+}
+
+// decide says what is to be done with the lock of s.
+func (u *unlocking) decide(s *unlockStep) {
+	h, own := s.held, u.owner.took(s.held)
+	refuse := func(format string, args ...any) {
+		s.err = fmt.Errorf("%w: %s", h.LockedError(), fmt.Sprintf(format, args...))
+	}
+	switch {
+	case u.mine && !u.owner.owns(h):
+		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, holderName(h))
+	case u.olderThan > 0 && h.Since.IsZero():
+		refuse("its age is not known, so it is left alone: DynamoDB keeps none")
+	case u.olderThan > 0 && h.Age < u.olderThan:
+		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
+	case u.expired:
+		s.deed = deedExpired
+	case h.Err != nil && (u.id != "" || !u.mayForce()), u.id != "" && h.Info.ID != u.id:
+		s.err = h.LockedError()
+	case u.id != "", own:
+		s.deed, s.err = deedRelease, notAlive(h)
+	case u.mine && h.Leased() && s.verdict.State == evidence.Live:
+		refuse("it is held by another job of this CI run, and its lease is kept")
+	case u.mine:
+		s.deed, s.err = deedRelease, notAlive(h)
+	case !u.mayForce() && u.owner.err != nil:
+		s.err = fmt.Errorf("%w; which locks are yours is not known: %w", h.LockedError(), u.owner.err)
+	case !u.mayForce():
+		s.err = h.LockedError()
+	case u.approved && s.verdict.State == evidence.Live:
+		refuse("it is left alone, because its holder is alive: %s", s.verdict.Proof)
 	default:
-		err = notAlive(held)
+		s.deed = deedForce
 	}
-	if err != nil {
-		return err
+	if s.err != nil {
+		s.deed = deedNone
 	}
-	weak, err := t.giveBack(ctx, held, requestOptions{}.request(term, "unlock"))
-	if err != nil {
-		return err
+}
+
+// mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so beforehand. Many are
+// never removed without either, but may be looked at.
+func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many }
+
+// approve shows what somebody else may still need, and asks once.
+func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
+	var asked []unlockStep
+	live, fenced := false, true
+	for _, s := range steps {
+		if s.deed == deedForce || u.many && s.deed != deedNone {
+			asked = append(asked, s)
+			live = live || s.verdict.State == evidence.Live
+			fenced = fenced && s.held.Leased()
+		}
 	}
-	if err := mine.forget(t.ref, held.Info.ID); err != nil {
-		term.say("Warning: %v\n", err)
+	if len(asked) == 0 || u.mine || u.approved && u.json {
+		return nil
 	}
-	if o.json {
-		return term.printJSON(releasedOf(held, weak))
+	if !u.many {
+		for _, s := range asked {
+			u.term.say("%s%s\n", describe(s.held, false), verdictLine(s.verdict))
+		}
 	}
-	term.say("Released the lock of %s.\n", t.ref)
-	warnWeak(term, weak)
-	return nil
+	if u.approved {
+		return nil
+	}
+	question := "Do you really want to remove this lock?"
+	if len(asked) > 1 {
+		question = fmt.Sprintf("Do you really want to remove these %d locks?", len(asked))
+	}
+	switch {
+	case live:
+		question += "\nA HOLDER IS ALIVE. It will lose its work, or two runs will write one state: stop it instead."
+	case fenced:
+		question += "\nA holder that is still alive will lose its work."
+	default:
+		question += "\nIf a holder is still alive, two runs may write one state."
+	}
+	return u.term.confirm(ctx, question, "-auto-approve")
 }
 
 // giveBack releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its

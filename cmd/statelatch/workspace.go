@@ -84,7 +84,6 @@ func workspaceCommand(term terminal) *cli.Command {
 		Action: func(_ context.Context, c *cli.Command) error {
 			return usageError{fmt.Errorf("want list, new or delete, got %q: run 'statelatch workspace -h'", c.Args().First())}
 		},
-		CustomHelpTemplate: groupHelp,
 	}
 }
 
@@ -109,7 +108,7 @@ func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (tar
 	if err != nil {
 		return target{}, state.Workspaces{}, err
 	}
-	t, err := connect(ctx, ref, backend)
+	t, err := connect(ctx, term, ref, backend)
 	return t, state.Workspaces{Store: t.states, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err
 }
 

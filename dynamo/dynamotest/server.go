@@ -18,8 +18,8 @@ const (
 	maxRequest   = 1 << 20
 )
 
-// Server is an http.Handler that speaks DynamoDB's JSON protocol: GetItem, PutItem and DeleteItem as the engines send them,
-// CreateTable and DescribeTable for who sets it up. A lost reply closes the connection. Create it with [NewServer].
+// Server is an http.Handler that speaks DynamoDB's JSON protocol: GetItem, PutItem and DeleteItem as the engines send them, Scan as
+// package dynamo does, CreateTable and DescribeTable for who sets it up. A lost reply closes the connection. Create it with [NewServer].
 type Server struct{ Control }
 
 // NewServer makes a server of these tables, which are empty.
@@ -60,6 +60,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.putItem(w, r, body)
 	case OpDeleteItem:
 		s.deleteItem(w, r, body)
+	case OpScan:
+		s.scan(w, r, body)
 	case "CreateTable":
 		s.createTable(w, body)
 	case "DescribeTable":

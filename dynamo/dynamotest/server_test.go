@@ -62,7 +62,8 @@ func TestServer_Refuses(t *testing.T) {
 	const key = `"TableName":"locks","Key":{"LockID":{"S":"a/b"}}`
 	const item = `"TableName":"locks","Item":{"LockID":{"S":"a/b"},"Info":{"S":"new"}}`
 	for _, tc := range []struct{ op, body, want string }{
-		{"Scan", `{}`, "UnknownOperationException"},
+		{"Query", `{}`, "UnknownOperationException"},
+		{"Scan", `{"TableName":"t","ConsistentRead":true}`, "ValidationException"},
 		{"GetItem", `not json`, "ValidationException"},
 		{"GetItem", `{` + key + `,"ProjectionExpression":"LockID"}`, "ValidationException"},
 		{"GetItem", `{` + key + `,"ConsistentRead":true}`, "ValidationException"},

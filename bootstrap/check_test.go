@@ -1,0 +1,212 @@
+package bootstrap
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/membucket"
+	"github.com/statelatch/statelatch/fleet"
+)
+
+func subject() Subject {
+	d := desired()
+	return Subject{
+		Scope: statelatch.Scope{Bucket: d.Bucket, Prefix: "team-a"}, WorkspacePrefix: "env:", Region: d.Region, Endpoint: d.Endpoint,
+		Bucket: complete(d), Now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), Command: func(verb string) string { return "statelatch " + verb },
+	}
+}
+
+func TestCheck_NothingToSay(t *testing.T) {
+	t.Parallel()
+	for _, f := range Check(subject()) {
+		if f.Severity != OK {
+			t.Errorf("%s: %s: %s", f.ID, f.Severity, f.Text())
+		}
+	}
+}
+
+func TestCheck_Findings(t *testing.T) {
+	t.Parallel()
+	rule := func(prefix string, change func(*types.LifecycleRule)) func(*Subject) {
+		return func(s *Subject) {
+			r := types.LifecycleRule{ID: aws.String("r"), Status: "Enabled", Filter: &types.LifecycleRuleFilter{Prefix: &prefix}}
+			change(&r)
+			s.Bucket.Lifecycle.Value.Rules = append(s.Bucket.Lifecycle.Value.Rules, r)
+		}
+	}
+	expires := func(r *types.LifecycleRule) { r.Expiration = &types.LifecycleExpiration{Days: aws.Int32(90)} }
+	for _, tc := range []struct {
+		name   string
+		change func(*Subject)
+		want   string // findings that are not ok: severity id
+		text   string
+	}{
+		{"versioning off", func(s *Subject) { s.Bucket.Versioning.Value.Status = "" }, "error versioning", "statelatch bucket init"},
+		{"versioning suspended", func(s *Subject) { s.Bucket.Versioning.Value.Status = "Suspended" }, "error versioning", "suspended"},
+		{"no versions", func(s *Subject) { s.Bucket.Versioning = Setting[Versioning]{Err: statelatch.ErrUnsupported} }, "warning versioning", "snapshots"},
+		{"MFA delete", func(s *Subject) { s.Bucket.Versioning.Value.MFADelete = true }, "note mfa-delete", "unlocking work"},
+		{"no encryption", func(s *Subject) { s.Bucket.Encryption.Value = Encryption{} }, "error encryption", ""},
+		{"not blocked", func(s *Subject) { s.Bucket.PublicAccess.Value = PublicAccess{} }, "warning public-access", ""},
+		{"public ACL", func(s *Subject) {
+			s.Bucket.PublicAccess.Value.IgnoreACLs, s.Bucket.Ownership.Value, s.Bucket.ACLIsPublic.Value = false, "ObjectWriter", true
+		}, "error acl-public, warning public-access", ""},
+		{"public policy", func(s *Subject) {
+			s.Bucket.PolicyIsPublic.Value, s.Bucket.PublicAccess.Value.RestrictBuckets = true, false
+		}, "warning public-access, error policy-public", "get-bucket-policy"},
+		{"public policy, seen by its text", func(s *Subject) {
+			s.Bucket.PolicyIsPublic.Err, s.Bucket.PublicAccess.Value.RestrictBuckets = statelatch.ErrUnsupported, false
+			s.Bucket.Policy.Value = `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*"}]}`
+		}, "warning public-access, error policy-public, warning policy-tls", ""},
+		{"public policy, blocked", func(s *Subject) { s.Bucket.PolicyIsPublic.Value = true }, "warning policy-public", ""},
+		{"no TLS only", func(s *Subject) { s.Bucket.Policy.Value = "" }, "warning policy-tls", ""},
+		{"plain HTTP", func(s *Subject) { s.Endpoint = "http://store.example.com" }, "error plain-http", ""},
+		{"plain HTTP on this machine", func(s *Subject) { s.Endpoint = "http://127.0.0.1:9" }, "note plain-http", ""},
+		{"B36 retention", func(s *Subject) { s.Bucket.ObjectLock.Value = ObjectLock{true, "COMPLIANCE", 90} }, "warning object-lock", "does not stop locking"},
+		{"retention off", func(s *Subject) { s.Bucket.ObjectLock.Value = ObjectLock{Enabled: true} }, "", ""},
+		{"B36 R2", func(s *Subject) { s.Endpoint = "https://x.r2.cloudflarestorage.com" }, "note object-lock", "bucket lock rules"},
+		{"expires everything", rule("", expires), "error lifecycle-expires-states", "second time"},
+		{"expires the scope", rule("team-", expires), "error lifecycle-expires-states", ""},
+		{"expires workspaces", rule("env:/", expires), "error lifecycle-expires-states", ""},
+		{"expires a part", rule("team-a/logs/", expires), "warning lifecycle-expires-states", ""},
+		{"expires something else", rule("logs/", expires), "", ""},
+		{"expires what is tagged", rule("", func(r *types.LifecycleRule) {
+			expires(r)
+			r.Filter = &types.LifecycleRuleFilter{Tag: &types.Tag{Key: aws.String("k"), Value: aws.String("v")}}
+		}), "warning lifecycle-expires-states", ""},
+		{"disabled", rule("", func(r *types.LifecycleRule) { expires(r); r.Status = "Disabled" }), "", ""},
+		{"archives", rule("", func(r *types.LifecycleRule) {
+			r.Transitions = []types.Transition{{Days: aws.Int32(1), StorageClass: types.TransitionStorageClassGlacier}}
+		}), "error lifecycle-archives-states", ""},
+		{"short history", rule("", func(r *types.LifecycleRule) {
+			r.NoncurrentVersionExpiration = &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(2)}
+		}), "note lifecycle-short-history", "2 days"},
+		{"no litter rule", func(s *Subject) { s.Bucket.Lifecycle.Value.Rules = nil }, "note lifecycle-litter", ""},
+		{"replication", func(s *Subject) {
+			s.Bucket.Replication.Value = []types.ReplicationRule{{Status: "Enabled", Destination: &types.Destination{Bucket: aws.String("arn:aws:s3:::copy")}}}
+		}, "warning replication", "to copy"},
+		{"requester pays", func(s *Subject) { s.Bucket.RequesterPays.Value = true }, "warning requester-pays", ""},
+		{"stale locks", func(s *Subject) {
+			s.Contents.Locks = []bucket.Object{{Key: "a.tflock", LastModified: s.Now.Add(-25 * time.Hour)}, {Key: "b.tflock", LastModified: s.Now}}
+		}, "warning stale-locks", "1 of 2 locks"},
+		{"litter", func(s *Subject) { s.Contents.Litter, s.Contents.Most, s.Contents.MostKey = 452, 400, "a.tflock" }, "note lock-litter", "statelatch gc"},
+		{"denied", func(s *Subject) {
+			s.Bucket.Encryption.Err = &statelatch.StoreError{Kind: statelatch.ErrDenied, Action: "s3:GetEncryptionConfiguration"}
+		}, "warning encryption", "s3:GetEncryptionConfiguration"},
+		{"unsupported", func(s *Subject) { s.Bucket.Replication.Err = statelatch.ErrUnsupported }, "note replication", "no replication"},
+		{"no listing", func(s *Subject) { s.ContentsErr = statelatch.ErrDenied }, "warning stale-locks", "not checked"},
+	} {
+		s := subject()
+		tc.change(&s)
+		var got []string
+		text := ""
+		for _, f := range Check(s) {
+			if titles[f.ID] == "" {
+				t.Errorf("%s: %q has no title", tc.name, f.ID)
+			}
+			if f.Severity == OK || f.ID == "policy-tls" && f.Severity == Note { // which follows from plain HTTP
+				continue
+			}
+			got = append(got, fmt.Sprintf("%s %s", f.Severity, f.ID))
+			text += f.Text()
+		}
+		if strings.Join(got, ", ") != tc.want || !strings.Contains(text, tc.text) {
+			t.Errorf("%s: got %v (%s), want %s with %q", tc.name, got, text, tc.want, tc.text)
+		}
+	}
+}
+
+func TestLook_CountsLitter(t *testing.T) {
+	t.Parallel()
+	b := membucket.New("acme-state", membucket.Options{Versioned: true})
+	put := func(key string) {
+		if _, err := b.Put(t.Context(), key, strings.NewReader("x"), bucket.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		put("team-a/x.tfstate.tflock")
+		if _, err := b.Delete(t.Context(), "team-a/x.tfstate.tflock", bucket.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"team-a/x.tfstate", "team-a/x.tfstate", "team-a/y.tfstate.tflock", "env:/w/team-a/z.tfstate.tflock", "team-a/readme", "team-b/x.tfstate.tflock"} {
+		put(key)
+	}
+	c, err := Look(t.Context(), b, statelatch.Scope{Bucket: "acme-state", Prefix: "team-a"}, fleet.WalkOptions{WorkspacePrefix: "env:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Locks) != 2 || c.States != 1 || c.Others != 1 || c.Example != "team-a/readme" || c.Litter != 6 || c.Most != 6 || c.MostKey != "team-a/x.tfstate.tflock" {
+		t.Errorf("got %+v, want 2 locks, 1 state, 1 other, 6 of litter at team-a/x.tfstate.tflock", c)
+	}
+}
+
+func TestSARIF_Structure(t *testing.T) {
+	t.Parallel()
+	s := subject()
+	s.Bucket.Versioning.Value.Status = ""
+	body, err := json.Marshal(SARIF(Check(s), s.Scope, "1.2.3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log struct {
+		Schema  string `json:"$schema"`
+		Version string
+		Runs    []struct {
+			Tool struct {
+				Driver struct {
+					Name, Version string
+					Rules         []struct {
+						ID               string
+						ShortDescription struct{ Text string }
+					}
+				}
+			}
+			Results []struct {
+				RuleID      string
+				RuleIndex   int
+				Kind, Level string
+				Message     struct{ Text string }
+				Locations   []struct {
+					PhysicalLocation struct{ ArtifactLocation struct{ URI string } }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(body, &log); err != nil {
+		t.Fatal(err)
+	}
+	if log.Version != "2.1.0" || !strings.Contains(log.Schema, "sarif-2.1.0") || len(log.Runs) != 1 {
+		t.Fatalf("got version %q, schema %q, %d runs", log.Version, log.Schema, len(log.Runs))
+	}
+	run := log.Runs[0]
+	if run.Tool.Driver.Name != "statelatch" || run.Tool.Driver.Version != "1.2.3" || len(run.Results) == 0 {
+		t.Fatalf("driver %+v, %d results", run.Tool.Driver, len(run.Results))
+	}
+	failures := 0
+	for _, r := range run.Results {
+		if r.Kind == "fail" {
+			failures++
+		}
+		// The standard: a result that is no failure has the level "none".
+		if r.Kind == "pass" && r.Level != "none" || r.Kind == "fail" && !slices.Contains([]string{"error", "warning", "note"}, r.Level) {
+			t.Errorf("%s: kind %q with level %q", r.RuleID, r.Kind, r.Level)
+		}
+		rule := run.Tool.Driver.Rules[r.RuleIndex]
+		if rule.ID != r.RuleID || rule.ShortDescription.Text == "" || r.Message.Text == "" || len(r.Locations) != 1 || r.Locations[0].PhysicalLocation.ArtifactLocation.URI != s.Scope.String() {
+			t.Errorf("incomplete: %+v, rule %+v", r, rule)
+		}
+	}
+	if failures != 1 {
+		t.Errorf("%d failures, want versioning alone", failures)
+	}
+}

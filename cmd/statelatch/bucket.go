@@ -1,0 +1,311 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/hashicorp/aws-sdk-go-base/v2/validation"
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/bootstrap"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/urfave/cli/v3"
+)
+
+// glance is how many objects of a bucket are looked at before it is changed.
+const glance = 1000
+
+type bucketInitOptions struct {
+	targetOptions
+	desired     bootstrap.Desired // all but the bucket, the region and the endpoint
+	format      string
+	autoApprove bool
+}
+
+func bucketCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "bucket",
+		Usage:     "set up a bucket for states, or check one",
+		UsageText: "statelatch bucket init|check [flags] [s3://BUCKET]",
+		Commands:  []*cli.Command{bucketInitCommand(term), bucketCheckCommand(term)},
+		Action: func(_ context.Context, c *cli.Command) error {
+			if name := c.Args().First(); name != "" {
+				return usageError{fmt.Errorf("no such command %q: want init or check", name)}
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+func bucketInitCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "init",
+		Usage:     "create a bucket for states, or mend one",
+		UsageText: "statelatch bucket init [flags] [s3://BUCKET]",
+		Description: "Creates the bucket if there is none, and sees to it that it keeps old versions, encrypts by default, blocks public\n" +
+			"access, belongs to its owner with everything in it, refuses requests without TLS, and gets rid of what locks leave\n" +
+			"behind. Shows a plan and asks first; a second run finds nothing to do, and mends what somebody changed. Statements\n" +
+			"and rules of others in the bucket policy and the lifecycle rules stay as they are. Prints the backend block to paste.\n\n" +
+			"Lifecycle rules cannot tell a key that ends in .tflock, so old versions below 2 KiB are taken for locks: they go after\n" +
+			"-litter-days, except for the newest ten of each key. That meets states of hardly any resources, too.\n" +
+			"A store that lacks one of these is told so and left without, except for versioning and for what a flag asks for.\n\n" +
+			"-format hcl or awscli prints a Terraform configuration or a shell script for a new bucket instead; it needs neither\n" +
+			"credentials nor a network.\n\n" +
+			"Examples:\n" +
+			"  statelatch bucket init s3://acme-state\n" +
+			"  statelatch bucket init -encryption arn:aws:kms:eu-central-1:123456789012:key/1234abcd-... s3://acme-state\n" +
+			"  statelatch bucket init -auto-approve -expected-bucket-owner 123456789012 s3://acme-state >backend.tf\n" +
+			"  statelatch bucket init -format hcl s3://acme-state",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "encryption", Usage: "AES256 or the ARN of a KMS key (default: AES256, or what the bucket has)"},
+			&cli.IntFlag{Name: "litter-days", Value: 30, Usage: "keep old versions of locks so many days (default 30)", HideDefault: true},
+			&cli.BoolFlag{Name: "require-conditions", Usage: "refuse lock objects that are written without a condition; engines comply"},
+			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
+			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
+			&cli.StringFlag{Name: "format", Usage: "print 'hcl' or 'awscli' that does the same, and do nothing"},
+			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := bucketInitOptions{targetOptions: targetOf(c, ref), format: c.String("format"), autoApprove: c.Bool("auto-approve")}
+			o.desired = bootstrap.Desired{
+				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"), RequireConditions: c.Bool("require-conditions"),
+				LogBucket: c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
+			}
+			return o.finish(ctx, term, runBucketInit(ctx, o, term))
+		},
+	}
+}
+
+func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) error {
+	scope, backend, err := o.scope(term)
+	if err != nil {
+		return err
+	}
+	if scope.Prefix != "" {
+		return usageError{fmt.Errorf("%s: a whole bucket is set up, not a part of it: s3://%s", scope, scope.Bucket)}
+	}
+	d := o.desired
+	d.Bucket = scope.Bucket
+	if d.LogBucket != "" && d.LogPrefix == "" {
+		d.LogPrefix = d.Bucket + "/"
+	}
+	if acl := backend.S3.ACL; acl != "" && acl != "private" && acl != "bucket-owner-full-control" {
+		return usageError{fmt.Errorf("acl = %q in the backend: with bucket owner enforced ownership S3 refuses it; remove it, and share with a bucket policy", acl)}
+	}
+	if o.format != "" {
+		return printEquivalent(o.format, d, backend, term)
+	}
+	client, err := s3bucket.OpenClient(ctx, backend.S3)
+	if err != nil {
+		return err
+	}
+	d.Region, d.Endpoint = client.Options().Region, aws.ToString(client.Options().BaseEndpoint)
+	before, err := bootstrap.Inspect(ctx, client, d.Bucket)
+	if err != nil {
+		return notOurs(err, d.Bucket, o.owner)
+	}
+	plan, err := bootstrap.NewPlan(d, before)
+	if err != nil {
+		return err
+	}
+	if err := o.confirm(ctx, term, backend, d, before, plan); err != nil {
+		return err
+	}
+	result := bucketInitJSON{Bucket: d.Bucket, Region: d.Region, Created: !before.Exists, Changed: []stepJSON{}, Skipped: []skipJSON{}}
+	for _, s := range plan.Skipped {
+		result.Skipped = append(result.Skipped, skipJSON{s.ID, s.Why})
+	}
+	after, err := bootstrap.Apply(ctx, client, d, plan, func(done bootstrap.Outcome) {
+		if done.Skipped != "" {
+			result.Skipped = append(result.Skipped, skipJSON{done.ID, done.Skipped})
+			term.say("Skipped: %s: %s\n", done.What, statelatch.Printable(done.Skipped))
+			return
+		}
+		result.Changed = append(result.Changed, stepJSON{done.ID, done.From, done.To})
+		term.say("Done: %s\n", done.What)
+		if done.ID == "versioning" { // a condition judges versions, and stores disagree on them
+			forgetVerdict(ctx, term, d.Bucket, backend)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	block := blockFor(d, client, after)
+	if o.json {
+		result.BackendBlock = block.String()
+		return term.printJSON(result)
+	}
+	if len(plan.Steps) == 0 {
+		term.say("s3://%s: nothing to do.\n", d.Bucket)
+	}
+	if bootstrap.OnAWS(d.Endpoint) && before.Versioning.Value.Status == "" {
+		term.say("\nAWS asks to wait 15 minutes after versioning was first turned on before writing.\n")
+	}
+	term.say("\nPut this into your Terraform or OpenTofu configuration:\n\n")
+	term.print("%s", block)
+	term.say("\nNext: %s\n", o.again(term).command("probe"))
+	return nil
+}
+
+// confirm shows what would be changed, and asks. It asks nothing if nothing would.
+func (o bucketInitOptions) confirm(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
+	for _, s := range plan.Skipped {
+		term.say("Skipped: %s: %s\n", s.ID, s.Why)
+	}
+	if len(plan.Steps) == 0 {
+		return nil
+	}
+	if before.Exists {
+		if err := tellContents(ctx, term, d.Bucket, backend); err != nil {
+			return err
+		}
+	} else if o.owner != "" && bootstrap.OnAWS(d.Endpoint) {
+		if err := o.checkCreator(ctx, backend.S3); err != nil {
+			return err
+		}
+	}
+	term.say("Plan for s3://%s", d.Bucket)
+	if d.Endpoint != "" {
+		term.say(" at %s", d.Endpoint)
+	}
+	term.say(":\n%s\n", describePlan(plan))
+	if o.autoApprove {
+		return nil
+	}
+	return term.confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve")
+}
+
+// checkCreator makes sure that a bucket is not created in another account than the one it must belong to: the header that
+// says so is for buckets that exist.
+func (o bucketInitOptions) checkCreator(ctx context.Context, cfg s3bucket.Config) error {
+	cfg.AllowedAccountIDs, cfg.ForbiddenAccountIDs = []string{o.owner}, nil
+	if _, err := s3bucket.OpenClient(ctx, cfg); err != nil {
+		return fmt.Errorf("the bucket does not exist, and it cannot be created in account %s with these credentials: %w", o.owner, err)
+	}
+	return nil
+}
+
+func notOurs(err error, bucket, owner string) error {
+	if !errors.Is(err, statelatch.ErrDenied) {
+		return err
+	}
+	if owner != "" {
+		return fmt.Errorf("s3://%s does not belong to account %s, or the credentials may not see it; nothing was changed: %w", bucket, owner, err)
+	}
+	return fmt.Errorf("s3://%s belongs to somebody else, or the credentials may not see it; nothing was changed: %w", bucket, err)
+}
+
+// tellContents warns who is about to turn a bucket full of other things into one for states.
+func tellContents(ctx context.Context, term terminal, name string, backend backendconf.Backend) error {
+	b, err := s3bucket.Open(ctx, name, backend.S3)
+	if err != nil {
+		return err
+	}
+	c, more, err := bootstrap.Glance(ctx, b, glance)
+	if err != nil {
+		return err
+	}
+	among := ""
+	if more {
+		among = fmt.Sprintf(" among its first %d objects", glance)
+	}
+	term.say("s3://%s exists: %d states, %d locks, %d other objects%s.\n", name, c.States, len(c.Locks), c.Others, among)
+	if c.Others > 0 {
+		term.say("It is not for states alone (there is %s): the plan is for all of it.\n", statelatch.Printable(fmt.Sprintf("%q", c.Example)))
+	}
+	return nil
+}
+
+func describePlan(p bootstrap.Plan) string {
+	var b strings.Builder
+	for i, s := range p.Steps {
+		fmt.Fprintf(&b, "%3d. %s: %s\n", i+1, s.What, s.Why)
+		for _, side := range [...]struct{ sign, text string }{{"-", s.From}, {"+", s.To}} {
+			for line := range strings.SplitSeq(side.text, "\n") {
+				fmt.Fprintf(&b, "       %s %s\n", side.sign, statelatch.Printable(line))
+			}
+		}
+		fmt.Fprintf(&b, "       needs %s\n", s.Action)
+	}
+	return b.String()
+}
+
+// blockFor is the backend block for a bucket that is set up.
+func blockFor(d bootstrap.Desired, client *s3.Client, is bootstrap.Actual) backendBlock {
+	block := backendBlock{
+		bucket: d.Bucket, region: d.Region, encrypt: is.Encryption.Err == nil && is.Encryption.Value.Algorithm != "", kmsKey: is.Encryption.Value.KMSKey,
+	}
+	if !bootstrap.OnAWS(d.Endpoint) {
+		block.endpoint, block.pathStyle = d.Endpoint, client.Options().UsePathStyle
+		block.foreignRegion = validation.SupportedRegion(d.Region) != nil
+	}
+	return block
+}
+
+// forgetVerdict drops what a probe found about a bucket.
+func forgetVerdict(ctx context.Context, term terminal, name string, backend backendconf.Backend) {
+	b, err := s3bucket.Open(ctx, name, backend.S3)
+	if err != nil {
+		return // its verdict ends with its life
+	}
+	if kept, err := openVerdicts(term.getenv); err == nil {
+		_ = os.Remove(kept.file(b)) // there may be none
+	}
+}
+
+// printEquivalent prints what does the same by other means.
+func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Backend, term terminal) error {
+	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.getenv("AWS_ENDPOINT_URL_S3"), term.getenv("AWS_S3_ENDPOINT"), term.getenv("AWS_ENDPOINT_URL"))
+	if d.Endpoint != "" && !strings.Contains(d.Endpoint, "://") {
+		d.Endpoint = "https://" + d.Endpoint
+	}
+	d.Region = regionOf(backend, term)
+	if d.Region == "" && d.Endpoint != "" {
+		d.Region = "us-east-1"
+	}
+	render := bootstrap.HCL
+	switch format {
+	case "hcl":
+	case "awscli":
+		render = bootstrap.Script
+	default:
+		return usageError{fmt.Errorf("-format %q: want hcl or awscli", format)}
+	}
+	text, err := render(d)
+	if err != nil {
+		return err
+	}
+	term.print("%s", text)
+	return nil
+}
+
+// bucketInitJSON is what was done to a bucket.
+type bucketInitJSON struct {
+	Bucket       string     `json:"bucket"`
+	Region       string     `json:"region"`
+	Created      bool       `json:"created"`
+	Changed      []stepJSON `json:"changed"`
+	Skipped      []skipJSON `json:"skipped"`
+	BackendBlock string     `json:"backend_block"`
+}
+
+type stepJSON struct {
+	ID   string `json:"id"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+type skipJSON struct {
+	ID  string `json:"id"`
+	Why string `json:"why"`
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bootstrap"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/urfave/cli/v3"
+)
+
+type bucketCheckOptions struct {
+	targetOptions
+	format string
+	failOn bootstrap.Severity
+}
+
+func bucketCheckCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "report what is wrong with a bucket of states",
+		UsageText: "statelatch bucket check [flags] [s3://BUCKET[/PREFIX]]",
+		Description: "Reads the bucket's configuration and lists what is below the prefix; changes nothing. Each finding is an error, a\n" +
+			"warning, a note or ok, with why it matters and the command that mends it. What cannot be read is a warning, what the\n" +
+			"store does not have a note. Exits with 1 if a finding is at or above -fail-on.\n\n" +
+			"Examples:\n" +
+			"  statelatch bucket check s3://acme-state\n" +
+			"  statelatch bucket check -fail-on warning -json s3://acme-state/prod\n" +
+			"  statelatch bucket check -format sarif s3://acme-state >bucket.sarif",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "fail-on", Value: "error", Usage: "exit with 1 from that severity on: error, warning or note (default error)", HideDefault: true},
+			&cli.StringFlag{Name: "format", Usage: "'sarif': print SARIF 2.1.0, for code scanning"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := bucketCheckOptions{targetOptions: targetOf(c, ref), format: c.String("format")}
+			if o.failOn, err = bootstrap.ParseSeverity(c.String("fail-on")); err != nil {
+				return usageError{fmt.Errorf("-fail-on: %w", err)}
+			}
+			switch {
+			case o.format != "" && o.format != "sarif":
+				return usageError{fmt.Errorf("-format %q: want sarif", o.format)}
+			case o.format != "" && o.json:
+				return usageError{fmt.Errorf("-format sarif and -json: want one of them")}
+			}
+			return o.finish(ctx, term, runBucketCheck(ctx, o, term))
+		},
+	}
+}
+
+func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) error {
+	p, err := o.openScope(ctx, term)
+	if err != nil {
+		return err
+	}
+	client, err := s3bucket.OpenClient(ctx, p.backend.S3)
+	if err != nil {
+		return err
+	}
+	is, err := bootstrap.Inspect(ctx, client, p.scope.Bucket)
+	if err != nil {
+		return notOurs(err, p.scope.Bucket, o.owner)
+	}
+	region, endpoint := client.Options().Region, aws.ToString(client.Options().BaseEndpoint)
+	switch {
+	case !is.Exists:
+		return fmt.Errorf("bucket s3://%s: %w: create it with: %s", p.scope.Bucket, statelatch.ErrNotFound, o.wholeBucket(p.scope).again(term).command("bucket init"))
+	case bootstrap.OnAWS(endpoint) && is.Region != "" && is.Region != region:
+		return usageError{fmt.Errorf("region %q: the bucket %s is in %q: set the region to that (AWS_REGION)", region, p.scope.Bucket, is.Region)}
+	}
+	line := &liveLine{term: term}
+	contents, contentsErr := bootstrap.Look(ctx, p.bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: p.backend.WorkspaceKeyPrefix, OnProgress: line.walked})
+	line.clear()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	findings := bootstrap.Check(bootstrap.Subject{
+		Scope: p.scope, WorkspacePrefix: p.backend.WorkspaceKeyPrefix, Region: region, Endpoint: endpoint,
+		Bucket: is, Contents: contents, ContentsErr: contentsErr, Now: time.Now(),
+		Command: func(verb string) string {
+			if verb == "bucket init" {
+				return o.wholeBucket(p.scope).again(term).command(verb)
+			}
+			return p.again.command(verb)
+		},
+	})
+	worst := bootstrap.OK
+	for _, f := range findings {
+		worst = max(worst, f.Severity)
+	}
+	switch {
+	case o.format == "sarif":
+		err = term.printJSON(bootstrap.SARIF(findings, p.scope, version()))
+	case o.json:
+		err = term.printJSON(checkResultOf(p.scope, findings, worst))
+	default:
+		printFindings(term, p.scope, findings)
+	}
+	if err == nil && worst >= o.failOn {
+		return reportedError{fmt.Errorf("%s: the worst finding is of severity %s", p.scope, worst)}
+	}
+	return err
+}
+
+// wholeBucket is o about the bucket instead of a part of it.
+func (o bucketCheckOptions) wholeBucket(scope statelatch.Scope) targetOptions {
+	whole := o.targetOptions
+	if whole.ref != "" {
+		whole.ref = "s3://" + scope.Bucket
+	}
+	return whole
+}
+
+func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.Finding) {
+	count := map[bootstrap.Severity]int{}
+	term.print("%s\n\n", scope)
+	for severity := bootstrap.Error; severity >= bootstrap.OK; severity-- {
+		for _, f := range findings {
+			if f.Severity != severity {
+				continue
+			}
+			count[severity]++
+			term.print("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
+			if f.Why != "" {
+				term.print("%-8s %-24s  Why: %s.\n", "", "", f.Why)
+			}
+			if f.Fix != "" {
+				term.print("%-8s %-24s  Fix: %s\n", "", "", f.Fix)
+			}
+		}
+	}
+	term.print("\n%d errors, %d warnings, %d notes, %d ok\n", count[bootstrap.Error], count[bootstrap.Warning], count[bootstrap.Note], count[bootstrap.OK])
+}
+
+// bucketCheckJSON is a report on a bucket.
+type bucketCheckJSON struct {
+	Scope    string        `json:"scope"`
+	Worst    string        `json:"worst"`
+	Findings []findingJSON `json:"findings"`
+}
+
+type findingJSON struct {
+	ID       string `json:"id"`
+	Severity string `json:"severity"`
+	Checked  bool   `json:"checked"`
+	What     string `json:"what"`
+	Why      string `json:"why,omitempty"`
+	Fix      string `json:"fix,omitempty"`
+}
+
+func checkResultOf(scope statelatch.Scope, findings []bootstrap.Finding, worst bootstrap.Severity) bucketCheckJSON {
+	r := bucketCheckJSON{Scope: scope.String(), Worst: worst.String(), Findings: []findingJSON{}}
+	for _, f := range findings {
+		r.Findings = append(r.Findings, findingJSON{f.ID, f.Severity.String(), !f.Skipped, f.What, f.Why, f.Fix})
+	}
+	return r
+}

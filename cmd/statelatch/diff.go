@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/resources"
+	"github.com/urfave/cli/v3"
+)
+
+// maxDiffValue is how many bytes of a value a diff shows.
+const maxDiffValue = 120
+
+type diffOptions struct {
+	targetOptions
+	from, to string
+	reveal   bool
+}
+
+func diffCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "diff",
+		Usage:     "show what differs between two versions of a state",
+		UsageText: "statelatch diff [flags] [REF] V1 [V2]",
+		Description: "Compares V1 with V2, which is the current version if it is left out: a version ID or the name of a snapshot as\n" +
+			"history shows it, a serial, 'previous' or 'current'. Tells by address what was added (+), removed (-), changed (~),\n" +
+			"replaced (-/+: it has another id), moved (>: the same at another address), tainted or deposed, and by path which\n" +
+			"values; the outputs, too. Exits with 0 whether or not there are differences. Encrypted states cannot be compared.\n\n" + redaction +
+			"Examples:\n" +
+			"  statelatch diff previous\n" +
+			"  statelatch diff s3://acme-state/prod/terraform.tfstate 41 43",
+		Flags: append([]cli.Flag{revealFlag()}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			var refs, versions []string
+			for _, arg := range c.Args().Slice() {
+				if strings.HasPrefix(arg, "s3://") {
+					refs = append(refs, arg)
+				} else {
+					versions = append(versions, arg)
+				}
+			}
+			if len(refs) > 1 || len(versions) < 1 || len(versions) > 2 {
+				return usageError{fmt.Errorf("want [REF] V1 [V2], got %q; 'statelatch history' lists the versions", c.Args().Slice())}
+			}
+			o := diffOptions{
+				targetOptions: targetOf(c, strings.Join(refs, "")), from: versions[0], to: history.Current, reveal: c.Bool("reveal"),
+			}
+			if len(versions) == 2 {
+				o.to = versions[1]
+			}
+			return o.finish(ctx, term, runDiff(ctx, o, term))
+		},
+	}
+}
+
+func runDiff(ctx context.Context, o diffOptions, term terminal) error {
+	t, err := o.open(ctx, term)
+	if err != nil {
+		return err
+	}
+	from, err := t.read(ctx, o.from)
+	if err != nil {
+		return err
+	}
+	to, err := t.read(ctx, o.to)
+	if err != nil {
+		return err
+	}
+	for _, c := range []content{from, to} {
+		if c.Header.Encrypted() {
+			return fmt.Errorf("version %s (serial %d) of %s is encrypted: without its key it cannot be compared",
+				statelatch.Printable(c.Name()), c.Header.Serial, t.ref)
+		}
+	}
+	d := resources.Compare(from.File, to.File)
+	if o.json {
+		return term.printJSON(o.result(from, to, d))
+	}
+	term.print("%s\n--- %s\n+++ %s\n\n", t.ref, contentLine(from), contentLine(to))
+	if d.Equal() {
+		term.print("No differences: the same resources and outputs, in every value.\n")
+		return nil
+	}
+	for _, c := range d.Objects {
+		o.printChange(term, c)
+	}
+	if len(d.Outputs) > 0 {
+		term.print("Outputs:\n")
+		o.printValues(term, "  ", d.Outputs)
+	}
+	term.print("\n%s\n", totalOf(d))
+	return nil
+}
+
+// contentLine names a version on one line.
+func contentLine(c content) string {
+	h := c.Header
+	s := fmt.Sprintf("serial %d, %d bytes, stored %s UTC, version %s", h.Serial, c.Size, timeOf(c.LastModified), c.Name())
+	if who := whoStored(c.Entry); who != "" {
+		s += ", by " + who
+	}
+	return statelatch.Printable(s)
+}
+
+var changeSigns = map[string]string{
+	resources.Added: "+", resources.Removed: "-", resources.Changed: "~", resources.Replaced: "-/+", resources.Moved: ">",
+}
+
+func (o diffOptions) printChange(term terminal, c resources.Change) {
+	var notes []string
+	if c.Kind == resources.Replaced {
+		notes = append(notes, "replaced: another id")
+	}
+	if c.From != "" {
+		notes = append(notes, "moved from "+c.From)
+	}
+	if c.Tainted {
+		notes = append(notes, "tainted")
+	}
+	if c.Untainted {
+		notes = append(notes, "no longer tainted")
+	}
+	line := fmt.Sprintf("%-3s %s", changeSigns[c.Kind], c.Address)
+	if len(notes) > 0 {
+		line += "  (" + strings.Join(notes, "; ") + ")"
+	}
+	term.print("%s\n", statelatch.Printable(line))
+	o.printValues(term, "      ", c.Attributes)
+}
+
+func (o diffOptions) printValues(term terminal, indent string, values []resources.ValueChange) {
+	for _, v := range values {
+		v.Old, v.New = shown(v.Old, o.reveal), shown(v.New, o.reveal)
+		path := statelatch.Printable(v.Path)
+		before, now := resources.TextPair(v.Old, v.New, maxDiffValue)
+		switch {
+		case v.Added:
+			term.print("%s+ %s: %s\n", indent, path, now)
+		case v.Removed:
+			term.print("%s- %s: %s\n", indent, path, before)
+		case isSecret(v.Old) && isSecret(v.New):
+			term.print("%s~ %s: (sensitive, changed)\n", indent, path)
+		default:
+			term.print("%s~ %s: %s → %s\n", indent, path, before, now)
+		}
+	}
+}
+
+func isSecret(v any) bool {
+	_, ok := v.(resources.Secret)
+	return ok
+}
+
+func totalOf(d resources.Diff) string {
+	var parts []string
+	for _, kind := range []string{resources.Added, resources.Changed, resources.Replaced, resources.Moved, resources.Removed} {
+		if n := d.Count[kind]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, kind))
+		}
+	}
+	if len(d.Outputs) > 0 {
+		parts = append(parts, count(len(d.Outputs), "output")+" changed")
+	}
+	return strings.Join(parts, ", ") + "."
+}
+
+// diffJSON is what differs between two versions.
+type diffJSON struct {
+	Ref     string         `json:"ref"`
+	From    contentJSON    `json:"from"`
+	To      contentJSON    `json:"to"`
+	Equal   bool           `json:"equal"`
+	Counts  map[string]int `json:"counts"`
+	Changes []changeJSON   `json:"changes"`
+	Outputs []valueJSON    `json:"outputs"`
+}
+
+type changeJSON struct {
+	Kind       string      `json:"kind"`
+	Address    string      `json:"address"`
+	From       string      `json:"from,omitempty"`
+	Tainted    bool        `json:"tainted,omitempty"`
+	Untainted  bool        `json:"untainted,omitempty"`
+	Attributes []valueJSON `json:"attributes,omitempty"`
+}
+
+// valueJSON is one value; Old or New is absent if there was or is none.
+type valueJSON struct {
+	Path      string `json:"path"`
+	Old       *any   `json:"old,omitempty"`
+	New       *any   `json:"new,omitempty"`
+	Sensitive bool   `json:"sensitive,omitempty"`
+}
+
+func (o diffOptions) result(from, to content, d resources.Diff) diffJSON {
+	j := diffJSON{
+		Ref: to.Ref.String(), From: contentOf(from), To: contentOf(to), Equal: d.Equal(), Counts: d.Count,
+		Changes: []changeJSON{}, Outputs: o.values(d.Outputs),
+	}
+	for _, c := range d.Objects {
+		j.Changes = append(j.Changes, changeJSON{c.Kind, c.Address, c.From, c.Tainted, c.Untainted, o.values(c.Attributes)})
+	}
+	return j
+}
+
+func (o diffOptions) values(changes []resources.ValueChange) []valueJSON {
+	list := []valueJSON{}
+	for _, v := range changes {
+		old, now := shown(v.Old, o.reveal), shown(v.New, o.reveal)
+		j := valueJSON{Path: v.Path, Old: &old, New: &now, Sensitive: isSecret(v.Old) || isSecret(v.New)}
+		if v.Added {
+			j.Old = nil
+		}
+		if v.Removed {
+			j.New = nil
+		}
+		list = append(list, j)
+	}
+	return list
+}

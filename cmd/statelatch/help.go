@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+const rootHelp = `statelatch: {{.Usage}}
+
+Usage: statelatch COMMAND [flags] [REF]
+
+{{.Description}}
+
+{{- range .VisibleCategories}}
+
+{{.Name}}:{{range .VisibleCommands}}
+  {{printf "%-14s" .Name}}{{.Usage}}{{end}}{{end}}
+
+Run 'statelatch COMMAND -h' for the flags and examples of a command.
+
+` + exitHelp + "\n"
+
+const commandHelp = `{{.FullName}}: {{.Usage}}
+
+Usage: {{.UsageText}}
+{{if .Description}}
+{{.Description}}
+{{end}}{{if .VisibleFlags}}
+Flags:{{range .VisibleFlags}}
+  {{.}}{{end}}
+{{end}}
+` + exitHelp + "\n"
+
+const groupHelp = `{{.FullName}}: {{.Usage}}
+
+Usage: {{.UsageText}}
+
+Commands:{{range .VisibleCommands}}
+  {{printf "%-14s" .Name}}{{.Usage}}{{end}}
+
+Run '{{.FullName}} COMMAND -h' for flags and an example.
+`
+
+// valueNames are how -h names the values of flags.
+var valueNames = map[string]string{
+	"account":               "ACCOUNT_ID",
+	"addr":                  "HOST:PORT",
+	"address":               "ADDRESS",
+	"backend-config":        "FILE|KEY=VALUE",
+	"bucket":                "NAME",
+	"chdir":                 "DIR",
+	"clients":               "N",
+	"data":                  "DIR",
+	"dynamodb-table":        "NAME|ARN",
+	"encryption":            "AES256|ARN",
+	"endpoint":              "URL",
+	"expected-bucket-owner": "ACCOUNT_ID",
+	"expires":               "DURATION",
+	"fail-on":               "SEVERITY",
+	"format":                "FORMAT",
+	"grace":                 "DURATION",
+	"id":                    "ID",
+	"if-older-than":         "DURATION",
+	"info":                  "TEXT",
+	"interval":              "DURATION",
+	"keep-snapshots":        "N",
+	"kms-key":               "ARN|ID|alias/NAME",
+	"lease":                 "DURATION",
+	"limit":                 "N",
+	"litter-days":           "DAYS",
+	"lock-timeout":          "DURATION",
+	"log-bucket":            "NAME",
+	"log-prefix":            "PREFIX",
+	"match":                 "GLOB",
+	"older-than":            "DURATION",
+	"out":                   "FILE",
+	"partition":             "NAME",
+	"reason":                "TEXT",
+	"region":                "REGION",
+	"role":                  "ROLE",
+	"rounds":                "N",
+	"takeover":              "WHEN",
+	"tls-cert":              "FILE",
+	"tls-key":               "FILE",
+	"version":               "VERSION",
+	"who":                   "TEXT",
+}
+
+func init() {
+	cli.SubcommandHelpTemplate = groupHelp // a command that has commands takes no template of its own
+	cli.FlagStringer = func(f cli.Flag) string {
+		name := f.Names()[0]
+		usage := ""
+		if d, ok := f.(cli.DocGenerationFlag); ok {
+			usage = d.GetUsage()
+		}
+		return fmt.Sprintf("%-37s%s", strings.TrimSpace("-"+name+" "+valueNames[name]), usage)
+	}
+	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help", Local: true}
+}

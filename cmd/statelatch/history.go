@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/history"
+	"github.com/urfave/cli/v3"
+)
+
+// defaultVersions is how many versions a listing shows.
+const defaultVersions = 50
+
+type historyOptions struct {
+	targetOptions
+	limit int
+}
+
+func historyCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "history",
+		Usage:     "list the versions of a state",
+		UsageText: "statelatch history [flags] [REF]",
+		Description: "Lists the versions of exactly this state, newest first: those that the bucket keeps, and the snapshots that\n" +
+			"Statelatch makes before its own writes where the bucket keeps none. WHO held the lock when a version was\n" +
+			"stored, by the lock's own versions, and so probably stored it; it is empty where that cannot be told. NOTES\n" +
+			"tell what is wrong with a version, such as 'same serial, different content': an update was lost. Go back\n" +
+			"with 'statelatch rollback', read one with 'statelatch pull -version'.\n\n" +
+			"Examples:\n" +
+			"  statelatch history\n" +
+			"  statelatch history -limit 0 -json s3://acme-state/prod/terraform.tfstate",
+		Flags: append([]cli.Flag{
+			&cli.IntFlag{Name: "limit", Value: defaultVersions, Usage: "show that many, the newest; 0: all (default 50)"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneRef(c)
+			if err != nil {
+				return err
+			}
+			o := historyOptions{targetOptions: targetOf(c, ref), limit: c.Int("limit")}
+			if o.limit < 0 {
+				return usageError{fmt.Errorf("-limit %d: it must not be negative", o.limit)}
+			}
+			return o.finish(ctx, term, runHistory(ctx, o, term))
+		},
+	}
+}
+
+func runHistory(ctx context.Context, o historyOptions, term terminal) error {
+	t, err := o.open(ctx, term)
+	if err != nil {
+		return err
+	}
+	limit := o.limit
+	if limit > 0 {
+		limit++ // to know whether there are more
+	}
+	entries, err := t.versions(ctx, term, limit)
+	if err != nil {
+		return err
+	}
+	more := o.limit > 0 && len(entries) > o.limit
+	if more {
+		entries = entries[:o.limit]
+	}
+	if err := history.Attribute(ctx, t.states, t.ref, entries); err != nil {
+		return err
+	}
+	if o.json {
+		return term.printJSON(historyOf(t.ref, entries, more))
+	}
+	if err := printVersions(term, entries); err != nil {
+		return err
+	}
+	if more {
+		term.say("There are older ones: -limit 0 shows all.\n")
+	}
+	if e := entries[0]; e.Current && e.VersionID == "" {
+		term.say("This bucket keeps no versions: there is only what Statelatch kept before its own writes.\n")
+	}
+	return nil
+}
+
+// versions lists the versions of the state, telling about its progress; limit 0 is all. No version at all is an error.
+func (t target) versions(ctx context.Context, term terminal, limit int) ([]history.Entry, error) {
+	line := &liveLine{term: term}
+	defer line.clear()
+	opts := history.Options{Limit: limit, OnProgress: func(read, of int) { line.part("Reading versions", read, of) }}
+	entries, err := history.List(ctx, t.states, t.ref, opts)
+	if err == nil && len(entries) == 0 {
+		err = fmt.Errorf("%w: %s has no state yet, nor ever had one that was kept", statelatch.ErrNotFound, t.ref)
+	}
+	return entries, err
+}
+
+func printVersions(term terminal, entries []history.Entry) error {
+	w := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "SERIAL\tSTORED (UTC)\tBYTES\tENGINE\tWHO\tNOTES\tVERSION\n")
+	for _, e := range entries {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", serialOf(e), timeOf(e.LastModified), e.Size,
+			orDash(e.Header.TerraformVersion), orDash(whoStored(e)), orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)))
+	}
+	return w.Flush()
+}
+
+// serialOf is the serial as a column.
+func serialOf(e history.Entry) string {
+	if !e.Exists || e.Err != nil || e.Header.Empty {
+		return "-"
+	}
+	return strconv.FormatUint(e.Header.Serial, 10)
+}
+
+func timeOf(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateTime)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return statelatch.Printable(s)
+}
+
+// whoStored names the probable writer of a version, and what it did.
+func whoStored(e history.Entry) string {
+	if e.Holder == nil {
+		return ""
+	}
+	return strings.TrimSpace(e.Holder.Who + " (" + strings.TrimPrefix(e.Holder.Operation, "OperationType") + ")")
+}
+
+// notesOn are what there is to say about a version.
+func notesOn(e history.Entry) []string {
+	var notes []string
+	for _, n := range []struct {
+		applies bool
+		text    string
+	}{
+		{e.Current, "current"},
+		{!e.Exists, "deleted"},
+		{e.Exists && e.Header.Empty, "zero bytes"},
+		{e.Err != nil, "not a readable state"},
+		{e.Header.Encrypted(), "encrypted"},
+		{e.Snapshot, "snapshot"},
+		{e.Exists && e.Unchanged, "content unchanged"},
+		{e.Anomaly != "", strings.ToUpper(string(e.Anomaly))},
+	} {
+		if n.applies {
+			notes = append(notes, n.text)
+		}
+	}
+	return notes
+}
+
+// historyJSON lists the versions of a state.
+type historyJSON struct {
+	Ref      string      `json:"ref"`
+	Versions []entryJSON `json:"versions"`
+	More     bool        `json:"more"`
+}
+
+// entryJSON is one version.
+type entryJSON struct {
+	VersionID     string          `json:"version_id,omitempty"`
+	Snapshot      bool            `json:"snapshot"`
+	Current       bool            `json:"current"`
+	Deleted       bool            `json:"deleted"`
+	Serial        *uint64         `json:"serial,omitempty"`
+	Lineage       string          `json:"lineage,omitempty"`
+	EngineVersion string          `json:"engine_version,omitempty"`
+	Encrypted     bool            `json:"encrypted"`
+	Size          int64           `json:"size"`
+	LastModified  time.Time       `json:"last_modified"`
+	ETag          string          `json:"etag,omitempty"`
+	Unreadable    string          `json:"unreadable,omitempty"`
+	Unchanged     bool            `json:"unchanged"`
+	Anomaly       string          `json:"anomaly,omitempty"`
+	Who           string          `json:"who,omitempty"`
+	Operation     string          `json:"operation,omitempty"`
+	LockID        string          `json:"lock_id,omitempty"`
+	Run           *statelatch.Run `json:"run,omitempty"`
+}
+
+func historyOf(ref statelatch.Ref, entries []history.Entry, more bool) historyJSON {
+	h := historyJSON{Ref: ref.String(), Versions: make([]entryJSON, len(entries)), More: more}
+	for i, e := range entries {
+		v := entryJSON{
+			VersionID: e.VersionID, Snapshot: e.Snapshot, Current: e.Current, Deleted: !e.Exists,
+			Lineage: e.Header.Lineage, EngineVersion: e.Header.TerraformVersion, Encrypted: e.Header.Encrypted(),
+			Size: e.Size, LastModified: e.LastModified.UTC(), ETag: e.ETag, Unchanged: e.Unchanged, Anomaly: string(e.Anomaly),
+		}
+		switch {
+		case e.Err != nil:
+			v.Unreadable = e.Err.Error()
+		case e.Exists && !e.Header.Empty:
+			v.Serial = &e.Header.Serial
+		}
+		if e.Holder != nil {
+			v.Who, v.Operation, v.LockID, v.Run = e.Holder.Who, e.Holder.Operation, e.Holder.ID, e.Holder.Run
+		}
+		h.Versions[i] = v
+	}
+	return h
+}

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/urfave/cli/v3"
+)
+
+// maxAdvised is how many commands are named below a table.
+const maxAdvised = 10
+
+type locksOptions struct {
+	targetOptions
+	stale     bool
+	mine      bool
+	olderThan time.Duration
+	askCI     bool
+	watch     bool
+	interval  time.Duration
+}
+
+func locksCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "locks",
+		Usage:     "list every lock of a bucket, and judge which are stale",
+		UsageText: "statelatch locks [flags] [s3://BUCKET[/PREFIX]]",
+		Description: "Lists the lock objects below the prefix and, where the backend has a dynamodb_table, the lock items in it, each\n" +
+			"with its age by the store's clock, its holder, and a verdict:\n" +
+			"  live     its lease is kept, its process on this machine runs, or its CI run goes on\n" +
+			"  stale    its lease ran out, its -expires has passed, its process on this machine is gone, or its CI run has ended\n" +
+			"  unknown  nothing is proven: an engine's lock promises nothing\n" +
+			"Exits with 0 whether or not there are locks. With -watch it goes on until Ctrl-C: on a terminal the table is kept up to\n" +
+			"date, else every change is a line (with -json a JSON object a line).\n\n" +
+			"-ask-ci asks GitHub (GITHUB_API_URL, GITHUB_TOKEN or GH_TOKEN) and GitLab (CI_API_V4_URL or GITLAB_HOST, GITLAB_TOKEN)\n" +
+			"whether the runs that hold locks have ended. No address in a lock is ever opened.\n\n" +
+			"Examples:\n" +
+			"  statelatch locks s3://acme-state\n" +
+			"  statelatch locks -stale -ask-ci s3://acme-state/prod\n" +
+			"  statelatch locks -watch -chdir infra/prod",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "stale", Usage: "only locks that are provably stale"},
+			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took"},
+			&cli.DurationFlag{Name: "older-than", Usage: "only locks of at least that age by the store's clock, such as 2h"},
+			askCIFlag(),
+			&cli.BoolFlag{Name: "watch", Usage: "go on, and show what changes"},
+			&cli.DurationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			scope, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := locksOptions{
+				targetOptions: targetOf(c, scope), stale: c.Bool("stale"), mine: c.Bool("mine"), olderThan: c.Duration("older-than"),
+				askCI: c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
+			}
+			if o.olderThan < 0 {
+				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			}
+			if o.interval < time.Second {
+				return usageError{fmt.Errorf("-interval %v: at least 1s", o.interval)}
+			}
+			return o.finish(ctx, term, runLocks(ctx, o, term))
+		},
+	}
+}
+
+func askCIFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "ask-ci", Usage: "ask GitHub and GitLab whether the runs that hold locks have ended"}
+}
+
+// evidenceOf is what verdicts are based on.
+func evidenceOf(term terminal, askCI bool) evidence.Sources {
+	if !askCI {
+		return evidence.Sources{}
+	}
+	return evidence.Sources{CI: evidence.NewCI(term.getenv)}
+}
+
+func runLocks(ctx context.Context, o locksOptions, term terminal) error {
+	p, err := o.openScope(ctx, term)
+	if err != nil {
+		return err
+	}
+	v := &lockView{
+		locksOptions: o, term: term, scope: p.scope, backend: p.backend, owner: ownerOf(term),
+		locks: &lock.Manager{Bucket: p.bucket}, sources: evidenceOf(term, o.askCI),
+	}
+	if p.table != nil {
+		v.locks.Table = p.table
+	}
+	if o.watch {
+		return v.follow(ctx)
+	}
+	list, err := v.list(ctx)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return term.printJSON(v.listJSON(list))
+	}
+	term.print("%s", v.table(list))
+	if advice := v.advice(list); advice != "" {
+		term.say("\n%s", advice)
+	}
+	return nil
+}
+
+// lockView shows the locks of one scope.
+type lockView struct {
+	locksOptions
+	term    terminal
+	scope   statelatch.Scope
+	backend backendconf.Backend
+	owner   ownership
+	locks   *lock.Manager
+	sources evidence.Sources
+	// incomplete is why locks that are only in the DynamoDB table may be missing from the last list.
+	incomplete error
+}
+
+// list reads all locks of the scope.
+func (v *lockView) list(ctx context.Context) ([]fleet.Lock, error) {
+	line := &liveLine{term: v.term}
+	line.term.live = v.term.live && !v.watch // which redraws the whole terminal
+	list, err := fleet.Locks(ctx, v.locks, v.scope, fleet.LockOptions{
+		WorkspacePrefix: v.backend.WorkspaceKeyPrefix, Evidence: v.sources, OnProgress: line.walked,
+	})
+	line.clear()
+	told := v.incomplete != nil
+	v.incomplete = list.Unlisted
+	if list.Unlisted != nil && !told && !v.json {
+		v.term.say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
+	}
+	return list.Locks, err
+}
+
+// shows reports whether the flags select l. What cannot be read is not hidden but by -mine.
+func (o locksOptions) shows(l fleet.Lock, owner ownership) bool {
+	switch {
+	case o.mine && !owner.owns(l.Held):
+		return false
+	case o.stale && l.Verdict.State != evidence.Stale:
+		return false
+	case o.olderThan > 0 && l.Unread == nil && (l.Since.IsZero() || l.Age < o.olderThan):
+		return false
+	}
+	return true
+}
+
+func (v *lockView) selected(locks []fleet.Lock) []fleet.Lock {
+	return slices.DeleteFunc(slices.Clone(locks), func(l fleet.Lock) bool { return !v.shows(l, v.owner) })
+}
+
+// stateName is the key of l's state, with its workspace in words.
+func (v *lockView) stateName(key string) string {
+	if workspace, of, ok := statelatch.CutWorkspace(key, v.backend.WorkspaceKeyPrefix); ok {
+		return statelatch.Printable(of + " (" + workspace + ")")
+	}
+	return statelatch.Printable(key)
+}
+
+// table shows locks to people: a line each, and below it the proof and what else is known.
+func (v *lockView) table(locks []fleet.Lock) string {
+	shown := v.selected(locks)
+	if len(shown) == 0 {
+		if len(locks) > 0 {
+			return fmt.Sprintf("No such lock in %s; %s.\n", v.scope, count(len(locks), "other"))
+		}
+		return fmt.Sprintf("No locks in %s.\n", v.scope)
+	}
+	var lines strings.Builder
+	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STATE\tVERDICT\tAGE\tHOLDER\tOPERATION\tLEASE\tKIND\tID")
+	for _, l := range shown {
+		fmt.Fprintln(w, strings.Join(v.cells(l), "\t"))
+	}
+	_ = w.Flush()
+	// The details are not columns, so they are woven in only now.
+	var b strings.Builder
+	row := -1
+	for line := range strings.Lines(lines.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+		if row++; row > 0 {
+			b.WriteString(v.details(shown[row-1]))
+		}
+	}
+	b.WriteString("\n" + v.summary(shown) + "\n")
+	return b.String()
+}
+
+func (v *lockView) cells(l fleet.Lock) []string {
+	age, lease := "-", "-"
+	if !l.Since.IsZero() {
+		age = evidence.Span(l.Age)
+	}
+	if m := l.Managed; m != nil && m.TTL > 0 {
+		lease = evidence.Span(m.TTL)
+	} else if m != nil && m.Expires > 0 {
+		lease = "for " + evidence.Span(m.Expires)
+	}
+	return []string{
+		v.stateName(l.Ref.Key), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind), cell(l.Info.ID),
+	}
+}
+
+// operation is what the holder does, in the word that the engines' people know.
+func operation(l statelatch.LockInfo) string {
+	return strings.ToLower(strings.TrimPrefix(l.Operation, "OperationType"))
+}
+
+// cell is somebody else's text in a table.
+func cell(s string) string { return cmp.Or(statelatch.Printable(s), "-") }
+
+// details are the lines below the row of l.
+func (v *lockView) details(l fleet.Lock) string {
+	why := l.Verdict.Proof
+	if l.Unread != nil {
+		why = oneLine(l.Unread)
+	}
+	s := "  " + why + "\n"
+	if l.Err != nil {
+		s += "  " + oneLine(l.Err) + "\n"
+	}
+	if l.Half != "" {
+		s += "  half a lock: " + l.Half + "\n"
+	}
+	if l.ItemUnread != nil {
+		s += "  the DynamoDB table was not looked at: " + oneLine(l.ItemUnread) + "\n"
+	}
+	if m := l.Managed; m != nil {
+		for _, text := range [...]string{m.Reason, runURL(m.Run)} {
+			if text != "" {
+				s += "  " + statelatch.Printable(text) + "\n"
+			}
+		}
+	}
+	return s
+}
+
+// totals are how many locks there are of each verdict.
+type totals struct {
+	Locks   int `json:"locks"`
+	Live    int `json:"live"`
+	Stale   int `json:"stale"`
+	Unknown int `json:"unknown"`
+}
+
+func totalsOf(locks []fleet.Lock) totals {
+	t := totals{Locks: len(locks)}
+	for _, l := range locks {
+		switch l.Verdict.State {
+		case evidence.Live:
+			t.Live++
+		case evidence.Stale:
+			t.Stale++
+		default:
+			t.Unknown++
+		}
+	}
+	return t
+}
+
+func (v *lockView) summary(locks []fleet.Lock) string {
+	t := totalsOf(locks)
+	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.scope, t.Live, t.Stale, t.Unknown)
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// advice names the next commands.
+func (v *lockView) advice(locks []fleet.Lock) string {
+	var stale []fleet.Lock
+	for _, l := range v.selected(locks) {
+		if l.Verdict.State == evidence.Stale {
+			stale = append(stale, l)
+		}
+	}
+	if len(stale) == 0 {
+		return ""
+	}
+	s := "To release what is stale:\n"
+	for i, l := range stale {
+		if i == maxAdvised {
+			s += fmt.Sprintf("  and so on for %d more\n", len(stale)-i)
+			break
+		}
+		s += "  " + v.againFor(v.backend, l.Ref, v.term).command("unlock") + "\n"
+	}
+	return s
+}
+
+// againFor names one state of a bucket in the next command: where the working directory was named, with what its backend says about the
+// way there.
+func (o targetOptions) againFor(backend backendconf.Backend, ref statelatch.Ref, term terminal) naming {
+	if own, err := backend.Ref(); o.ref == "" && err == nil && own == ref {
+		return o.again(term)
+	}
+	if o.ref == "" {
+		o.chdir = ""
+		endpoints := ""
+		if s3 := backend.S3.Endpoints.S3; s3 != "" {
+			endpoints = `s3="` + s3 + `"`
+		}
+		if backend.DynamoDBEndpoint != "" {
+			endpoints += `,dynamodb="` + backend.DynamoDBEndpoint + `"`
+		}
+		given := o.backendConfig
+		o.backendConfig = nil
+		for _, setting := range [...][2]string{
+			{"region", backend.S3.Region}, {"profile", backend.S3.Profile}, {"dynamodb_table", backend.DynamoDBTable},
+		} {
+			if setting[1] != "" {
+				o.backendConfig = append(o.backendConfig, setting[0]+"="+setting[1])
+			}
+		}
+		if endpoints != "" {
+			o.backendConfig = append(o.backendConfig, "endpoints={"+strings.TrimPrefix(endpoints, ",")+"}")
+		}
+		o.backendConfig = append(o.backendConfig, given...)
+	}
+	o.ref = ref.String()
+	return o.again(term)
+}

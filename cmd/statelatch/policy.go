@@ -1,0 +1,159 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/policy"
+	"github.com/urfave/cli/v3"
+)
+
+type policyOptions struct {
+	targetOptions
+	role       string
+	workspaces bool
+	target     policy.Target // what flags say of it
+}
+
+func policyCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "policy",
+		Usage:     "print the AWS IAM policy that a role needs, and no more",
+		UsageText: "statelatch policy -role ROLE [flags] [REF | s3://BUCKET[/PREFIX/]]",
+		Description: "Prints JSON to attach to an IAM role, user or permission set. It asks nobody: no network, no credentials.\n\n" +
+			"  plan    reads: plan -lock=false, run -read, status, states, locks, history, show, diff, pull\n" +
+			"  apply   reads, locks and writes: what engines do, run, lock, unlock, push, workspace new\n" +
+			"  unlock  sees locks and removes them, and rewrites the state so that their old holder cannot write\n" +
+			"  admin   as apply; deletes workspaces, rolls back, cleans up (gc), probes\n" +
+			"  bucket  bucket init and bucket check\n\n" +
+			"REF is one state; -workspaces adds its named workspaces. A prefix ends with a slash and means every state\n" +
+			"below it, with workspaces. Without either, the working directory's state and its workspaces are meant.\n" +
+			"The region, kms_key_id, dynamodb_table, workspace_key_prefix, tags and ACL of the working directory or of\n" +
+			"-backend-config count. Engines take a lock for plan, too: for role plan run them with -lock=false.\n\n" +
+			"Examples:\n" +
+			"  statelatch policy -role apply -chdir infra\n" +
+			"  statelatch policy -role plan s3://acme-state/prod/terraform.tfstate\n" +
+			"  statelatch policy -role admin -kms-key alias/state -region eu-central-1 s3://acme-state/team-a/\n" +
+			"  statelatch policy -role bucket s3://acme-state > policy.json",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "role", Usage: "plan, apply, unlock, admin or bucket"},
+			&cli.BoolFlag{Name: "workspaces", Usage: "with REF: its named workspaces, too"},
+			&cli.StringFlag{Name: "kms-key", Usage: "the key that encrypts the objects"},
+			&cli.StringFlag{Name: "dynamodb-table", Usage: "the lock table"},
+			&cli.StringFlag{Name: "partition", Usage: "such as aws-cn (default: the region's)"},
+			&cli.StringFlag{Name: "region", Usage: "of the bucket, the key and the table"},
+			&cli.StringFlag{Name: "account", Usage: "of the key and the table"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := policyOptions{
+				targetOptions: targetOf(c, ref), role: c.String("role"), workspaces: c.Bool("workspaces"),
+				target: policy.Target{
+					KMSKey: c.String("kms-key"), Table: c.String("dynamodb-table"),
+					Partition: c.String("partition"), Region: c.String("region"), Account: c.String("account"),
+				},
+			}
+			return o.finish(ctx, term, runPolicy(o, term))
+		},
+	}
+}
+
+func runPolicy(o policyOptions, term terminal) error {
+	if o.role == "" {
+		return usageError{fmt.Errorf("-role is missing: %s", roleNames())}
+	}
+	role, err := policy.ParseRole(o.role)
+	if err != nil {
+		return usageError{err}
+	}
+	t, err := o.of(role, term)
+	if err != nil {
+		return err
+	}
+	doc, err := policy.For(role, t)
+	if err != nil {
+		return err
+	}
+	term.say("%s", policyNotes(role, t, doc))
+	if o.json {
+		return term.printJSON(doc)
+	}
+	term.print("%s", doc.JSON())
+	return nil
+}
+
+func roleNames() string {
+	var names []string
+	for _, r := range policy.Roles {
+		names = append(names, string(r))
+	}
+	return strings.Join(names, ", ")
+}
+
+// of is what the policy is for, in all detail that flags and configuration tell.
+func (o policyOptions) of(role policy.Role, term terminal) (policy.Target, error) {
+	scope, backend, err := o.scope(term)
+	if err != nil {
+		return policy.Target{}, err
+	}
+	t := o.target
+	t.Bucket, t.WorkspacePrefix = scope.Bucket, backend.WorkspaceKeyPrefix
+	t.KMSKey, t.Table = cmp.Or(t.KMSKey, encryptionKey(backend)), cmp.Or(t.Table, backend.DynamoDBTable)
+	t.Region = cmp.Or(t.Region, regionOf(backend, term))
+	t.Tags, t.ACL = len(backend.S3.StateTags)+len(backend.S3.LockTags) > 0, backend.S3.ACL != ""
+	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.getenv("AWS_ENDPOINT_URL_S3"), term.getenv("AWS_S3_ENDPOINT"), term.getenv("AWS_ENDPOINT_URL")) != ""
+	switch {
+	case o.ref == "" && role == policy.Bucket:
+	case o.ref == "":
+		t.Key, t.Workspaces = backend.Key, true
+	case scope.Prefix == "" || strings.HasSuffix(o.ref, "/"):
+		t.Prefix = scope.Prefix
+	default:
+		t.Key, t.Workspaces = scope.Prefix, o.workspaces
+	}
+	return t, nil
+}
+
+// encryptionKey is the KMS key that engines encrypt with, if they do.
+func encryptionKey(b backendconf.Backend) string {
+	if !b.S3.Encrypt {
+		return ""
+	}
+	return b.S3.KMSKeyID
+}
+
+func regionOf(b backendconf.Backend, term terminal) string {
+	return cmp.Or(b.S3.Region, term.getenv("AWS_REGION"), term.getenv("AWS_DEFAULT_REGION"))
+}
+
+// policyNotes says what the policy is for and what it cannot know.
+func policyNotes(role policy.Role, t policy.Target, doc policy.Document) string {
+	var b strings.Builder
+	place := statelatch.Scope{Bucket: t.Bucket, Prefix: t.Prefix}
+	switch {
+	case t.Key != "" && t.Workspaces:
+		fmt.Fprintf(&b, "For role %s on s3://%s/%s and its workspaces.\n", role, t.Bucket, t.Key)
+	case t.Key != "":
+		fmt.Fprintf(&b, "For role %s on the one state s3://%s/%[3]s. Its workspaces: -workspaces. The states below a prefix: s3://%[2]s/%[3]s/\n", role, t.Bucket, t.Key)
+	case role == policy.Bucket:
+		fmt.Fprintf(&b, "For role %s on %s.\n", role, place)
+	default:
+		fmt.Fprintf(&b, "For role %s on every state in %s, with workspaces.\n", role, place)
+	}
+	for _, s := range doc.Statement {
+		if strings.Contains(s.Resource[0], ":*:") {
+			fmt.Fprintf(&b, "%s is for any account or region: -account and -region narrow it.\n", s.Sid)
+		}
+	}
+	if n := doc.Size(); n > policy.MaxManaged {
+		fmt.Fprintf(&b, "It has %d characters without white space; AWS allows %d in a managed policy. Split it, or use an inline policy of a role (10240).\n", n, policy.MaxManaged)
+	}
+	return b.String()
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/probe"
+	"github.com/urfave/cli/v3"
+)
+
+type probeOptions struct {
+	targetOptions
+	endpoints       []string
+	clients, rounds int
+}
+
+func probeCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "probe",
+		Usage:     "find out whether a store can lock",
+		UsageText: "statelatch probe [flags] [s3://BUCKET]",
+		Description: "Tries what locking rests on: creates, swaps and deletes with conditions, one after the other and by many clients\n" +
+			"at once, and says how far the store can be trusted: tier full, cas (locks exclude each other, but a release\n" +
+			"is weak) or none (nothing is locked here). Takes some seconds and some thousand requests, all below\n" +
+			statelatch.ProbePrefix + " at the top of the bucket, and removes what it wrote. A PREFIX after the bucket makes no\n" +
+			"difference. The verdict counts for a day, for every command of this user that locks; on a store that is not\n" +
+			"AWS's own the first of them makes a short probe by itself (STATELATCH_PROBE=off: none does).\n\n" +
+			"Examples:\n" +
+			"  statelatch probe s3://acme-state\n" +
+			"  statelatch probe -endpoint http://node1:9000 -endpoint http://node2:9000 s3://acme-state\n" +
+			"  statelatch probe -json -chdir infra/prod",
+		Flags: append([]cli.Flag{
+			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is one; repeatable", HideDefault: true},
+			&cli.IntFlag{Name: "clients", Value: probe.DefaultClients, Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients)},
+			&cli.IntFlag{Name: "rounds", Value: probe.DefaultRounds, Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds)},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := probeOptions{
+				targetOptions: targetOf(c, ref), endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"), rounds: c.Int("rounds"),
+			}
+			switch {
+			case o.clients < 2:
+				return usageError{fmt.Errorf("-clients %d: a race needs at least 2", o.clients)}
+			case o.rounds < 1:
+				return usageError{fmt.Errorf("-rounds %d: it must be positive", o.rounds)}
+			}
+			return o.finish(ctx, term, runProbe(ctx, o, term))
+		},
+	}
+}
+
+func runProbe(ctx context.Context, o probeOptions, term terminal) error {
+	doors, err := o.openDoors(ctx, term)
+	if err != nil {
+		return err
+	}
+	line := &liveLine{term: term}
+	v, err := probeStore(ctx, term, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
+	line.clear()
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = term.printJSON(v)
+	} else {
+		err = v.print(term)
+	}
+	if err == nil && v.Tier == tierNames[lock.TierNone] {
+		return reportedError{fmt.Errorf("%w: s3://%s", statelatch.ErrUnsafeStore, v.Store.Bucket)}
+	}
+	return err
+}
+
+// openDoors connects to the bucket through the configured endpoint and those of -endpoint. AWS's own is left out where
+// others are named.
+func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket.Bucket, error) {
+	scope, backend, err := o.scope(term)
+	if err != nil {
+		return nil, err
+	}
+	configured, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)
+	if err != nil {
+		return nil, err
+	}
+	var doors []*s3bucket.Bucket
+	if configured.Endpoint() != "" || len(o.endpoints) == 0 {
+		doors = append(doors, configured)
+	}
+	for _, url := range o.endpoints {
+		if url == "" {
+			return nil, usageError{errors.New("-endpoint: it is empty")}
+		}
+		config := backend.S3
+		config.Endpoints.S3 = url
+		door, err := s3bucket.Open(ctx, scope.Bucket, config)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(doors, func(d *s3bucket.Bucket) bool { return d.Endpoint() == door.Endpoint() }) {
+			doors = append(doors, door)
+		}
+	}
+	if o.clients < 2*len(doors) {
+		return nil, usageError{fmt.Errorf("-clients %d: %d endpoints need at least %d", o.clients, len(doors), 2*len(doors))}
+	}
+	return doors, nil
+}
+
+// tellProbe shows how far a probe is.
+func tellProbe(line *liveLine) func(probe.Progress) {
+	return func(now probe.Progress) {
+		switch {
+		case now.Check == "":
+			line.show("Cleaning up")
+		case now.Round > 0:
+			line.show("Check %d of %d: %s, round %d of %d", now.Number, now.Of, now.Check, now.Round, now.Rounds)
+		default:
+			line.show("Check %d of %d: %s", now.Number, now.Of, now.Check)
+		}
+	}
+}
+
+// tierMeans says what a tier is, in one sentence.
+var tierMeans = map[string]string{
+	"full": "locks safely: tier full.",
+	"cas":  "locks, but releases are weak: tier cas. Locks exclude each other; giving one back cannot be made conditional.",
+	"none": "cannot lock safely: tier none. Statelatch takes no locks there.",
+}
+
+// print shows a verdict to people.
+func (v probeJSON) print(term terminal) error {
+	where := "s3://" + v.Store.Bucket
+	if v.Store.Endpoint != "" {
+		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
+	}
+	term.print("%s %s\n\n", where, tierMeans[v.Tier])
+	table := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
+	var advice []string
+	for _, c := range v.Checks {
+		result := map[probe.Outcome]string{probe.Passed: "ok", probe.Failed: "FAILED", probe.Undecided: "-"}[c.Outcome]
+		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, result, statelatch.Printable(c.Evidence))
+		if c.Advice != "" && !slices.Contains(advice, c.Advice) {
+			advice = append(advice, c.Advice)
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(advice) > 0 {
+		term.print("\nWhat follows, and what to do:\n")
+	}
+	for _, a := range advice {
+		term.print("- %s\n", a)
+	}
+	versions := "keeps no versions"
+	if v.Store.Versioned {
+		versions = "keeps versions"
+	}
+	if v.Store.Server != "" {
+		versions += ", server " + v.Store.Server
+	}
+	term.print("\nThe bucket %s. %d requests in %.1f s.\n", versions, v.Requests, v.Seconds)
+	return nil
+}

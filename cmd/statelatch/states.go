@@ -1,0 +1,278 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/urfave/cli/v3"
+)
+
+type statesOptions struct {
+	targetOptions
+	all, headers, versions, anomalies bool
+	locked, flagged                   bool
+	match                             string // a pattern as keyMatches takes it; empty: any key
+	csv                               bool
+	failOnFlags                       bool
+}
+
+func statesCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "states",
+		Usage:     "list every state of a bucket, and what is odd about it",
+		UsageText: "statelatch states [flags] [s3://BUCKET[/PREFIX]]",
+		Description: "Takes stock of the states below the prefix by listing alone, many requests at once. A state is what ends in .tfstate,\n" +
+			"what has a lock, a rescued state or a snapshot, and what lies below the workspace prefix (env:/).\n\n" +
+			"Flags of a state, from the listing:\n" +
+			"  zero bytes        engines take it for \"no state yet\"\n" +
+			"  no state          there is a lock, a rescued state or a snapshot, but no state\n" +
+			"  rescued state     a state that could not be written waits beside it: statelatch push\n" +
+			"  orphan workspace  the default workspace has no state at that key\n" +
+			"with -versions (needs s3:ListBucketVersions):\n" +
+			"  unversioned       nothing keeps what a write replaces\n" +
+			"  never locked      no version of a lock was ever kept for it\n" +
+			"  deleted           only older versions are left\n" +
+			"with -headers (one GET a state):\n" +
+			"  unreadable        no state, or it may not be read; the line below says why\n" +
+			"  shared lineage    another key has a state of the same lineage: a copy, and maybe the same resources\n" +
+			"with -anomalies (one GET a version, and more where needed):\n" +
+			"  serial anomaly    two writers met: an update was lost; the lines below name the versions\n\n" +
+			"Exits with 0 whatever the flags, unless -fail-on-flags is given. In CSV, text that a spreadsheet would run as a formula\n" +
+			"begins with an apostrophe; -json has everything as it is.\n\n" +
+			"Examples:\n" +
+			"  statelatch states s3://acme-state\n" +
+			"  statelatch states -versions -headers -csv s3://acme-state > states.csv\n" +
+			"  statelatch states -anomalies -fail-on-flags -match '*/prod/*' s3://acme-state/live",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "headers", Usage: "read serial, lineage and engine version of each state"},
+			&cli.BoolFlag{Name: "versions", Usage: "count the versions that the bucket keeps"},
+			&cli.BoolFlag{Name: "anomalies", Usage: "compare the versions: find lost updates"},
+			&cli.BoolFlag{Name: "all", Usage: "every object, whatever its name"},
+			&cli.StringFlag{Name: "match", Usage: "only keys like that; * is any text, also with slashes, ? a character, [a-z] a range"},
+			&cli.BoolFlag{Name: "locked", Usage: "only states that are locked"},
+			&cli.BoolFlag{Name: "flagged", Usage: "only states with a flag"},
+			&cli.BoolFlag{Name: "fail-on-flags", Usage: "exit with 1 if a state shown has a flag"},
+			&cli.BoolFlag{Name: "csv", Usage: "print the result as CSV (RFC 4180), with a header"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			scope, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := statesOptions{
+				targetOptions: targetOf(c, scope),
+				all:           c.Bool("all"), headers: c.Bool("headers"), versions: c.Bool("versions"), anomalies: c.Bool("anomalies"),
+				locked: c.Bool("locked"), flagged: c.Bool("flagged"), match: c.String("match"),
+				csv: c.Bool("csv"), failOnFlags: c.Bool("fail-on-flags"),
+			}
+			if o.csv && o.json {
+				return usageError{errors.New("-csv and -json exclude each other")}
+			}
+			if _, err := keyMatches(o.match, ""); err != nil {
+				return usageError{fmt.Errorf("-match %q: not a pattern: %w", o.match, err)}
+			}
+			o.headers = o.headers || o.anomalies
+			o.versions = o.versions || o.anomalies
+			return o.finish(ctx, term, runStates(ctx, o, term))
+		},
+	}
+}
+
+func runStates(ctx context.Context, o statesOptions, term terminal) error {
+	p, err := o.openScope(ctx, term)
+	if err != nil {
+		return err
+	}
+	line := &liveLine{term: term}
+	totals := stateTotalsJSON{Flags: map[fleet.Flag]int{}}
+	started := time.Now()
+	states, err := fleet.States(ctx, p.bucket, p.scope, fleet.StatesOptions{
+		WorkspacePrefix: p.backend.WorkspaceKeyPrefix,
+		All:             o.all, Headers: o.headers, Versions: o.versions, Anomalies: o.anomalies,
+		Select: o.selects,
+		OnProgress: func(p fleet.Progress) {
+			totals.Objects, totals.Requests = p.Objects, p.Requests
+			line.walked(p)
+		},
+		OnRead: func(read, of int) { line.part("Reading states", read, of) },
+	})
+	line.clear()
+	if err != nil {
+		return err
+	}
+	if o.flagged {
+		states = slices.DeleteFunc(states, func(s fleet.State) bool { return len(s.Flags) == 0 })
+	}
+	totals.add(states)
+	switch {
+	case o.json:
+		err = term.printJSON(statesJSONOf(p.scope, states, totals))
+	case o.csv:
+		err = o.writeCSV(term.out, states)
+	case len(states) > 0:
+		term.print("%s", o.table(states))
+	}
+	if err != nil {
+		return err
+	}
+	if !o.json {
+		term.say("%s in %s: %s\n", count(totals.States, "state"), p.scope, totals.describe(time.Since(started)))
+	}
+	if o.failOnFlags && totals.Flagged > 0 {
+		return reportedError{fmt.Errorf("%s flagged", count(totals.Flagged, "state"))}
+	}
+	return nil
+}
+
+// selects tells what is looked at: by the listing, before anything is read.
+func (o statesOptions) selects(s fleet.State) bool {
+	matched, _ := keyMatches(o.match, s.Key)
+	return matched && (s.Locked || !o.locked)
+}
+
+// keyMatches is [path.Match], but that slashes are characters like all others.
+func keyMatches(pattern, key string) (bool, error) {
+	if pattern == "" {
+		return true, nil
+	}
+	const plain = "\uFFFF"
+	return path.Match(strings.ReplaceAll(pattern, "/", plain), strings.ReplaceAll(key, "/", plain))
+}
+
+func (t *stateTotalsJSON) add(states []fleet.State) {
+	t.States = len(states)
+	for _, s := range states {
+		t.Bytes += s.Size
+		t.VersionBytes += s.VersionBytes
+		if s.Locked {
+			t.Locked++
+		}
+		if len(s.Flags) > 0 {
+			t.Flagged++
+		}
+		for _, f := range s.Flags {
+			t.Flags[f]++
+		}
+	}
+}
+
+func (t stateTotalsJSON) describe(took time.Duration) string {
+	s := byteSize(t.Bytes)
+	if t.VersionBytes > 0 {
+		s += fmt.Sprintf(" (%s in all versions)", byteSize(t.VersionBytes))
+	}
+	s += fmt.Sprintf(", %d locked, %d flagged", t.Locked, t.Flagged)
+	return s + fmt.Sprintf("; %s listed in %s, %v", count(t.Objects, "object"), count(t.Requests, "request"), took.Round(10*time.Millisecond))
+}
+
+// table shows states to people: a line each, and below it what needs more words.
+func (o statesOptions) table(states []fleet.State) string {
+	var lines strings.Builder
+	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+	head := []string{"KEY", "SIZE", "WRITTEN (UTC)", "LOCKED (UTC)"}
+	if o.headers {
+		head = append(head, "SERIAL", "LINEAGE", "ENGINE")
+	}
+	if o.versions {
+		head = append(head, "VERSIONS", "IN ALL")
+	}
+	fmt.Fprintln(w, strings.Join(append(head, "FLAGS"), "\t"))
+	for _, s := range states {
+		fmt.Fprintln(w, strings.Join(o.cells(s), "\t"))
+	}
+	_ = w.Flush()
+	// What needs more words is no column, so it is woven in only now.
+	var b strings.Builder
+	row := -1
+	for line := range strings.Lines(lines.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+		if row++; row > 0 {
+			b.WriteString(stateDetails(states[row-1]))
+		}
+	}
+	return b.String()
+}
+
+func (o statesOptions) cells(s fleet.State) []string {
+	size := "-"
+	if s.Exists {
+		size = byteSize(s.Size)
+	}
+	cells := []string{statelatch.Printable(s.Key), size, timeOf(s.Written), timeOf(s.LockedSince)}
+	if o.headers {
+		serial, lineage, engine := "-", "-", "-"
+		if h := s.Header; h != nil {
+			serial = strconv.FormatUint(h.Serial, 10)
+			lineage = cell(h.Lineage[:min(8, len(h.Lineage))])
+			engine = cell(h.TerraformVersion)
+			if h.Encrypted() {
+				engine = "encrypted"
+			}
+		}
+		cells = append(cells, serial, lineage, engine)
+	}
+	if o.versions {
+		cells = append(cells, strconv.Itoa(s.Versions), byteSize(s.VersionBytes))
+	}
+	return append(cells, orDash(flagNames(s)))
+}
+
+func flagNames(s fleet.State) string {
+	var names []string
+	for _, f := range s.Flags {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+// stateDetails are the lines below the row of s.
+func stateDetails(s fleet.State) string {
+	var b strings.Builder
+	if s.Problem != nil {
+		fmt.Fprintf(&b, "  %s\n", oneLine(s.Problem))
+	}
+	for _, a := range s.Anomalies {
+		fmt.Fprintf(&b, "  %s %s\n", timeOf(a.After.LastModified), statelatch.Printable(a.String()))
+	}
+	return b.String()
+}
+
+// byteSize words a number of bytes for people.
+func byteSize(n int64) string {
+	const units = "KMGTPE"
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/(1<<10), 0
+	for value >= 1<<10 {
+		value, unit = value/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
+
+func nonZero(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func problemOf(s fleet.State) string {
+	if s.Problem == nil {
+		return ""
+	}
+	return s.Problem.Error()
+}
+
+func workspaceName(s fleet.State) string { return cmp.Or(s.Workspace, statelatch.DefaultWorkspace) }

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/probe"
+)
+
+const (
+	// verdictLife is how long a probe is believed: stores are updated, and versioning is switched on.
+	verdictLife = 24 * time.Hour
+
+	// The probe before a first lock is a short one: somebody waits.
+	firstClients, firstRounds = 16, 10
+)
+
+// probeJSON is a verdict, as it is printed and kept.
+type probeJSON struct {
+	Tier       string      `json:"tier"`
+	Store      storeJSON   `json:"store"`
+	Checks     []checkJSON `json:"checks"`
+	Clients    int         `json:"clients"`
+	Rounds     int         `json:"rounds"`
+	Requests   int         `json:"requests"`
+	Seconds    float64     `json:"seconds"`
+	At         time.Time   `json:"at"`
+	LeftBehind []string    `json:"left_behind,omitempty"`
+}
+
+type storeJSON struct {
+	Endpoint         string   `json:"endpoint"`
+	MoreEndpoints    []string `json:"more_endpoints,omitempty"`
+	Bucket           string   `json:"bucket"`
+	Versioned        bool     `json:"versioned"`
+	Server           string   `json:"server"`
+	ETagIsMD5        bool     `json:"etag_is_md5"`
+	ClockSkewSeconds float64  `json:"clock_skew_seconds"`
+}
+
+type checkJSON struct {
+	Name        string        `json:"name"`
+	RequiredFor probe.Need    `json:"required_for"`
+	Outcome     probe.Outcome `json:"outcome"`
+	Evidence    string        `json:"evidence"`
+	Advice      string        `json:"advice,omitempty"`
+}
+
+// tierNames are the tiers in output and in kept verdicts.
+var tierNames = map[lock.Tier]string{lock.TierFull: "full", lock.TierCAS: "cas", lock.TierNone: "none"}
+
+func (p probeJSON) tier() (lock.Tier, bool) {
+	for tier, name := range tierNames {
+		if name == p.Tier {
+			return tier, true
+		}
+	}
+	return lock.TierNone, false
+}
+
+// decisive is the check that the tier is due to.
+func (p probeJSON) decisive() checkJSON {
+	need := probe.NeedFull
+	if p.Tier == tierNames[lock.TierNone] {
+		need = probe.NeedCAS
+	}
+	for _, c := range p.Checks {
+		if c.RequiredFor == need && c.Outcome == probe.Failed {
+			return c
+		}
+	}
+	return checkJSON{}
+}
+
+// probeStore probes a bucket through all of doors and keeps the verdict.
+func probeStore(ctx context.Context, term terminal, doors []*s3bucket.Bucket, opts probe.Options) (probeJSON, error) {
+	buckets := make([]bucket.Bucket, len(doors))
+	for i, d := range doors {
+		buckets[i] = d
+	}
+	r, err := probe.Run(ctx, buckets, opts)
+	v := probeJSON{
+		Tier: tierNames[r.Tier],
+		Store: storeJSON{
+			Endpoint: doors[0].Endpoint(), Bucket: doors[0].Name(), Versioned: r.Versioned, Server: doors[0].Server(),
+			ETagIsMD5: r.ETagIsMD5, ClockSkewSeconds: r.ClockSkew.Seconds(),
+		},
+		Checks: []checkJSON{}, Clients: r.Clients, Rounds: r.Rounds, Requests: r.Requests,
+		Seconds: r.Elapsed.Round(time.Millisecond).Seconds(), At: time.Now().UTC().Truncate(time.Second), LeftBehind: r.LeftBehind,
+	}
+	for _, d := range doors[1:] {
+		v.Store.MoreEndpoints = append(v.Store.MoreEndpoints, d.Endpoint())
+	}
+	for _, c := range r.Checks {
+		v.Checks = append(v.Checks, checkJSON(c))
+	}
+	for _, left := range r.LeftBehind {
+		term.say("Warning: the probe left something behind: %s\n", statelatch.Printable(left))
+	}
+	if err != nil {
+		return v, err
+	}
+	kept, err := openVerdicts(term.getenv)
+	for _, d := range doors {
+		err = errors.Join(err, kept.save(d, v))
+	}
+	if err != nil {
+		term.say("Warning: this verdict will not be remembered: %v\n", err)
+	}
+	return v, nil
+}
+
+// verdicts keeps what probes found, for this user on this machine: one file for each bucket behind an endpoint. The zero
+// verdicts keeps nothing.
+type verdicts struct{ dir string }
+
+func openVerdicts(getenv func(string) string) (verdicts, error) {
+	dir, err := stateDir(getenv)
+	if err != nil {
+		return verdicts{}, err
+	}
+	return verdicts{filepath.Join(dir, "probes")}, nil
+}
+
+func (k verdicts) file(b *s3bucket.Bucket) string {
+	sum := sha256.Sum256([]byte(b.Endpoint() + "\x00" + b.Name()))
+	return filepath.Join(k.dir, hex.EncodeToString(sum[:16])+".json")
+}
+
+// load returns a verdict that still counts: young enough, and not of a store that calls itself otherwise by now.
+func (k verdicts) load(b *s3bucket.Bucket, now time.Time) (v probeJSON, ok bool) {
+	if k.dir == "" {
+		return v, false
+	}
+	body, err := os.ReadFile(k.file(b))
+	if err != nil || json.Unmarshal(body, &v) != nil {
+		return probeJSON{}, false
+	}
+	_, known := v.tier()
+	age := now.Sub(v.At)
+	return v, known && v.Store.Bucket == b.Name() && age > -time.Minute && age < verdictLife &&
+		cmp.Or(b.Server(), v.Store.Server) == v.Store.Server
+}
+
+// save replaces what is kept in one step: other processes read it at any time.
+func (k verdicts) save(b *s3bucket.Bucket, v probeJSON) (err error) {
+	if k.dir == "" {
+		return nil
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(k.dir, "new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(body, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), k.file(b))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+// releaseTier is the tier under which locks are given back, as far as it is known. Where a store is known not to lock at
+// all, what it still holds is removed with a look first.
+func releaseTier(term terminal, b *s3bucket.Bucket) lock.Tier {
+	kept, _ := openVerdicts(term.getenv)
+	v, ok := kept.load(b, time.Now())
+	if !ok || v.Tier == tierNames[lock.TierFull] {
+		return lock.TierFull
+	}
+	return lock.TierCAS
+}
+
+// proveTiers sees to it that every store can lock before anything is locked, and tells the managers how well.
+// On a store that is not AWS's own, whose conditions are not documented, the first lock of a day proves it.
+func proveTiers(ctx context.Context, term terminal, targets []target) error {
+	known := make(map[string]probeJSON)
+	for _, t := range targets {
+		at := t.bucket.Endpoint() + "\x00" + t.bucket.Name()
+		v, ok := known[at]
+		if !ok {
+			var err error
+			if v, err = proveStore(ctx, term, t.bucket); err != nil {
+				return err
+			}
+			known[at] = v
+		}
+		tier, _ := v.tier()
+		if tier == lock.TierNone {
+			c := v.decisive()
+			return fmt.Errorf("%w: s3://%s failed the check %q: %s. Details, and a new verdict after a change of the store: statelatch probe s3://%[2]s",
+				statelatch.ErrUnsafeStore, t.bucket.Name(), c.Name, c.Evidence)
+		}
+		t.locks.Tier = tier
+	}
+	return nil
+}
+
+// proveStore returns what is known about a store, or finds it out.
+func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJSON, error) {
+	kept, _ := openVerdicts(term.getenv)
+	if v, ok := kept.load(b, time.Now()); ok {
+		return v, nil
+	}
+	switch mode := term.getenv("STATELATCH_PROBE"); {
+	case mode != "" && mode != "on" && mode != "off":
+		return probeJSON{}, usageError{fmt.Errorf("STATELATCH_PROBE=%q: want 'on' or 'off'", mode)}
+	case mode == "off" || b.Endpoint() == "":
+		return probeJSON{Tier: tierNames[lock.TierFull]}, nil
+	}
+	term.say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", b.Endpoint())
+	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds})
+	switch {
+	case errors.Is(err, statelatch.ErrDenied):
+		return v, fmt.Errorf("the probe of the store was denied: %w; allow it ('statelatch policy' prints how), or skip it with STATELATCH_PROBE=off", err)
+	case err != nil:
+		return v, fmt.Errorf("nothing was locked: %w", err)
+	}
+	return v, nil
+}

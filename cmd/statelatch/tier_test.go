@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/probe"
+)
+
+// open is the bucket "demo" of the shell's store.
+func (s *shell) open(url string) *s3bucket.Bucket {
+	s.t.Helper()
+	b, err := s3bucket.Open(s.t.Context(), "demo", s3bucket.Config{
+		Endpoints: s3bucket.Endpoints{S3: url}, Region: "us-east-1", AccessKey: "key", SecretKey: "secret-key",
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return b
+}
+
+// keep puts a verdict on the shell's store into the cache.
+func (s *shell) keep(tier string, age time.Duration) {
+	s.t.Helper()
+	kept, err := openVerdicts(func(k string) string { return s.env[k] })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	need := map[string]probe.Need{"none": probe.NeedCAS, "cas": probe.NeedFull}[tier]
+	v := probeJSON{
+		Tier: tier, Store: storeJSON{Endpoint: s.url, Bucket: "demo"}, At: time.Now().Add(-age),
+		Checks: []checkJSON{{Name: "some-check", RequiredFor: need, Outcome: probe.Failed, Evidence: "two of two won"}},
+	}
+	if err := kept.save(s.open(s.url), v); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestLock_ProbesOnceADay(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore().probing()
+	const probing = "Probing whether "
+	s.want(s.run("lock", demoRef), 0, probing+s.url, "STATELATCH_PROBE=off")
+	s.want(s.run("unlock", demoRef), 0)
+	files, err := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/probes/*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("got %q, %v, want one verdict", files, err)
+	}
+	if info, err := os.Stat(files[0]); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v, want a private file", info.Mode(), err)
+	}
+	o := s.run("lock", demoRef, demoRef+"2")
+	s.want(o, 0)
+	if strings.Contains(o.err, probing) {
+		t.Errorf("got %q, want no second probe", o.err)
+	}
+	s.want(s.run("unlock", demoRef, demoRef+"2"), 0)
+	s.keep("full", 25*time.Hour)
+	o = s.run("lock", demoRef, demoRef+"2")
+	s.want(o, 0, probing)
+	if strings.Count(o.err, probing) != 1 {
+		t.Errorf("got %q, want one probe for two states", o.err)
+	}
+}
+
+func TestLock_ProbeSwitchedOff(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	o := s.run("lock", demoRef)
+	s.want(o, 0)
+	if strings.Contains(o.err, "Probing") {
+		t.Errorf("got %q, want no probe", o.err)
+	}
+	s.want(s.run("unlock", demoRef), 0)
+	s.keep("none", time.Hour)
+	s.want(s.run("lock", demoRef), 13, "some-check", "two of two won", "statelatch probe s3://demo")
+	s.want(s.run("status", demoRef), 0, "is not locked")
+	s.env["STATELATCH_PROBE"] = "maybe"
+	s.keep("full", 25*time.Hour)
+	s.want(s.run("lock", demoRef), 2, "STATELATCH_PROBE", "maybe")
+}
+
+func TestLock_WeakStore(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.keep("cas", time.Hour)
+	s.want(s.run("lock", demoRef), 0)
+	s.want(s.run("unlock", demoRef), 0, "weak release")
+	s.want(s.run("lock", "-takeover", "expired", demoRef), 13, "cannot be taken over")
+	if tier := releaseTier(terminal{getenv: func(k string) string { return s.env[k] }}, s.open(s.url)); tier != lock.TierCAS {
+		t.Errorf("got tier %v, want releases to be weak", tier)
+	}
+}
+
+func TestLock_ProbeDenied(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+	}))
+	t.Cleanup(srv.Close)
+	s := newShell(t).probing().at(srv.URL)
+	s.want(s.run("lock", demoRef), 14, "s3:PutObject", "statelatch policy", "STATELATCH_PROBE=off")
+}
+
+// AWS's own endpoints are never probed unasked, but a verdict counts.
+func TestProveStore_AWS(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).probing()
+	var said strings.Builder
+	term := terminal{getenv: func(k string) string { return s.env[k] }, err: &said}
+	b := s.open("")
+	if b.Endpoint() != "" {
+		t.Skip("the environment names an endpoint")
+	}
+	v, err := proveStore(t.Context(), term, b)
+	if err != nil || v.Tier != "full" || said.Len() > 0 {
+		t.Errorf("got %q, %v and %q, want full without a probe", v.Tier, err, said.String())
+	}
+	s.keep("none", time.Hour)
+	if v, err := proveStore(t.Context(), term, b); err != nil || v.Tier != "none" {
+		t.Errorf("got %q, %v, want the verdict that is kept", v.Tier, err)
+	}
+}
+
+func TestVerdicts_Load(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	b := s.open(s.url)
+	kept := verdicts{t.TempDir()}
+	now := time.Now()
+	good := probeJSON{Tier: "cas", Store: storeJSON{Bucket: "demo", Server: "Statelatch"}, At: now.Add(-23 * time.Hour)}
+	for name, tc := range map[string]struct {
+		change func(*probeJSON)
+		want   bool
+	}{
+		"good":         {func(*probeJSON) {}, true},
+		"old":          {func(v *probeJSON) { v.At = now.Add(-24 * time.Hour) }, false},
+		"of tomorrow":  {func(v *probeJSON) { v.At = now.Add(time.Hour) }, false},
+		"no tier":      {func(v *probeJSON) { v.Tier = "" }, false},
+		"other bucket": {func(v *probeJSON) { v.Store.Bucket = "other" }, false},
+	} {
+		v := good
+		tc.change(&v)
+		if err := kept.save(b, v); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := kept.load(b, now); ok != tc.want || ok && got.Tier != v.Tier {
+			t.Errorf("%s: got %v, %+v, want %v", name, ok, got, tc.want)
+		}
+	}
+	good.Store.Server = "another"
+	if err := kept.save(b, good); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := kept.load(b, now); !ok {
+		t.Error("got no verdict before the store was asked for anything, want it")
+	}
+	if _, err := b.Head(t.Context(), "absent", bucket.ReadOptions{}); err == nil {
+		t.Fatal("got an object in an empty bucket")
+	}
+	if _, ok := kept.load(b, now); ok {
+		t.Error("got a verdict on a store that calls itself otherwise, want none")
+	}
+	if err := os.WriteFile(kept.file(b), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := kept.load(b, now); ok {
+		t.Error("got a verdict from a broken file, want none")
+	}
+}

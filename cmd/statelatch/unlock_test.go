@@ -1,0 +1,268 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/identity"
+)
+
+// Somebody else's lock is shown with its evidence and removed only if a person says so.
+func TestUnlock_AsksAndObeys(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.plainLock("app/terraform.tfstate", "engine-id")
+	s.want(s.run("unlock", demoRef), 11, "engine-id", "statelatch force-unlock engine-id")
+	for _, answer := range []string{"no\n", "y\n", "\n"} {
+		s.typed = answer
+		s.want(s.run("unlock", demoRef), 1, "Lock Info:", "engine-id", "Verdict: unknown", "promises nothing", "two runs may write", "not confirmed")
+	}
+	s.want(s.run("status", demoRef), 11)
+	s.typed = "yes\n"
+	s.want(s.run("unlock", demoRef), 0, "Verdict: unknown", "Released the lock of "+demoRef)
+	s.want(s.run("unlock", demoRef), 10, "not locked")
+
+	s.managedLock("app/terraform.tfstate", "live-id", statelatch.Managed{TTL: time.Hour})
+	s.typed = "no\n"
+	s.want(s.run("unlock", demoRef), 1, "Verdict: live", "A HOLDER IS ALIVE")
+
+	// An unreadable lock, too, and several with one question.
+	s.put("app/terraform.tfstate.tflock", nil)
+	s.plainLock("b", "b-id")
+	s.typed = "yes\n"
+	s.want(s.run("unlock", demoRef, "s3://demo/b"), 0, "cannot be read", "these 2 locks", "Released the lock of "+demoRef, "Released the lock of s3://demo/b")
+}
+
+// What is removed is what was shown: a lock that changes hands meanwhile stays.
+func TestUnlock_ChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.plainLock("app/terraform.tfstate", "first-id")
+	var out, errs strings.Builder
+	code := run(t.Context(), append([]string{"statelatch", "unlock", demoRef}, s.flags...), terminal{
+		in: readerFunc(func(p []byte) (int, error) {
+			s.plainLock("app/terraform.tfstate", "second-id")
+			return copy(p, "yes\n"), nil
+		}),
+		out: &out, err: &errs, interactive: true, getenv: func(k string) string { return s.env[k] },
+	})
+	if code != exitLocked || !strings.Contains(errs.String(), "second-id") {
+		t.Errorf("got exit %d, want %d and the new holder: %s", code, exitLocked, &errs)
+	}
+	s.want(s.run("status", demoRef), 11, "second-id")
+}
+
+func TestUnlock_AutoApprove(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.plainLock("app/terraform.tfstate", "engine-id")
+	s.want(s.run("unlock", "-auto-approve", "-if-older-than", "1h", demoRef), 11, "younger than 1h", "engine-id")
+	s.want(s.run("unlock", "-auto-approve", demoRef), 0, "Verdict: unknown", "Released")
+	s.managedLock("app/terraform.tfstate", "live-id", statelatch.Managed{TTL: time.Hour})
+	s.want(s.run("unlock", "-auto-approve", demoRef), 11, "its holder is alive: its lease of 1h")
+	s.managedLock("app/terraform.tfstate", "dead-id", statelatch.Managed{TTL: time.Hour, Client: deadClient(t)})
+	s.want(s.run("unlock", "-auto-approve", demoRef), 0, "Verdict: stale", "Released")
+	s.want(s.run("status", demoRef), 0)
+}
+
+// A dry run says what would be done, with the exit code of the real one, and does nothing.
+func TestUnlock_DryRun(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("unlock", "-dry-run", demoRef), 10)
+	s.plainLock("app/terraform.tfstate", "engine-id")
+	s.want(s.run("unlock", "-dry-run", demoRef), 11, "engine-id")
+	s.want(s.run("unlock", "-dry-run", "-expired", demoRef), 11, "engine-id")
+	s.want(s.run("unlock", "-dry-run", "-if-older-than", "1h", "-auto-approve", demoRef), 11, "younger")
+	s.want(s.run("unlock", "-dry-run", "-auto-approve", demoRef), 0, "Would release the lock of "+demoRef, "Verdict: unknown")
+	s.want(s.run("unlock", "-dry-run", "-id", "engine-id", demoRef), 0, "Would release")
+	s.want(s.run("unlock", "-dry-run", "-id", "wrong", demoRef), 11)
+	s.want(s.run("unlock", "-dry-run", "-mine", demoRef), 0, "is not yours")
+	o := s.run("unlock", "-dry-run", "-json", "-auto-approve", demoRef)
+	var p struct {
+		Ref            string
+		WouldRelease   bool `json:"would_release"`
+		Verdict, Proof string
+		Lock           map[string]any
+	}
+	if err := json.Unmarshal([]byte(o.out), &p); err != nil || o.code != 0 || p.Ref != demoRef || !p.WouldRelease || p.Verdict != "unknown" || p.Lock["ID"] != "engine-id" {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	s.typed = "yes\n"
+	s.want(s.run("unlock", "-dry-run", demoRef), 0, "Would release")
+	s.want(s.run("status", demoRef), 11, "engine-id")
+}
+
+// For the end of a CI job: what this user or this very run took, nothing else, and no question.
+func TestUnlock_Mine(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("unlock", "-mine", demoRef), 0, "is not locked")
+	s.want(s.run("lock", demoRef), 0)
+	s.want(s.run("unlock", "-mine", demoRef), 0, "Released")
+	s.plainLock("app/terraform.tfstate", "engine-id")
+	s.want(s.run("unlock", "-mine", demoRef), 0, "is not yours")
+	s.want(s.run("status", demoRef), 11, "engine-id")
+	if o := s.run("unlock", "-mine", "-json", demoRef); o.code != 0 || !strings.Contains(o.out, `"released":false`) {
+		t.Errorf("got %+v, want released false", o)
+	}
+
+	for k, v := range map[string]string{
+		"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/infra", "GITHUB_RUN_ID": "42",
+	} {
+		s.env[k] = v
+	}
+	ours := statelatch.Run{System: "github-actions", Repo: "acme/infra", ID: "42"}
+	for name, tc := range map[string]struct {
+		m    statelatch.Managed
+		code int
+		text string
+	}{
+		"same run":              {statelatch.Managed{Run: &ours}, 0, "Released"},
+		"same run, dead":        {statelatch.Managed{Run: &ours, TTL: time.Hour, Client: deadClient(t)}, 0, "Released"},
+		"same run, another job": {statelatch.Managed{Run: &ours, TTL: time.Hour, Client: "host/1/1/elsewhere"}, 11, "another job of this CI run"},
+		"same run, alive":       {statelatch.Managed{Run: &ours, TTL: time.Hour, Client: identity.Client()}, 11, "another job"},
+		"another run":           {statelatch.Managed{Run: &statelatch.Run{System: ours.System, Repo: ours.Repo, ID: "43"}}, 0, "is not yours"},
+		"another repo":          {statelatch.Managed{Run: &statelatch.Run{System: ours.System, Repo: "acme/other", ID: "42"}}, 0, "is not yours"},
+		"another system":        {statelatch.Managed{Run: &statelatch.Run{System: "gitlab-ci", Repo: ours.Repo, ID: "42"}}, 0, "is not yours"},
+		"empty run":             {statelatch.Managed{Run: &statelatch.Run{}}, 0, "is not yours"},
+	} {
+		t.Log(name)
+		s.managedLock("app/terraform.tfstate", "an-id", tc.m)
+		s.want(s.run("unlock", "-mine", demoRef), tc.code, tc.text)
+		left := 11
+		if tc.text == "Released" {
+			left = 0
+		}
+		s.want(s.run("status", demoRef), left)
+	}
+}
+
+// A run that still goes on keeps its lock, also from its own user.
+func TestUnlock_OwnButAlive(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
+	if err := mine.remember(ref, "own-id", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.managedLock(ref.Key, "own-id", statelatch.Managed{TTL: time.Hour, Client: identity.Client()})
+	s.typed = "yes\n"
+	for _, flags := range [][]string{{}, {"-mine"}, {"-auto-approve"}} {
+		s.want(s.run(append(append([]string{"unlock"}, flags...), demoRef)...), 11, "still runs")
+	}
+	s.want(s.run("unlock", "-mine", "s3://demo/"), 11, "Left alone: ", "still runs")
+	s.managedLock(ref.Key, "own-id", statelatch.Managed{TTL: time.Hour, Client: deadClient(t)})
+	s.want(s.run("unlock", demoRef), 0, "Released")
+}
+
+// laterBy puts the clock of the store ahead of its own Last-Modified, as if so much time had passed.
+func (s *shell) laterBy(d time.Duration) {
+	s.t.Helper()
+	to, err := url.Parse(s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host // it is signed
+		},
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+			return nil
+		},
+	}
+	srv := httptest.NewServer(proxy)
+	s.t.Cleanup(srv.Close)
+	for i := range s.flags {
+		s.flags[i] = strings.ReplaceAll(s.flags[i], s.url, srv.URL)
+	}
+}
+
+// Many at once: listed first, one question, and only what the flags mean.
+func TestUnlock_Scope(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	items := s.withTable()
+	for _, args := range [][]string{
+		{"unlock", "s3://demo"},
+		{"unlock", "s3://demo/app/"},
+		{"unlock", "-auto-approve", "s3://demo"},
+		{"unlock", "-id", "x", "-if-older-than", "1h", "s3://demo/"},
+		{"unlock", "-mine", "s3://demo/", demoRef},
+		{"unlock", "-if-older-than", "0s", "s3://demo/"},
+		{"unlock", "-id", "x", "-mine", demoRef},
+	} {
+		s.want(s.run(args...), 2, "Error: ")
+	}
+	s.want(s.run("unlock", "-expired", "s3://demo"), 0, "no such lock to release in s3://demo, of 0 locks")
+
+	old := func(key, id string) { s.managedLock(key, id, statelatch.Managed{Expires: time.Second}) }
+	old("app/a", "id-a")
+	old("app/b", "id-b")
+	old("elsewhere", "id-c")
+	s.plainLock("app/plain", "id-p")
+	s.managedLock("app/leased", "id-l", statelatch.Managed{TTL: time.Hour})
+	s.want(s.run("lock", "s3://demo/app/own"), 0)
+	items.SetItem("locks", dynamotest.StringItem("demo/app/item", "Info", string(engineInfo("id-i").Marshal())))
+	s.laterBy(time.Minute)
+
+	s.want(s.run("unlock", "-expired", "s3://demo/app/"), 2, "app/a", "app/b", "-auto-approve")
+	s.typed = "no\n"
+	s.want(s.run("unlock", "-expired", "s3://demo/app/"), 1, "these 2 locks", "not confirmed")
+	s.typed = ""
+	o := s.run("unlock", "-expired", "-dry-run", "s3://demo/app/")
+	s.want(o, 0, "Would release the lock of s3://demo/app/a", "Would release the lock of s3://demo/app/b")
+	if strings.Contains(o.out, "plain") || strings.Contains(o.out, "own") || strings.Contains(o.out, "elsewhere") {
+		t.Errorf("too much would be released: %s", o.out)
+	}
+	s.want(s.run("status", "s3://demo/app/a"), 11)
+	s.want(s.run("unlock", "-expired", "-auto-approve", "s3://demo/app/"), 0, "Released the lock of s3://demo/app/a", "Released the lock of s3://demo/app/b")
+	for ref, code := range map[string]int{"app/a": 0, "app/b": 0, "elsewhere": 11, "app/plain": 11, "app/leased": 11, "app/own": 11, "app/item": 11} {
+		s.want(s.run("status", "s3://demo/"+ref), code)
+	}
+
+	// By age: anybody's, but no live lease and nothing of unknown age. Live ones are left alone, and said so.
+	o = s.run("unlock", "-if-older-than", "50s", "-auto-approve", "-json", "s3://demo/app/")
+	if o.code != 11 || strings.Count(o.out, `"released":true`) != 2 || !strings.Contains(o.out, "its holder is alive") {
+		t.Errorf("got %+v, want two released and the leased one left alone", o)
+	}
+	for ref, code := range map[string]int{"app/plain": 0, "app/own": 0, "app/leased": 11, "app/item": 11, "elsewhere": 11} {
+		s.want(s.run("status", "s3://demo/"+ref), code)
+	}
+}
+
+// -expired watches a lease for its whole time: one that is renewed meanwhile stays.
+func TestUnlock_ScopeLeases(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for _, key := range []string{"a", "b", "c"} {
+		s.managedLock(key, "id-"+key, statelatch.Managed{TTL: time.Second})
+	}
+	s.laterBy(time.Minute)
+	var out, errs strings.Builder
+	code := run(t.Context(), append([]string{"statelatch", "unlock", "-expired", "s3://demo/"}, s.flags...), terminal{
+		in: readerFunc(func(p []byte) (int, error) {
+			s.managedLock("b", "id-b", statelatch.Managed{TTL: time.Second, Seq: 2}) // its holder woke up
+			return copy(p, "yes\n"), nil
+		}),
+		out: &out, err: &errs, interactive: true, getenv: func(k string) string { return s.env[k] },
+	})
+	if code != exitLocked || strings.Count(errs.String(), "Released the lock of") != 2 || !strings.Contains(errs.String(), "Left alone: state is locked: s3://demo/b") {
+		t.Errorf("got exit %d, want %d, two released and one left alone: %s", code, exitLocked, &errs)
+	}
+	s.want(s.run("status", "s3://demo/b"), 11)
+}

@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// weakener stands in front of a store and honours conditions badly. What it passes on it signs anew.
+type weakener struct {
+	store     *store
+	lookFirst bool // decide conditions itself, by a look before the write; otherwise they are dropped
+
+	mu      sync.Mutex
+	written []string // paths
+}
+
+func newWeakener(t *testing.T, s *store, lookFirst bool) (*weakener, *store) {
+	t.Helper()
+	w := &weakener{store: s, lookFirst: lookFirst}
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	return w, &store{url: srv.URL, accessKey: s.accessKey, secretKey: s.secretKey}
+}
+
+func (p *weakener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		p.mu.Lock()
+		p.written = append(p.written, r.URL.Path)
+		p.mu.Unlock()
+	}
+	ifMatch, ifAbsent := r.Header.Get("If-Match"), r.Header.Get("If-None-Match") != ""
+	if p.lookFirst && (ifMatch != "" || ifAbsent) {
+		etag, err := p.look(r.Context(), r.URL.Path)
+		switch {
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		case ifMatch != "" && etag == "":
+			refuse(w, http.StatusNotFound, "NoSuchKey")
+			return
+		case ifAbsent && etag != "", ifMatch != "" && ifMatch != etag:
+			refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
+			return
+		}
+	}
+	target, _ := url.Parse(p.store.url)
+	proxy := httputil.ReverseProxy{Rewrite: func(pr *httputil.ProxyRequest) {
+		pr.SetURL(target)
+		pr.Out.Header.Del("If-Match")
+		pr.Out.Header.Del("If-None-Match")
+		p.sign(pr.Out)
+	}}
+	proxy.ServeHTTP(w, r)
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<Error><Code>%s</Code></Error>", code)
+}
+
+// look returns the ETag of what is there now, empty if nothing is.
+func (p *weakener) look(ctx context.Context, path string) (etag string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, p.store.url+path, nil)
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("X-Amz-Content-Sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+	p.sign(r)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	return resp.Header.Get("ETag"), resp.Body.Close()
+}
+
+func (p *weakener) sign(r *http.Request) {
+	r.Header.Del("Authorization")
+	r.Header.Del("Accept-Encoding")
+	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	keys := aws.Credentials{AccessKeyID: p.store.accessKey, SecretAccessKey: p.store.secretKey}
+	// A request that cannot be signed is refused by the store.
+	_ = signer.SignHTTP(r.Context(), keys, r, r.Header.Get("X-Amz-Content-Sha256"), "s3", "us-east-1", time.Now())
+}
+
+// outsideProbes are the paths below bucket that were written and are no probe's.
+func (p *weakener) outsideProbes() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(p.written), func(path string) bool { return strings.Contains(path, "/.statelatch-probe/") })
+}
+
+// userOf is a world that is pointed at a store, and probes.
+func userOf(tb testing.TB, s *store) *world {
+	tb.Helper()
+	w := newWorld(tb)
+	w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"], w.env["AWS_ENDPOINT_URL_S3"] = s.accessKey, s.secretKey, s.url
+	delete(w.env, "STATELATCH_PROBE")
+	return w
+}
+
+// verdict is what the tests read of "probe -json".
+type verdict struct {
+	Tier  string `json:"tier"`
+	Store struct {
+		Versioned bool `json:"versioned"`
+	} `json:"store"`
+	Checks []struct {
+		Name, Outcome, Evidence string
+	} `json:"checks"`
+	LeftBehind []string `json:"left_behind"`
+}
+
+func (w *world) probe(args ...string) (verdict, result) {
+	w.t.Helper()
+	command := []string{"probe", "-json"}
+	if !full() {
+		command = append(command, "-clients", "16", "-rounds", "10")
+	}
+	r := w.statelatch(append(command, args...)...)
+	var v verdict
+	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
+		w.t.Fatalf("probe -json: %v: %v", err, r)
+	}
+	return v, r
+}
+
+func TestProbe_Embedded(t *testing.T) {
+	t.Parallel()
+	s := embeddedStore(t)
+	w := userOf(t, s)
+	for _, versioned := range []bool{false, true} {
+		b := s.bucket(t, versioned)
+		for _, args := range [][]string{
+			{"s3://" + b.Name()},
+			{"-endpoint", s.url, "-endpoint", strings.Replace(s.url, "127.0.0.1", "localhost", 1), "s3://" + b.Name()},
+		} {
+			v, r := w.probe(args...)
+			if r.code != 0 || v.Tier != "full" || v.Store.Versioned != versioned || len(v.LeftBehind) > 0 {
+				t.Errorf("versioned %v, probe %q: got %v, want tier full", versioned, args, r)
+			}
+			for _, c := range v.Checks {
+				if c.Outcome != "passed" {
+					t.Errorf("versioned %v, probe %q: got %+v, want passed", versioned, args, c)
+				}
+			}
+		}
+		for o, err := range b.ListVersions(t.Context(), bucket.ListOptions{}) {
+			t.Errorf("versioned %v: got %q, %v left, want nothing", versioned, o.Key, err)
+		}
+	}
+}
+
+func TestProbe_Versitygw(t *testing.T) {
+	t.Parallel()
+	program := need(t, "versitygw")
+	s := &store{accessKey: "conformance", secretKey: "conformance-secret"}
+	port := freePort(t)
+	gateway := newWorld(t)
+	p := gateway.start(gateway.home, program, "--port", "127.0.0.1:"+port, "--access", s.accessKey, "--secret", s.secretKey, "posix", t.TempDir())
+	s.url = "http://127.0.0.1:" + port
+	p.waitFor(`(?i)listening|` + port)
+	awaitPort(t, p, port)
+	b := s.bucket(t, false)
+	w := userOf(t, s)
+	for range 3 {
+		v, r := w.probe("s3://" + b.Name())
+		if r.code != 0 || v.Tier != "cas" {
+			t.Fatalf("got %v, want tier cas", r)
+		}
+	}
+	ref := "s3://" + b.Name() + "/app/terraform.tfstate"
+	if r := w.statelatch("lock", ref); r.code != 0 {
+		t.Fatalf("lock: %v", r)
+	}
+	if r := w.statelatch("unlock", ref); r.code != 0 || !strings.Contains(r.stderr, "weak release") {
+		t.Errorf("unlock: got %v, want a warning that the release is weak", r)
+	}
+	if r := w.statelatch("lock", "-takeover", "expired", ref); r.code != 13 {
+		t.Errorf("lock -takeover expired: got %v, want exit 13", r)
+	}
+	for o, err := range b.List(t.Context(), bucket.ListOptions{}) {
+		t.Errorf("got %q, %v left, want nothing", o.Key, err)
+	}
+}
+
+// Whatever a command is, on a store that cannot lock it is refused, every time, and writes nothing but the probe's own objects.
+func TestProbe_UnsafeStoreIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, lookFirst := range map[string]bool{"conditions are stripped": false, "conditions are checked first": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inner := embeddedStore(t)
+			b := inner.bucket(t, true)
+			proxy, s := newWeakener(t, inner, lookFirst)
+			w := userOf(t, s)
+			ref := "s3://" + b.Name() + "/app/terraform.tfstate"
+			ran := filepath.Join(w.home, "ran")
+			state := filepath.Join(w.home, "new.tfstate")
+			w.write(state, `{"version":4,"serial":1,"lineage":"x","resources":[]}`)
+			rounds := 2
+			if full() {
+				rounds = 10
+			}
+			for range rounds {
+				for _, args := range [][]string{
+					{"lock", ref}, {"run", ref, "--", "touch", ran}, {"push", state, ref}, {"workspace", "delete", "staging", ref},
+				} {
+					w.env["STATELATCH_STATE_DIR"] = t.TempDir() // nothing is known
+					for _, known := range []bool{false, true} {
+						r := w.statelatch(args...)
+						if r.code != 13 || !strings.Contains(r.stderr, "statelatch probe s3://"+b.Name()) || strings.Contains(r.stderr, "Probing") == known {
+							t.Fatalf("%q, verdict known %v: got %v, want exit 13", args, known, r)
+						}
+					}
+				}
+				if v, r := w.probe("s3://" + b.Name()); r.code != 13 || v.Tier != "none" || len(v.LeftBehind) > 0 {
+					t.Fatalf("probe: got %v, want tier none", r)
+				}
+			}
+			if _, err := os.Stat(ran); err == nil {
+				t.Error("the command of run was started")
+			}
+			if paths := proxy.outsideProbes(); len(paths) > 0 {
+				t.Errorf("got %q written, want nothing but the probes' own", paths)
+			}
+			for o, err := range b.ListVersions(t.Context(), bucket.ListOptions{}) {
+				t.Errorf("got %q, %v left, want nothing", o.Key, err)
+			}
+		})
+	}
+}

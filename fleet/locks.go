@@ -1,0 +1,208 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/lock"
+)
+
+// digestSuffix ends the LockID of an item that is no lock but a state's digest.
+const digestSuffix = "-md5"
+
+// Kind tells what a lock is in one word.
+type Kind string
+
+// The kinds of locks.
+const (
+	KindPlain      Kind = "plain"    // an engine's lock object
+	KindManaged    Kind = "managed"  // ours
+	KindItem       Kind = "dynamodb" // an item without a lock object
+	KindHalf       Kind = "half"     // the rest is certainly missing, or another holder's
+	KindUnreadable Kind = "unreadable"
+)
+
+// halfPause is how long a half is given to become whole, or nothing.
+const halfPause = 500 * time.Millisecond
+
+// Lock is a lock that was found: both halves of it where they are one holder's, else one half.
+type Lock struct {
+	lock.Held // only Ref, if Unread is not nil
+	Verdict   evidence.Verdict
+	Kind      Kind
+	// Half says, if this is one half of what should be two, which one is missing or another's (B20). One plain line.
+	Half string
+	// Unread is why the lock could not be read at all, of a store kind. It may be held.
+	Unread error
+	// ItemUnread is why it is not known whether there is an item in the table beside the lock object.
+	ItemUnread error
+}
+
+// LockOptions are the terms of [Locks].
+type LockOptions struct {
+	WorkspacePrefix string // as in [WalkOptions]
+	Workers         int    // requests under way at once; 0 means 16
+	Evidence        evidence.Sources
+	OnProgress      func(Progress) // of the walk
+}
+
+// LockList is what [Locks] found.
+type LockList struct {
+	Locks []Lock // by key, a lock object before an item of another holder
+	// Unlisted is why items without a lock object are not among Locks: the table could not be listed. Nil where it was, or where
+	// there is none.
+	Unlisted error
+}
+
+// lister is a lock table whose items can be listed, as dynamo.Table's.
+type lister interface {
+	LockIDs(ctx context.Context, prefix string) iter.Seq2[string, error]
+}
+
+// Locks finds every lock of scope: the lock objects, and if m has a Table the items in it. Each is read and judged by itself, with
+// consistent reads, so that the two halves of one lock are seen together; what is released meanwhile is left out. A lock that
+// cannot be read is listed as such; errors are those of the walk, and of ctx.
+func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts LockOptions) (LockList, error) {
+	keys := map[string]bool{}
+	err := Walk(ctx, m.Bucket, scope, WalkOptions{
+		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, OnProgress: opts.OnProgress,
+	}, func(obj bucket.Object) error {
+		if kind, state := statelatch.ClassifyKey(obj.Key); kind == statelatch.KeyLock {
+			keys[state] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return LockList{}, err
+	}
+	var list LockList
+	if m.Table != nil {
+		list.Unlisted = itemKeys(ctx, m.Table, scope, opts.WorkspacePrefix, keys)
+	}
+	var refs []statelatch.Ref
+	for key := range keys {
+		refs = append(refs, statelatch.Ref{Bucket: scope.Bucket, Key: key})
+	}
+	var mu sync.Mutex
+	err = Each(ctx, opts.Workers, refs, func(ctx context.Context, ref statelatch.Ref) error {
+		found := readLock(ctx, m, ref)
+		if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pause(ctx) {
+			found = readLock(ctx, m, ref) // perhaps it was just being taken or released: one half comes after the other
+		}
+		for i := range found {
+			if found[i].Unread == nil {
+				found[i].Verdict = evidence.Judge(ctx, found[i].Held, opts.Evidence)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		list.Locks = append(list.Locks, found...)
+		return ctx.Err()
+	})
+	slices.SortStableFunc(list.Locks, func(a, b Lock) int { return cmp.Compare(a.Ref.Key, b.Ref.Key) })
+	return list, err
+}
+
+// itemKeys adds the keys of the states that have a lock item in the table.
+func itemKeys(ctx context.Context, table lock.Table, scope statelatch.Scope, workspacePrefix string, keys map[string]bool) error {
+	l, ok := table.(lister)
+	if !ok {
+		return fmt.Errorf("%w: the lock table cannot be listed", statelatch.ErrUnsupported)
+	}
+	prefix := scope.Bucket + "/"
+	for id, err := range l.LockIDs(ctx, prefix) {
+		if err != nil {
+			return err
+		}
+		key, ok := strings.CutPrefix(id, prefix)
+		if ok && key != "" && !strings.HasSuffix(key, digestSuffix) && scope.Covers(key, workspacePrefix) {
+			keys[key] = true
+		}
+	}
+	return nil
+}
+
+// pause waits for halfPause; false if ctx ended first.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(halfPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// readLock reads both halves of the lock of ref: as one lock if they are one holder's, else each as its own.
+func readLock(ctx context.Context, m *lock.Manager, ref statelatch.Ref) []Lock {
+	var itemErr error
+	h, err := m.Status(ctx, ref)
+	if err != nil && !errors.Is(err, statelatch.ErrNotLocked) && m.Table != nil {
+		alone := lock.Manager{Bucket: m.Bucket}
+		object, objectErr := alone.Status(ctx, ref)
+		if objectErr == nil {
+			h, itemErr, err = object, err, nil
+		}
+	}
+	switch {
+	case errors.Is(err, statelatch.ErrNotLocked):
+		return nil
+	case err != nil:
+		return []Lock{{
+			Held: lock.Held{Ref: ref}, Kind: KindUnreadable, Unread: err,
+			Verdict: evidence.Verdict{State: evidence.Unknown, Proof: "it cannot be read"},
+		}}
+	}
+	return parts(h, m.Table, itemErr)
+}
+
+// parts tells what was read as one lock, or as two.
+func parts(h lock.Held, table lock.Table, itemErr error) []Lock {
+	l := Lock{Held: h, Kind: KindPlain, ItemUnread: itemErr}
+	switch {
+	case h.Err != nil:
+		l.Kind = KindUnreadable
+	case h.ETag == "":
+		l.Kind, l.Half = KindItem, "no lock object: its holder uses the DynamoDB table alone, or this half was left behind"
+	case h.Managed != nil:
+		l.Kind = KindManaged
+	}
+	item := h.Item
+	switch {
+	case table == nil || itemErr != nil || h.ETag == "":
+	case item == nil && h.Managed != nil && h.Managed.Table == table.Name():
+		l.Kind, l.Half = KindHalf, "its item in the DynamoDB table is gone"
+	case item == nil && l.Kind == KindPlain:
+		l.Half = "no item in the DynamoDB table: its holder uses the lock file alone, or this half was left behind"
+	case item != nil && !oneHolder(h, *item):
+		l.Item, l.Half = nil, "the item in the DynamoDB table is another holder's"
+		other := Lock{
+			Held: lock.Held{Ref: h.Ref, Info: item.Info, Err: item.Err, Item: item},
+			Kind: KindHalf, Half: "the lock object is another holder's",
+		}
+		if l.Err == nil {
+			l.Kind = KindHalf
+		}
+		return []Lock{l, other}
+	}
+	return []Lock{l}
+}
+
+// oneHolder reports whether the two halves are of one holder, or of one and of whom it took over.
+func oneHolder(h lock.Held, item lock.Item) bool {
+	if h.Err != nil || item.Err != nil {
+		return false
+	}
+	return item.Info.ID == h.Info.ID || h.Managed != nil && h.Managed.PrevID != "" && item.Info.ID == h.Managed.PrevID
+}

@@ -1,0 +1,120 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/state"
+)
+
+// The selectors that are words.
+const (
+	Current  = "current"
+	Previous = "previous"
+)
+
+// Find selects one of entries, which List returned: "current"; "previous", the newest older one with other content; a version ID or
+// the name of a snapshot; a serial. Errors match ErrNotFound, or ErrInvalid for a serial that several versions have
+// (touches apart), which it names: an update was lost there.
+func Find(entries []Entry, selector string) (Entry, error) {
+	switch selector {
+	case "":
+		return Entry{}, fmt.Errorf("%w version %q: want a version ID, a serial, %q or %q", statelatch.ErrInvalid, selector, Previous, Current)
+	case Current:
+		for _, e := range entries {
+			if e.Current {
+				return e, nil
+			}
+		}
+	case Previous:
+		if e, ok := previous(entries); ok {
+			return e, nil
+		}
+	}
+	for _, e := range entries {
+		if e.VersionID == selector {
+			return e, nil
+		}
+	}
+	serial, err := strconv.ParseUint(selector, 10, 64)
+	if err != nil {
+		return Entry{}, fmt.Errorf("%w: there is no version %q: see 'statelatch history'", statelatch.ErrNotFound, selector)
+	}
+	return withSerial(entries, serial)
+}
+
+// previous is the newest state that is older than the current one and has other content.
+func previous(entries []Entry) (Entry, bool) {
+	same := false // as the current one
+	for _, e := range entries {
+		switch {
+		case e.Current || same:
+			same = e.Unchanged
+		case e.Exists && e.Err == nil && !e.Header.Empty && e.Header.Serial > 0:
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
+// withSerial is the newest version with a serial, of those that differ by touches alone.
+func withSerial(entries []Entry, serial uint64) (Entry, error) {
+	var found []Entry // each with other content than those before it
+	var ids []string
+	same := false // the entry before has this one's content
+	for _, e := range entries {
+		if e.Exists && e.Err == nil && !e.Header.Empty && e.Header.Serial == serial && !same {
+			found, ids = append(found, e), append(ids, e.Name())
+		}
+		same = e.Unchanged
+	}
+	switch len(found) {
+	case 0:
+		return Entry{}, fmt.Errorf("%w: there is no version with serial %d: see 'statelatch history'", statelatch.ErrNotFound, serial)
+	case 1:
+		return found[0], nil
+	}
+	return Entry{}, fmt.Errorf("%w version %d: several versions have this serial, because an update was lost or a rollback kept it: name one by its ID: %s",
+		statelatch.ErrInvalid, serial, strings.Join(ids, ", "))
+}
+
+// Name is how to select e: its version ID, or "current" for an object without one.
+func (e Entry) Name() string {
+	if e.VersionID == "" {
+		return Current
+	}
+	return e.VersionID
+}
+
+// Resolve is Find without a list at hand. It reads no more versions than it takes: a version ID or the name of a snapshot costs no request,
+// and then only Ref, Exists and VersionID are set.
+func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector string) (Entry, error) {
+	_, err := strconv.ParseUint(selector, 10, 64)
+	if err != nil && selector != Current && selector != Previous && selector != "" {
+		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.Validate()
+	}
+	limit := 0 // any version may have that serial
+	switch selector {
+	case Current:
+		limit = 1
+	case Previous:
+		limit = touchesAtFirst
+	}
+	entries, err := List(ctx, s, ref, Options{Limit: limit})
+	if err != nil {
+		return Entry{}, err
+	}
+	e, err := Find(entries, selector)
+	if err != nil && selector == Previous && len(entries) == limit {
+		if entries, err = List(ctx, s, ref, Options{}); err == nil {
+			e, err = Find(entries, selector)
+		}
+	}
+	return e, err
+}
+
+// touchesAtFirst is how many versions are looked at for the previous one before all are.
+const touchesAtFirst = 10

@@ -1,0 +1,90 @@
+package history_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/history"
+)
+
+func isKind(err, kind error) bool { return errors.Is(err, kind) }
+
+func TestFind_Selectors(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	r.put(ref.Key, "")
+	one := r.later(1, body(1, lineage, "a"))
+	two := r.later(1, body(2, lineage, "b"))
+	touched := r.later(1, body(2, lineage, "b")+" ")
+	three := r.later(1, body(3, lineage, "c"))
+	lost := r.later(1, body(3, lineage, "lost"))
+	five := r.later(1, body(5, lineage, "d"))
+	five2 := r.later(1, body(5, lineage, "d")+"\t")
+	entries := r.list(0)
+	for selector, want := range map[string]string{
+		"current": five2, "previous": lost, "1": one, "2": touched, "5": five2, two: two, three: three, five: five,
+	} {
+		if e, err := history.Find(entries, selector); err != nil || e.VersionID != want {
+			t.Errorf("%q: got %q, %v; want %q", selector, e.VersionID, err, want)
+		}
+		e, err := history.Resolve(t.Context(), r.Store, ref, selector)
+		if err != nil || e.VersionID != want {
+			t.Errorf("Resolve %q: got %q, %v; want %q", selector, e.VersionID, err, want)
+		}
+	}
+	for selector, kind := range map[string]error{
+		"": statelatch.ErrInvalid, "3": statelatch.ErrInvalid, "4": statelatch.ErrNotFound, "0": statelatch.ErrNotFound, "nosuch": statelatch.ErrNotFound,
+	} {
+		if _, err := history.Find(entries, selector); !isKind(err, kind) {
+			t.Errorf("%q: got %v, want %v", selector, err, kind)
+		}
+	}
+	if _, err := history.Find(entries, "3"); !strings.Contains(err.Error(), three) || !strings.Contains(err.Error(), lost) {
+		t.Errorf("an ambiguous serial: got %v, want both IDs", err)
+	}
+
+	r.delete(ref.Key)
+	if e, err := history.Find(r.list(0), "previous"); err != nil || e.VersionID != five2 {
+		t.Errorf("previous of a deleted state: got %q, %v", e.VersionID, err)
+	}
+	if e, err := history.Find(r.list(0), "current"); err != nil || e.Exists {
+		t.Errorf("current of a deleted state: got %+v, %v", e, err)
+	}
+}
+
+// Any number of touches may lie between the current version and the previous one.
+func TestResolve_PreviousFarDown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	one := r.put(ref.Key, body(1, lineage, "a"))
+	for i := range 30 {
+		r.later(1, body(2, lineage, "b")+strings.Repeat(" ", i))
+	}
+	if e, err := history.Resolve(t.Context(), r.Store, ref, "previous"); err != nil || e.VersionID != one {
+		t.Errorf("got %q, %v; want %q", e.VersionID, err, one)
+	}
+}
+
+func TestResolve_VersionIDCostsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	if e, err := history.Resolve(t.Context(), r.Store, ref, "3sL4kqtJ"); err != nil || e.VersionID != "3sL4kqtJ" || len(r.faulty.Requests()) != 0 {
+		t.Errorf("got %+v, %v, %d requests", e, err, len(r.faulty.Requests()))
+	}
+}
+
+func TestFind_NoCurrent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	r.write(body(1, lineage, "a"))
+	r.write(body(2, lineage, "b"))
+	r.delete(ref.Key)
+	if _, err := history.Find(r.list(0), "current"); !isKind(err, statelatch.ErrNotFound) {
+		t.Errorf("current: got %v", err)
+	}
+	if e, err := history.Find(r.list(0), "previous"); err != nil || e.Header.Serial != 1 {
+		t.Errorf("previous: got %+v, %v", e, err)
+	}
+}

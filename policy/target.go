@@ -1,0 +1,190 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+)
+
+// What lies beside a state, as IAM patterns behind its key.
+const (
+	lockSuffix    = ".tflock"
+	historySuffix = ".history/*"
+	rescueSuffix  = ".rescue/*"
+	digestSuffix  = "-md5"
+)
+
+var (
+	account   = regexp.MustCompile(`^[0-9]{12}$`)
+	partition = regexp.MustCompile(`^aws(-[a-z]+)*$`)
+	region    = regexp.MustCompile(`^[a-z0-9-]+$`)
+	tableName = regexp.MustCompile(`^[A-Za-z0-9_.-]{3,255}$`)
+	tableARN  = regexp.MustCompile(`^arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/[A-Za-z0-9_.-]{3,255}$`)
+	keyID     = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+	keyAlias  = regexp.MustCompile(`^alias/[A-Za-z0-9/_-]+$`)
+	keyARN    = regexp.MustCompile(`^arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)$`)
+)
+
+func (t Target) validate(role Role) error {
+	if t.Key != "" {
+		if err := (statelatch.Ref{Bucket: t.Bucket, Key: t.Key}).Validate(); err != nil {
+			return err
+		}
+	} else if err := (statelatch.Scope{Bucket: t.Bucket, Prefix: t.Prefix}).Validate(); err != nil {
+		return err
+	}
+	if role == Bucket && (t.Key != "" || t.Prefix != "") {
+		return fmt.Errorf("%w target: role %q is about a whole bucket, give s3://%s", statelatch.ErrInvalid, role, t.Bucket)
+	}
+	for _, f := range [...]struct {
+		name, value, want string
+		ok                []*regexp.Regexp
+	}{
+		{"partition", t.Partition, "such as aws, aws-cn or aws-us-gov", []*regexp.Regexp{partition}},
+		{"region", t.Region, "such as eu-central-1", []*regexp.Regexp{region}},
+		{"account", t.Account, "its 12 digits", []*regexp.Regexp{account}},
+		{"dynamodb_table", t.Table, "the table's name or ARN", []*regexp.Regexp{tableName, tableARN}},
+		{"kms_key_id", t.KMSKey, "an ARN, a key ID or alias/NAME", []*regexp.Regexp{keyID, keyAlias, keyARN}},
+	} {
+		if f.value != "" && !slices.ContainsFunc(f.ok, func(re *regexp.Regexp) bool { return re.MatchString(f.value) }) {
+			return fmt.Errorf("%w %s %q: want %s", statelatch.ErrInvalid, f.name, f.value, f.want)
+		}
+	}
+	return nil
+}
+
+// settled fills in what other fields tell.
+func (t Target) settled() Target {
+	if m := keyARN.FindStringSubmatch(t.KMSKey); m != nil && t.Region == "" {
+		t.Region = m[1] // S3 uses keys of the bucket's region only
+	}
+	t.Partition = cmp.Or(t.Partition, partitionOf(t.Region))
+	t.Region, t.Account = cmp.Or(t.Region, "*"), cmp.Or(t.Account, "*")
+	return t
+}
+
+func partitionOf(region string) string {
+	for _, p := range [...][2]string{{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}} {
+		if strings.HasPrefix(region, p[0]) {
+			return p[1]
+		}
+	}
+	return "aws"
+}
+
+// states are the patterns of the states' keys.
+func (t Target) states() []string {
+	key := escape(t.Key)
+	switch {
+	case t.Key != "" && !t.Workspaces:
+		return []string{key}
+	case t.Key != "":
+		return []string{key, t.inWorkspaces(key)}
+	case t.Prefix == "":
+		return []string{"*"}
+	case t.aroundWorkspaces() || t.amongWorkspaces():
+		return []string{t.below()}
+	}
+	return []string{t.below(), t.inWorkspaces(t.below())}
+}
+
+// workspaceStates are the states of named workspaces alone: those that deleting a workspace deletes.
+func (t Target) workspaceStates() []string {
+	_, _, named := statelatch.CutWorkspace(t.Key, t.WorkspacePrefix)
+	switch {
+	case t.Key != "" && !t.Workspaces && !named:
+		return nil
+	case named:
+		return []string{escape(t.Key)}
+	case t.Key != "":
+		return []string{t.inWorkspaces(escape(t.Key))}
+	case t.Prefix == "" || t.aroundWorkspaces():
+		return []string{t.inWorkspaces("*")}
+	case t.amongWorkspaces():
+		return []string{t.below()}
+	}
+	return []string{t.inWorkspaces(t.below())}
+}
+
+// below is everything below the prefix.
+func (t Target) below() string { return escape(t.Prefix) + "/*" }
+
+// aroundWorkspaces reports whether all named workspaces lie below the prefix; amongWorkspaces, whether nothing else does.
+func (t Target) aroundWorkspaces() bool {
+	return strings.HasPrefix(t.workspaceDir(), t.Prefix+"/")
+}
+
+func (t Target) amongWorkspaces() bool {
+	return t.WorkspacePrefix != "" && strings.HasPrefix(t.Prefix, t.workspaceDir())
+}
+
+// inWorkspaces is where the named workspaces keep what the default one keeps at pattern.
+func (t Target) inWorkspaces(pattern string) string { return escape(t.workspaceDir()) + "*/" + pattern }
+
+// workspaceDir is what the keys of all named workspaces begin with, and what the engines list.
+func (t Target) workspaceDir() string {
+	if t.WorkspacePrefix == "" {
+		return ""
+	}
+	return t.WorkspacePrefix + "/"
+}
+
+// beside are the patterns of what lies beside states.
+func beside(states []string, suffix string) []string {
+	patterns := make([]string, len(states))
+	for i, s := range states {
+		patterns[i] = s + suffix
+	}
+	return patterns
+}
+
+// objects are the patterns of the states (suffix "") and of what lies beside them. Everything below a prefix needs no suffixes.
+func (t Target) objects(suffixes ...string) []string {
+	if t.Key == "" {
+		return t.states()
+	}
+	var patterns []string
+	for _, suffix := range suffixes {
+		patterns = append(patterns, beside(t.states(), suffix)...)
+	}
+	return patterns
+}
+
+// listed are the values of s3:prefix, nil for any. To the question whether an object exists S3 answers with 403 instead of 404
+// unless its key could be listed, so the keys themselves are among them.
+func (t Target) listed(suffixes ...string) []string {
+	if t.Key == "" && t.Prefix == "" || t.WorkspacePrefix == "" { // then the engines list the bucket to find the workspaces
+		return nil
+	}
+	patterns := t.objects(suffixes...)
+	if t.Key == "" {
+		patterns = append([]string{escape(t.Prefix)}, patterns...)
+	}
+	return append(patterns, escape(t.workspaceDir()))
+}
+
+// arn is that of the objects at a pattern, or of the bucket itself.
+func (t Target) arn(pattern string) string {
+	arn := "arn:" + t.Partition + ":s3:::" + t.Bucket
+	if pattern != "" {
+		arn += "/" + pattern
+	}
+	return arn
+}
+
+func (t Target) arns(patterns []string) []string {
+	arns := make([]string, len(patterns))
+	for i, p := range patterns {
+		arns[i] = t.arn(p)
+	}
+	return arns
+}
+
+// escape makes IAM take s as it stands, in a resource or under StringLike.
+func escape(s string) string {
+	return strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}").Replace(s)
+}

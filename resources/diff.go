@@ -1,0 +1,249 @@
+package resources
+
+import (
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The kinds of changes of an object.
+const (
+	Added    = "added"
+	Removed  = "removed"
+	Changed  = "changed"
+	Replaced = "replaced" // changed, and its attribute "id" is another one
+	Moved    = "moved"    // the same in every attribute, at another address
+)
+
+// Diff is what differs between two states.
+type Diff struct {
+	Objects []Change // by address
+	Outputs []ValueChange
+	Count   map[string]int // of the objects, by kind
+}
+
+// Equal reports whether the states have the same content. Their serials and other parts of the header, the health of
+// checks and what providers store for themselves may differ.
+func (d Diff) Equal() bool { return len(d.Objects) == 0 && len(d.Outputs) == 0 }
+
+// Change is what became of one object.
+type Change struct {
+	Kind    string
+	Address string // with the key of a deposed object ([Object.Label])
+	From    string // the address before, of one that moved
+	// Tainted and Untainted: it became tainted, or is no longer.
+	Tainted, Untainted bool
+	Attributes         []ValueChange // of one that was changed or replaced
+}
+
+// ValueChange is what became of one value.
+type ValueChange struct {
+	Path string // of an attribute: network[0].tags["a b"]; or the name of an output
+	// Old and New are value trees that differ, a [Secret] in both also if its content does.
+	Old, New       any
+	Added, Removed bool // there was no value before, or is none now
+}
+
+// Compare finds what changed from a to b. Both must have content: not encrypted.
+func Compare(a, b File) Diff {
+	d := Diff{Objects: changes(a.Objects, b.Objects), Count: map[string]int{}}
+	for _, c := range d.Objects {
+		d.Count[c.Kind]++
+	}
+	old, now := outputs(a), outputs(b)
+	d.Outputs = compareMaps(nil, old, now, func(name string) string { return name })
+	return d
+}
+
+func outputs(f File) map[string]any {
+	m := map[string]any{}
+	for _, o := range f.Outputs {
+		m[o.Name] = o.Value
+	}
+	return m
+}
+
+// changes walks two lists in the same order.
+func changes(old, now []Object) []Change {
+	var gone, fresh []Object
+	var found []Change
+	at := map[string]Object{}
+	for _, o := range old {
+		at[o.Label()] = o
+	}
+	for _, o := range now {
+		before, ok := at[o.Label()]
+		delete(at, o.Label())
+		if !ok {
+			fresh = append(fresh, o)
+		} else if c, differs := compareObject(before, o); differs {
+			found = append(found, c)
+		}
+	}
+	for _, o := range old {
+		if _, left := at[o.Label()]; left {
+			gone = append(gone, o)
+		}
+	}
+	origin := moves(gone, fresh)
+	place := map[string]Object{} // of a change, in the order of addresses
+	for _, o := range slices.Concat(old, now) {
+		place[o.Label()] = o
+	}
+	from := map[string]bool{}
+	for _, o := range fresh {
+		c := Change{Kind: Added, Address: o.Label(), Tainted: o.Tainted}
+		if before, ok := origin[o.Label()]; ok {
+			c.Kind, c.From = Moved, before
+			from[before] = true
+		}
+		found = append(found, c)
+	}
+	for _, o := range gone {
+		if !from[o.Label()] {
+			found = append(found, Change{Kind: Removed, Address: o.Label()})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Change) int { return compareObjects(place[a.Address], place[b.Address]) })
+	return found
+}
+
+// moves pairs objects that vanished with those that appeared, where each is the only one of its content.
+func moves(gone, fresh []Object) map[string]string {
+	same := func(a, b Object) bool {
+		return a.Mode == b.Mode && a.Type == b.Type && a.Deposed == "" && b.Deposed == "" && a.Tainted == b.Tainted &&
+			a.ID() != "" && a.ID() == b.ID() && reflect.DeepEqual(a.Attributes, b.Attributes)
+	}
+	byID := map[[2]string][]Object{}
+	for _, o := range gone {
+		byID[[2]string{o.Type, o.ID()}] = append(byID[[2]string{o.Type, o.ID()}], o)
+	}
+	taken := map[string]int{}
+	origin := map[string]string{}
+	for _, o := range fresh {
+		var from []Object
+		for _, before := range byID[[2]string{o.Type, o.ID()}] {
+			if same(before, o) {
+				from = append(from, before)
+			}
+		}
+		if len(from) == 1 {
+			origin[o.Label()] = from[0].Label()
+			taken[from[0].Label()]++
+		}
+	}
+	for to, before := range origin {
+		if taken[before] > 1 {
+			delete(origin, to)
+		}
+	}
+	return origin
+}
+
+func compareObject(old, now Object) (Change, bool) {
+	c := Change{
+		Kind: Changed, Address: now.Label(), Tainted: now.Tainted && !old.Tainted, Untainted: old.Tainted && !now.Tainted,
+		Attributes: compareValues(nil, "", old.Attributes, now.Attributes),
+	}
+	if old.Provider != now.Provider {
+		c.Attributes = append(c.Attributes, ValueChange{Path: "(provider)", Old: old.Provider, New: now.Provider})
+	}
+	if now.Mode == "managed" && old.ID() != now.ID() && old.ID() != "" && now.ID() != "" {
+		c.Kind = Replaced
+	}
+	return c, len(c.Attributes) > 0 || c.Tainted || c.Untainted
+}
+
+// compareValues appends what differs to found, at the deepest places that do.
+func compareValues(found []ValueChange, path string, old, now any) []ValueChange {
+	if reflect.DeepEqual(Reveal(old), Reveal(now)) {
+		return found
+	}
+	switch o := old.(type) {
+	case map[string]any:
+		if n, ok := now.(map[string]any); ok {
+			return compareMaps(found, o, n, func(key string) string { return member(path, key) })
+		}
+	case []any:
+		if n, ok := now.([]any); ok {
+			return compareLists(found, path, o, n)
+		}
+	}
+	_, oldSecret := old.(Secret)
+	_, newSecret := now.(Secret)
+	if oldSecret != newSecret { // it is the same place: what is secret once is so on both sides
+		old, now = Secret{old}, Secret{now}
+	}
+	return append(found, ValueChange{Path: path, Old: old, New: now})
+}
+
+func compareMaps(found []ValueChange, old, now map[string]any, path func(string) string) []ValueChange {
+	keys := map[string]bool{}
+	for k := range old {
+		keys[k] = true
+	}
+	for k := range now {
+		keys[k] = true
+	}
+	sorted := make([]string, 0, len(keys))
+	for k := range keys {
+		sorted = append(sorted, k)
+	}
+	slices.Sort(sorted)
+	for _, k := range sorted {
+		o, had := old[k]
+		n, has := now[k]
+		switch {
+		case had && has:
+			found = compareValues(found, path(k), o, n)
+		case had:
+			found = append(found, ValueChange{Path: path(k), Old: o, Removed: true})
+		default:
+			found = append(found, ValueChange{Path: path(k), New: n, Added: true})
+		}
+	}
+	return found
+}
+
+// compareLists leaves out what the lists begin and end with alike, so that one element more, in a set for example, does not
+// change all behind it. Indexes are those of the new list, of removed elements those of the old one.
+func compareLists(found []ValueChange, path string, old, now []any) []ValueChange {
+	equal := func(a, b any) bool { return reflect.DeepEqual(Reveal(a), Reveal(b)) }
+	head := 0
+	for head < min(len(old), len(now)) && equal(old[head], now[head]) {
+		head++
+	}
+	tail := 0
+	for tail < min(len(old), len(now))-head && equal(old[len(old)-1-tail], now[len(now)-1-tail]) {
+		tail++
+	}
+	for i := head; i < max(len(old), len(now))-tail; i++ {
+		at := element(path, i)
+		switch {
+		case i < len(old)-tail && i < len(now)-tail:
+			found = compareValues(found, at, old[i], now[i])
+		case i < len(old)-tail:
+			found = append(found, ValueChange{Path: at, Old: old[i], Removed: true})
+		default:
+			found = append(found, ValueChange{Path: at, New: now[i], Added: true})
+		}
+	}
+	return found
+}
+
+// member is the path of a map's or object's member.
+func member(path, key string) string {
+	plain := key != "" && !strings.ContainsFunc(key, func(r rune) bool {
+		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+	switch {
+	case !plain:
+		return path + "[" + quoteHCL(key) + "]"
+	case path == "":
+		return key
+	}
+	return path + "." + key
+}
+
+func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

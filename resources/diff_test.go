@@ -1,0 +1,109 @@
+package resources_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/statelatch/statelatch/resources"
+)
+
+// say writes a diff on one line.
+func say(d resources.Diff) string {
+	var parts []string
+	for _, c := range d.Objects {
+		s := c.Kind + " " + c.Address
+		if c.From != "" {
+			s += " from " + c.From
+		}
+		if c.Tainted {
+			s += " tainted"
+		}
+		if c.Untainted {
+			s += " untainted"
+		}
+		parts = append(parts, s+values(c.Attributes))
+	}
+	if len(d.Outputs) > 0 {
+		parts = append(parts, "outputs"+values(d.Outputs))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func values(list []resources.ValueChange) string {
+	s := ""
+	for _, v := range list {
+		switch {
+		case v.Added:
+			s += fmt.Sprintf(" +%s=%s", v.Path, resources.Text(v.New, 0))
+		case v.Removed:
+			s += fmt.Sprintf(" -%s=%s", v.Path, resources.Text(v.Old, 0))
+		default:
+			s += fmt.Sprintf(" %s:%s>%s", v.Path, resources.Text(v.Old, 0), resources.Text(v.New, 0))
+		}
+	}
+	return s
+}
+
+func attrs(s string) string { return `"attributes":{` + s + `}` }
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, old, now, want string }{
+		{"equal", one("t", "a", attrs(`"x":1`)), one("t", "a", attrs(`"x":1`)), ""},
+		{"added", "", one("t", "a", attrs(`"id":"1"`)), "added t.a"},
+		{"removed", one("t", "a", attrs(`"id":"1"`)), "", "removed t.a"},
+		{"changed", one("t", "a", attrs(`"id":"1","x":1,"y":"s"`)), one("t", "a", attrs(`"id":"1","x":2,"z":null`)), `changed t.a x:1>2 -y="s" +z=null`},
+		{"replaced", one("t", "a", attrs(`"id":"1"`)), one("t", "a", attrs(`"id":"2"`)), `replaced t.a id:"1">"2"`},
+		{"moved", one("t", "a", attrs(`"id":"1","x":1`)), one("t", "b", attrs(`"id":"1","x":1`)), "moved t.b from t.a"},
+		{"moved and changed", one("t", "a", attrs(`"id":"1","x":1`)), one("t", "b", attrs(`"id":"1","x":2`)), "removed t.a; added t.b"},
+		{"moved to two places", one("t", "a", attrs(`"id":"1"`)), one("t", "b", attrs(`"id":"1"`)) + "," + one("t", "c", attrs(`"id":"1"`)), "removed t.a; added t.b; added t.c"},
+		{"moved from two places", one("t", "b", attrs(`"id":"1"`)) + "," + one("t", "c", attrs(`"id":"1"`)), one("t", "a", attrs(`"id":"1"`)), "added t.a; removed t.b; removed t.c"},
+		{"without id", one("t", "a", attrs("")), one("t", "b", attrs("")), "removed t.a; added t.b"},
+		{"tainted", one("t", "a", attrs("")), one("t", "a", `"status":"tainted",`+attrs("")), "changed t.a tainted"},
+		{"untainted", one("t", "a", `"status":"tainted",`+attrs("")), one("t", "a", attrs("")), "changed t.a untainted"},
+		{"deposed", one("t", "a", attrs("")), one("t", "a", attrs("")+`},{"deposed":"d1",`+attrs("")), "added t.a (deposed d1)"},
+		{"provider", one("t", "a", attrs("")), one("t", "a", `"provider":"q",`+attrs("")), `changed t.a (provider):"p">"q"`},
+		{"nested", one("t", "a", attrs(`"x":{"a b":[1,{"c":2}]}`)), one("t", "a", attrs(`"x":{"a b":[1,{"c":3}]}`)), `changed t.a x["a b"][1].c:2>3`},
+		{"one more in a list", one("t", "a", attrs(`"x":["a","c"]`)), one("t", "a", attrs(`"x":["a","b","c"]`)), `changed t.a +x[1]="b"`},
+		{"one less in a list", one("t", "a", attrs(`"x":["a","b","c"]`)), one("t", "a", attrs(`"x":["b","c"]`)), `changed t.a -x[0]="a"`},
+		{"another kind", one("t", "a", attrs(`"x":[1]`)), one("t", "a", attrs(`"x":{"a":1}`)), `changed t.a x:[1]>{"a":1}`},
+		{"a secret", one("t", "a", attrs(`"password":"A"`)), one("t", "a", attrs(`"password":"B"`)), "changed t.a password:(sensitive)>(sensitive)"},
+		{"the same secret", one("t", "a", attrs(`"password":"A"`)), one("t", "a", attrs(`"password":"A"`)), ""},
+		{
+			"secret on one side", one("t", "a", attrs(`"x":"A"`)),
+			one("t", "a", attrs(`"x":"B"`)+`,"sensitive_attributes":[[{"type":"get_attr","value":"x"}]]`), "changed t.a x:(sensitive)>(sensitive)",
+		},
+		{"a new secret", one("t", "a", attrs("")), one("t", "a", attrs(`"token":"A"`)), "changed t.a +token=(sensitive)"},
+	} {
+		a, b := parse(t, state("", tc.old)), parse(t, state("", tc.now))
+		d := resources.Compare(a, b)
+		if got := say(d); got != tc.want || d.Equal() != (tc.want == "") {
+			t.Errorf("%s: got %q, equal %v; want %q", tc.name, got, d.Equal(), tc.want)
+		}
+	}
+}
+
+func TestCompare_Outputs(t *testing.T) {
+	t.Parallel()
+	a := parse(t, state(`"a":{"value":1},"b":{"value":"S","sensitive":true},"c":{"value":[1]}`, ""))
+	b := parse(t, state(`"b":{"value":"T","sensitive":true},"c":{"value":[2]},"d":{"value":true}`, ""))
+	if got, want := say(resources.Compare(a, b)), `outputs -a=1 b:(sensitive)>(sensitive) c[0]:1>2 +d=true`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// The order is that of addresses, whatever the order in the files.
+func TestCompare_Order(t *testing.T) {
+	t.Parallel()
+	old := strings.Join([]string{one("t", "c", attrs(`"x":1`)), one("t", "a", attrs("")), one("s", "z", attrs(""))}, ",")
+	now := strings.Join([]string{one("t", "d", attrs("")), one("t", "c", attrs(`"x":2`)), one("s", "y", attrs(""))}, ",")
+	want := "added s.y; removed s.z; removed t.a; changed t.c x:1>2; added t.d"
+	d := resources.Compare(parse(t, state("", old)), parse(t, state("", now)))
+	if got := say(d); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if d.Count[resources.Added] != 2 || d.Count[resources.Removed] != 2 || d.Count[resources.Changed] != 1 {
+		t.Errorf("got %v, want 2 added, 2 removed, 1 changed", d.Count)
+	}
+}
