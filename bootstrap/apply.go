@@ -73,6 +73,9 @@ func Apply(ctx context.Context, c *s3.Client, d Desired, shown Plan, report func
 
 // carryOut writes what a step is about, and reads it back until the store shows it.
 func carryOut(ctx context.Context, c *s3.Client, d Desired, id string, shown Plan, a *Actual) error {
+	if id != idBucket && a.Exists { // the steps before this one took their time
+		a.refresh(ctx, c, d.Bucket, id)
+	}
 	deadline, written := time.Now().Add(patience), false
 	var last Step // that was written
 	for pause := firstPause; ; pause = min(2*pause, longPause) {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -329,5 +330,54 @@ func TestApply_ForeignPartsStay(t *testing.T) {
 	}
 	if l := a.Lifecycle.Value; len(l.Rules) != 3 || describeRule(l.Rules[l.index("logs")]) != `delete current objects after 5 days (objects below "logs/")` {
 		t.Errorf("rules %d, want the foreign one and our two", len(l.Rules))
+	}
+}
+
+// HEAD is refused without a reason, so the reason is asked for: wrong credentials miss no right.
+func TestInspect_WhyHeadIsRefused(t *testing.T) {
+	t.Parallel()
+	for code, action := range map[string]string{"InvalidAccessKeyId": "", "ExpiredToken": "", "AccessDenied": "s3:ListBucket"} {
+		c, w := newClient(t)
+		w.answer = func(req *http.Request, _ func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+			if req.Method == http.MethodHead {
+				rec := httptest.NewRecorder()
+				rec.WriteHeader(http.StatusForbidden)
+				return rec
+			}
+			return refusal(http.StatusForbidden, code)
+		}
+		_, err := Inspect(t.Context(), c, "acme-state")
+		if se, ok := errors.AsType[*statelatch.StoreError](err); !ok || se.Code != code || se.Action != action || !errors.Is(err, statelatch.ErrDenied) {
+			t.Errorf("%s: got %v, want ErrDenied with that code and the action %q", code, err, action)
+		}
+	}
+}
+
+// What somebody adds to the policy while the steps before it are carried out stays.
+func TestApply_KeepsWhatComesMeanwhile(t *testing.T) {
+	t.Parallel()
+	c, w := newClient(t)
+	d := desired()
+	if _, err := c.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &d.Bucket}); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := plan(t, c, d)
+	const foreign = `{"Sid":"Audit","Effect":"Deny","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::acme-state"}`
+	var once sync.Once
+	w.answer = func(req *http.Request, store func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+		if req.Method == http.MethodPut && req.URL.Query().Has("versioning") {
+			once.Do(func() {
+				if _, err := c.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{
+					Bucket: &d.Bucket, Policy: aws.String(`{"Version":"2012-10-17","Statement":[` + foreign + `]}`),
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return store()
+	}
+	a, err := Apply(t.Context(), c, d, p, func(Outcome) {})
+	if err != nil || !strings.Contains(a.Policy.Value, "Audit") || !strings.Contains(a.Policy.Value, sidTLSOnly) {
+		t.Errorf("got %v and the policy %s, want both statements", err, a.Policy.Value)
 	}
 }

@@ -24,6 +24,8 @@ type Desired struct {
 	Region string
 	// Endpoint is the URL of the store. Empty: AWS's own.
 	Endpoint string
+	// Owner is the account that must own the bucket. Empty: any. [Apply] leaves that to its client.
+	Owner string
 	// Encryption by default: "AES256" or the ARN of a KMS key. Empty: whatever is there already, AES256 where there is none.
 	Encryption string
 	// LitterDays is for how many days old versions of locks are kept.
@@ -42,7 +44,15 @@ const (
 // OnAWS reports whether an endpoint is one of AWS's: the region then decides where a bucket is.
 func OnAWS(endpoint string) bool {
 	host := hostOf(endpoint)
-	return host == "" || strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
+	if host == "" {
+		return true
+	}
+	for _, p := range endpoints.DefaultPartitions() {
+		if strings.HasSuffix(host, "."+p.DNSSuffix()) {
+			return true
+		}
+	}
+	return false
 }
 
 func hostOf(endpoint string) string {
@@ -55,10 +65,10 @@ func hostOf(endpoint string) string {
 
 func plainHTTP(endpoint string) bool { return strings.HasPrefix(endpoint, "http://") }
 
-// arn is the bucket's.
+// arn is the bucket's. Other stores know one partition, whatever they call their regions.
 func (d Desired) arn() string {
 	partition := "aws"
-	if p, ok := endpoints.PartitionForRegion(endpoints.DefaultPartitions(), d.Region); ok {
+	if p, ok := endpoints.PartitionForRegion(endpoints.DefaultPartitions(), d.Region); ok && OnAWS(d.Endpoint) {
 		partition = p.ID()
 	}
 	return "arn:" + partition + ":s3:::" + d.Bucket

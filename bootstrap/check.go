@@ -186,17 +186,16 @@ func (c *checker) policy() {
 		c.find(idPolicy, Warning, err.Error(), "what cannot be read may be wrong", "")
 		return
 	}
-	public := c.Bucket.PolicyIsPublic
 	switch {
-	case c.Bucket.PublicAccess.Value.RestrictBuckets && (public.Value || doc.allowsAnyone()):
+	case !doc.public(c.Bucket.PolicyIsPublic):
+		c.ok(idPublic, "the bucket policy lets no strangers in")
+	case c.Bucket.PublicAccess.Value.RestrictBuckets:
 		c.find(idPublic, Warning, "the bucket policy lets everybody in, and only the public access block stops it", "it takes effect with the next change of that block",
 			c.aws("get-bucket-policy")+", and remove the statement")
-	case public.Err == nil && public.Value, public.Err != nil && doc.allowsAnyone():
-		c.find(idPublic, Error, "the bucket policy lets everybody in", "whoever finds the name reads or writes states", c.aws("get-bucket-policy")+", and remove the statement")
 	default:
-		c.ok(idPublic, "the bucket policy lets no strangers in")
+		c.find(idPublic, Error, "the bucket policy lets everybody in", "whoever finds the name reads or writes states", c.aws("get-bucket-policy")+", and remove the statement")
 	}
-	d := Desired{Bucket: c.Scope.Bucket, Region: c.Region}
+	d := Desired{Bucket: c.Scope.Bucket, Region: c.Region, Endpoint: c.Endpoint}
 	switch {
 	case doc.implies(tlsOnly(d.arn())):
 		c.ok(id, "the bucket policy refuses requests without TLS")

@@ -77,6 +77,20 @@ func TestCheck_Findings(t *testing.T) {
 		{"expires the scope", rule("team-", expires), "error lifecycle-expires-states", ""},
 		{"expires workspaces", rule("env:/", expires), "error lifecycle-expires-states", ""},
 		{"expires a part", rule("team-a/logs/", expires), "warning lifecycle-expires-states", ""},
+		{"expires the whole scope with a slash", rule("team-a/", expires), "error lifecycle-expires-states", ""},
+		{"expires a neighbour", rule("team-ab/", expires), "", ""},
+		{"expires a neighbour's workspaces", rule("env:/dev/team-b/", expires), "", ""},
+		{"expires a workspace of the scope", rule("env:/dev/team-a", expires), "warning lifecycle-expires-states", ""},
+		{"expires some workspaces", rule("env:/d", expires), "warning lifecycle-expires-states", ""},
+		{"expires what is tiny", rule("", func(r *types.LifecycleRule) {
+			expires(r)
+			r.Filter = &types.LifecycleRuleFilter{ObjectSizeLessThan: aws.Int64(100)}
+		}), "warning lifecycle-expires-states", ""},
+		{"litter of workspaces alone", func(s *Subject) {
+			r := lifecycleRules(30)[0]
+			r.Filter = &types.LifecycleRuleFilter{Prefix: aws.String("env:/")}
+			s.Bucket.Lifecycle.Value.Rules = []types.LifecycleRule{r}
+		}, "note lifecycle-litter", ""},
 		{"expires something else", rule("logs/", expires), "", ""},
 		{"expires what is tagged", rule("", func(r *types.LifecycleRule) {
 			expires(r)
@@ -153,7 +167,7 @@ func TestLook_CountsLitter(t *testing.T) {
 func TestSARIF_Structure(t *testing.T) {
 	t.Parallel()
 	s := subject()
-	s.Bucket.Versioning.Value.Status = ""
+	s.Bucket.Versioning.Value.Status, s.Scope.Prefix = "", "team a"
 	body, err := json.Marshal(SARIF(Check(s), s.Scope, "1.2.3"))
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +216,7 @@ func TestSARIF_Structure(t *testing.T) {
 			t.Errorf("%s: kind %q with level %q", r.RuleID, r.Kind, r.Level)
 		}
 		rule := run.Tool.Driver.Rules[r.RuleIndex]
-		if rule.ID != r.RuleID || rule.ShortDescription.Text == "" || r.Message.Text == "" || len(r.Locations) != 1 || r.Locations[0].PhysicalLocation.ArtifactLocation.URI != s.Scope.String() {
+		if rule.ID != r.RuleID || rule.ShortDescription.Text == "" || r.Message.Text == "" || len(r.Locations) != 1 || r.Locations[0].PhysicalLocation.ArtifactLocation.URI != "s3://acme-state/team%20a" {
 			t.Errorf("incomplete: %+v, rule %+v", r, rule)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/statelatch/statelatch"
 )
 
 // lifecycle looks for rules that take states away, and for those that take litter away.
@@ -23,7 +25,7 @@ func (c *checker) lifecycle() {
 		}
 		// Of a rule for a part of the scope, for tags or for sizes, the keys do not tell whether it meets a state.
 		severity := Error
-		if reach == reachPart || filterOf(r).tagged {
+		if f := filterOf(r); reach == reachPart || f.tagged || f.above > 0 || f.below > 0 {
 			severity = Warning
 		}
 		name, fix := fmt.Sprintf("lifecycle rule %q: %s", aws.ToString(r.ID), describeRule(r)), c.aws("get-bucket-lifecycle-configuration")+", and put it back without that rule"
@@ -38,7 +40,7 @@ func (c *checker) lifecycle() {
 			}
 		}
 		if n := r.NoncurrentVersionExpiration; n != nil {
-			tidy = tidy || reach == reachAll && !filterOf(r).tagged && filterOf(r).above < LitterBelow
+			tidy = tidy || reach == reachAll && meetsLocks(filterOf(r))
 			if days := aws.ToInt32(n.NoncurrentDays); aws.ToInt32(n.NewerNoncurrentVersions) == 0 && days < shortOfDays {
 				c.find(idHistory, Note, name, fmt.Sprintf("nobody can roll back further than %d days", days), c.Command("bucket init"))
 			}
@@ -56,24 +58,38 @@ func (c *checker) lifecycle() {
 	}
 }
 
+// meetsLocks reports whether a rule is about whatever has the size of a lock.
+func meetsLocks(f ruleFilter) bool {
+	return !f.tagged && f.above < LitterBelow && (f.below == 0 || f.below >= LitterBelow)
+}
+
 type reach int
 
 // How much of a scope a rule is about.
 const (
 	reachNone reach = iota
 	reachPart
+	reachHalf // all that is below the prefix, or all named workspaces
 	reachAll
 )
 
 func (c *checker) reach(r types.LifecycleRule) reach {
-	rule, found := filterOf(r).prefix, reachNone
-	for _, prefix := range c.Scope.ListPrefixes(c.WorkspacePrefix) {
-		switch {
-		case strings.HasPrefix(prefix, rule):
-			return reachAll
-		case strings.HasPrefix(rule, prefix):
-			found = reachPart
+	rule, halves := filterOf(r).prefix, c.Scope.ListPrefixes(c.WorkspacePrefix)
+	whole := 0
+	for _, half := range halves {
+		if strings.HasPrefix(strings.TrimSuffix(half, "/")+"/", rule) {
+			whole++
 		}
 	}
-	return found
+	_, of, named := statelatch.CutWorkspace(rule, c.WorkspacePrefix)
+	switch {
+	case rule == "" || whole == len(halves):
+		return reachAll
+	case whole > 0:
+		return reachHalf
+	case c.Scope.Covers(rule, c.WorkspacePrefix), named && strings.HasPrefix(c.Scope.Prefix, of),
+		c.WorkspacePrefix != "" && !named && strings.HasPrefix(rule, c.WorkspacePrefix+"/"):
+		return reachPart
+	}
+	return reachNone
 }

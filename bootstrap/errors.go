@@ -34,11 +34,15 @@ func (o operation) fail(bucket string, err error) error {
 		se.Code, se.Message = api.ErrorCode(), statelatch.Printable(api.ErrorMessage())
 	}
 	se.Kind = kindOf(se.Status, se.Code)
-	if se.Code == "AccessDenied" || se.Status == http.StatusForbidden && o == headBucket {
+	if se.Code == "AccessDenied" {
 		se.Action = o.action
 	}
 	if se.Code == "BucketAlreadyExists" {
 		se.Kind, se.Message = statelatch.ErrDenied, "the name belongs to somebody else, and S3 owns each name once in the world: choose another one"
+	}
+	if se.Code == "InvalidBucketAclWithObjectOwnership" {
+		se.Message = "the bucket's ACL gives rights to others, which bucket owner enforced ownership ends: grant them in the bucket policy, then take them " +
+			"off the ACL (aws s3api put-bucket-acl --acl private), and run the command again"
 	}
 	if se.Code == "" && se.Message == "" {
 		se.Err = sdkerr.Cause(err)

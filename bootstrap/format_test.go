@@ -1,11 +1,17 @@
 package bootstrap
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/statelatch/statelatch"
 )
 
 func TestHCL_Parses(t *testing.T) {
@@ -70,6 +76,74 @@ func TestScript_Quotes(t *testing.T) {
 	for _, want := range []string{`it'\''s $(x)`, "set -euo pipefail", "LocationConstraint='eu-central-1'", "TlsOnly", `"ObjectSizeLessThan":2048`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the script lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+// What cannot be seen may be there: the script ends instead of replacing it.
+func TestScript_ReplacesNothing(t *testing.T) {
+	t.Parallel()
+	d := desired()
+	d.Endpoint, d.Owner = "", "123456789012"
+	text, err := Script(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"AWS_DEFAULT_REGION='eu-central-1'", "--expected-bucket-owner '123456789012'", "get-caller-identity"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the script lacks %q:\n%s", want, text)
+		}
+	}
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	for denied, wrote := range map[string]string{"get-bucket-policy": "put-bucket-lifecycle-configuration", "head-bucket": "", "nothing": "put-bucket-policy"} {
+		dir := t.TempDir()
+		fake := "#!" + bash + "\n" + `echo "$@" >>"$0.log"
+case "$*" in *` + denied + `*) echo "An error occurred (AccessDenied)" >&2; exit 254 ;; esac
+case $2 in
+  get-caller-identity) echo 123456789012 ;;
+  head-bucket) echo "An error occurred (404) when calling" >&2; exit 254 ;;
+  get-bucket-policy) echo "An error occurred (NoSuchBucketPolicy)" >&2; exit 254 ;;
+  get-bucket-lifecycle-configuration) echo "An error occurred (NoSuchLifecycleConfiguration)" >&2; exit 254 ;;
+esac
+`
+		if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(fake), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		run := exec.CommandContext(t.Context(), bash, "-c", text)
+		run.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+		out, err := run.CombinedOutput()
+		if ended := err != nil; ended != (denied != "nothing") {
+			t.Errorf("%s denied: ended with %v\n%s", denied, err, out)
+		}
+		log, _ := os.ReadFile(filepath.Join(dir, "aws.log"))
+		last := ""
+		for line := range strings.Lines(string(log)) {
+			if verb := strings.Fields(line)[1]; strings.HasPrefix(verb, "put") || strings.HasPrefix(verb, "create") {
+				last = verb
+			}
+		}
+		if last != wrote {
+			t.Errorf("%s denied: wrote %q last, want %q", denied, last, wrote)
+		}
+	}
+}
+
+func TestFormats_RefuseWhatIsNoName(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Desired){
+		"region":     func(d *Desired) { d.Region = "x\nresource" },
+		"bucket":     func(d *Desired) { d.Bucket = "${b}" },
+		"owner":      func(d *Desired) { d.Owner = "1;x" },
+		"log bucket": func(d *Desired) { d.LogBucket = "a b" },
+		"log prefix": func(d *Desired) { d.LogBucket, d.LogPrefix = "logs", "a\nb" },
+	} {
+		d := desired()
+		change(&d)
+		if _, err := HCL(d); !errors.Is(err, statelatch.ErrInvalid) {
+			t.Errorf("%s: got %v, want ErrInvalid", name, err)
 		}
 	}
 }

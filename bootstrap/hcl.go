@@ -16,6 +16,9 @@ func HCL(d Desired) (string, error) {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# A state bucket in %s. Import it first if it exists: a policy and lifecycle rules that are there are replaced.", d.Region)
+	if d.Owner != "" {
+		line("# Give the provider allowed_account_ids = [%s], so that it works on no other account's bucket.", hclString(d.Owner))
+	}
 	line("resource \"aws_s3_bucket\" \"state\" {\n  bucket = %s\n\n  lifecycle {\n    prevent_destroy = true\n  }\n}", hclString(d.Bucket))
 	line("\nresource \"aws_s3_bucket_public_access_block\" \"state\" {\n  bucket                  = aws_s3_bucket.state.id\n" +
 		"  block_public_acls       = true\n  ignore_public_acls      = true\n  block_public_policy     = true\n  restrict_public_buckets = true\n}")

@@ -226,6 +226,10 @@ func find(ctx context.Context, c *s3.Client, bucket string) (a Actual, elsewhere
 			return Actual{Exists: true, Region: region}, true, nil
 		}
 	}
+	// Why, a request whose answer has a body tells: wrong credentials are no missing right.
+	if _, said := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &bucket, MaxKeys: aws.Int32(1)}); said != nil {
+		err = said
+	}
 	return Actual{}, false, headBucket.fail(bucket, err)
 }
 

@@ -70,6 +70,9 @@ func NewPlan(d Desired, a Actual) (Plan, error) {
 	}
 	p := &planner{Desired: d, Actual: a}
 	if !a.Exists {
+		if err := d.validateName(); err != nil {
+			return Plan{}, err
+		}
 		p.add(p.createBucket())
 	}
 	p.publicAccess()
@@ -80,35 +83,6 @@ func NewPlan(d Desired, a Actual) (Plan, error) {
 	p.policy()
 	p.logging()
 	return p.plan, errors.Join(p.failed...)
-}
-
-func (d Desired) validate() error {
-	invalid := func(format string, args ...any) error {
-		return fmt.Errorf("%w "+format, append([]any{statelatch.ErrInvalid}, args...)...)
-	}
-	switch {
-	case d.Region == "":
-		return invalid("region: it is not known; set AWS_REGION, or region in the backend configuration")
-	case strings.HasSuffix(d.Bucket, "--x-s3"):
-		return invalid("bucket %q: a directory bucket (S3 Express) keeps no versions and lives in one zone; choose a general purpose bucket", d.Bucket)
-	case d.LitterDays < 1:
-		return invalid("litter days %d: want 1 or more", d.LitterDays)
-	case d.LogBucket == d.Bucket && d.Bucket != "":
-		return invalid("log bucket %q: each log that is written would be logged again; give another bucket", d.LogBucket)
-	case d.LogPrefix != "" && d.LogBucket == "":
-		return invalid("log prefix %q: there is no log bucket to go with it", d.LogPrefix)
-	}
-	if d.Encryption == "" || d.Encryption == aes256 {
-		return nil
-	}
-	arn := strings.Split(d.Encryption, ":")
-	if len(arn) != 6 || arn[0] != "arn" || arn[2] != "kms" {
-		return invalid("encryption %q: want %s, or the ARN of a KMS key such as arn:aws:kms:eu-central-1:123456789012:key/...", d.Encryption, aes256)
-	}
-	if OnAWS(d.Endpoint) && arn[3] != d.Region {
-		return invalid("encryption %q: the key is in region %q, and the bucket in %q cannot use it; give a key in the bucket's region", d.Encryption, arn[3], d.Region)
-	}
-	return nil
 }
 
 type planner struct {
@@ -362,6 +336,11 @@ func (p *planner) policy() {
 		what, why, from, to = append(what, s.Sid), append(why, reasons[s.Sid]), append(from, was), append(to, encode(s))
 	}
 	if len(to) == 0 {
+		return
+	}
+	if p.PublicAccess.Err == nil && doc.public(p.PolicyIsPublic) {
+		p.failed = append(p.failed, fmt.Errorf("%w bucket policy: it lets everybody in, so that S3 refuses to change it once public access is blocked; "+
+			"remove that statement first (aws s3api get-bucket-policy --bucket %s)", statelatch.ErrInvalid, p.Bucket))
 		return
 	}
 	bucket, body := p.Bucket, doc.String()

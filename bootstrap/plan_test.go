@@ -108,6 +108,7 @@ func TestNewPlan_Refusals(t *testing.T) {
 		{"other region", func(d *Desired, a *Actual) { d.Endpoint, a.Region = "", "us-west-2" }, statelatch.ErrInvalid, `"us-west-2"`},
 		{"no region", func(d *Desired, _ *Actual) { d.Region = "" }, statelatch.ErrInvalid, "AWS_REGION"},
 		{"directory bucket", func(d *Desired, _ *Actual) { d.Bucket = "x--use1-az4--x-s3" }, statelatch.ErrInvalid, "directory bucket"},
+		{"a name that AWS refuses", func(d *Desired, a *Actual) { d.Endpoint, d.Bucket, *a = "", "Acme_State", Actual{} }, statelatch.ErrInvalid, "lower-case"},
 		{"no days", func(d *Desired, _ *Actual) { d.LitterDays = 0 }, statelatch.ErrInvalid, "litter days"},
 		{"bad encryption", func(d *Desired, _ *Actual) { d.Encryption = "aes" }, statelatch.ErrInvalid, `"aes"`},
 		{"key elsewhere", func(d *Desired, _ *Actual) {
@@ -115,6 +116,9 @@ func TestNewPlan_Refusals(t *testing.T) {
 		}, statelatch.ErrInvalid, "us-east-1"},
 		{"log loop", func(d *Desired, _ *Actual) { d.LogBucket = d.Bucket }, statelatch.ErrInvalid, "logged again"},
 		{"unreadable policy", func(_ *Desired, a *Actual) { a.Policy.Value = `{"Statement":3}` }, statelatch.ErrInvalid, "policy"},
+		{"public policy", func(_ *Desired, a *Actual) {
+			a.Policy.Value, a.PolicyIsPublic.Value = `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*"}]}`, true
+		}, statelatch.ErrInvalid, "lets everybody in"},
 		{"denied policy", func(_ *Desired, a *Actual) { a.Policy = Setting[string]{Err: denied} }, statelatch.ErrDenied, "s3:GetBucketPolicy"},
 	} {
 		d := desired()
@@ -189,6 +193,9 @@ func TestDesired_ARN(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", region, got, want)
 		}
 	}
+	if got, want := (Desired{Bucket: "b", Region: "cn-north-1", Endpoint: tlsEndpoint}).arn(), "arn:aws:s3:::b"; got != want {
+		t.Errorf("another store's: got %s, want %s", got, want)
+	}
 }
 
 func TestRegionOf_OldNames(t *testing.T) {
@@ -196,6 +203,33 @@ func TestRegionOf_OldNames(t *testing.T) {
 	for is, want := range map[types.BucketLocationConstraint]string{"": "us-east-1", "EU": "eu-west-1", "ap-south-1": "ap-south-1"} {
 		if got := regionOf(is); got != want {
 			t.Errorf("%q: got %q, want %q", is, got, want)
+		}
+	}
+}
+
+func TestPolicy_AllowsAnyone(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		who, condition string
+		want           bool
+	}{
+		{`"Principal":"*"`, ``, true},
+		{`"Principal":{"AWS":"*"}`, `,"Condition":{}`, true},
+		{`"NotPrincipal":{"AWS":"arn:aws:iam::1:root"}`, ``, true},
+		{`"Principal":{"AWS":"arn:aws:iam::1:root"}`, ``, false},
+		{`"Principal":"*"`, `,"Condition":{"Bool":{"aws:SecureTransport":"true"}}`, true},
+		{`"Principal":"*"`, `,"Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}`, false},
+		{`"Principal":"*"`, `,"Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}`, false},
+		{`"Principal":"*"`, `,"Condition":{"StringNotEquals":{"aws:PrincipalOrgID":"o-1"}}`, true},
+		{`"Principal":"*"`, `,"Condition":{"StringEqualsIfExists":{"aws:SourceVpce":"vpce-1"}}`, true},
+		{`"Principal":"*"`, `,"Condition":{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","0.0.0.0/0"]}}`, true},
+	} {
+		doc, err := parsePolicy(`{"Statement":[{"Effect":"Allow",` + tc.who + `,"Action":"s3:GetObject","Resource":"*"` + tc.condition + `}]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := doc.allowsAnyone(); got != tc.want {
+			t.Errorf("%s%s: got %v, want %v", tc.who, tc.condition, got, tc.want)
 		}
 	}
 }

@@ -125,13 +125,39 @@ func (p policyDocument) implies(s statement) bool {
 	})
 }
 
-// allowsAnyone reports whether a statement lets everybody in without a condition.
+// public reports whether the policy lets everybody in, by what the store says of it if it says something.
+func (p policyDocument) public(says Setting[bool]) bool {
+	return says.Value || says.Err != nil && p.allowsAnyone()
+}
+
+// allowsAnyone reports whether a statement lets everybody in, for stores that do not tell: to anybody, or to all but some, from anywhere.
 func (p policyDocument) allowsAnyone() bool {
 	return slices.ContainsFunc(p.statements, func(raw json.RawMessage) bool {
 		s := generic(raw)
-		return s["Effect"] == "Allow" && anyone(s["Principal"]) && s["Condition"] == nil
+		return s["Effect"] == "Allow" && (anyone(s["Principal"]) || s["NotPrincipal"] != nil) && !narrow(s["Condition"])
 	})
 }
+
+// narrow reports whether a condition lets in only those whom the policy names in another way, by the keys that make a policy
+// non-public to S3.
+func narrow(condition any) bool {
+	for both, values := range normal(condition) {
+		operator, key, _ := strings.Cut(both, " ")
+		if strings.Contains(operator, "not") || strings.Contains(operator, "ifexists") || operator == "null" || slices.ContainsFunc(values, open) {
+			continue
+		}
+		switch key {
+		case "aws:sourceip", "aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceowner", "aws:sourceaccount", "aws:sourceorgid",
+			"aws:principalorgid", "aws:principalorgpaths", "aws:principalaccount", "aws:principalarn", "aws:userid",
+			"s3:dataaccesspointaccount", "s3:dataaccesspointarn":
+			return true
+		}
+	}
+	return false
+}
+
+// open reports whether a value is one that everything matches.
+func open(value string) bool { return slices.Contains([]string{"*", "0.0.0.0/0", "::/0"}, value) }
 
 func (p policyDocument) String() string {
 	doc := map[string]any{"Statement": p.statements}

@@ -1,6 +1,10 @@
 package bootstrap
 
-import "github.com/statelatch/statelatch"
+import (
+	"net/url"
+
+	"github.com/statelatch/statelatch"
+)
 
 // SARIF 2.1.0, as far as findings need it.
 
@@ -69,7 +73,7 @@ func SARIF(findings []Finding, scope statelatch.Scope, version string) SARIFLog 
 			r.Kind, r.Level = "pass", "none" // the standard knows no other level for it
 		}
 		var at sarifLocation
-		at.PhysicalLocation.ArtifactLocation.URI = scope.String()
+		at.PhysicalLocation.ArtifactLocation.URI = (&url.URL{Scheme: "s3", Host: scope.Bucket, Path: scope.Prefix}).String()
 		r.Locations = []sarifLocation{at}
 		run.Results = append(run.Results, r)
 	}

@@ -15,17 +15,25 @@ func Script(d Desired) (string, error) {
 	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("#!/usr/bin/env bash\nset -euo pipefail\nbucket=%s\nexport AWS_REGION=%s AWS_PAGER=", quote(d.Bucket), quote(d.Region))
-	if d.Endpoint == "" {
-		line("s3api() { aws s3api \"$@\" --bucket \"$bucket\"; }")
-	} else {
-		line("s3api() { aws --endpoint-url %s s3api \"$@\" --bucket \"$bucket\"; }", quote(d.Endpoint))
+	line("#!/usr/bin/env bash\nset -euo pipefail\nbucket=%s\nexport AWS_REGION=%[2]s AWS_DEFAULT_REGION=%[2]s AWS_PAGER=", quote(d.Bucket), quote(d.Region))
+	command, owner, whoami := "aws s3api", "", ""
+	if d.Endpoint != "" {
+		command = "aws --endpoint-url " + quote(d.Endpoint) + " s3api"
 	}
-	create := "s3api create-bucket"
+	if d.Owner != "" {
+		owner = " --expected-bucket-owner " + quote(d.Owner)
+		if OnAWS(d.Endpoint) {
+			whoami = fmt.Sprintf("  [ \"$(aws sts get-caller-identity --query Account --output text)\" = %s ] ||\n"+
+				"    { echo \"these credentials create no bucket in account %s\" >&2; exit 1; }\n", quote(d.Owner), d.Owner)
+		}
+	}
+	line("s3api() { %s \"$@\" --bucket \"$bucket\"%s; }", command, owner)
+	line("%s", absent)
+	create := command + " create-bucket --bucket \"$bucket\"" // nobody owns it yet
 	if l := d.locationConstraint(); l != "" {
 		create += " --create-bucket-configuration LocationConstraint=" + quote(l)
 	}
-	line("\nif ! s3api head-bucket >/dev/null 2>&1; then\n  %s >/dev/null\nfi", create)
+	line("\nif absent '(404)' head-bucket; then\n%s  %s >/dev/null\nfi", whoami, create)
 	line("s3api put-public-access-block --public-access-block-configuration \\\n  BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true")
 	line("s3api put-bucket-ownership-controls --ownership-controls 'Rules=[{ObjectOwnership=BucketOwnerEnforced}]'")
 	encryption := map[string]any{"ApplyServerSideEncryptionByDefault": map[string]string{"SSEAlgorithm": aes256}}
@@ -44,18 +52,18 @@ func Script(d Desired) (string, error) {
 		rules = append(rules, rule)
 	}
 	line(`
-if s3api get-bucket-lifecycle-configuration >/dev/null 2>&1; then
-  echo "$bucket has lifecycle rules already: they are left as they are" >&2
-else
+if absent NoSuchLifecycleConfiguration get-bucket-lifecycle-configuration; then
   s3api put-bucket-lifecycle-configuration --lifecycle-configuration \
     %s >/dev/null
+else
+  echo "$bucket has lifecycle rules already: they are left as they are" >&2
 fi`, quote(encode(map[string]any{"Rules": rules})))
 	if policy := d.policyJSON(); policy != "" {
-		line(`if s3api get-bucket-policy >/dev/null 2>&1; then
-  echo "$bucket has a policy already: it is left as it is" >&2
-else
+		line(`if absent NoSuchBucketPolicy get-bucket-policy; then
   s3api put-bucket-policy --policy \
     %s
+else
+  echo "$bucket has a policy already: it is left as it is" >&2
 fi`, quote(policy))
 	}
 	if d.LogBucket != "" {
@@ -64,6 +72,17 @@ fi`, quote(policy))
 	}
 	return b.String(), nil
 }
+
+// absent is a function for scripts: whether a request is answered that there is no such thing. What cannot be seen ends the script,
+// lest something is replaced.
+const absent = `absent() { # CODE REQUEST...
+  local code=$1 answer
+  shift
+  if answer=$(s3api "$@" 2>&1); then return 1; fi
+  case $answer in *"$code"*) return 0 ;; esac
+  printf '%s\n' "$answer" >&2
+  exit 1
+}`
 
 // quote makes s one word of a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

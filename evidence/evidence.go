@@ -47,22 +47,22 @@ type Asker interface {
 // skew is how far the clocks of a store may disagree with each other.
 const skew = 5 * time.Second
 
-// Judge weighs what proves that the holder of h lives or does not. The death of its process or of its CI run beats a lease that has not run
-// out yet: nobody is left to renew it. A process of this machine that lives beats a lease that has: it may be suspended, and
-// can be stopped. A lease that has run out beats a CI run that goes on, of which the holder was only a part.
+// Judge weighs what proves that the holder of h lives or does not. What this machine knows of its process comes first: one that is gone
+// renews no lease any more, and one that lives may be suspended, and can be stopped. A CI run that has ended proves nothing against a lease
+// that is still kept: a job that was cancelled, or whose runner was lost, may go on for a while. A lease that has run out beats a run that
+// goes on, of which the holder was only a part.
 func Judge(ctx context.Context, h lock.Held, from Sources) Verdict {
 	promise := promiseOf(h)
 	m := h.Managed
 	if m == nil || h.Err != nil {
 		return promise
 	}
-	process := Verdict{State: Unknown}
 	if p, err := identity.ParseClient(m.Client); err == nil {
 		switch p.Alive() {
 		case identity.Dead:
 			return because(Stale, fmt.Sprintf("its process (PID %d on this machine) is gone", p.PID), promise.Proof)
 		case identity.Alive:
-			process = Verdict{Live, fmt.Sprintf("its process (PID %d on this machine) still runs", p.PID)}
+			return because(Live, fmt.Sprintf("its process (PID %d on this machine) still runs", p.PID), promise.Proof)
 		}
 	}
 	var run Answer
@@ -72,10 +72,10 @@ func Judge(ctx context.Context, h lock.Held, from Sources) Verdict {
 	// A lock without a lease may be meant for the later jobs of a pipeline.
 	ended := run.State == RunEnded && (h.Leased() || !run.JobsLeft)
 	switch {
+	case ended && promise.State == Live:
+		return because(Unknown, run.Detail, promise.Proof)
 	case ended:
 		return because(Stale, run.Detail, promise.Proof)
-	case process.State == Live:
-		return because(Live, process.Proof, promise.Proof)
 	case promise.State == Stale:
 		return because(Stale, promise.Proof, run.Detail)
 	case run.State == RunGoesOn:

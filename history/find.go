@@ -1,12 +1,14 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/state"
 )
 
@@ -114,6 +116,29 @@ func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector s
 		}
 	}
 	return e, err
+}
+
+// Place is v, which was read and not listed, as an entry without its holder: the listing tells whether it is the current one, and when it was
+// stored as exactly as [Attribute] is told of locks. It costs a listing down to v. Where that is not possible v stays as it is: that is no error.
+func Place(ctx context.Context, s *state.Store, v state.Version) (Entry, error) {
+	e := Entry{Version: v}
+	if _, e.Snapshot = state.ParseSnapshot(v.VersionID); e.Snapshot {
+		return e, nil
+	}
+	named := func(id string) string { return cmp.Or(id, "null") }
+	for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: v.Ref.Key}) {
+		if err != nil {
+			return e, unlessUnreadable(v.Ref, err)
+		}
+		if obj.Key != v.Ref.Key {
+			break
+		}
+		if named(obj.VersionID) == named(v.VersionID) && obj.ETag == v.ETag {
+			e.LastModified, e.Current = obj.LastModified, obj.IsLatest
+			break
+		}
+	}
+	return e, nil
 }
 
 // touchesAtFirst is how many versions are looked at for the previous one before all are.

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket/faultbucket"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/state"
 )
 
 func isKind(err, kind error) bool { return errors.Is(err, kind) }
@@ -86,5 +89,27 @@ func TestFind_NoCurrent(t *testing.T) {
 	}
 	if e, err := history.Find(r.list(0), "previous"); err != nil || e.Header.Serial != 1 {
 		t.Errorf("previous: got %+v, %v", e, err)
+	}
+}
+
+// A version that was read by its ID is stored when the listing says: a GET tells whole seconds, locks change within one.
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	r.later(1, body(1, lineage, "a"))
+	r.later(1, body(2, lineage, "b"))
+	r.now = r.now.Add(700 * time.Millisecond)
+	r.later(0, body(3, lineage, "c"))
+	for _, e := range r.list(0) {
+		v := e.Version
+		v.LastModified = v.LastModified.Truncate(time.Second)
+		got, err := history.Place(t.Context(), r.Store, v)
+		if err != nil || !got.LastModified.Equal(e.LastModified) || got.Current != e.Current {
+			t.Errorf("serial %d: got %v, current %v, %v; want %v, %v", e.Header.Serial, got.LastModified, got.Current, err, e.LastModified, e.Current)
+		}
+	}
+	r.faulty.Add(faultbucket.Rule{Match: func(q faultbucket.Request) bool { return q.Op == "list versions" }, Fault: faultbucket.Answer(403)})
+	if e, err := history.Place(t.Context(), r.Store, state.Version{Ref: ref, VersionID: "x"}); err != nil || e.VersionID != "x" {
+		t.Errorf("may not list: got %+v, %v", e, err)
 	}
 }

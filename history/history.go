@@ -173,8 +173,8 @@ func merge(versions, kept []Entry) []Entry {
 			all, kept = append(all, kept[0]), kept[1:]
 		}
 		all = append(all, v)
-		if len(kept) > 0 && v.isKept(kept[0]) {
-			kept = kept[1:]
+		if twice := slices.IndexFunc(kept, v.isKept); twice >= 0 { // not always the first: several have the same second
+			kept = slices.Delete(kept, twice, twice+1)
 		}
 	}
 	return append(all, kept...)
@@ -182,8 +182,11 @@ func merge(versions, kept []Entry) []Entry {
 
 // isKept reports whether snapshot is of this very version.
 func (e Entry) isKept(snapshot Entry) bool {
+	if !e.Exists || !e.LastModified.Truncate(time.Second).Equal(snapshot.LastModified) {
+		return false
+	}
 	of, _ := state.ParseSnapshot(snapshot.VersionID)
-	return e.Exists && e.LastModified.Truncate(time.Second).Equal(of.Written) && (e.MD5 == of.MD5 || e.ETag == snapshot.ETag)
+	return e.MD5 == of.MD5 || e.ETag == snapshot.ETag
 }
 
 // readHeaders completes entries, and drops what was purged meanwhile.

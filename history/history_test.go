@@ -251,6 +251,24 @@ func TestList_SnapshotsAndVersions(t *testing.T) {
 	wantLines(t, r.list(0), "4 current", "3 snapshot", "2", "1 snapshot")
 }
 
+// Of several versions of one second the current one need not have the highest serial, and is no version twice.
+func TestList_SnapshotOfTheSameSecond(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	r.put(ref.Key, body(3, lineage, "now"))
+	now, err := r.Mark(t.Context(), ref)
+	if err == nil {
+		err = r.Snapshot(t.Context(), now)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.put(ref.HistoryPrefix()+state.Snapshot{Written: r.now, Serial: 5, MD5: strings.Repeat("0", 32)}.Name(), body(5, lineage, "before"))
+	if got := r.list(0); len(got) != 2 {
+		t.Errorf("got %q, want the current one and the other", lines(got))
+	}
+}
+
 func TestOpen_Replaced(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, false)

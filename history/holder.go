@@ -16,7 +16,7 @@ import (
 // lockVersion is a lock object as it was from one of its writes to the next, or to its delete, by the store's clock.
 type lockVersion struct {
 	versionID string
-	from, to  time.Time // whole seconds; to is zero for the current one
+	from, to  time.Time // to is zero for the current one
 	holder    *Holder   // nil: not read, or not to be understood
 	wanted    bool
 }
@@ -28,8 +28,8 @@ func (l *lockVersion) at(t time.Time) bool {
 // maxCandidates is how many locks may come into question for one version: with more, nobody is named anyway.
 const maxCandidates = 4
 
-// Attribute finds out who held the lock of ref when each of entries, which List returned, was stored. All times are the store's,
-// to the second, so two holders may come into question: then nobody is named. Nobody is named either for snapshots, and where
+// Attribute finds out who held the lock of ref when each of entries, which List, Find or Place returned, was stored. All times are the
+// store's, as its listings tell them: many to the second, so two holders may come into question. Then nobody is named. Nobody is named either for snapshots, and where
 // the versions of the lock cannot be read: that is no error. It costs a listing and one small GET a holder.
 func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries []Entry) error {
 	var oldest time.Time
@@ -80,7 +80,7 @@ func unlessUnreadable(ref statelatch.Ref, err error) error {
 	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) {
 		return nil
 	}
-	return fmt.Errorf("read versions of the lock of %s: %w", ref, err)
+	return fmt.Errorf("who stored %s: %w", ref, err)
 }
 
 // lockVersions are those of the lock since the last write of it before since, newest first.

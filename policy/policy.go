@@ -91,7 +91,7 @@ func For(role Role, t Target) (Document, error) {
 			t.on("ReadStatesAndLocks", t.objects(read...), "s3:GetObject"),
 			t.on("ReadOldStatesAndLocks", t.objects(touch...), "s3:GetObjectVersion"),
 			t.items("ReadLockItems", items, "GetItem"),
-			t.kms(read, "Decrypt"))
+			t.kms(t.objects(read...), "Decrypt"))
 	case Unlock:
 		all = slices.Concat(
 			t.list(touch, "s3:ListBucket"),
@@ -101,8 +101,12 @@ func For(role Role, t Target) (Document, error) {
 			t.items("LockItems", items, "GetItem", "PutItem"),
 			t.items("RemoveLockItems", t.objects(""), "DeleteItem"),
 			t.scan(),
-			t.kms(touch, "Decrypt", "GenerateDataKey"))
+			t.kms(t.objects(touch...), "Decrypt", "GenerateDataKey"))
 	case Apply, Admin:
+		encrypted := t.objects(write...)
+		if t.probes(role) {
+			encrypted = append(encrypted, probed)
+		}
 		release := t.objects("")
 		if role == Admin && t.Key != "" { // a workspace's digest goes with it
 			release = append(release, beside(t.workspaceStates(), digestSuffix)...)
@@ -115,12 +119,12 @@ func For(role Role, t Target) (Document, error) {
 			t.on("ReleaseLocks", beside(t.states(), lockSuffix), "s3:DeleteObject"),
 			t.items("LockItems", items, "GetItem", "PutItem"),
 			t.items("ReleaseLockItems", release, "DeleteItem"),
-			t.kms(write, "Decrypt", "GenerateDataKey"))
+			t.kms(encrypted, "Decrypt", "GenerateDataKey"))
 	}
 	if role == Admin {
 		all = append(all, t.admin()...)
 	}
-	if role == Admin || role == Apply && t.Probed {
+	if t.probes(role) {
 		all = append(all, t.probe()...)
 	}
 	return document(all...), nil
@@ -135,12 +139,16 @@ func (t Target) admin() []Statement {
 		t.on("CleanUpSnapshots", beside(t.states(), historySuffix), "s3:DeleteObject"))
 }
 
+// probed is where probes put their objects.
+const probed = statelatch.ProbePrefix + "*"
+
+func (t Target) probes(role Role) bool { return role == Admin || role == Apply && t.Probed }
+
 // probe is what finding out takes whether the store can lock. AWS's own is not asked.
 func (t Target) probe() []Statement {
-	probes := []string{statelatch.ProbePrefix + "*"}
 	list := t.onBucket("ListProbes", "s3:ListBucket", "s3:ListBucketVersions")
-	list[0].Condition = stringLike("s3:prefix", probes...)
-	return append(list, t.on("Probe", probes, "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion")...)
+	list[0].Condition = stringLike("s3:prefix", probed)
+	return append(list, t.on("Probe", []string{probed}, append(t.puts(), "s3:GetObject", "s3:DeleteObject", "s3:DeleteObjectVersion")...)...)
 }
 
 // bucket is what setting up and checking a bucket takes.

@@ -163,8 +163,16 @@ func TestFor_Probe(t *testing.T) {
 	t.Parallel()
 	for _, role := range []policy.Role{policy.Plan, policy.Apply, policy.Unlock, policy.Admin} {
 		target := with(one, func(t *policy.Target) { t.Probed = true })
-		if got, want := policyFor(t, role, target).Allows(onObject("PutObject", ".statelatch-probe/x")), role == policy.Apply || role == policy.Admin; got != want {
+		want := role == policy.Apply || role == policy.Admin
+		if got := policyFor(t, role, target).Allows(onObject("PutObject", ".statelatch-probe/x")); got != want {
 			t.Errorf("role %s may probe: got %v, want %v", role, got, want)
+		}
+		if want && !policyFor(t, role, target).Allows(onKey("GenerateDataKey", "arn:aws:s3:::acme/.statelatch-probe/x")) {
+			t.Errorf("role %s may not encrypt what it probes with", role)
+		}
+		tagged := with(target, func(t *policy.Target) { t.Tags = true })
+		if want && !policyFor(t, role, tagged).Allows(onObject("PutObjectTagging", ".statelatch-probe/x")) {
+			t.Errorf("role %s may not tag what it probes with", role)
 		}
 	}
 }
@@ -226,7 +234,7 @@ func TestFor_EncryptionKey(t *testing.T) {
 
 func TestFor_PartitionTagsAndACL(t *testing.T) {
 	t.Parallel()
-	for region, partition := range map[string]string{"cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov", "eu-central-1": "aws", "": "aws"} {
+	for region, partition := range map[string]string{"cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov", "eusc-de-east-1": "aws-eusc", "us-isob-east-1": "aws-iso-b", "eu-central-1": "aws", "": "aws"} {
 		d, err := policy.For(policy.Apply, policy.Target{Bucket: "acme", Key: "k", Region: region, WorkspacePrefix: "env:", KMSKey: "alias/k", Table: "locks", Tags: true, ACL: true})
 		if err != nil {
 			t.Fatal(err)

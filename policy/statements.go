@@ -86,13 +86,13 @@ func (t Target) regional(service, kind, name string) string {
 }
 
 // kms allows S3 to use the key, and for these objects alone. With a bucket key S3 names the bucket instead of the object.
-func (t Target) kms(suffixes []string, actions ...string) []Statement {
+func (t Target) kms(patterns []string, actions ...string) []Statement {
 	if t.KMSKey == "" {
 		return nil
 	}
 	s := Statement{
 		Sid: "UseEncryptionKey", Effect: "Allow", Resource: []string{t.regional("kms", "key/", t.KMSKey)},
-		Condition: stringLike("kms:EncryptionContext:aws:s3:arn", append([]string{t.arn("")}, t.arns(t.objects(suffixes...))...)...),
+		Condition: stringLike("kms:EncryptionContext:aws:s3:arn", append([]string{t.arn("")}, t.arns(patterns)...)...),
 	}
 	for _, a := range actions {
 		s.Action = append(s.Action, "kms:"+a)

@@ -68,7 +68,15 @@ func (t Target) settled() Target {
 }
 
 func partitionOf(region string) string {
-	for _, p := range [...][2]string{{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}} {
+	for _, p := range [...][2]string{
+		{"cn-", "aws-cn"},
+		{"us-gov-", "aws-us-gov"},
+		{"eusc-", "aws-eusc"},
+		{"us-iso-", "aws-iso"},
+		{"us-isob-", "aws-iso-b"},
+		{"eu-isoe-", "aws-iso-e"},
+		{"us-isof-", "aws-iso-f"},
+	} {
 		if strings.HasPrefix(region, p[0]) {
 			return p[1]
 		}

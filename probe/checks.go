@@ -26,6 +26,9 @@ const (
 // maxSkew is what the clocks behind Date and Last-Modified may differ by (protocol 1.5).
 const maxSkew = 5 * time.Second
 
+// largeBody is of a size that stores put elsewhere than small objects, as states mostly are.
+var largeBody = strings.Repeat("0123456789abcdef", 256<<10/16)
+
 // check is one question (protocol 2.1).
 type check struct {
 	name   string
@@ -145,7 +148,7 @@ func mustRefuse(err error, what string) error {
 	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err):
 		return nil
 	case refusedOutright(err):
-		return failure{evidence: what + " is not supported: " + said(err), refused: true}
+		return failure{evidence: what + " is not supported: " + said(err), refused: true, again: true}
 	}
 	return err
 }
@@ -158,7 +161,7 @@ func mustAccept(err error, what string) error {
 	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err):
 		return failure{evidence: what + " was refused: " + said(err), refused: true, again: true}
 	case refusedOutright(err):
-		return failure{evidence: what + " is not supported: " + said(err), refused: true}
+		return failure{evidence: what + " is not supported: " + said(err), refused: true, again: true}
 	}
 	return err
 }
@@ -187,6 +190,7 @@ func checkETag(ctx context.Context, p *prober, name string) (string, error) {
 	case head.ETag != obj.ETag || got.ETag != obj.ETag:
 		return "", failure{evidence: fmt.Sprintf("one object has the ETag %s in the answer to PUT, %s to HEAD and %s to GET", obj.ETag, head.ETag, got.ETag)}
 	}
+	p.now = got.Date
 	sum := md5.Sum([]byte(name))
 	p.ETagIsMD5 = obj.ETag == `"`+hex.EncodeToString(sum[:])+`"`
 	if p.ETagIsMD5 {
@@ -206,6 +210,13 @@ func checkCreate(ctx context.Context, p *prober, name string) (string, error) {
 		return "", err
 	}
 	if err := p.holds(ctx, key, "first", "a second create"); err != nil {
+		return "", err
+	}
+	_, large := p.put(ctx, p.door(), key, largeBody, bucket.IfAbsent)
+	if err := mustRefuse(large, "a large create over an object"); err != nil {
+		return "", err
+	}
+	if err := p.holds(ctx, key, "first", "a large create over it"); err != nil {
 		return "", err
 	}
 	return "a second one was refused (" + said(err) + "), the first body was still there", nil
@@ -231,9 +242,11 @@ func checkSwap(ctx context.Context, p *prober, name string) (string, error) {
 	if swapped.ETag == obj.ETag {
 		return "", failure{evidence: "two bodies have the same ETag " + obj.ETag}
 	}
-	_, refusal = p.put(ctx, p.door(), key, "stale", bucket.IfMatch(obj.ETag))
-	if err := mustRefuse(refusal, "a write on an ETag of the past"); err != nil {
-		return "", err
+	for _, body := range []string{"stale", largeBody} {
+		_, refusal = p.put(ctx, p.door(), key, body, bucket.IfMatch(obj.ETag))
+		if err := mustRefuse(refusal, "a write on an ETag of the past"); err != nil {
+			return "", err
+		}
 	}
 	if err := p.holds(ctx, key, "second", "writes on the right ETag and on one of the past"); err != nil {
 		return "", err

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -13,11 +17,15 @@ import (
 const (
 	cleaners    = 16
 	cleanPasses = 3 // a request that was on its way at an interrupt may land after a look
+	litterAge   = 24 * time.Hour
 )
 
+// ours is what the keys of a probe look like: below its random prefix, and ending as a lock's.
+var ours = regexp.MustCompile(`^` + regexp.QuoteMeta(statelatch.ProbePrefix) + `[a-z2-7]{26}/[^/]+\.tflock$`)
+
 // clean removes what was written, and reports what it could not. Everything below the random prefix is ours.
-func (p *prober) clean(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanBudget)
+func (p *prober) clean(caller context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), cleanBudget)
 	defer cancel()
 	if len(p.written) == 0 {
 		return
@@ -26,11 +34,30 @@ func (p *prober) clean(ctx context.Context) {
 	for _, door := range p.doors { // all but the first find nothing, unless they see different things
 		p.cleanThrough(ctx, door)
 	}
+	if caller.Err() == nil {
+		p.cleanLitter(ctx, p.doors[0])
+	}
+}
+
+// cleanLitter removes what probes that were killed left behind, if it is a day old by the store's clock. It is nobody's
+// concern if that fails: a later probe tries again.
+func (p *prober) cleanLitter(ctx context.Context, door bucket.Bucket) {
+	objects, err := p.list(ctx, door, statelatch.ProbePrefix)
+	if err != nil || p.now.IsZero() {
+		return
+	}
+	objects = slices.DeleteFunc(objects, func(o bucket.Object) bool {
+		return !ours.MatchString(o.Key) || strings.HasPrefix(o.Key, p.prefix) || o.LastModified.IsZero() || p.now.Sub(o.LastModified) < litterAge
+	})
+	if len(objects) == 0 || p.removeOne(ctx, door, objects[0]) != nil {
+		return // where one is retained, all are
+	}
+	_, _ = p.removeAll(ctx, door, objects[1:])
 }
 
 func (p *prober) cleanThrough(ctx context.Context, door bucket.Bucket) {
 	for range cleanPasses {
-		objects, listErr := p.list(ctx, door)
+		objects, listErr := p.list(ctx, door, p.prefix)
 		if listErr != nil {
 			objects = p.known()
 		}
@@ -56,15 +83,15 @@ func (p *prober) leftBehind(what string, why error) {
 	p.LeftBehind = append(p.LeftBehind, fmt.Sprintf("%s below s3://%s/%s: %v", what, p.doors[0].Name(), p.prefix, why))
 }
 
-// list finds everything below the prefix, versions where there are some.
-func (p *prober) list(ctx context.Context, door bucket.Bucket) ([]bucket.Object, error) {
+// list finds everything below prefix, versions where there are some.
+func (p *prober) list(ctx context.Context, door bucket.Bucket, prefix string) ([]bucket.Object, error) {
 	list := door.List
 	if p.hasVersions() {
 		list = door.ListVersions
 	}
 	p.requests.Add(1)
 	var objects []bucket.Object
-	for o, err := range list(ctx, bucket.ListOptions{Prefix: p.prefix}) {
+	for o, err := range list(ctx, bucket.ListOptions{Prefix: prefix}) {
 		if err != nil {
 			return nil, err
 		}

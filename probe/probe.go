@@ -3,7 +3,8 @@
 //
 // What it guarantees: a tier is the result of checks that were decided, never of a network that failed; a check that
 // passed has seen the store refuse and accept what it must, and looked at what was left; nothing outside a random prefix
-// below [statelatch.ProbePrefix] is read, written or deleted; and what it wrote is removed again, also after a failure or
+// below [statelatch.ProbePrefix] is read, written or deleted, but for what an earlier probe that was killed left there a day
+// ago or more; and what it wrote is removed again, also after a failure or
 // an interrupt, or reported as left behind. What it does not: races are evidence, not proof. A store that looks first and acts then in a
 // window too narrow for these clients passes, and so does one that loses its conditions only while it is failing.
 package probe
@@ -150,7 +151,8 @@ type prober struct {
 	doors  []bucket.Bucket
 	opts   Options
 	prefix string
-	number int // of the check that is running
+	number int       // of the check that is running
+	now    time.Time // by the store's clock, when the probe began
 
 	turn     atomic.Uint32
 	requests atomic.Int64

@@ -171,6 +171,18 @@ func putWithout(drop func(bucket.Condition) bool) func(context.Context, bucket.B
 	}
 }
 
+// putLargeWithout drops conditions as a store does that keeps large objects elsewhere.
+func putLargeWithout(drop func(bucket.Condition) bool) func(context.Context, bucket.Bucket, string, io.ReadSeeker, bucket.PutOptions) (bucket.Object, error) {
+	return func(ctx context.Context, b bucket.Bucket, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+		if size, err := body.Seek(0, io.SeekEnd); err != nil {
+			return bucket.Object{}, err
+		} else if size > 128<<10 && drop(opts.If) {
+			opts.If = bucket.Condition{}
+		}
+		return b.Put(ctx, key, body, opts)
+	}
+}
+
 func deleteAnyway(ctx context.Context, b bucket.Bucket, key string, opts bucket.DeleteOptions) (bucket.Deleted, error) {
 	opts.If = bucket.Condition{}
 	return b.Delete(ctx, key, opts)
@@ -208,6 +220,14 @@ var wrongStores = []struct {
 	{name: "Q1 ignores all conditions", store: wrong{put: putWithout(func(bucket.Condition) bool { return true }), delete: deleteAnyway}, tier: lock.TierNone, failed: "create"},
 	{name: "Q1 ignores If-None-Match", store: wrong{put: putWithout(bucket.Condition.Absent)}, tier: lock.TierNone, failed: "create"},
 	{name: "Q1 ignores If-Match on Put", store: wrong{put: putWithout(func(c bucket.Condition) bool { return c.ETag() != "" })}, tier: lock.TierNone, failed: "compare-and-swap"},
+	{
+		name: "ignores conditions of large creates", tier: lock.TierNone, failed: "create",
+		store: wrong{put: putLargeWithout(bucket.Condition.Absent)},
+	},
+	{
+		name: "ignores conditions of large swaps", tier: lock.TierNone, failed: "compare-and-swap",
+		store: wrong{put: putLargeWithout(func(c bucket.Condition) bool { return c.ETag() != "" })},
+	},
 	{name: "Q5 ignores If-Match on Delete", store: wrong{delete: deleteAnyway}, tier: lock.TierCAS, failed: "conditional-delete"},
 	{name: "Q2 creates after a look", store: wrong{put: lookThenPut(true, false)}, tier: lock.TierNone, failed: "race/create"},
 	{name: "Q2 swaps after a look", store: wrong{put: lookThenPut(false, true)}, tier: lock.TierNone, failed: "race/compare-and-swap"},
@@ -530,7 +550,7 @@ func TestRun_CleansUpWhatItMay(t *testing.T) {
 // On a slow store a race ends after its time, not before it means something; what is said is what was done.
 func TestRun_SlowStore(t *testing.T) {
 	t.Parallel()
-	for delay, want := range map[time.Duration]string{100 * time.Millisecond: "32 creators in 15 rounds", time.Second: "32 creators in 10 rounds"} {
+	for delay, want := range map[time.Duration]string{100 * time.Millisecond: "32 creators in 30 rounds", time.Second: "32 creators in 10 rounds"} {
 		t.Run(delay.String(), func(t *testing.T) {
 			t.Parallel()
 			testSlowStore(t, delay, want)
@@ -555,6 +575,86 @@ func testSlowStore(t *testing.T, delay time.Duration, want string) {
 		}
 		if delay == 100*time.Millisecond && r.Elapsed > 35*time.Second {
 			t.Errorf("got %v for a probe with answers after 100 ms, want half a minute at most", r.Elapsed)
+		}
+	})
+}
+
+// Somebody waits for the short one.
+func TestRun_ShortOnASlowStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := faultbucket.New(membucket.New("b", membucket.Options{Versioned: true}), faultbucket.Options{Rules: []faultbucket.Rule{{
+			Fault: faultbucket.Delay(200 * time.Millisecond),
+		}}})
+		r, err := probe.Run(t.Context(), []bucket.Bucket{b}, short)
+		if err != nil || r.Tier != lock.TierFull || r.Elapsed > 35*time.Second {
+			t.Errorf("got tier %v, %v after %v, want full within 35 s", r.Tier, err, r.Elapsed)
+		}
+	})
+}
+
+// A refusal can be that of something on the way, or of a body that arrived incomplete: it has to come several times.
+func TestRun_RefusedOnceIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	for _, check := range []string{"create-0", "compare-and-swap-0", "conditional-delete-0"} {
+		for nth := range 3 {
+			b := faultbucket.New(membucket.New("b", membucket.Options{}), faultbucket.Options{Rules: []faultbucket.Rule{{
+				Match: func(r faultbucket.Request) bool {
+					return strings.HasSuffix(r.Key, "/"+check+".tflock") && (r.Op == faultbucket.OpPut || r.Op == faultbucket.OpDelete)
+				},
+				Nth: nth + 1, Limit: 1, Fault: faultbucket.Answer(501),
+			}}})
+			if r, err := probe.Run(t.Context(), []bucket.Bucket{b}, probe.Options{Clients: 4, Rounds: 2}); err != nil || r.Tier != lock.TierFull {
+				t.Errorf("%s, request %d: got tier %v, %v, failed %+v, want full", check, nth, r.Tier, err, r.FirstFailed())
+			}
+		}
+	}
+}
+
+// What a killed probe left is removed a day later; what is younger or not a probe's stays.
+func TestRun_RemovesOldLitter(t *testing.T) {
+	t.Parallel()
+	forEachMode(t, func(t *testing.T, versioned bool) {
+		t.Helper()
+		now := time.Now()
+		clock := func() time.Time { return now }
+		b := membucket.New("b", membucket.Options{Versioned: versioned, Clock: clock})
+		const killed = statelatch.ProbePrefix + "abcdefghijklmnopqrstuvwx27/"
+		write := func(keys ...string) {
+			t.Helper()
+			for _, key := range keys {
+				for range 2 {
+					if _, err := b.Put(t.Context(), key, strings.NewReader("x"), bucket.PutOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := b.Delete(t.Context(), key+".gone.tflock", bucket.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		run := func(store bucket.Bucket) {
+			t.Helper()
+			if r, err := probe.Run(t.Context(), []bucket.Bucket{store}, short); err != nil || r.Tier != lock.TierFull || len(r.LeftBehind) > 0 {
+				t.Fatalf("got %+v, %v, want full and nothing left behind", r, err)
+			}
+		}
+		write("app/terraform.tfstate.tflock", statelatch.ProbePrefix+"notes/a.tflock", statelatch.ProbePrefix+"abc.tflock")
+		kept := everything(t, b)
+		write(killed+"create-0.tflock", killed+"race-create-17.tflock")
+		all := everything(t, b)
+		now = now.Add(23 * time.Hour)
+		run(b)
+		if got := everything(t, b); !slices.Equal(got, all) {
+			t.Errorf("got %q after 23 hours, want %q", got, all)
+		}
+		now = now.Add(2 * time.Hour)
+		run(faultbucket.New(b, faultbucket.Options{Rules: []faultbucket.Rule{{
+			Op: faultbucket.OpDelete, Match: func(r faultbucket.Request) bool { return strings.HasPrefix(r.Key, killed) }, Fault: faultbucket.Answer(403),
+		}}}))
+		run(b)
+		if got := everything(t, b); !slices.Equal(got, kept) {
+			t.Errorf("got %q after 25 hours, want %q", got, kept)
 		}
 	})
 }

@@ -32,6 +32,7 @@ type round struct {
 	content []string // what client i writes, unique; empty for one that deletes
 	errs    []error  // what client i was told
 	final   string   // content after, empty if absent
+	err     error    // the round is undecided
 }
 
 func raceOf(name string, need Need, rc race, after ...string) check {
@@ -76,38 +77,70 @@ func deleted(ctx context.Context, p *prober, r *round) error {
 	return err
 }
 
-// race runs the rounds until the first violation, at least minRounds and then while there is time.
+// race runs the rounds, at least minRounds and then while there is time, until one is violated. Only the contests are
+// one after the other: where a store is far away, most of the time would go into preparing each and looking at what it left.
 func (p *prober) race(ctx context.Context, rc race, check, at string) (string, error) {
 	start := time.Now()
-	done := 0
-	for open := 0; done < p.opts.Rounds && (done < minRounds || time.Since(start) < raceBudget); {
-		p.progress(Progress{Check: check, Round: done + 1, Rounds: p.opts.Rounds})
-		r := p.newRound(rc, fmt.Sprintf("%s-%d", at, done+open))
-		err := p.play(ctx, r)
-		if err == nil {
-			err = r.judge()
+	done, open := 0, 0
+	for done < p.opts.Rounds && (done < minRounds || time.Since(start) < raceBudget) {
+		rounds := make([]*round, min(minRounds, p.opts.Rounds-done))
+		for i := range rounds {
+			rounds[i] = p.newRound(rc, fmt.Sprintf("%s-%d", at, done+open+i))
 		}
-		if f, ok := errors.AsType[failure](err); ok {
-			f.evidence = fmt.Sprintf("%s in round %d of %d", f.evidence, done+1, p.opts.Rounds)
-			return "", f
+		atOnce(rounds, func(r *round) { r.err = r.scene(ctx, p, r) })
+		for i, r := range rounds {
+			p.progress(Progress{Check: check, Round: done + i + 1, Rounds: p.opts.Rounds})
+			if r.err == nil {
+				r.err = p.contest(ctx, r)
+			}
+		}
+		atOnce(rounds, func(r *round) {
+			if r.err == nil {
+				_, r.final, _, r.err = p.get(ctx, r.key)
+			}
+		})
+		before := open
+		var err error // why a round is undecided
+		for _, r := range rounds {
+			if r.err == nil {
+				r.err = r.judge()
+			}
+			if f, ok := errors.AsType[failure](r.err); ok {
+				f.evidence = fmt.Sprintf("%s in round %d of %d", f.evidence, done+1, p.opts.Rounds)
+				return "", f
+			}
+			if r.err == nil {
+				done++
+				continue
+			}
+			open++
+			if err == nil || transient(err) {
+				err = r.err
+			}
 		}
 		switch {
 		case err == nil:
-			done++
-			continue
 		case !transient(err) || ctx.Err() != nil:
 			return "", err
-		case open == tries:
+		case open > tries:
 			return "", fmt.Errorf("%d rounds were decided, %d were not: %w", done, open, err)
+		default:
+			pause(ctx, before)
 		}
-		pause(ctx, open)
-		open++
 	}
 	clients := fmt.Sprintf("%d %s", p.opts.Clients, rc.who)
 	if len(p.doors) > 1 {
 		clients += fmt.Sprintf(" through %d endpoints", len(p.doors))
 	}
 	return fmt.Sprintf("never more than one winner of %s in %d rounds", clients, done), nil
+}
+
+func atOnce(rounds []*round, do func(*round)) {
+	var running sync.WaitGroup
+	for _, r := range rounds {
+		running.Go(func() { do(r) })
+	}
+	running.Wait()
 }
 
 func (p *prober) newRound(rc race, name string) *round {
@@ -120,11 +153,8 @@ func (p *prober) newRound(rc race, name string) *round {
 	return r
 }
 
-// play sets the scene, lets all clients go at once and looks at what is left when all are done. An error leaves the round undecided.
-func (p *prober) play(ctx context.Context, r *round) error {
-	if err := r.scene(ctx, p, r); err != nil {
-		return err
-	}
+// contest lets all clients go at once and returns when all are done. An error leaves the round undecided.
+func (p *prober) contest(ctx context.Context, r *round) error {
 	gate := make(chan struct{})
 	var clients sync.WaitGroup
 	for client := range r.content {
@@ -145,9 +175,7 @@ func (p *prober) play(ctx context.Context, r *round) error {
 			return err
 		}
 	}
-	var err error
-	_, r.final, _, err = p.get(ctx, r.key)
-	return err
+	return nil
 }
 
 // attempt is one client's try. A conflict changed nothing, so it tries again.

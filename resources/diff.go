@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -111,31 +112,30 @@ func changes(old, now []Object) []Change {
 
 // moves pairs objects that vanished with those that appeared, where each is the only one of its content.
 func moves(gone, fresh []Object) map[string]string {
-	same := func(a, b Object) bool {
-		return a.Mode == b.Mode && a.Type == b.Type && a.Deposed == "" && b.Deposed == "" && a.Tainted == b.Tainted &&
-			a.ID() != "" && a.ID() == b.ID() && reflect.DeepEqual(a.Attributes, b.Attributes)
+	type pair struct{ from, to []string }
+	byContent := map[string]*pair{}
+	at := func(o Object) *pair {
+		if o.Deposed != "" || o.ID() == "" {
+			return &pair{}
+		}
+		content := fmt.Sprintf("%q %q %v %s", o.Mode, o.Type, o.Tainted, Text(Reveal(o.Attributes), 0))
+		if byContent[content] == nil {
+			byContent[content] = &pair{}
+		}
+		return byContent[content]
 	}
-	byID := map[[2]string][]Object{}
 	for _, o := range gone {
-		byID[[2]string{o.Type, o.ID()}] = append(byID[[2]string{o.Type, o.ID()}], o)
+		p := at(o)
+		p.from = append(p.from, o.Label())
 	}
-	taken := map[string]int{}
-	origin := map[string]string{}
 	for _, o := range fresh {
-		var from []Object
-		for _, before := range byID[[2]string{o.Type, o.ID()}] {
-			if same(before, o) {
-				from = append(from, before)
-			}
-		}
-		if len(from) == 1 {
-			origin[o.Label()] = from[0].Label()
-			taken[from[0].Label()]++
-		}
+		p := at(o)
+		p.to = append(p.to, o.Label())
 	}
-	for to, before := range origin {
-		if taken[before] > 1 {
-			delete(origin, to)
+	origin := map[string]string{}
+	for _, p := range byContent {
+		if len(p.from) == 1 && len(p.to) == 1 {
+			origin[p.to[0]] = p.from[0]
 		}
 	}
 	return origin

@@ -93,6 +93,23 @@ func TestCompare_Outputs(t *testing.T) {
 	}
 }
 
+// A module of thousands of objects that are alike is moved in no time: data sources of one account have one id.
+func TestCompare_ManyAlike(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	list := func(module string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,{"module":"module.%s[%d]","mode":"data","type":"t","name":"n","provider":"p","instances":[{%s}]}`, module, i, attrs(`"id":"1","tags":{"a":["b","c"]}`))
+		}
+		return b.String()[1:]
+	}
+	d := resources.Compare(parse(t, state("", list("a"))), parse(t, state("", list("b"))))
+	if d.Count[resources.Added] != n || d.Count[resources.Removed] != n {
+		t.Errorf("got %v, want %d added and removed", d.Count, n)
+	}
+}
+
 // The order is that of addresses, whatever the order in the files.
 func TestCompare_Order(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package resources
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -21,6 +22,10 @@ func guardNames(v any, secret bool, payload func(string) bool) any {
 		}
 		named := namedSecret(v)
 		for k, e := range v {
+			if n, ok := e.(json.Number); ok && secretNumber(k) {
+				v[k] = Secret{n}
+				continue
+			}
 			inside := secretName(k) || payload != nil && payload(k) || named && strings.EqualFold(k, "value")
 			v[k] = guardNames(e, inside, nil)
 		}
@@ -61,7 +66,8 @@ func namedSecret(m map[string]any) bool {
 // secretWords say it alone, secretKeys before the word "key" or "keys".
 var (
 	secretWords = words("password passwords passwd pwd passphrase passcode pin otp secret secrets token tokens jwt credential credentials creds pem psk privatekey secretkey accesskey apikey")
-	secretKeys  = words("private secret access api auth account encryption signing shared session license")
+	secretEnds  = strings.Fields("password passwd passphrase secret token apikey privatekey secretkey accesskey kubeconfig")
+	secretKeys  = words("private secret access api auth account encryption signing shared session license master primary secondary client")
 	payloads    = words("data value values result content payload plaintext hash json base64")
 )
 
@@ -76,18 +82,36 @@ func words(s string) map[string]bool {
 func secretName(name string) bool {
 	segments := split(name)
 	for i, s := range segments {
-		if secretWords[s] {
+		if secretWord(s) {
 			return true
 		}
 		if i == 0 {
 			continue
 		}
 		before := segments[i-1]
-		if (s == "key" || s == "keys") && secretKeys[before] || s == "string" && before == "connection" {
-			return true
+		switch strings.TrimSuffix(s, "s") {
+		case "key":
+			if secretKeys[before] {
+				return true
+			}
+		case "string", "config":
+			if before == "connection" || before == "kube" {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// secretWord knows dbpassword, too.
+func secretWord(s string) bool {
+	return secretWords[s] || slices.ContainsFunc(secretEnds, func(end string) bool { return strings.HasSuffix(s, end) })
+}
+
+// secretNumber reports whether a number of that name is a secret: pin is one, password_length is none.
+func secretNumber(name string) bool {
+	segments := split(name)
+	return len(segments) > 0 && secretWord(segments[len(segments)-1])
 }
 
 func payloadName(name string) bool {
@@ -99,21 +123,30 @@ func payloadName(name string) bool {
 	return false
 }
 
-// split cuts a name in snake_case, kebab-case, CamelCase or ALL_CAPS into words in small letters.
+// split cuts a name in snake_case, kebab-case, CamelCase, DBCamelCase or ALL_CAPS into words in small letters, without the
+// number that a word ends with.
 func split(name string) []string {
 	var b strings.Builder
-	var before rune
-	for _, r := range name {
-		if unicode.IsUpper(r) && unicode.IsLower(before) {
-			b.WriteByte(' ')
+	runes := []rune(name)
+	for i, r := range runes {
+		if i > 0 && unicode.IsUpper(r) {
+			before := runes[i-1]
+			if !unicode.IsUpper(before) || i+1 < len(runes) && unicode.IsLower(runes[i+1]) {
+				b.WriteByte(' ')
+			}
 		}
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			r = ' '
 		}
 		b.WriteRune(unicode.ToLower(r))
-		before = r
 	}
-	return strings.Fields(b.String())
+	words := strings.Fields(b.String())
+	for i, w := range words {
+		if w != "base64" {
+			words[i] = strings.TrimRight(w, "0123456789")
+		}
+	}
+	return words
 }
 
 var urlWithPassword = regexp.MustCompile(`://[^\s/:@]*:[^\s/@]+@`)
@@ -124,11 +157,43 @@ func secretText(s string) bool {
 		return true
 	}
 	trimmed := strings.TrimSpace(s)
-	if trimmed == "" || trimmed[0] != '{' && trimmed[0] != '[' {
-		return false
+	if trimmed != "" && (trimmed[0] == '{' || trimmed[0] == '[') {
+		var inner any
+		d := json.NewDecoder(strings.NewReader(trimmed))
+		d.UseNumber()
+		if d.Decode(&inner) == nil && !d.More() {
+			return containsSecret(guardNames(inner, false, nil))
+		}
 	}
-	var inner any
-	return json.Unmarshal([]byte(trimmed), &inner) == nil && containsSecret(guardNames(inner, false, nil))
+	return assignsSecret(s)
+}
+
+// maxName is how far before an equals sign or a colon a name may begin.
+const maxName = 64
+
+// assignsSecret recognises DB_PASSWORD=x and password: x in scripts, YAML, connection strings and URLs.
+func assignsSecret(s string) bool {
+	for at := 0; ; at++ {
+		n := strings.IndexAny(s[at:], "=:")
+		if n < 0 {
+			return false
+		}
+		at += n
+		behind := s[at+1:]
+		if s[at] == ':' && strings.TrimLeft(behind, " \t\r\n") == behind { // as in an ARN
+			continue
+		}
+		if line, _, _ := strings.Cut(behind, "\n"); strings.Trim(line, " \t\r\"'=") == "" {
+			continue
+		}
+		name := strings.TrimRight(s[max(0, at-maxName):at], " \t\"'")
+		name = name[strings.LastIndexFunc(name, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && r != '-' && r != '.'
+		})+1:]
+		if secretName(name) {
+			return true
+		}
+	}
 }
 
 func containsSecret(v any) bool {

@@ -97,10 +97,11 @@ type instanceV4 struct {
 // and malformed ones are refused with ErrInvalid.
 //
 // A value is a [Secret] if the state says so (the outputs' "sensitive", an instance's "sensitive_attributes"), and beyond
-// that by these heuristics: it is a text that the state marks elsewhere in the same instance; a word of its name, or of a name above it, is password, passphrase, secret, token, credential, pem or the
+// that by these heuristics: the state marks it elsewhere in the same instance, or a part of its text; a word of its name, or of a name above it, is password, passphrase, secret, token, credential, pem or the
 // like, or two are private key, access key, api key or the like; it is the value of a name/value pair so named; it holds a private key, or a
-// URL with a password; it is JSON text with such a value; or its resource type is so named and it is that resource's payload
-// (random_password's result, kubernetes_secret's data). Numbers, booleans and empty strings are shown nevertheless.
+// URL with a password, or assigns to such a name (DB_PASSWORD=x, password: x); it is JSON text with such a value; or its resource type is so named and it is that resource's payload
+// (random_password's result, kubernetes_secret's data). Booleans and empty strings are shown nevertheless, and of numbers
+// those whose name does not end with such a word: password_length.
 func Parse(r io.Reader) (File, error) {
 	body, err := io.ReadAll(r)
 	if err != nil {

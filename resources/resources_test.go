@@ -122,6 +122,22 @@ func TestParse_Secrets(t *testing.T) {
 		{"declared, of any type, named type", "t", `"attributes":{"a":{"value":{"type":"VALUE"},"type":["object",{"type":"string"}]}},"sensitive_attributes":[[{"type":"get_attr","value":"a"},{"type":"get_attr","value":"type"}]]`, true},
 		{"declared, key is missing", "t", `"attributes":{"a":{"b":"VALUE"}},"sensitive_attributes":[[{"type":"get_attr","value":"a"},{"type":"get_attr","value":"c"}]]`, true},
 		{"a copy of a declared one", "t", `"attributes":{"a":{"value":"VALUE","type":"string"},"b":["VALUE"]},"sensitive_attributes":[[{"type":"get_attr","value":"a"}]]`, true},
+		{"a number's copy", "t", `"attributes":{"a":4711,"b":{"c":4711}},"sensitive_attributes":[[{"type":"get_attr","value":"a"}]]`, true},
+		{"a copy with secret keys", "t", `"attributes":{"a":{"VALUE":1},"b":{"VALUE":1}},"sensitive_attributes":[[{"type":"get_attr","value":"a"}]]`, true},
+		{"a copy within a text", "t", `"attributes":{"a":"a VALUE","b":"with a VALUE in it"},"sensitive_attributes":[[{"type":"get_attr","value":"a"}]]`, true},
+		{"a copy below a secret name", "t", `"attributes":{"a":{"token":"x","VALUE":1},"b":{"token":"x","VALUE":1}},"sensitive_attributes":[[{"type":"get_attr","value":"a"}]]`, true},
+		{"pin", "t", `"attributes":{"db_pin":4711}`, true},
+		{"acronym", "t", `"attributes":{"env":{"DBPassword":"VALUE"}}`, true},
+		{"one word", "t", `"attributes":{"dbpassword":"VALUE"}`, true},
+		{"numbered", "t", `"attributes":{"password2":"VALUE"}`, true},
+		{"client key", "t", `"attributes":{"kube":[{"client_key":"VALUE"}]}`, true},
+		{"kube config", "t", `"attributes":{"kube_config_raw":"VALUE"}`, true},
+		{"script", "t", `"attributes":{"user_data":"#!/bin/sh\nexport DB_PASSWORD='VALUE'\n"}`, true},
+		{"YAML", "t", `"attributes":{"values":["db:\n  password: VALUE\n"]}`, true},
+		{"connection text", "t", `"attributes":{"a":"Server=h;Uid=u;Password=VALUE;"}`, true},
+		{"ARN of a secret", "t", `"attributes":{"a":"arn:aws:secretsmanager:r:1:secret:VALUE"}`, false},
+		{"YAML without secrets", "t", `"attributes":{"a":"db:\n  password:\n  host: VALUE"}`, false},
+		{"JSON text with a number", "t", `"attributes":{"a":"{\"pin\":4711}"}`, true},
 		{"password", "t", `"attributes":{"master_password":"VALUE"}`, true},
 		{"camel case", "t", `"attributes":{"adminPassword":"VALUE"}`, true},
 		{"environment", "t", `"attributes":{"env":{"DB_TOKEN":"VALUE"}}`, true},
@@ -176,7 +192,7 @@ func TestParse_DynamicTypeStays(t *testing.T) {
 	}
 }
 
-// Numbers, booleans and what is empty tell no secret.
+// Lengths, booleans and what is empty tell no secret.
 func TestParse_NoSecrets(t *testing.T) {
 	t.Parallel()
 	f := parse(t, state(`"db_password":{"value":"VALUE"},"x":{"value":1,"sensitive":true},"y":{"value":"ok"}`,

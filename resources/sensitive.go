@@ -1,6 +1,11 @@
 package resources
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+)
 
 // Redacted is what stands for a secret.
 const Redacted = "(sensitive)"
@@ -66,13 +71,13 @@ func guard(typ string, attributes any, sensitive json.RawMessage) any {
 		attributes = guardPath(attributes, keys)
 	}
 	// What a provider computes from them, such as an output from an input, is not marked.
-	declared := map[string]bool{}
-	texts(attributes, false, declared)
+	var declared contents
+	declared.collect(attributes, false)
 	var payload func(string) bool
 	if secretName(typ) {
 		payload = payloadName
 	}
-	return guardCopies(guardNames(attributes, false, payload), declared)
+	return guardNames(declared.guardCopies(attributes), false, payload)
 }
 
 // stepKey reads a step of a path: {"type":"get_attr","value":"name"} or
@@ -138,44 +143,73 @@ func isDynamic(m map[string]any) bool {
 
 var dynamicTypes = words("string number bool dynamic list set map object tuple")
 
-// texts collects the strings in the secrets of a tree.
-func texts(v any, secret bool, into map[string]bool) {
+// contents are those of secrets.
+type contents struct {
+	trees  []any // maps and lists: their keys may be secret, too
+	leaves []any // strings and numbers
+}
+
+// collect adds the secrets in a tree.
+func (c *contents) collect(v any, secret bool) {
 	switch v := v.(type) {
 	case Secret:
-		texts(v.value, true, into)
+		c.collect(Reveal(v), true)
 	case map[string]any:
+		if secret && len(v) > 0 {
+			c.trees = append(c.trees, v)
+		}
 		dynamic := isDynamic(v)
 		for k, e := range v {
 			if !dynamic || k == "value" {
-				texts(e, secret, into)
+				c.collect(e, secret)
 			}
 		}
 	case []any:
-		for _, e := range v {
-			texts(e, secret, into)
+		if secret && len(v) > 0 {
+			c.trees = append(c.trees, v)
 		}
-	case string:
-		if secret && v != "" {
-			into[v] = true
+		for _, e := range v {
+			c.collect(e, secret)
+		}
+	case string, json.Number:
+		if secret && v != "" && !slices.Contains(c.leaves, v) {
+			c.leaves = append(c.leaves, v)
 		}
 	}
 }
 
-// guardCopies makes a secret of every text in v that is one of those.
-func guardCopies(v any, secrets map[string]bool) any {
-	switch v := v.(type) {
+// guardCopies makes a secret of everything in v that is one of c, and of every text with one of c in it.
+func (c *contents) guardCopies(v any) any {
+	isCopy := func(secret any) bool { return reflect.DeepEqual(v, secret) }
+	switch at := v.(type) {
 	case map[string]any:
-		for k, e := range v {
-			v[k] = guardCopies(e, secrets)
+		if slices.ContainsFunc(c.trees, isCopy) {
+			return Secret{v}
+		}
+		for k, e := range at {
+			at[k] = c.guardCopies(e)
 		}
 	case []any:
-		for i, e := range v {
-			v[i] = guardCopies(e, secrets)
+		if slices.ContainsFunc(c.trees, isCopy) {
+			return Secret{v}
+		}
+		for i, e := range at {
+			at[i] = c.guardCopies(e)
 		}
 	case string:
-		if secrets[v] {
+		if slices.ContainsFunc(c.leaves, func(secret any) bool {
+			s, ok := secret.(string)
+			return ok && (at == s || len(s) >= minInside && strings.Contains(at, s))
+		}) {
+			return Secret{v}
+		}
+	case json.Number:
+		if slices.Contains(c.leaves, v) {
 			return Secret{v}
 		}
 	}
 	return v
 }
+
+// minInside is how long a secret must be to be looked for within other texts: shorter ones are there by chance.
+const minInside = 6

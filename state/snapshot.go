@@ -113,8 +113,9 @@ func (e *snapshotError) Error() string {
 	return fmt.Sprintf("the bucket keeps no versions, and a snapshot of the state of %s could not be put under %s: %v", e.ref, e.ref.HistoryPrefix(), e.err)
 }
 
-func (e *snapshotError) Is(target error) bool {
-	return target != statelatch.ErrAmbiguous && errors.Is(e.err, target)
+func (e *snapshotError) Unwrap() error {
+	if errors.Is(e.err, statelatch.ErrAmbiguous) {
+		return nil
+	}
+	return e.err
 }
-
-func (e *snapshotError) As(target any) bool { return errors.As(e.err, target) }

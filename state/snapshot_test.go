@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,9 @@ func TestSession_Write_SnapshotFails(t *testing.T) {
 	lock := holding()
 	_, err := write(t, r.begin(t, lock), body(2, lineage, "x"), opts())
 	wantKind(t, "write", err, statelatch.ErrDenied)
+	if se, ok := errors.AsType[*statelatch.StoreError](errors.Unwrap(errors.Unwrap(err))); !ok || !strings.HasPrefix(se.Key, ref.HistoryPrefix()) {
+		t.Errorf("got %v, want the refusal in its tree, for the policy that would grant it", err)
+	}
 	if !strings.Contains(err.Error(), ref.HistoryPrefix()) || len(lock.held) != 0 {
 		t.Errorf("got %v, held %v", err, lock.held)
 	}

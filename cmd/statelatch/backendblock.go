@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -17,20 +18,22 @@ type backendBlock struct {
 
 func (b backendBlock) String() string {
 	var s strings.Builder
+	// A configuration is no template here, but what looks like one must not become one.
+	quote := func(s string) string { return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s)) }
 	line := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
 	line("terraform {\n  backend \"s3\" {")
-	line("    bucket       = %q", b.bucket)
+	line("    bucket       = %s", quote(b.bucket))
 	line("    key          = \"example/terraform.tfstate\"")
-	line("    region       = %q", b.region)
+	line("    region       = %s", quote(b.region))
 	line("    use_lockfile = true")
 	if b.encrypt {
 		line("    encrypt      = true")
 	}
 	if b.kmsKey != "" {
-		line("    kms_key_id   = %q", b.kmsKey)
+		line("    kms_key_id   = %s", quote(b.kmsKey))
 	}
 	if b.endpoint != "" {
-		line("\n    endpoints                   = { s3 = %q }", b.endpoint)
+		line("\n    endpoints                   = { s3 = %s }", quote(b.endpoint))
 		if b.pathStyle {
 			line("    use_path_style              = true")
 		}

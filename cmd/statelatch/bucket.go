@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/hashicorp/aws-sdk-go-base/v2/validation"
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
@@ -95,7 +96,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 		return usageError{fmt.Errorf("%s: a whole bucket is set up, not a part of it: s3://%s", scope, scope.Bucket)}
 	}
 	d := o.desired
-	d.Bucket = scope.Bucket
+	d.Bucket, d.Owner = scope.Bucket, o.owner
 	if d.LogBucket != "" && d.LogPrefix == "" {
 		d.LogPrefix = d.Bucket + "/"
 	}
@@ -196,7 +197,8 @@ func (o bucketInitOptions) checkCreator(ctx context.Context, cfg s3bucket.Config
 }
 
 func notOurs(err error, bucket, owner string) error {
-	if !errors.Is(err, statelatch.ErrDenied) {
+	se, ok := errors.AsType[*statelatch.StoreError](err)
+	if !ok || !errors.Is(se.Kind, statelatch.ErrDenied) || se.Code != "" && se.Code != "AccessDenied" { // such as wrong credentials
 		return err
 	}
 	if owner != "" {
@@ -242,8 +244,13 @@ func describePlan(p bootstrap.Plan) string {
 
 // blockFor is the backend block for a bucket that is set up.
 func blockFor(d bootstrap.Desired, client *s3.Client, is bootstrap.Actual) backendBlock {
-	block := backendBlock{
-		bucket: d.Bucket, region: d.Region, encrypt: is.Encryption.Err == nil && is.Encryption.Value.Algorithm != "", kmsKey: is.Encryption.Value.KMSKey,
+	block := backendBlock{bucket: d.Bucket, region: d.Region}
+	// Engines that are told to encrypt ask for AES256, or for KMS with a key that they name. Any other default of the bucket they would override.
+	switch by := is.Encryption.Value; {
+	case by.Algorithm == string(types.ServerSideEncryptionAes256):
+		block.encrypt = true
+	case by.Algorithm == string(types.ServerSideEncryptionAwsKms) && by.KMSKey != "":
+		block.encrypt, block.kmsKey = true, by.KMSKey
 	}
 	if !bootstrap.OnAWS(d.Endpoint) {
 		block.endpoint, block.pathStyle = d.Endpoint, client.Options().UsePathStyle

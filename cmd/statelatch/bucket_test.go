@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/statelatch/statelatch/bootstrap"
+	"github.com/statelatch/statelatch/internal/faultproxy"
 )
 
 // countWrites puts something that counts write requests between the shell and its store.
@@ -194,4 +196,32 @@ func TestBucketCheck_Results(t *testing.T) {
 	}
 	s.suspend("demo")
 	s.want(s.run("bucket", "check", "s3://demo"), exitError, "versioning is suspended")
+}
+
+// An engine that is told to encrypt, without a key, asks for AES256: the block must not override the bucket's default.
+func TestBlockFor_KeepsTheBucketsEncryption(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ algorithm, key, want string }{
+		{"AES256", "", "encrypt"}, {"aws:kms", "arn:x:${k}", `"arn:x:$${k}"`}, {"aws:kms", "", ""}, {"aws:kms:dsse", "arn:x", ""}, {"", "", ""},
+	} {
+		var is bootstrap.Actual
+		is.Encryption.Value = bootstrap.Encryption{Algorithm: tc.algorithm, KMSKey: tc.key}
+		got := blockFor(bootstrap.Desired{Bucket: "b", Region: "eu-west-1"}, nil, is).String()
+		if strings.Contains(got, "encrypt ") != (tc.want != "") || !strings.Contains(got, tc.want) {
+			t.Errorf("%s with %q: got %s", tc.algorithm, tc.key, got)
+		}
+	}
+}
+
+// HEAD is refused without a reason; the one that a listing gives decides what is told.
+func TestBucketCheck_WrongCredentials(t *testing.T) {
+	t.Parallel()
+	for code, owns := range map[string]bool{"InvalidAccessKeyId": false, "AccessDenied": true} {
+		s := newShell(t).withStore()
+		s.behindProxy().Add(faultproxy.Rule{Fault: faultproxy.Answer(http.StatusForbidden, code)})
+		o := s.run("bucket", "check", "s3://demo")
+		if said := strings.Contains(o.err, "belongs to somebody else"); o.code != 14 || said != owns || strings.Contains(o.err, "Statement") != owns {
+			t.Errorf("%s: got %+v", code, o)
+		}
+	}
 }

@@ -291,7 +291,9 @@ func (o gcOptions) tell(term terminal, what string, p gcPlan, r gc.Result, err e
 	term.say("Removed %s, %d bytes.\n", removed, r.Removed.Bytes)
 	left := p.total().Versions + p.total().Markers - r.Removed.Versions - r.Removed.Markers
 	switch {
-	case err != nil && !errors.Is(err, statelatch.ErrDenied):
+	case errors.Is(err, statelatch.ErrUnsafeStore):
+		term.say("%d were not reached. Do not run it again on this store.\n", left)
+	case err != nil && len(r.Denied) == 0:
 		term.say("%d were not reached. No lock has changed; run it again to go on.\n", left)
 	case len(r.Denied) > 0:
 		term.say("Warning: the store refused %s, so %d stay: Object Lock retains them, or the credentials lack the right.\nThe first: %s\n",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/gc"
 )
 
 // litter locks and unlocks states.
@@ -177,4 +180,25 @@ func TestGC_Usage(t *testing.T) {
 	s.want(s.runContext(t.Context(), "gc", "-h"), 0, "-older-than DURATION", "-keep-snapshots N", "-dry-run", "Examples:")
 	s.want(s.runContext(t.Context(), "gc", "-older-than=-1h", "s3://demo"), 2, "negative")
 	s.want(s.runContext(t.Context(), "gc", "s3://a", "s3://b"), 2, "at most")
+}
+
+// What is told at the end is true: a store that did something else may have changed a lock, and what could not be listed is not gone.
+func TestGC_Tell(t *testing.T) {
+	t.Parallel()
+	p := gcPlan{Plan: gc.Plan{Keys: []gc.Key{{Sum: gc.Sum{Versions: 3}}}}}
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"unsafe":      {statelatch.ErrUnsafeStore, "Do not run it again"},
+		"denied list": {statelatch.ErrDenied, "3 were not reached. No lock has changed"},
+		"interrupted": {context.Canceled, "3 were not reached. No lock has changed"},
+		"none":        {nil, "3 were gone already"},
+	} {
+		var errs strings.Builder
+		gcOptions{}.tell(terminal{err: &errs}, "old version", p, gc.Result{}, tc.err)
+		if !strings.Contains(errs.String(), tc.want) {
+			t.Errorf("%s: got %q, want %q", name, &errs, tc.want)
+		}
+	}
 }

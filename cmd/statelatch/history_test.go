@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/statelatch/statelatch/internal/faultproxy"
 )
 
 func (s *shell) client() *s3.Client {
@@ -217,6 +220,52 @@ func TestRollback_ChangedSinceShown(t *testing.T) {
 		t.Errorf("got %+v, want what was written meanwhile", o)
 	}
 	s.want(s.run("status", demoRef), 0, "not locked")
+}
+
+// 'previous' is the one before what is rolled back, also when somebody writes while it is looked for.
+func TestRollback_ChangedWhileListed(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for serial := range 2 {
+		s.want(s.run("push", s.file(plainState(serial+1, "a", oneResource)), demoRef), 0)
+	}
+	direct := *s
+	newer := plainState(3, "a", "")
+	var once sync.Once
+	s.behindProxy().Add(faultproxy.Rule{Match: func(r *http.Request) bool {
+		if r.Method == http.MethodGet && r.URL.Path == "/demo/app/terraform.tfstate" && !r.URL.Query().Has("versionId") {
+			once.Do(func() { direct.overwrite(newer) })
+		}
+		return false
+	}})
+	s.want(s.run("rollback", "-auto-approve", "previous", demoRef), 1, "while its versions were listed")
+	if o := s.run("pull", demoRef); o.out != newer {
+		t.Errorf("got %+v, want what was written meanwhile", o)
+	}
+}
+
+// Who may not store a snapshot learns which right is missing.
+func TestPush_SnapshotDenied(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.plainBucket("plain")
+	ref := "s3://plain/app/terraform.tfstate"
+	one := plainState(1, "a", oneResource)
+	s.want(s.run("push", s.file(one), ref), 0)
+	s.behindProxy().Add(faultproxy.Rule{
+		Match: func(r *http.Request) bool {
+			return r.Method == http.MethodPut && strings.Contains(r.URL.Path, ".history/")
+		},
+		Fault: faultproxy.Answer(http.StatusForbidden, "AccessDenied"),
+	})
+	next := s.file(plainState(2, "a", oneResource))
+	s.want(s.run("push", next, ref), 14, "a snapshot", "s3:PutObject", "terraform.tfstate.history/")
+	if o := s.run("pull", ref); o.out != one {
+		t.Errorf("got %+v, want it unchanged", o)
+	}
+	s.want(s.run("status", ref), 0, "not locked")
+	args := append([]string{"run"}, s.flags...)
+	s.want(s.runContext(t.Context(), append(args, ref, "--", "true")...), 0, "nothing to roll back to")
 }
 
 // What an engine replaces below run is kept too, and a run that changes nothing keeps nothing twice.

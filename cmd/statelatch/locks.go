@@ -38,10 +38,12 @@ func locksCommand(term terminal) *cli.Command {
 		Description: "Lists the lock objects below the prefix and, where the backend has a dynamodb_table, the lock items in it, each\n" +
 			"with its age by the store's clock, its holder, and a verdict:\n" +
 			"  live     its lease is kept, its process on this machine runs, or its CI run goes on\n" +
-			"  stale    its lease ran out, its -expires has passed, its process on this machine is gone, or its CI run has ended\n" +
+			"  stale    its lease ran out, its -expires has passed, its process on this machine is gone, or its CI run has ended and\n" +
+			"           no lease is kept\n" +
 			"  unknown  nothing is proven: an engine's lock promises nothing\n" +
 			"Exits with 0 whether or not there are locks. With -watch it goes on until Ctrl-C: on a terminal the table is kept up to\n" +
-			"date, else every change is a line (with -json a JSON object a line).\n\n" +
+			"date, else every change is a line (with -json a JSON object a line). Every look lists the whole prefix, a request for\n" +
+			"1,000 objects, and scans the table: choose a longer -interval for a large one.\n\n" +
 			"-ask-ci asks GitHub (GITHUB_API_URL, GITHUB_TOKEN or GH_TOKEN) and GitLab (CI_API_V4_URL or GITLAB_HOST, GITLAB_TOKEN)\n" +
 			"whether the runs that hold locks have ended. No address in a lock is ever opened.\n\n" +
 			"Examples:\n" +
@@ -220,18 +222,32 @@ func operation(l statelatch.LockInfo) string {
 	return strings.ToLower(strings.TrimPrefix(l.Operation, "OperationType"))
 }
 
+// The most characters of somebody else's text that are shown in a column, and below a row. -json has all of it.
+const (
+	maxCell   = 60
+	maxDetail = 300
+)
+
 // cell is somebody else's text in a table.
-func cell(s string) string { return cmp.Or(statelatch.Printable(s), "-") }
+func cell(s string) string { return cmp.Or(clip(statelatch.Printable(s), maxCell), "-") }
+
+// clip is s, or the beginning of it that has so many characters.
+func clip(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
 
 // details are the lines below the row of l.
 func (v *lockView) details(l fleet.Lock) string {
 	why := l.Verdict.Proof
 	if l.Unread != nil {
-		why = oneLine(l.Unread)
+		why = clip(oneLine(l.Unread), maxDetail)
 	}
 	s := "  " + why + "\n"
 	if l.Err != nil {
-		s += "  " + oneLine(l.Err) + "\n"
+		s += "  " + clip(oneLine(l.Err), maxDetail) + "\n"
 	}
 	if l.Half != "" {
 		s += "  half a lock: " + l.Half + "\n"
@@ -242,7 +258,7 @@ func (v *lockView) details(l fleet.Lock) string {
 	if m := l.Managed; m != nil {
 		for _, text := range [...]string{m.Reason, runURL(m.Run)} {
 			if text != "" {
-				s += "  " + statelatch.Printable(text) + "\n"
+				s += "  " + clip(statelatch.Printable(text), maxDetail) + "\n"
 			}
 		}
 	}

@@ -188,7 +188,7 @@ func TestLocks_AskCI(t *testing.T) {
 		t.Errorf("asked %d times without being told", asked)
 	}
 	o := s.run("locks", "-ask-ci", "s3://demo")
-	s.want(o, 0, "its GitHub run has ended (cancelled); its lease of 1h", "0 live, 1 stale", "/actions/runs/42\n")
+	s.want(o, 0, "its GitHub run has ended (cancelled); its lease of 1h", "0 live, 0 stale, 1 unknown", "/actions/runs/42\n")
 	if asked != 1 || strings.Contains(o.out+o.err, "t0ken") {
 		t.Errorf("asked %d times, want once; or the token is shown: %+v", asked, o)
 	}
@@ -277,6 +277,8 @@ func TestLockView_TellChanges(t *testing.T) {
 	item := of("k", "1", evidence.Unknown)
 	item.ETag, item.Kind = "", fleet.KindItem
 	live, stale := of("k", "1", evidence.Live), of("k", "1", evidence.Stale)
+	aged := live
+	aged.Since, aged.Age = time.Unix(1, 0), 2*time.Hour
 	for name, tc := range map[string]struct {
 		before, now []fleet.Lock
 		unlisted    bool
@@ -292,6 +294,10 @@ func TestLockView_TellChanges(t *testing.T) {
 		"unread":         {[]fleet.Lock{live}, []fleet.Lock{unread}, false, locksOptions{}, ""},
 		"unlisted":       {[]fleet.Lock{item}, nil, true, locksOptions{}, ""},
 		"item released":  {[]fleet.Lock{item}, nil, false, locksOptions{}, "released"},
+		"one half left":  {[]fleet.Lock{live}, []fleet.Lock{item}, false, locksOptions{}, "verdict"},
+		"new, unread":    {nil, []fleet.Lock{unread}, false, locksOptions{}, "taken"},
+		"read at last":   {[]fleet.Lock{unread}, []fleet.Lock{live}, false, locksOptions{}, "taken"},
+		"old enough now": {[]fleet.Lock{live}, []fleet.Lock{aged}, false, locksOptions{olderThan: time.Hour}, "held"},
 	} {
 		var out strings.Builder
 		v := &lockView{locksOptions: tc.opts, term: terminal{out: &out}}
@@ -304,6 +310,64 @@ func TestLockView_TellChanges(t *testing.T) {
 		}
 		if strings.Join(got, " ") != tc.want {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// What somebody wrote into a lock neither drives the terminal, nor pads every row of the table to its own length; nor does a key.
+func TestLocks_UntrustedText(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	info := engineInfo("id\x1b[2J'\n")
+	info.Who = strings.Repeat("w", 60_000)
+	s.put("app/terraform.tfstate.tflock", info.Marshal())
+	s.managedLock("evil\u202e/\u009bkey", "x", statelatch.Managed{TTL: time.Hour, Client: deadClient(t), Reason: strings.Repeat("r", 50_000)})
+	for _, o := range []outcome{
+		s.run("locks", "s3://demo"), s.run("status", demoRef), s.run("unlock", demoRef), s.run("unlock", "-if-older-than", "1ns", "-dry-run", "s3://demo/"),
+	} {
+		if strings.ContainsAny(o.out+o.err, "\x1b\u202e\u009b") {
+			t.Errorf("a lock can drive the terminal: %q", o.out+o.err)
+		}
+	}
+	o := s.run("locks", "s3://demo")
+	s.want(o, 0, "www…", "rrr…", `unlock `, `$'s3://demo/evil\u202e/\u009bkey'`)
+	if len(o.out) > 5000 {
+		t.Errorf("the table has %d bytes", len(o.out))
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"a/b:c": "a/b:c", "it's": `'it'\''s'`, `a\b`: `'a\b'`, "a\x1b'\\": `$'a\x1b\'\\'`,
+	} {
+		if got := shellQuote(s); got != want {
+			t.Errorf("%q: got %s, want %s", s, got, want)
+		}
+	}
+}
+
+// A table that is longer than the terminal keeps its head and its sum, and long lines do not wrap; what is missing is not wiped off.
+func TestLockView_Screen(t *testing.T) {
+	t.Parallel()
+	v := &lockView{term: terminal{}, scope: statelatch.Scope{Bucket: "b"}, incomplete: statelatch.ErrDenied}
+	var locks []fleet.Lock
+	for i := range 30 {
+		locks = append(locks, fleet.Lock{Held: lock.Held{Ref: statelatch.Ref{Bucket: "b", Key: fmt.Sprint("k", i)}}})
+	}
+	all := strings.Count(v.screen(locks, 0), "\n")
+	for rows, want := range map[int]int{0: all, 5: all, 24: 23, all: all - 1, all + 1: all} {
+		got := v.screen(locks, rows)
+		if n := strings.Count(got, "\n"); n != want {
+			t.Errorf("%d rows: got %d lines, want %d", rows, n, want)
+		}
+		for _, text := range []string{"STATE", "30 locks in", "are not listed", "Ctrl-C", "\x1b[?7l", "\x1b[?7h"} {
+			if !strings.Contains(got, text) {
+				t.Errorf("%d rows: it lacks %q: %s", rows, text, got)
+			}
+		}
+		if more := strings.Contains(got, "lines more"); more != (want < all) {
+			t.Errorf("%d rows: got more lines %v", rows, more)
 		}
 	}
 }

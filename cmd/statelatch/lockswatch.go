@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
 )
 
 // The changes that a watch tells.
 const (
-	lockHeld     = "held" // when the watch began
+	lockHeld     = "held" // when the watch began, or when it came of the age that is asked for
 	lockTaken    = "taken"
 	lockReleased = "released"
 	lockVerdict  = "verdict" // the verdict is another
@@ -34,6 +34,7 @@ type change struct {
 func (v *lockView) follow(ctx context.Context) error {
 	redraw := !v.json && drawsOn(v.term)
 	var before []fleet.Lock
+	warned := "" // of what fails on and on, once
 	for first := true; ctx.Err() == nil; {
 		locks, err := v.list(ctx)
 		locks = stillThere(before, locks, v.incomplete != nil)
@@ -42,16 +43,19 @@ func (v *lockView) follow(ctx context.Context) error {
 		case err != nil && (first || errors.Is(err, statelatch.ErrDenied) && !statelatch.Expired(err)):
 			return err
 		case err != nil:
-			v.term.say("Warning: %s; trying again\n", oneLine(err))
+			if why := oneLine(err); why != warned {
+				v.term.say("Warning: %s; trying again\n", why)
+				warned = why
+			}
 		case redraw:
-			v.term.print("\033[H\033[J%s\n%s", v.table(locks), "Ctrl-C ends this.\n")
+			v.term.print("%s", v.screen(locks, screenRows(v.term.out)))
 		default:
 			if err := v.tellChanges(before, locks, first); err != nil {
 				return err
 			}
 		}
 		if err == nil {
-			before, first = locks, false
+			before, first, warned = locks, false, ""
 		}
 		select {
 		case <-ctx.Done():
@@ -85,6 +89,22 @@ func stillThere(before, now []fleet.Lock, unlisted bool) []fleet.Lock {
 	return kept
 }
 
+// screen is the table in place of what a terminal shows, cut to so many rows; 0: all. Its lines do not wrap.
+func (v *lockView) screen(locks []fleet.Lock, rows int) string {
+	const clear, noWrap, wrap = "\033[H\033[J", "\033[?7l", "\033[?7h"
+	text := v.table(locks)
+	if v.incomplete != nil {
+		text += clip("Locks that are only in the DynamoDB table are not listed: "+oneLine(v.incomplete), maxDetail) + "\n"
+	}
+	lines := slices.Collect(strings.Lines(text + "\nCtrl-C ends this.\n"))
+	const foot = 4 // what is below the rows, and how many of those are missing
+	if over := len(lines) - (rows - 1); rows > 2*foot && over > 0 {
+		cut := len(lines) - foot
+		lines = slices.Concat(lines[:cut-over-1], []string{fmt.Sprintf("and %s more\n", count(over+1, "line"))}, lines[cut:])
+	}
+	return clear + noWrap + strings.Join(lines, "") + wrap
+}
+
 // drawsOn reports whether results go to a screen that can be drawn on.
 func drawsOn(term terminal) bool {
 	f, ok := term.out.(*os.File)
@@ -93,22 +113,20 @@ func drawsOn(term terminal) bool {
 
 // tellChanges prints a line for every difference. A renewed lease is none.
 func (v *lockView) tellChanges(before, now []fleet.Lock, first bool) error {
-	type key struct{ state, half, id string }
+	type key struct{ state, id string }
 	name := func(l fleet.Lock) key {
-		k := key{state: l.Ref.Key, id: l.Info.ID}
-		if l.ETag == "" {
-			k.half = "item"
-		}
 		if l.Err != nil {
-			k.id = l.ETag
+			return key{l.Ref.Key, l.ETag}
 		}
-		return k
+		return key{l.Ref.Key, l.Info.ID}
 	}
+	still := map[string]bool{}
 	known := map[key]fleet.Lock{}
 	for _, l := range before {
 		known[name(l)] = l
 	}
 	for _, l := range now {
+		still[l.Ref.Key] = true
 		was, there := known[name(l)]
 		delete(known, name(l))
 		what := ""
@@ -119,6 +137,8 @@ func (v *lockView) tellChanges(before, now []fleet.Lock, first bool) error {
 			what = lockTaken
 		case was.Verdict.State != l.Verdict.State:
 			what = lockVerdict
+		case !v.shows(was, v.owner): // but it is old enough by now
+			what = lockHeld
 		}
 		if what == "" || !v.shows(l, v.owner) && (!there || !v.shows(was, v.owner)) {
 			continue
@@ -128,6 +148,9 @@ func (v *lockView) tellChanges(before, now []fleet.Lock, first bool) error {
 		}
 	}
 	for _, l := range before {
+		if l.Unread != nil && still[l.Ref.Key] {
+			continue // it can be read now
+		}
 		if _, left := known[name(l)]; left && v.shows(l, v.owner) {
 			if err := v.tellChange(lockReleased, l); err != nil {
 				return err
@@ -142,10 +165,13 @@ func (v *lockView) tellChange(what string, l fleet.Lock) error {
 	if v.json {
 		return v.term.printJSON(change{now, what, v.lockJSON(l)})
 	}
-	detail := ""
-	if what != lockReleased {
-		detail = fmt.Sprintf("  %s: %s", cmp.Or(l.Verdict.State, evidence.Unknown), l.Verdict.Proof)
+	holder, detail := holderName(l.Held), ""
+	switch {
+	case l.Unread != nil:
+		holder = oneLine(l.Unread)
+	case what != lockReleased:
+		detail = fmt.Sprintf("  %s: %s", l.Verdict.State, l.Verdict.Proof)
 	}
-	v.term.print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref.Key), holderName(l.Held), detail)
+	v.term.print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref.Key), clip(holder, maxDetail), detail)
 	return nil
 }

@@ -30,8 +30,9 @@ func probeCommand(term terminal) *cli.Command {
 			"at once, and says how far the store can be trusted: tier full, cas (locks exclude each other, but a release\n" +
 			"is weak) or none (nothing is locked here). Takes some seconds and some thousand requests, all below\n" +
 			statelatch.ProbePrefix + " at the top of the bucket, and removes what it wrote. A PREFIX after the bucket makes no\n" +
-			"difference. The verdict counts for a day, for every command of this user that locks; on a store that is not\n" +
-			"AWS's own the first of them makes a short probe by itself (STATELATCH_PROBE=off: none does).\n\n" +
+			"difference. The verdict counts for a day (none: until the next probe by hand), for every command of this user that\n" +
+			"locks; on a store that is not AWS's own the first of them makes a short probe by itself (STATELATCH_PROBE=off: none\n" +
+			"does). What a killed probe left there is removed by one a day later.\n\n" +
 			"Examples:\n" +
 			"  statelatch probe s3://acme-state\n" +
 			"  statelatch probe -endpoint http://node1:9000 -endpoint http://node2:9000 s3://acme-state\n" +

@@ -135,7 +135,7 @@ func TestProbe_UnsafeStore(t *testing.T) {
 		for _, args := range [][2][]string{ // before the flags and behind
 			{{"lock"}, {demoRef}}, {{"run"}, {demoRef, "--", "true"}}, {{"push"}, {"probe_test.go", demoRef}}, {{"workspace", "delete"}, {"staging", demoRef}},
 		} {
-			s.want(s.runContext(t.Context(), slices.Concat(args[0], s.flags, args[1])...), 13, "store cannot lock safely", `"create"`, "statelatch probe s3://demo")
+			s.want(s.runContext(t.Context(), slices.Concat(args[0], s.flags, args[1])...), 13, "store cannot lock safely", `"create"`, "statelatch probe -backend-config", demoRef)
 			if round == 1 {
 				s.env["HOME"] = t.TempDir()
 			}

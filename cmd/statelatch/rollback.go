@@ -125,7 +125,7 @@ func (o rollbackOptions) print(term terminal, result rollbackJSON) error {
 type rollbackPlan struct {
 	ref    statelatch.Ref
 	now    state.Version // what is stored
-	from   history.Entry // the same as it was listed; zero if it was not
+	from   history.Entry // the same as it was listed; zero if there is none
 	to     history.Entry // read whole
 	newest uint64        // the highest serial of any version
 	serial uint64        // that the state will have
@@ -149,6 +149,9 @@ func (o rollbackOptions) plan(ctx context.Context, term terminal, t target) (p r
 		p.newest = max(p.newest, e.Header.Serial)
 	}
 	p.from, _ = history.Find(entries, history.Current)
+	if p.now.Exists != p.from.Exists || p.now.ETag != p.from.ETag { // 'previous' would be another one
+		return p, nil, fmt.Errorf("%w: %s was written while its versions were listed; nothing was changed: repeat", statelatch.ErrConflict, t.ref)
+	}
 	shown := []history.Entry{p.from, p.to}
 	if err := history.Attribute(ctx, t.states, t.ref, shown); err != nil {
 		return p, nil, err
@@ -228,12 +231,24 @@ func (o rollbackOptions) carryOut(ctx context.Context, term terminal, t target, 
 	written, err := t.restore(ctx, tenure, p, body, o.force)
 	_, releaseErr := tenure.Release(ctx)
 	if writeUnknown(err) {
-		return written, fmt.Errorf("%w. Once it is clear who wrote last: %s", err, t.again.command("rollback -takeover expired "+shellQuote(p.to.Name())))
+		return written, fmt.Errorf("%w. Once it is clear who wrote last: %s", err, t.again.command(o.repeat(p.to.Name())))
 	}
 	if err == nil && releaseErr != nil {
 		releaseErr = fmt.Errorf("%s is rolled back, serial %d, but: %w", t.ref, written.Header.Serial, releaseErr)
 	}
 	return written, errors.Join(err, releaseErr)
+}
+
+// repeat is the same rollback again, after one of unknown outcome: its lock is left to the lease.
+func (o rollbackOptions) repeat(version string) string {
+	verb := "rollback -takeover expired "
+	if o.force {
+		verb += "-force "
+	}
+	if o.keepSerial {
+		verb += "-keep-serial "
+	}
+	return verb + shellQuote(version)
 }
 
 // restore writes the version of p under tenure, if the state is still the one that was shown.

@@ -18,7 +18,7 @@ import (
 )
 
 const redaction = "Secrets are not shown without -reveal: what the state marks as sensitive, and beyond that what has a name or looks like\n" +
-	"one (password, token, private key, a URL with a password, ...). That is a guess: a secret under a harmless name is shown.\n\n"
+	"one (password, token, private key, a URL with a password, a script with DB_PASSWORD=..., ...). That is a guess: a secret under a harmless name is shown.\n\n"
 
 type showOptions struct {
 	targetOptions
@@ -73,21 +73,18 @@ func (t target) read(ctx context.Context, selector string) (content, error) {
 	var v state.Version
 	var body io.ReadSeekCloser
 	var err error
-	if selector == "" || selector == history.Current {
+	now := selector == "" || selector == history.Current
+	if now {
 		v, body, err = t.states.Open(ctx, t.ref)
-		c.Current = true
 	} else {
 		var e history.Entry
 		if e, err = history.Resolve(ctx, t.states, t.ref, selector); err == nil {
 			v, body, err = history.Open(ctx, t.states, e)
 		}
-		c.Current = e.Current
 	}
 	if err != nil {
 		return c, err
 	}
-	c.Version = v
-	_, c.Snapshot = state.ParseSnapshot(v.VersionID)
 	if v.Exists {
 		c.File, err = resources.Parse(body)
 	} else {
@@ -96,6 +93,10 @@ func (t target) read(ctx context.Context, selector string) (content, error) {
 	if err = errors.Join(err, body.Close()); err != nil {
 		return c, err
 	}
+	if c.Entry, err = history.Place(ctx, t.states, v); err != nil {
+		return c, err
+	}
+	c.Current = c.Current || now
 	entries := []history.Entry{c.Entry}
 	err = history.Attribute(ctx, t.states, t.ref, entries)
 	c.Entry = entries[0]

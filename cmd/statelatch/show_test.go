@@ -50,6 +50,27 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// history, show and diff name the same writer and the same time, also of states that were stored within one second.
+func TestShow_AgreesWithHistory(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for n := 1; n <= 4; n++ {
+		s.want(s.run("push", "-who", fmt.Sprint("writer", n), s.file(fullState(n, n)), demoRef), 0)
+	}
+	for _, v := range s.history(demoRef).Versions {
+		for _, selector := range []string{v.VersionID, fmt.Sprint(*v.Serial)} {
+			var got showJSON
+			o := s.run("show", "-json", "-version", selector, demoRef)
+			if err := json.Unmarshal([]byte(o.out), &got); err != nil || o.code != 0 {
+				t.Fatalf("%v: %+v", err, o)
+			}
+			if got.Who != v.Who || got.LockID != v.LockID || !got.LastModified.Equal(v.LastModified) || got.Current != v.Current {
+				t.Errorf("-version %s: got %+v, want as in history: %+v", selector, got.contentJSON, v)
+			}
+		}
+	}
+}
+
 func TestShow_Encrypted(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

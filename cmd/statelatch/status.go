@@ -68,7 +68,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		}
 	} else {
 		term.print("%s%s", describe(held, own), verdictLine(verdict))
-		if own && aliveHere(held.Managed) != identity.Alive {
+		if own && (!held.Leased() || verdict.State == evidence.Stale) {
 			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
@@ -183,7 +183,7 @@ func lockBlock(l *statelatch.LockedError) string {
 	}
 	s := fmt.Sprintf("The %s cannot be read: %s\n", where, statelatch.Printable(l.Err.Error()))
 	if l.ETag != "" {
-		s += "  ETag:      " + l.ETag + "\n"
+		s += "  ETag:      " + statelatch.Printable(l.ETag) + "\n"
 	}
 	return s
 }
@@ -217,10 +217,13 @@ func holderName(h lock.Held) string {
 
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
 
-// shellQuote makes s safe to paste into a shell.
+// shellQuote makes s safe to show, and to paste into a shell. What cannot be printed needs one that knows $'...', as bash and zsh do.
 func shellQuote(s string) string {
-	if shellSafe.MatchString(s) {
+	switch {
+	case shellSafe.MatchString(s):
 		return s
+	case statelatch.Printable(s) != s:
+		return "$'" + strings.ReplaceAll(statelatch.Printable(strings.ReplaceAll(s, `\`, `\\`)), "'", `\'`) + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

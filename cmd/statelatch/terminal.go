@@ -58,11 +58,8 @@ func (t terminal) confirm(ctx context.Context, question, orFlag string) error {
 		return usageError{fmt.Errorf("no terminal to confirm on: add %s to go ahead without being asked", orFlag)}
 	}
 	t.say("%s\nOnly 'yes' will be accepted to confirm.\n\nEnter a value: ", question)
-	line, err := bufio.NewReader(t.typed(ctx)).ReadString('\n')
-	if ctx.Err() != nil {
-		return err
-	}
-	if strings.TrimSpace(line) != "yes" {
+	line, _ := bufio.NewReader(t.typed(ctx)).ReadString('\n') // an end of input is no "yes"
+	if ctx.Err() != nil || strings.TrimSpace(line) != "yes" {
 		return declinedError{}
 	}
 	return nil

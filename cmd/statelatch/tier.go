@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -22,6 +24,10 @@ import (
 const (
 	// verdictLife is how long a probe is believed: stores are updated, and versioning is switched on.
 	verdictLife = 24 * time.Hour
+
+	// claimLife is how long another process's probe is waited for, claimPoll how often it is looked for.
+	claimLife = time.Minute
+	claimPoll = 100 * time.Millisecond
 
 	// The probe before a first lock is a short one: somebody waits.
 	firstClients, firstRounds = 16, 10
@@ -139,8 +145,16 @@ func (k verdicts) file(b *s3bucket.Bucket) string {
 	return filepath.Join(k.dir, hex.EncodeToString(sum[:16])+".json")
 }
 
-// load returns a verdict that still counts: young enough, and not of a store that calls itself otherwise by now.
+// load returns a verdict that still counts: young enough, and not of a store that calls itself otherwise by now. That a store
+// cannot lock counts until somebody probes it: the probe before a lock is a short one, and may have fewer endpoints.
 func (k verdicts) load(b *s3bucket.Bucket, now time.Time) (v probeJSON, ok bool) {
+	v, ok = k.last(b)
+	age := now.Sub(v.At)
+	return v, ok && (v.Tier == tierNames[lock.TierNone] || age > -time.Minute && age < verdictLife)
+}
+
+// last is load however long ago it was.
+func (k verdicts) last(b *s3bucket.Bucket) (v probeJSON, ok bool) {
 	if k.dir == "" {
 		return v, false
 	}
@@ -149,9 +163,7 @@ func (k verdicts) load(b *s3bucket.Bucket, now time.Time) (v probeJSON, ok bool)
 		return probeJSON{}, false
 	}
 	_, known := v.tier()
-	age := now.Sub(v.At)
-	return v, known && v.Store.Bucket == b.Name() && age > -time.Minute && age < verdictLife &&
-		cmp.Or(b.Server(), v.Store.Server) == v.Store.Server
+	return v, known && v.Store.Bucket == b.Name() && cmp.Or(b.Server(), v.Store.Server) == v.Store.Server
 }
 
 // save replaces what is kept in one step: other processes read it at any time.
@@ -180,11 +192,50 @@ func (k verdicts) save(b *s3bucket.Bucket, v probeJSON) (err error) {
 	return err
 }
 
+// claim makes this process the only one of this user that probes b before a first lock, until release is called. It
+// waits for another one that is at it, once: what is not known afterwards everybody finds out alone.
+func (k verdicts) claim(ctx context.Context, term terminal, b *s3bucket.Bucket) (release func(), err error) {
+	release = func() {}
+	if k.dir == "" || os.MkdirAll(k.dir, 0o700) != nil {
+		return release, nil //nolint:nilerr // nothing can be kept here, and that is told after the probe
+	}
+	name := strings.TrimSuffix(k.file(b), ".json") + ".probing"
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case err == nil:
+		_ = f.Close() // empty
+		return func() { _ = os.Remove(name) }, nil
+	case !errors.Is(err, fs.ErrExist):
+		return release, nil // nothing can be kept here
+	}
+	for told := false; ; told = true {
+		info, err := os.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return release, nil
+		}
+		if err != nil {
+			return release, err
+		}
+		if age := time.Since(info.ModTime()); age < -claimLife || age > claimLife {
+			_ = os.Remove(name) // its process was killed
+			return release, nil
+		}
+		if !told {
+			term.say("Waiting for another process that probes whether %s can lock safely.\n", b.Endpoint())
+		}
+		select {
+		case <-ctx.Done():
+			return release, context.Cause(ctx)
+		case <-time.After(claimPoll):
+		}
+	}
+}
+
 // releaseTier is the tier under which locks are given back, as far as it is known. Where a store is known not to lock at
-// all, what it still holds is removed with a look first.
+// all, what it still holds is removed with a look first. A verdict that ran out since the lock was taken still tells more than none.
 func releaseTier(term terminal, b *s3bucket.Bucket) lock.Tier {
 	kept, _ := openVerdicts(term.getenv)
-	v, ok := kept.load(b, time.Now())
+	v, ok := kept.last(b)
 	if !ok || v.Tier == tierNames[lock.TierFull] {
 		return lock.TierFull
 	}
@@ -208,8 +259,8 @@ func proveTiers(ctx context.Context, term terminal, targets []target) error {
 		tier, _ := v.tier()
 		if tier == lock.TierNone {
 			c := v.decisive()
-			return fmt.Errorf("%w: s3://%s failed the check %q: %s. Details, and a new verdict after a change of the store: statelatch probe s3://%[2]s",
-				statelatch.ErrUnsafeStore, t.bucket.Name(), c.Name, c.Evidence)
+			return fmt.Errorf("%w: s3://%s failed the check %q on %s: %s. Probe again for the details, or once the store has been changed: %s",
+				statelatch.ErrUnsafeStore, t.bucket.Name(), c.Name, v.At.UTC().Format("2006-01-02 15:04 UTC"), statelatch.Printable(c.Evidence), t.again.command("probe"))
 		}
 		t.locks.Tier = tier
 	}
@@ -228,8 +279,18 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJS
 	case mode == "off" || b.Endpoint() == "":
 		return probeJSON{Tier: tierNames[lock.TierFull]}, nil
 	}
+	release, err := kept.claim(ctx, term, b)
+	if err != nil {
+		return probeJSON{}, err
+	}
+	defer release()
+	if v, ok := kept.load(b, time.Now()); ok { // the other process's
+		return v, nil
+	}
 	term.say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", b.Endpoint())
-	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds})
+	line := &liveLine{term: term}
+	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds, OnProgress: tellProbe(line)})
+	line.clear()
 	switch {
 	case errors.Is(err, statelatch.ErrDenied):
 		return v, fmt.Errorf("the probe of the store was denied: %w; allow it ('statelatch policy' prints how), or skip it with STATELATCH_PROBE=off", err)

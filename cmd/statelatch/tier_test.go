@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,11 +85,74 @@ func TestLock_ProbeSwitchedOff(t *testing.T) {
 	}
 	s.want(s.run("unlock", demoRef), 0)
 	s.keep("none", time.Hour)
-	s.want(s.run("lock", demoRef), 13, "some-check", "two of two won", "statelatch probe s3://demo")
+	s.want(s.run("lock", demoRef), 13, "some-check", "two of two won", "statelatch probe -backend-config", demoRef, time.Now().Add(-time.Hour).UTC().Format("2006-01-02"))
 	s.want(s.run("status", demoRef), 0, "is not locked")
 	s.env["STATELATCH_PROBE"] = "maybe"
 	s.keep("full", 25*time.Hour)
 	s.want(s.run("lock", demoRef), 2, "STATELATCH_PROBE", "maybe")
+}
+
+// Runs that start together on a fresh machine probe once, also where an earlier process was killed while it did.
+func TestLock_OneProbeForAll(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore().probing()
+	kept := verdicts{filepath.Join(s.env["HOME"], ".local/state/statelatch/probes")}
+	killed := strings.TrimSuffix(kept.file(s.open(s.url)), ".json") + ".probing"
+	term := func(said *strings.Builder) terminal {
+		return terminal{getenv: func(k string) string { return s.env[k] }, err: said}
+	}
+	var said [6]strings.Builder
+	var all sync.WaitGroup
+	for i := range said {
+		all.Go(func() {
+			if v, err := proveStore(t.Context(), term(&said[i]), s.open(s.url)); err != nil || v.Tier != "full" {
+				t.Errorf("got %q, %v, want full", v.Tier, err)
+			}
+		})
+	}
+	all.Wait()
+	probes := 0
+	for i := range said {
+		probes += strings.Count(said[i].String(), "Probing whether ")
+	}
+	if probes != 1 {
+		t.Errorf("got %d probes, want one", probes)
+	}
+	if _, err := os.Stat(killed); err == nil {
+		t.Error("got a claim that is left behind")
+	}
+	s.keep("full", 25*time.Hour)
+	old := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(killed, nil, 0o600), os.Chtimes(killed, old, old)); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := proveStore(t.Context(), term(new(strings.Builder)), s.open(s.url)); err != nil || v.Tier != "full" {
+		t.Errorf("got %q, %v beside a dead claim, want full", v.Tier, err)
+	}
+	s.keep("full", 25*time.Hour)
+	if err := os.WriteFile(killed, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := proveStore(ctx, term(new(strings.Builder)), s.open(s.url)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v beside a living claim, want the wait to be interrupted", err)
+	}
+}
+
+// A weak verdict that ran out between lock and unlock still makes the release careful, and one that nothing can be locked
+// stands until somebody probes.
+func TestVerdicts_ThatRanOut(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore().probing()
+	s.keep("cas", 25*time.Hour)
+	if tier := releaseTier(terminal{getenv: func(k string) string { return s.env[k] }}, s.open(s.url)); tier != lock.TierCAS {
+		t.Errorf("got tier %v, want releases to be weak", tier)
+	}
+	s.keep("none", 25*time.Hour)
+	s.want(s.run("lock", demoRef), 13, "some-check", "Probe again")
+	s.want(s.run("probe", "-rounds", "2", "-clients", "4", demoRef), 0, "tier full")
+	s.want(s.run("lock", demoRef), 0)
 }
 
 func TestLock_WeakStore(t *testing.T) {

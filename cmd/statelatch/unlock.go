@@ -33,15 +33,15 @@ func unlockCommand(term terminal) *cli.Command {
 		Name:      "unlock",
 		Usage:     "give back a lock, your own or one that is over",
 		UsageText: "statelatch unlock [flags] [REF... | s3://BUCKET/[PREFIX/]]",
-		Description: "Releases the lock of a state if this user took it on this machine. Any other lock is shown, with what proves that\n" +
-			"its holder lives or not, and removed if you say so; it is left alone if it changes meanwhile. Without a terminal\n" +
+		Description: "Releases the lock of a state if this user took it on this machine and no run keeps it. Any other lock is shown, with what\n" +
+			"proves that its holder lives or not, and removed if you say so; it is left alone if it changes meanwhile. Without a terminal\n" +
 			"somebody else's lock is left alone, unless one of these allows it:\n" +
 			"  -id            it has that ID\n" +
 			"  -expired       it is provably over: its -expires has passed by the store's clock, or its lease was not renewed\n" +
 			"                 while this command watched it for the lease's whole time\n" +
 			"  -auto-approve  its holder is not provably alive; with -if-older-than, or after a look at 'statelatch locks'\n" +
 			"-mine is for the end of a CI job: it releases what this user on this machine or this very CI run took, asks\n" +
-			"nothing, and is content if there is nothing.\n\n" +
+			"nothing, and is content if there is nothing. A GitHub run is all its jobs: in a matrix name the job's own states.\n\n" +
 			"With -mine, -expired or -if-older-than all locks of a bucket or below a prefix can be meant, with a slash at the\n" +
 			"end: they are listed first, and one question is asked.\n\n" +
 			"A lock with a lease is taken over and its state fenced first, so that a 'statelatch' holder that is still alive\n" +
@@ -173,10 +173,14 @@ func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
 		s.held, s.err = t.locks.Status(ctx, t.ref)
 		switch {
 		case errors.Is(s.err, statelatch.ErrNotLocked):
-			s.err = errors.Join(s.err, u.owner.claims.forgetAll(t.ref))
-			if u.mine {
-				s.err, s.note = u.owner.claims.forgetAll(t.ref), fmt.Sprintf("%s is not locked.", t.ref)
+			var forgetErr error
+			if !u.dryRun {
+				forgetErr = u.owner.claims.forgetAll(t.ref)
 			}
+			if u.mine {
+				s.err, s.note = nil, fmt.Sprintf("%s is not locked.", t.ref)
+			}
+			s.err = errors.Join(s.err, forgetErr)
 		case s.err == nil:
 			s.verdict = evidence.Judge(ctx, s.held, u.sources)
 			u.decide(&s)
@@ -203,12 +207,11 @@ func (u *unlocking) decide(s *unlockStep) {
 		s.deed = deedExpired
 	case h.Err != nil && (u.id != "" || !u.mayForce()), u.id != "" && h.Info.ID != u.id:
 		s.err = h.LockedError()
-	case u.id != "", own:
+	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
+		(own || u.mine) && (!h.Leased() || s.verdict.State == evidence.Stale):
 		s.deed, s.err = deedRelease, notAlive(h)
-	case u.mine && h.Leased() && s.verdict.State == evidence.Live:
-		refuse("it is held by another job of this CI run, and its lease is kept")
 	case u.mine:
-		s.deed, s.err = deedRelease, notAlive(h)
+		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
 	case !u.mayForce() && u.owner.err != nil:
 		s.err = fmt.Errorf("%w; which locks are yours is not known: %w", h.LockedError(), u.owner.err)
 	case !u.mayForce():

@@ -266,3 +266,79 @@ func TestUnlock_ScopeLeases(t *testing.T) {
 	}
 	s.want(s.run("status", "s3://demo/b"), 11)
 }
+
+// What is not over is left alone with the reason and the next step, not with the advice to try what was just tried.
+func TestUnlock_NotOver(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for name, tc := range map[string]struct {
+		m     statelatch.Managed
+		words []string
+	}{
+		"lease kept":    {statelatch.Managed{TTL: time.Hour}, []string{"its lease of 1h was renewed", "without -dry-run it is watched for up to 1h"}},
+		"process gone":  {statelatch.Managed{TTL: time.Hour, Client: deadClient(t)}, []string{"is gone", "without -expired it is released at once: statelatch unlock", demoRef}},
+		"process runs":  {statelatch.Managed{TTL: time.Hour, Client: identity.Client()}, []string{"still runs", "stop that"}},
+		"expires later": {statelatch.Managed{Expires: time.Hour}, []string{"it expires in"}},
+		"promises none": {statelatch.Managed{}, []string{"-expired is for a lease"}},
+	} {
+		t.Log(name)
+		s.managedLock("app/terraform.tfstate", "an-id", tc.m)
+		o := s.run("unlock", "-expired", "-dry-run", demoRef)
+		s.want(o, 11, append(tc.words, "Left alone: ", "an-id")...)
+		if strings.Contains(o.err, "If it is over") {
+			t.Errorf("it advises itself: %s", o.err)
+		}
+		if tc.m.TTL == 0 {
+			s.want(s.run("unlock", "-expired", demoRef), 11, tc.words...)
+		}
+	}
+	if o := s.run("unlock", "-expired", "-dry-run", "-json", demoRef); o.code != 11 || !strings.Contains(o.out, "it is not over") {
+		t.Errorf("got %+v, want the reason", o)
+	}
+}
+
+// A claim may be of a run that is out of sight, as with one home for many machines, or on a system that does not show processes: while
+// its lease is kept it is not taken without a question.
+func TestUnlock_OwnOutOfSight(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
+	if err := mine.remember(ref, "own-id", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.managedLock(ref.Key, "own-id", statelatch.Managed{TTL: time.Hour, Client: "elsewhere/1//"})
+	s.want(s.run("unlock", demoRef), 11, "own-id")
+	s.want(s.run("unlock", "-mine", demoRef), 11, "its lease of 1h was renewed")
+	s.want(s.run("unlock", "-auto-approve", demoRef), 11, "its holder is alive")
+	if o := s.run("status", demoRef); strings.Contains(o.out, "Release it with") {
+		t.Errorf("it advises to release a live lease: %s", o.out)
+	}
+	s.typed = "no\n"
+	s.want(s.run("unlock", demoRef), 1, "A HOLDER IS ALIVE")
+	s.want(s.run("unlock", "-id", "own-id", demoRef), 0, "Released")
+}
+
+// A dry run leaves the claims, too, and with -json says also what it would not release.
+func TestUnlock_DryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
+	if err := mine.remember(ref, "own-id", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run("unlock", "-dry-run", demoRef), 10)
+	if o := s.run("unlock", "-dry-run", "-mine", "-json", demoRef); o.code != 0 || o.out != `{"ref":"`+demoRef+`","would_release":false}`+"\n" {
+		t.Errorf("got %+v, want that nothing would be released", o)
+	}
+	if !mine.has(ref, "own-id") {
+		t.Error("the claim is gone")
+	}
+}

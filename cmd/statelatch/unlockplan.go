@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
 )
 
@@ -21,8 +23,8 @@ var errUnwatched = errors.New("interrupted before the lock was proven to be over
 type plannedJSON struct {
 	Ref          string         `json:"ref"`
 	WouldRelease bool           `json:"would_release"`
-	Verdict      evidence.State `json:"verdict"`
-	Proof        string         `json:"proof"`
+	Verdict      evidence.State `json:"verdict,omitempty"`
+	Proof        string         `json:"proof,omitempty"`
 	Lock         any            `json:"lock,omitempty"`
 }
 
@@ -92,26 +94,41 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 	for i := range steps {
 		s := &steps[i]
 		if s.deed == deedExpired && !over(s.held) {
-			s.deed, s.err = deedNone, s.held.LockedError()
+			s.deed, s.err = deedNone, u.notOver(*s)
 		}
 		switch {
-		case s.deed == deedNone:
-			if s.note != "" && !u.json {
-				u.term.say("%s\n", s.note)
-			}
+		case s.err != nil: // told below
 		case u.json:
-			p := plannedJSON{Ref: s.ref.String(), WouldRelease: true, Verdict: s.verdict.State, Proof: s.verdict.Proof}
-			if s.held.Err == nil {
+			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Verdict: s.verdict.State, Proof: s.verdict.Proof}
+			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
 			if err := u.term.printJSON(p); err != nil {
 				return err
 			}
+		case s.deed == deedNone:
+			u.term.say("%s\n", s.note)
 		default:
-			u.term.print("Would release the lock of %s, held by %s.\n%s", s.ref, holderName(s.held), verdictLine(s.verdict))
+			u.term.print("Would release the lock of %s, held by %s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), verdictLine(s.verdict))
 		}
 	}
 	return u.leftAlone(steps)
+}
+
+// notOver is why -expired leaves a lock alone, and what to do instead.
+func (u *unlocking) notOver(s unlockStep) error {
+	h, m, next := s.held, s.held.Managed, ""
+	switch {
+	case s.verdict.State == evidence.Stale: // by something else than its promise
+		next = "; without -expired it is released at once: " + s.again.command("unlock")
+	case h.Err != nil || h.ETag == "" || m == nil || m.TTL == 0 && m.Expires == 0:
+		next = "; -expired is for a lease, or an -expires; without -expired it is shown and asked about: " + s.again.command("unlock")
+	case aliveHere(m) == identity.Alive:
+		next = "; stop that, and it gives the lock back"
+	case h.Leased() && u.dryRun:
+		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile", evidence.Span(m.TTL))
+	}
+	return fmt.Errorf("%w: it is not over: %s%s", h.LockedError(), s.verdict.Proof, next)
 }
 
 // execute does what was planned. Of several states that were named one comes after the other, of a whole bucket many at a time.
@@ -138,7 +155,8 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	return errors.Join(stopped, u.leftAlone(steps))
 }
 
-// leftAlone are the failures of steps. Of many each is told in a line, because only one could be told at length.
+// leftAlone are the failures of steps. Of many each is told in a line, because only one could be told at length; and so is what is not
+// over, because the advice at length is to try -expired.
 func (u *unlocking) leftAlone(steps []unlockStep) error {
 	var errs []error
 	for _, s := range steps {
@@ -147,11 +165,17 @@ func (u *unlocking) leftAlone(steps []unlockStep) error {
 		}
 	}
 	err := errors.Join(errs...)
-	if !u.many || u.json || err == nil {
+	eachInALine := u.many || u.expired && errors.Is(err, statelatch.ErrLocked)
+	if err == nil || u.json || !eachInALine {
 		return err
 	}
-	for _, err := range errs {
-		u.term.say("Left alone: %s\n", oneLine(err))
+	for _, s := range steps {
+		if s.err != nil {
+			if !u.many && s.held.Ref != (statelatch.Ref{}) {
+				u.term.say("%s\n", describe(s.held, false))
+			}
+			u.term.say("Left alone: %s\n", oneLine(s.err))
+		}
 	}
 	return reportedError{err}
 }
@@ -200,10 +224,17 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 		s := &steps[i]
 		held, err := s.locks.WaitExpired(ctx, s.ref, tell)
 		switch {
-		case err == nil && held.ETag != s.held.ETag:
-			err = held.LockedError() // renewed, or another's, after it was shown
-		case err == nil:
+		case err == nil && held.ETag == s.held.ETag:
 			s.held = held
+		case err == nil:
+			err = held.LockedError()
+		}
+		if locked, ok := errors.AsType[*statelatch.LockedError](err); ok {
+			if locked.ETag == s.held.ETag {
+				err = u.notOver(*s)
+			} else {
+				err = fmt.Errorf("%w: it is not over: it was renewed, or taken by another, after it was shown", err)
+			}
 		}
 		s.err = err
 		return nil
@@ -230,7 +261,7 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 		if u.json {
 			return u.term.printJSON(releasedOf(s.held, weak))
 		}
-		u.term.say("Released the lock of %s.\n", s.ref)
+		u.term.say("Released the lock of %s.\n", statelatch.Printable(s.ref.String()))
 		warnWeak(u.term, weak)
 		return nil
 	})

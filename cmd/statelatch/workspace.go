@@ -109,6 +109,7 @@ func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (tar
 		return target{}, state.Workspaces{}, err
 	}
 	t, err := connect(ctx, term, ref, backend)
+	t.again = o.again(term)
 	return t, state.Workspaces{Store: t.states, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err
 }
 
@@ -143,6 +144,9 @@ func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) er
 func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) error {
 	t, _, err := o.openWorkspace(ctx, term)
 	if err != nil {
+		return err
+	}
+	if err := proveTiers(ctx, term, []target{t}); err != nil { // else the create could replace a state that is there
 		return err
 	}
 	v, err := t.states.New(ctx, t.ref)
