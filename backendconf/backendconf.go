@@ -146,7 +146,7 @@ func find(dir, dataDir string) (source, error) {
 		shown = abs
 	}
 	return source{}, fmt.Errorf("%w directory %s: no Terraform or OpenTofu backend is configured in it; "+
-		"give s3://BUCKET/KEY, or run `terraform init` (or `tofu init`) in the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
+		"give s3://BUCKET/KEY (or s3://BUCKET, where a whole bucket is meant), or run `terraform init` (or `tofu init`) in the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
 }
 
 func (s source) checkType() error {

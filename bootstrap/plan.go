@@ -244,7 +244,7 @@ func (p *planner) versioning() {
 	bucket := p.Bucket
 	p.add(Step{
 		ID: idVersioning, What: "keep old versions", Why: "history, rollback and the detection of lost updates need them",
-		From: from, To: "Enabled", Action: "s3:PutBucketVersioning", required: true,
+		From: from, To: "Enabled", Action: "s3:PutBucketVersioning",
 		write: func(ctx context.Context, c *s3.Client) error {
 			_, err := c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
 				Bucket:                  &bucket,

@@ -84,7 +84,7 @@ func TestForeign_Versitygw(t *testing.T) {
 	w.must(dir, engine, "plan", "-input=false", "-no-color", "-detailed-exitcode", "-var", "value=b")
 	want(t, "history afterwards", here("history"), 0, oldest)
 	want(t, "states", here("states", "-headers", "-versions"), 0, stateKey, "unversioned")
-	want(t, "gc of locks", here("gc", "-older-than", "0s", "-auto-approve"), 0, "keeps no versions")
+	want(t, "gc of locks", here("gc", "-older-than", "0s", "-auto-approve"), 0, "no old versions of locks")
 	want(t, "gc of snapshots", here("gc", "-keep-snapshots", "1", "-auto-approve"), 0, "Removed 2 snapshots")
 
 	var left []string

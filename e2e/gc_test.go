@@ -134,7 +134,7 @@ func TestGC_Versitygw(t *testing.T) {
 	w.env["STATELATCH_PROBE"] = "off"
 	const ref = "s3://plain/app/terraform.tfstate"
 	want(t, "lock", w.statelatch("lock", ref), 0)
-	want(t, "gc", w.statelatch("gc", "-older-than", "0s", "-auto-approve", "s3://plain"), 0, "keeps no versions")
+	want(t, "gc", w.statelatch("gc", "-older-than", "0s", "-auto-approve", "s3://plain"), 0, "no old versions of locks")
 	want(t, "status", w.statelatch("status", ref), 11, "by you")
 	want(t, "unlock", w.statelatch("unlock", ref), 0)
 	for serial := 1; serial <= 4; serial++ {

@@ -43,6 +43,27 @@ func TestManager_ForceRelease_Leased(t *testing.T) {
 	})
 }
 
+// On a store without conditional delete the lock is swapped and the state fenced all the same; only the last step is weak.
+func TestManager_ForceRelease_LeasedOnAWeakStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		was := w.client().dead(t, leased(minute))
+		c := w.client()
+		c.Tier = lock.TierCAS
+		if _, weak, err := c.ForceUnlock(t.Context(), ref, was.Info.ID, request()); err != nil || !weak {
+			t.Errorf("got weak %v, %v, want a weak release", weak, err)
+		}
+		wantOps(t, "force-unlock", c.store.Requests(), "get", "put if match", "get", "delete")
+		if c.fence.count() != 1 || c.fence.calls[0] != 2 {
+			t.Errorf("fenced after requests %v, want once after the swap", c.fence.calls)
+		}
+		if got := stored(t, w.objects); got != nil {
+			t.Errorf("left behind: %s", got)
+		}
+	})
+}
+
 // A plain lock is deleted, on condition, and that is all.
 func TestManager_ForceRelease_B5_Plain(t *testing.T) {
 	t.Parallel()

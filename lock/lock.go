@@ -42,7 +42,8 @@ const (
 	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic.
 	TierFull Tier = iota
 	// TierCAS: no atomic conditional delete. Releases are weak (protocol 3.6), and a lease cannot be taken over: the
-	// robbed holder's delete could remove the new holder's lock.
+	// robbed holder's delete could remove the new holder's lock. A person may force it away all the same, and vouches that
+	// the holder is gone.
 	TierCAS
 	// TierNone: no atomic conditions. Nothing is ever locked.
 	TierNone

@@ -101,9 +101,9 @@ func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) 
 	if m.Fence == nil {
 		return nil, fmt.Errorf("%w lock manager: removing a lock with a lease needs a Fence", statelatch.ErrInvalid)
 	}
-	if m.Tier != TierFull {
-		return nil, fmt.Errorf("%w: without an atomic conditional delete the lock cannot be taken over (protocol 3.6); wait until its holder is certainly gone, "+
-			"then delete s3://%s/%s", statelatch.ErrUnsafeStore, h.Ref.Bucket, h.Ref.LockKey())
+	if m.Tier == TierNone { // the fence could overwrite a state that it did not see
+		return nil, fmt.Errorf("%w: its state cannot be fenced there; when its holder is certainly gone, delete s3://%s/%s",
+			statelatch.ErrUnsafeStore, h.Ref.Bucket, h.Ref.LockKey())
 	}
 	if by.ID == "" {
 		by.ID = m.newID()
@@ -143,7 +143,7 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 	}
 	ctx, cancel := context.WithTimeout(ctx, releaseBudget)
 	defer cancel()
-	if m.Tier == TierCAS {
+	if m.Tier != TierFull {
 		return true, m.removeWeakly(ctx, h, pending)
 	}
 	var unknown error // of a delete that may have been executed, or may be yet

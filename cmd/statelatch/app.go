@@ -72,7 +72,7 @@ func app(term terminal) *cli.Command {
 		),
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) {
-			c.Hidden, c.Category = false, "Tools"
+			c.Hidden, c.Category, c.UsageText = false, "Tools", "statelatch completion bash|zsh|fish|pwsh"
 			c.Usage = "print a completion script for bash, zsh, fish or pwsh"
 		},
 		CustomRootCommandHelpTemplate: rootHelp,

@@ -55,7 +55,7 @@ func bucketInitCommand(term terminal) *cli.Command {
 			"and rules of others in the bucket policy and the lifecycle rules stay as they are. Prints the backend block to paste.\n\n" +
 			"Lifecycle rules cannot tell a key that ends in .tflock, so old versions below 2 KiB are taken for locks: they go after\n" +
 			"-litter-days, except for the newest ten of each key. That meets states of hardly any resources, too.\n" +
-			"A store that lacks one of these is told so and left without, except for versioning and for what a flag asks for.\n\n" +
+			"A store that lacks one of these is told so and left without, except for what a flag asks for.\n\n" +
 			"-format hcl or awscli prints a Terraform configuration or a shell script for a new bucket instead; it needs neither\n" +
 			"credentials nor a network.\n\n" +
 			"Examples:\n" +
@@ -140,6 +140,10 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	})
 	if err != nil {
 		return err
+	}
+	if after.Versioning.Value.Status != string(types.BucketVersioningStatusEnabled) {
+		term.say("\nWarning: this store keeps no versions. What an engine overwrites is gone; statelatch keeps what its own writes replace\n" +
+			"(KEY.history/), and 'statelatch run' what was there before its command.\n")
 	}
 	block := blockFor(d, client, after)
 	if o.json {

@@ -119,14 +119,14 @@ func (o bucketCheckOptions) wholeBucket(scope statelatch.Scope) targetOptions {
 }
 
 func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.Finding) {
-	count := map[bootstrap.Severity]int{}
+	of := map[bootstrap.Severity]int{}
 	term.print("%s\n\n", scope)
 	for severity := bootstrap.Error; severity >= bootstrap.OK; severity-- {
 		for _, f := range findings {
 			if f.Severity != severity {
 				continue
 			}
-			count[severity]++
+			of[severity]++
 			term.print("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
 			if f.Why != "" {
 				term.print("%-8s %-24s  Why: %s.\n", "", "", f.Why)
@@ -136,7 +136,7 @@ func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.F
 			}
 		}
 	}
-	term.print("\n%d errors, %d warnings, %d notes, %d ok\n", count[bootstrap.Error], count[bootstrap.Warning], count[bootstrap.Note], count[bootstrap.OK])
+	term.print("\n%s, %s, %s, %d ok\n", count(of[bootstrap.Error], "error"), count(of[bootstrap.Warning], "warning"), count(of[bootstrap.Note], "note"), of[bootstrap.OK])
 }
 
 // bucketCheckJSON is a report on a bucket.

@@ -30,8 +30,21 @@ func (o targetOptions) deniedAdvice(term terminal, err error) string {
 	if o.owner != "" {
 		fmt.Fprintf(&b, "A bucket of another account than %s is denied, too (-expected-bucket-owner).\n", o.owner)
 	}
-	fmt.Fprintf(&b, "All that a role needs:  %s\n", o.again(term).command("policy -role apply"))
+	fmt.Fprintf(&b, "All that a role needs:  %s\n", o.again(term).command("policy -role "+roleFor(storeErrors(err))))
 	return b.String()
+}
+
+// roleFor is the role whose commands make such calls.
+func roleFor(denied []*statelatch.StoreError) string {
+	for _, se := range denied {
+		switch {
+		case se.Action == "s3:DeleteObjectVersion":
+			return "admin"
+		case strings.Contains(se.Action, "Bucket") && !strings.HasPrefix(se.Action, "s3:List"), strings.Contains(se.Action, "Configuration"):
+			return "bucket"
+		}
+	}
+	return "apply"
 }
 
 // storeErrors are the store's refusals in err, in the order in which they are told.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -61,13 +62,22 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if err != nil {
 		return err
 	}
-	var removed lock.Held
-	var weak bool
-	if o.force {
-		removed, weak, err = t.locks.ForceUnlock(ctx, t.ref, o.id, o.request(term, "force-unlock"))
-	} else {
-		removed, weak, err = confirmedUnlock(ctx, o, term, t)
+	s := unlockStep{target: t, deed: deedForce}
+	if s.held, err = o.chosen(ctx, t); err != nil {
+		return err
 	}
+	if !o.force {
+		term.say("%s\n", describe(s.held, false))
+		err = term.confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
+		if err != nil {
+			return err
+		}
+	}
+	steps := []unlockStep{s}
+	if proveRemovals(ctx, term, steps); steps[0].err != nil {
+		return steps[0].err
+	}
+	removed, weak, err := o.remove(ctx, term, t, s.held)
 	if err != nil {
 		return err
 	}
@@ -84,23 +94,24 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	return nil
 }
 
-// confirmedUnlock shows the lock, asks, and removes what was shown or nothing.
-func confirmedUnlock(ctx context.Context, o forceUnlockOptions, term terminal, t target) (lock.Held, bool, error) {
+// chosen is the lock that LOCK_ID names, if it is the one that is held.
+func (o forceUnlockOptions) chosen(ctx context.Context, t target) (lock.Held, error) {
 	held, err := t.locks.Status(ctx, t.ref)
-	if err != nil {
-		return lock.Held{}, false, err
+	if err == nil && !held.Named(o.id) && (held.Item == nil || held.Item.Info.ID != o.id) {
+		err = fmt.Errorf("%w: the lock to remove has another ID, %s", held.LockedError(), statelatch.Printable(o.id))
 	}
-	if !held.Named(o.id) && (held.Item == nil || held.Item.Info.ID != o.id) {
-		return lock.Held{}, false, held.LockedError()
-	}
-	term.say("%s\n", describe(held, false))
-	err = term.confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
-	if err != nil {
-		return lock.Held{}, false, err
+	return held, err
+}
+
+// remove removes the lock as it was shown, or with -force whatever the holder has made of it by now.
+func (o forceUnlockOptions) remove(ctx context.Context, term terminal, t target, held lock.Held) (lock.Held, bool, error) {
+	by := o.request(term, "force-unlock")
+	if o.force {
+		return t.locks.ForceUnlock(ctx, t.ref, o.id, by)
 	}
 	if !held.Named(o.id) { // only the item in the table
 		held = lock.Held{Ref: held.Ref, Info: held.Item.Info, Item: held.Item}
 	}
-	weak, err := t.locks.ForceRelease(ctx, held, o.request(term, "force-unlock"))
+	weak, err := t.locks.ForceRelease(ctx, held, by)
 	return held, weak, err
 }

@@ -35,7 +35,7 @@ type gcOptions struct {
 func gcCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "gc",
-		Usage:     "remove old versions of lock objects, and nothing else",
+		Usage:     "remove old versions of lock objects",
 		UsageText: "statelatch gc [flags] [s3://BUCKET[/PREFIX]]",
 		Description: "In a bucket that keeps versions every lock leaves a version and a delete marker behind, and a lease one\n" +
 			"more for every renewal. Shows what of that may go, asks, and removes it: only of keys that end in .tflock,\n" +
@@ -199,7 +199,7 @@ func (p gcPlan) show(w io.Writer, o gcOptions, scope statelatch.Scope) {
 			scope, count(total.Versions, "snapshot"), o.snapshots, total.Bytes, timeOf(total.Oldest), timeOf(total.Newest))
 		return
 	case !p.Versioned:
-		fmt.Fprintf(w, "Nothing to collect in %s: it keeps no versions, so locks leave nothing behind.\n", scope)
+		fmt.Fprintf(w, "Nothing to collect in %s: no old versions of locks are kept there.\n", scope)
 		return
 	case len(p.Keys) == 0:
 		fmt.Fprintf(w, "Nothing to collect in %s: no version of a lock may go (superseded%s%s); %d stay.\n", scope, o.ago(), o.andOurs(), p.Kept)

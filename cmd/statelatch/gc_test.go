@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/bucket"
-	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/gc"
 )
 
@@ -127,7 +124,7 @@ func TestGC_Unversioned(t *testing.T) {
 	if before != 5 {
 		t.Fatalf("got %d objects, want the state and 4 snapshots", before)
 	}
-	s.want(s.run("gc", "-older-than", "0s", "s3://plain"), 0, "keeps no versions")
+	s.want(s.run("gc", "-older-than", "0s", "s3://plain"), 0, "no old versions of locks are kept")
 	s.want(s.run("gc", "-keep-snapshots", "0", "s3://plain"), 2, "at least 1")
 	s.want(s.run("gc", "-keep-snapshots", "2", "-dry-run", "s3://plain"), 0, "2 snapshots", "newest 2")
 	s.want(s.run("gc", "-keep-snapshots", "2", "-auto-approve", "s3://plain"), 0, "Removed 2 snapshots")
@@ -147,26 +144,7 @@ func TestGC_TierNone(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
 	s.litter(demoRef)
-	term := terminal{getenv: func(k string) string { return s.env[k] }}
-	kept, err := openVerdicts(term.getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := s3bucket.Open(t.Context(), "demo", s3bucket.Config{
-		Region: "us-east-1", AccessKey: "key", SecretKey: "secret-key", Endpoints: s3bucket.Endpoints{S3: s.url},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range b.List(t.Context(), bucket.ListOptions{}) { // it learns the server's name
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	verdict := probeJSON{Tier: "none", Store: storeJSON{Endpoint: s.url, Bucket: "demo", Server: b.Server()}, At: time.Now()}
-	if err := kept.save(b, verdict); err != nil {
-		t.Fatal(err)
-	}
+	s.keep("none", 0)
 	before, _ := s.count("demo")
 	s.want(s.run("gc", "-older-than", "0s", "-auto-approve", "s3://demo"), 13, "nothing was removed", "statelatch probe s3://demo")
 	if after, _ := s.count("demo"); after != before {

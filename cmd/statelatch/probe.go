@@ -69,6 +69,9 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	line := &liveLine{term: term}
 	v, err := probeStore(ctx, term, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
 	line.clear()
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Code == "NoSuchBucket" {
+		return fmt.Errorf("%w: there is no bucket %s: statelatch bucket init s3://%[2]s", statelatch.ErrNotFound, doors[0].Name())
+	}
 	if err != nil {
 		return err
 	}

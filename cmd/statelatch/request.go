@@ -37,7 +37,7 @@ func identityFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "who", Usage: "the holder to show, instead of user@host or the CI job's actor"},
 		&cli.StringFlag{Name: "info", Usage: "a line for whoever is kept waiting, instead of the CI job's link"},
-		&cli.StringFlag{Name: "reason", Usage: "why the lock is taken"},
+		&cli.StringFlag{Name: "reason", Usage: "why, for whoever looks at the lock"},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/dynamo"
 	"github.com/urfave/cli/v3"
@@ -40,7 +41,7 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 	if err != nil {
 		return place{}, err
 	}
-	b, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)
+	b, err := openBucket(ctx, scope.Bucket, backend.S3)
 	if err != nil {
 		return place{}, err
 	}
@@ -66,4 +67,29 @@ func (o targetOptions) scope(term terminal) (statelatch.Scope, backendconf.Backe
 	backend, err := backendconf.ForBucket(scope.Bucket, opts)
 	backend.S3.ExpectedBucketOwner = o.owner
 	return scope, backend, err
+}
+
+// openBucket connects to a bucket. It sends nothing, unless an owner is expected of it and the store is not AWS's own: some
+// ignore the header, and then the expectation would be worth nothing.
+func openBucket(ctx context.Context, name string, cfg s3bucket.Config) (*s3bucket.Bucket, error) {
+	b, err := s3bucket.Open(ctx, name, cfg)
+	if err != nil || cfg.ExpectedBucketOwner == "" || b.Endpoint() == "" {
+		return b, err
+	}
+	other := cfg
+	other.ExpectedBucketOwner = "987654321098"
+	if cfg.ExpectedBucketOwner == other.ExpectedBucketOwner {
+		other.ExpectedBucketOwner = "987654321099"
+	}
+	stranger, err := s3bucket.Open(ctx, name, other)
+	if err != nil {
+		return nil, err
+	}
+	for _, err := range stranger.List(ctx, bucket.ListOptions{Prefix: statelatch.ProbePrefix, PageSize: 1}) {
+		if err != nil {
+			return b, nil // it looks at the owner, or refuses everything, which the first real request shows
+		}
+		break
+	}
+	return nil, fmt.Errorf("%w bucket owner: %s ignores it: leave out -expected-bucket-owner there", statelatch.ErrInvalid, b.Endpoint())
 }

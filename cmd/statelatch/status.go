@@ -201,7 +201,7 @@ func lockedAdvice(l *statelatch.LockedError, again naming) string {
 	if more := background(l.Managed); more != "" {
 		s += "\n" + more
 	}
-	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          add -lock-timeout 10m\n", again.command("status"))
+	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n", again.command("status"))
 	if m := l.Managed; m != nil && (m.TTL > 0 || m.Expires > 0) {
 		s += fmt.Sprintf("If it is over:        %s\n", again.command("unlock -expired"))
 	}

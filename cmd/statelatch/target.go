@@ -128,7 +128,7 @@ func notTwice(refs []string) error {
 
 // connect makes the lock manager and the state store of ref.
 func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend backendconf.Backend) (target, error) {
-	b, err := s3bucket.Open(ctx, ref.Bucket, backend.S3)
+	b, err := openBucket(ctx, ref.Bucket, backend.S3)
 	if err != nil {
 		return target{}, err
 	}

@@ -231,15 +231,45 @@ func (k verdicts) claim(ctx context.Context, term terminal, b *s3bucket.Bucket) 
 	}
 }
 
-// releaseTier is the tier under which locks are given back, as far as it is known. Where a store is known not to lock at
-// all, what it still holds is removed with a look first. A verdict that ran out since the lock was taken still tells more than none.
+// releaseTier is the tier under which locks are given back, as far as it is known. A verdict that ran out since the lock was taken
+// still tells more than none.
 func releaseTier(term terminal, b *s3bucket.Bucket) lock.Tier {
 	kept, _ := openVerdicts(term.getenv)
 	v, ok := kept.last(b)
-	if !ok || v.Tier == tierNames[lock.TierFull] {
+	if !ok {
 		return lock.TierFull
 	}
-	return lock.TierCAS
+	tier, _ := v.tier()
+	return tier
+}
+
+// proveRemovals refuses to remove locks on a store that cannot lock, because nothing there can be made conditional: it puts the refusal
+// into the steps. For a lock with a lease the state is fenced, which rests on conditions, so for one the store is probed first if need be.
+func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
+	var leased []target
+	for _, s := range steps {
+		if s.deed != deedNone && s.held.Leased() {
+			leased = append(leased, s.target)
+		}
+	}
+	err := proveTiers(ctx, term, leased)
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case s.deed == deedNone:
+		case s.held.Leased() && err != nil && !errors.Is(err, statelatch.ErrUnsafeStore):
+			s.err = err
+		case s.locks.Tier == lock.TierNone:
+			s.err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' removes its lock, or delete s3://%s/%s",
+				statelatch.ErrUnsafeStore, s.again.command("probe"), shellQuote(s.held.Info.ID), s.ref.Bucket, s.ref.LockKey())
+		case s.deed == deedExpired && s.held.Leased() && s.locks.Tier != lock.TierFull:
+			s.err = fmt.Errorf("%w: without an atomic conditional delete nobody can prove that a lease is over for good; "+
+				"if its holder is certainly gone: %s", statelatch.ErrUnsafeStore, s.again.command("unlock"))
+		}
+		if s.err != nil {
+			s.deed = deedNone
+		}
+	}
 }
 
 // proveTiers sees to it that every store can lock before anything is locked, and tells the managers how well.
@@ -257,12 +287,12 @@ func proveTiers(ctx context.Context, term terminal, targets []target) error {
 			known[at] = v
 		}
 		tier, _ := v.tier()
+		t.locks.Tier = tier
 		if tier == lock.TierNone {
 			c := v.decisive()
 			return fmt.Errorf("%w: s3://%s failed the check %q on %s: %s. Probe again for the details, or once the store has been changed: %s",
 				statelatch.ErrUnsafeStore, t.bucket.Name(), c.Name, v.At.UTC().Format("2006-01-02 15:04 UTC"), statelatch.Printable(c.Evidence), t.again.command("probe"))
 		}
-		t.locks.Tier = tier
 	}
 	return nil
 }

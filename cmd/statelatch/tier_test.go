@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/lock"
@@ -38,12 +39,16 @@ func (s *shell) keep(tier string, age time.Duration) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	b := s.open(s.url)
+	if s.url != "" { // it learns the server's name
+		_, _ = b.Head(s.t.Context(), "none", bucket.ReadOptions{})
+	}
 	need := map[string]probe.Need{"none": probe.NeedCAS, "cas": probe.NeedFull}[tier]
 	v := probeJSON{
-		Tier: tier, Store: storeJSON{Endpoint: s.url, Bucket: "demo"}, At: time.Now().Add(-age),
+		Tier: tier, Store: storeJSON{Endpoint: s.url, Bucket: "demo", Server: b.Server()}, At: time.Now().Add(-age),
 		Checks: []checkJSON{{Name: "some-check", RequiredFor: need, Outcome: probe.Failed, Evidence: "two of two won"}},
 	}
-	if err := kept.save(s.open(s.url), v); err != nil {
+	if err := kept.save(b, v); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -243,4 +248,57 @@ func TestVerdicts_Load(t *testing.T) {
 	if _, ok := kept.load(b, now); ok {
 		t.Error("got a verdict from a broken file, want none")
 	}
+}
+
+// Locks are not removed where nothing can be made conditional, and what to do instead is said.
+func TestUnlock_TierNone(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	const id = "76025bcd-9147-b147-6c59-bc2127ef8c03"
+	s.want(s.run("lock", demoRef+"2"), 0)
+	for _, put := range []func(){
+		func() { s.plainLock("app/terraform.tfstate", id) },
+		func() { s.managedLock("app/terraform.tfstate", id, statelatch.Managed{Seq: 1, TTL: time.Minute}) },
+	} {
+		put()
+		s.keep("none", 25*time.Hour)
+		for _, args := range [][]string{{"force-unlock", "-force", id, demoRef}, {"unlock", "-id", id, demoRef}, {"unlock", demoRef + "2"}} {
+			s.want(s.run(args...), 13, "nothing was removed", "terraform force-unlock", ".tflock")
+			s.want(s.run("status", args[len(args)-1]), 11)
+		}
+		s.keep("full", 0)
+		s.want(s.run("force-unlock", "-force", id, demoRef), 0)
+	}
+}
+
+// Where a lease is removed on a store of which nothing is known, it is probed first: the state is fenced on conditions.
+func TestUnlock_LeasedIsProbedFirst(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore().probing()
+	const id = "76025bcd-9147-b147-6c59-bc2127ef8c03"
+	for _, args := range [][]string{{"force-unlock", "-force", id, demoRef}, {"unlock", "-auto-approve", demoRef}} {
+		for _, file := range s.verdictFiles() {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.managedLock("app/terraform.tfstate", id, statelatch.Managed{Seq: 1, TTL: time.Minute, Client: deadClient(t)})
+		s.want(s.run(args...), 0, "Probing whether ")
+	}
+}
+
+// A store that looks at no expected owner is refused, because the expectation would be worth nothing.
+func TestExpectedBucketOwner_Ignored(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("lock", "-expected-bucket-owner", "123456789012", demoRef), 14) // it refuses any
+	deaf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			t.Errorf("%s %s: got a request that may change something", r.Method, r.URL)
+		}
+		_, _ = w.Write([]byte(`<ListBucketResult><Name>demo</Name><IsTruncated>false</IsTruncated></ListBucketResult>`))
+	}))
+	t.Cleanup(deaf.Close)
+	s.at(deaf.URL)
+	s.want(s.run("lock", "-expected-bucket-owner", "123456789012", demoRef), 2, "ignores it")
 }

@@ -205,7 +205,9 @@ func (u *unlocking) decide(s *unlockStep) {
 		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
 	case u.expired:
 		s.deed = deedExpired
-	case h.Err != nil && (u.id != "" || !u.mayForce()), u.id != "" && h.Info.ID != u.id:
+	case u.id != "" && h.Err == nil && h.Info.ID != u.id:
+		refuse("the lock to release has another ID, %s", statelatch.Printable(u.id))
+	case h.Err != nil && (u.id != "" || !u.mayForce()):
 		s.err = h.LockedError()
 	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
 		(own || u.mine) && (!h.Leased() || s.verdict.State == evidence.Stale):

@@ -133,6 +133,7 @@ func (u *unlocking) notOver(s unlockStep) error {
 
 // execute does what was planned. Of several states that were named one comes after the other, of a whole bucket many at a time.
 func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
+	proveRemovals(ctx, u.term, steps)
 	var watched []int
 	all := make([]int, len(steps))
 	for i, s := range steps {
