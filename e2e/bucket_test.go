@@ -67,13 +67,7 @@ func TestBucket_InitThenTerraform(t *testing.T) {
 // A store that has half of the settings at most.
 func TestBucket_Versitygw(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	gateway := need(t, "versitygw")
-	port := freePort(t)
-	p := w.start(w.home, gateway, "--port", "127.0.0.1:"+port, "--access", "key", "--secret", "secret-key", "posix", t.TempDir())
-	awaitPort(t, p, port)
-	w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "key", "secret-key"
-	w.env["AWS_ENDPOINT_URL_S3"] = "http://127.0.0.1:" + port
+	w := userOf(t, startVersitygw(t))
 	made := w.statelatch("bucket", "init", "-auto-approve", "s3://acme-state")
 	if made.code != 0 || !strings.Contains(made.stderr, "Skipped: encrypt by default") || !strings.Contains(made.stderr, "keeps no versions") || !strings.Contains(made.stdout, "use_lockfile") {
 		t.Errorf("want a bucket without versions, and a warning that says so: %v", made)

@@ -90,19 +90,25 @@ func freePort(t *testing.T) string {
 	return strings.TrimPrefix(l.Addr().String(), "127.0.0.1:")
 }
 
-// versitygw keeps versions in a way that fails differently from run to run, so only unversioned buckets are
-// held against the suite (docs/STORES.md).
-func TestConformance_Versitygw(t *testing.T) {
-	t.Parallel()
+// startVersitygw starts a versitygw whose buckets keep no versions.
+func startVersitygw(t *testing.T) *store {
+	t.Helper()
 	program := need(t, "versitygw")
 	w := newWorld(t)
-	s := &store{accessKey: "conformance", secretKey: "conformance-secret"}
+	s := &store{accessKey: "foreign", secretKey: "foreign-secret"}
 	port := freePort(t)
 	p := w.start(w.home, program, "--port", "127.0.0.1:"+port, "--access", s.accessKey, "--secret", s.secretKey, "posix", t.TempDir())
 	s.url = "http://127.0.0.1:" + port
 	p.waitFor(`(?i)listening|` + port)
 	awaitPort(t, p, port)
-	buckettest.Run(t, s.bucket, append(contention(), buckettest.WithoutVersioning(), buckettest.KnownFailures(
+	return s
+}
+
+// versitygw keeps versions in a way that fails differently from run to run, so only unversioned buckets are
+// held against the suite (docs/STORES.md).
+func TestConformance_Versitygw(t *testing.T) {
+	t.Parallel()
+	buckettest.Run(t, startVersitygw(t).bucket, append(contention(), buckettest.WithoutVersioning(), buckettest.KnownFailures(
 		"key/prefix-of-another",
 		"delete/if-match-absent", "delete/if-match-after-delete",
 	), buckettest.KnownRaces(

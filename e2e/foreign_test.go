@@ -9,20 +9,6 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// startVersitygw starts a versitygw whose buckets keep no versions.
-func startVersitygw(t *testing.T) *store {
-	t.Helper()
-	program := need(t, "versitygw")
-	w := newWorld(t)
-	s := &store{accessKey: "foreign", secretKey: "foreign-secret"}
-	port := freePort(t)
-	p := w.start(w.home, program, "--port", "127.0.0.1:"+port, "--access", s.accessKey, "--secret", s.secretKey, "posix", t.TempDir())
-	s.url = "http://127.0.0.1:" + port
-	p.waitFor(`(?i)listening|` + port)
-	awaitPort(t, p, port)
-	return s
-}
-
 // On a store that is not ours, has no versions and deletes without looking, an operator has every command all the same,
 // with real engines beside.
 func TestForeign_Versitygw(t *testing.T) {

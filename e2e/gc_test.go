@@ -122,15 +122,9 @@ func TestGC_HeldLockStays(t *testing.T) {
 // On a foreign store that keeps no versions there is nothing to collect, and nothing is changed.
 func TestGC_Versitygw(t *testing.T) {
 	t.Parallel()
-	program := need(t, "versitygw")
-	w := newWorld(t)
-	port := freePort(t)
-	p := w.start(w.home, program, "--port", "127.0.0.1:"+port, "--access", "collect", "--secret", "collect-secret", "posix", t.TempDir())
-	p.waitFor(`(?i)listening|` + port)
-	awaitPort(t, p, port)
-	url := "http://127.0.0.1:" + port
-	plainBucket(t, url, "collect", "collect-secret", "plain")
-	w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"], w.env["AWS_ENDPOINT_URL_S3"] = "collect", "collect-secret", url
+	s := startVersitygw(t)
+	w := userOf(t, s)
+	plainBucket(t, s.url, s.accessKey, s.secretKey, "plain")
 	w.env["STATELATCH_PROBE"] = "off"
 	const ref = "s3://plain/app/terraform.tfstate"
 	want(t, "lock", w.statelatch("lock", ref), 0)

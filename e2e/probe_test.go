@@ -168,14 +168,7 @@ func TestProbe_Embedded(t *testing.T) {
 
 func TestProbe_Versitygw(t *testing.T) {
 	t.Parallel()
-	program := need(t, "versitygw")
-	s := &store{accessKey: "conformance", secretKey: "conformance-secret"}
-	port := freePort(t)
-	gateway := newWorld(t)
-	p := gateway.start(gateway.home, program, "--port", "127.0.0.1:"+port, "--access", s.accessKey, "--secret", s.secretKey, "posix", t.TempDir())
-	s.url = "http://127.0.0.1:" + port
-	p.waitFor(`(?i)listening|` + port)
-	awaitPort(t, p, port)
+	s := startVersitygw(t)
 	b := s.bucket(t, false)
 	w := userOf(t, s)
 	for range 3 {

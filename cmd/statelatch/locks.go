@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -182,24 +181,12 @@ func (v *lockView) table(locks []fleet.Lock) string {
 		}
 		return fmt.Sprintf("No locks in %s.\n", v.scope)
 	}
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STATE\tVERDICT\tAGE\tHOLDER\tOPERATION\tLEASE\tKIND\tID")
-	for _, l := range shown {
-		fmt.Fprintln(w, strings.Join(v.cells(l), "\t"))
+	rows := make([][]string, len(shown))
+	for i, l := range shown {
+		rows[i] = v.cells(l)
 	}
-	_ = w.Flush()
-	// The details are not columns, so they are woven in only now.
-	var b strings.Builder
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-		if row++; row > 0 {
-			b.WriteString(v.details(shown[row-1]))
-		}
-	}
-	b.WriteString("\n" + v.summary(shown) + "\n")
-	return b.String()
+	head := []string{"STATE", "VERDICT", "AGE", "HOLDER", "OPERATION", "LEASE", "KIND", "ID"}
+	return table(head, rows, func(row int) string { return v.details(shown[row]) }) + "\n" + v.summary(shown) + "\n"
 }
 
 func (v *lockView) cells(l fleet.Lock) []string {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -177,8 +176,6 @@ func (t stateTotalsJSON) describe(took time.Duration) string {
 
 // table shows states to people: a line each, and below it what needs more words.
 func (o statesOptions) table(states []fleet.State) string {
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
 	head := []string{"KEY", "SIZE", "WRITTEN (UTC)", "LOCKED (UTC)"}
 	if o.headers {
 		head = append(head, "SERIAL", "LINEAGE", "ENGINE")
@@ -186,21 +183,11 @@ func (o statesOptions) table(states []fleet.State) string {
 	if o.versions {
 		head = append(head, "VERSIONS", "IN ALL")
 	}
-	fmt.Fprintln(w, strings.Join(append(head, "FLAGS"), "\t"))
-	for _, s := range states {
-		fmt.Fprintln(w, strings.Join(o.cells(s), "\t"))
+	rows := make([][]string, len(states))
+	for i, s := range states {
+		rows[i] = o.cells(s)
 	}
-	_ = w.Flush()
-	// What needs more words is no column, so it is woven in only now.
-	var b strings.Builder
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-		if row++; row > 0 {
-			b.WriteString(stateDetails(states[row-1]))
-		}
-	}
-	return b.String()
+	return table(append(head, "FLAGS"), rows, func(row int) string { return stateDetails(states[row]) })
 }
 
 func (o statesOptions) cells(s fleet.State) []string {
