@@ -60,6 +60,9 @@ var kinds = func() map[string]kind {
 	return m
 }()
 
+// Known reports whether backend "s3" has, or had, an argument of that name.
+func Known(name string) bool { _, known := kinds[name]; return known }
+
 // decode makes a Backend of its arguments. Unknown ones are passed over: the key sets of
 // the engines' versions differ.
 func decode(args arguments) (Backend, error) {

@@ -48,6 +48,9 @@ func TestTable_LockIDs_EveryPage(t *testing.T) {
 	if n := server.Count(dynamotest.OpScan, ""); n != 5 {
 		t.Errorf("got %d pages of 3, want 5", n)
 	}
+	if all, err := lockIDs(t, table, ""); err != nil || len(all) != 15 {
+		t.Errorf("without a prefix: got %d items, %v, want 15", len(all), err)
+	}
 }
 
 func TestTable_LockIDs_StopsWhenTold(t *testing.T) {

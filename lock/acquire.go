@@ -194,6 +194,9 @@ func (a *attempt) clear(ctx context.Context, h Held) error {
 		return err
 	}
 	_, err = a.m.ForceRelease(ctx, h, by)
+	if err == nil {
+		a.tellTakeOver(h)
+	}
 	if err == nil || errors.Is(err, statelatch.ErrLocked) || errors.Is(err, statelatch.ErrNotLocked) {
 		return a.conflict("a lock that was over was removed or changed hands")
 	}

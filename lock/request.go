@@ -36,6 +36,9 @@ type Request struct {
 	FenceAlways bool
 	// OnWait, if not nil, is called after every look at a lock that somebody else holds, while there is time left.
 	OnWait func(Waiting)
+	// OnTakeOver, if not nil, is called when somebody else's lock that was over was taken over or removed, with what it was and the ID
+	// of the lock that this was done for, whatever becomes of that.
+	OnTakeOver func(robbed Held, by string)
 }
 
 // Waiting is what Acquire knows while it waits.

@@ -156,9 +156,14 @@ func TestAcquireAll_TakesOver(t *testing.T) {
 				tenure.Abandon()
 			}
 			c := w.client()
-			set, err := lock.AcquireAll(t.Context(), c.targets("a", "b", "c"), taking(minute, wait))
+			req, told := taking(minute, wait), map[string]string{}
+			req.OnTakeOver = func(robbed lock.Held, by string) { told[robbed.Info.ID] = by }
+			set, err := lock.AcquireAll(t.Context(), c.targets("a", "b", "c"), req)
 			if err != nil || c.fence.count() != 2 {
 				t.Fatalf("wait %v: %v, %d fences", wait, err, c.fence.count())
+			}
+			if len(told) != 2 || told[dead[0].Held().Info.ID] == "" || told[dead[1].Held().Info.ID] == "" {
+				t.Errorf("wait %v: OnTakeOver was told %v, want the two dead locks", wait, told)
 			}
 			if _, err := set.Release(t.Context()); err != nil || w.left() != nil {
 				t.Errorf("Release: %v, left %q", err, w.left())

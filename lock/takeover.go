@@ -91,6 +91,9 @@ func (m *Manager) sameTable(h Held) error {
 // enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state is fenced
 // (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
+	if a.robbed != nil && won.Managed.PrevETag == a.robbed.ETag {
+		a.tellTakeOver(*a.robbed)
+	}
 	fenced := a.unfenced() || a.req.FenceAlways
 	t, err := a.begin(ctx, won)
 	if err != nil {
@@ -112,6 +115,12 @@ func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
 		return nil, a.giveUp(ctx, t, err)
 	}
 	return t, nil
+}
+
+func (a *attempt) tellTakeOver(robbed Held) {
+	if a.req.OnTakeOver != nil {
+		a.req.OnTakeOver(robbed, a.req.ID)
+	}
 }
 
 // begin starts the tenure of the lock object that was won, and fences the state where that must be. Until it is fenced the lock of

@@ -29,8 +29,13 @@ func TestManager_TakeOver_R6_R7_Order(t *testing.T) {
 		var told []lock.Waiting
 		req := taking(20*time.Second, 0)
 		req.OnWait = func(now lock.Waiting) { told = append(told, now) }
+		var robbed []string
+		req.OnTakeOver = func(h lock.Held, by string) { robbed = append(robbed, h.Info.ID+" by "+by) }
 		tenure, err := c.Acquire(t.Context(), ref, req)
 		wantOurs(t, w.objects, tenure, err)
+		if want := was.Info.ID + " by " + tenure.Held().Info.ID; len(robbed) != 1 || robbed[0] != want {
+			t.Errorf("OnTakeOver was told %q, want %q", robbed, want)
+		}
 		if d := time.Since(began); d < minute || d > minute+time.Second {
 			t.Errorf("taken over after %v, want a minute", d)
 		}
@@ -438,7 +443,12 @@ func TestManager_TakeOver_R6_ForALockWithoutLease(t *testing.T) {
 			if !fenceWorks {
 				c.fence.do = func(context.Context) error { return errTest }
 			}
-			tenure, err := c.Acquire(t.Context(), ref, taking(0, 0))
+			req, told := taking(0, 0), 0
+			req.OnTakeOver = func(lock.Held, string) { told++ }
+			tenure, err := c.Acquire(t.Context(), ref, req)
+			if fenceWorks != (told == 1) {
+				t.Errorf("%s: OnTakeOver was called %d times", name, told)
+			}
 			if c.fence.count() != 1 {
 				t.Errorf("%s: %d fences, want one", name, c.fence.count())
 			}

@@ -83,6 +83,7 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	a.term.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
 	again := pushAgain(path, false, err)
 	key, err := t.states.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
+	recordRescue(ctx, tenureOf(a.set, t.ref), key, err)
 	if err == nil {
 		a.term.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.ref.Bucket, Key: key})
 	}
@@ -125,6 +126,7 @@ func (a aftermath) compare(ctx context.Context) {
 			a.term.say("Warning: whether somebody else wrote %s is not known: %s\n", t.ref, oneLine(err))
 			continue
 		}
+		noteStates(ctx, report)
 		for _, anomaly := range report.Anomalies {
 			a.term.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of the command: %s\n", statelatch.Printable(anomaly.String()))
 			if id := anomaly.Before.VersionID; id != "" && anomaly.Kind != state.MarkGone {

@@ -67,8 +67,9 @@ func app(term terminal) *cli.Command {
 			group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term), locksCommand(term), runCommand(term)),
 			group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term), diffCommand(term), rollbackCommand(term),
 				workspaceCommand(term), statesCommand(term)),
-			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), serveCommand(term)),
-			group("Tools", versionCommand(term)),
+			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), exportCommand(term), serveCommand(term)),
+			group("Migration", migrateCommand(term), digestCommand(term)),
+			group("Tools", auditCommand(term), versionCommand(term)),
 		),
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) {
@@ -84,6 +85,7 @@ func app(term terminal) *cli.Command {
 		},
 		Reader: term.in, Writer: term.out, ErrWriter: term.err,
 	}
+	recorded(term, root)
 	settle(root)
 	return root
 }

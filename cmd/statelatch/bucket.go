@@ -126,6 +126,9 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	for _, s := range plan.Skipped {
 		result.Skipped = append(result.Skipped, skipJSON{s.ID, s.Why})
 	}
+	if err := intendBucketInit(ctx, scope, plan); err != nil {
+		return err
+	}
 	after, err := bootstrap.Apply(ctx, client, d, plan, func(done bootstrap.Outcome) {
 		if done.Skipped != "" {
 			result.Skipped = append(result.Skipped, skipJSON{done.ID, done.Skipped})
@@ -138,6 +141,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 			forgetVerdict(ctx, term, d.Bucket, backend)
 		}
 	})
+	recordBucketInit(ctx, scope, result, err)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -77,7 +78,11 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if proveRemovals(ctx, term, steps); steps[0].err != nil {
 		return steps[0].err
 	}
+	if err := intend(ctx, audit.ForceUnlock, t.ref); err != nil {
+		return err
+	}
 	removed, weak, err := o.remove(ctx, term, t, s.held)
+	recordRelease(ctx, audit.ForceUnlock, t.ref, removed, weak, err)
 	if err != nil {
 		return err
 	}

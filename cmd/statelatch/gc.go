@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/gc"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -261,6 +262,9 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 		return gc.Result{}, fmt.Errorf("%w: %s failed the check %q: %s; nothing was removed. Details: statelatch probe s3://%s",
 			statelatch.ErrUnsafeStore, at.scope, c.Name, c.Evidence, at.scope.Bucket)
 	}
+	if err := intend(ctx, audit.GC, at.scope); err != nil {
+		return gc.Result{}, err
+	}
 	line := &liveLine{term: term}
 	total := p.total()
 	onProgress := func(r gc.Result) {
@@ -275,6 +279,7 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 		r, err = gc.Collect(ctx, at.bucket, p.Plan, 0, onProgress)
 	}
 	line.clear()
+	recordGC(ctx, at.scope, what, r, err)
 	o.tell(term, what, p, r, err)
 	if err != nil {
 		err = fmt.Errorf("gc: %w", err)

@@ -100,7 +100,7 @@ func (t target) write(ctx context.Context, tenure *lock.Tenure, body io.ReadSeek
 	if err != nil {
 		return state.Version{}, err
 	}
-	return session.Write(ctx, body, opts)
+	return writeRecorded(ctx, tenure, session, body, opts)
 }
 
 // keptFile is where the input stays readable if its outcome is unknown.

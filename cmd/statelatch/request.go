@@ -152,5 +152,5 @@ func acquireAll(ctx context.Context, term terminal, targets []target, ids []stri
 	w := &waitTeller{term: term}
 	defer w.clear()
 	req.OnWait = w.tell
-	return lock.AcquireAll(ctx, locks, req)
+	return acquireRecorded(ctx, locks, req)
 }

@@ -260,5 +260,5 @@ func (t target) restore(ctx context.Context, tenure *lock.Tenure, p rollbackPlan
 	if base := session.Base(); !base.SameContent(p.now) {
 		return state.Version{}, fmt.Errorf("%w: %s was written since the plan was shown; nothing was changed: look again and repeat", statelatch.ErrConflict, t.ref)
 	}
-	return session.Write(ctx, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
+	return writeRecorded(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
 }

@@ -188,6 +188,7 @@ func runLocked(ctx context.Context, o runOptions, targets []target, term termina
 	result, runErr := o.underLock(ctx, term, targets, set, caught)
 	caught.tidying()
 	err = o.giveBack(settled(ctx), term, set, mine, result.Leftover)
+	recordRunEnd(ctx, set, result, runErr, err)
 	switch {
 	case runErr != nil:
 		return errors.Join(runErr, err)

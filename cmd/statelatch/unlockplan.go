@@ -250,7 +250,7 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	if s.deed == deedForce {
 		release = s.locks.ForceRelease
 	}
-	weak, err := release(ctx, s.held, by)
+	weak, err := releaseRecorded(ctx, s.deed, release, s.held, by)
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) err
 	if err := proveTiers(ctx, term, []target{t}); err != nil { // else the create could replace a state that is there
 		return err
 	}
-	v, err := t.states.New(ctx, t.ref)
+	v, err := newRecorded(ctx, t)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
 		return fmt.Errorf("workspace %q exists already: %s", o.workspace, t.ref)
 	}
@@ -176,7 +176,7 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	}
 	session, err := t.states.Begin(ctx, tenure)
 	if err == nil {
-		err = all.Delete(ctx, session, o.force)
+		err = deleteRecorded(ctx, tenure, all, session, o.force)
 	}
 	if _, releaseErr := tenure.Release(ctx); releaseErr != nil && !writeUnknown(err) {
 		err = errors.Join(err, releaseErr)

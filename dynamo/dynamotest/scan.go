@@ -26,9 +26,10 @@ func (s *Server) scan(w http.ResponseWriter, r *http.Request, body []byte) {
 		return
 	}
 	prefix, ok := in.ExpressionAttributeValues[":prefix"]["S"].(string)
-	if !in.ConsistentRead || in.ProjectionExpression != "LockID" || in.FilterExpression != "begins_with(LockID, :prefix)" ||
-		!ok || prefix == "" || len(in.ExpressionAttributeValues) != 1 {
-		write(w, invalid("dynamotest knows one scan: consistent, for the LockID, with begins_with(LockID, :prefix)"), nil)
+	all := in.FilterExpression == "" && len(in.ExpressionAttributeValues) == 0
+	filtered := in.FilterExpression == "begins_with(LockID, :prefix)" && ok && prefix != "" && len(in.ExpressionAttributeValues) == 1
+	if !in.ConsistentRead || in.ProjectionExpression != "LockID" || !all && !filtered {
+		write(w, invalid("dynamotest knows one scan: consistent, for the LockID, with begins_with(LockID, :prefix) or for all"), nil)
 		return
 	}
 	rep := s.do(r.Context(), command{op: OpScan, table: in.TableName}, string(body))

@@ -1,0 +1,69 @@
+package audit
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// Opener connects to the bucket of an s3:// location.
+type Opener func(name string) (bucket.Bucket, error)
+
+// Open makes the sink that a location names:
+//
+//	s3://BUCKET/PREFIX               a [BucketLog], in the bucket that open connects to
+//	file:PATH                        a [FileLog]
+//	syslog:                          the local syslog daemon
+//	syslog:udp://HOST:PORT, tcp://   one on the network
+//	https://...                      a webhook: events are posted as JSON, signed with key if there is one
+//
+// A [BucketLog] and a [FileLog] can be read back, as a [Log]. Elsewhere the events of one process make a chain of their own. It
+// sends nothing yet. Errors are open's, or match [statelatch.ErrInvalid] or [statelatch.ErrUnsupported].
+func Open(location string, key []byte, open Opener) (Sink, error) {
+	kind, rest, _ := strings.Cut(location, ":")
+	switch kind {
+	case "s3":
+		name, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		prefix = strings.TrimSuffix(prefix, "/")
+		if err := (statelatch.Scope{Bucket: name, Prefix: prefix}).Validate(); err != nil {
+			return nil, fmt.Errorf("audit location: %w", err)
+		}
+		if err := checkPrefix(prefix); err != nil {
+			return nil, err
+		}
+		b, err := open(name)
+		if err != nil {
+			return nil, err
+		}
+		return NewBucketLog(b, prefix)
+	case "file":
+		if rest == "" {
+			return nil, fmt.Errorf("%w audit location %q: the path is missing: want file:PATH", statelatch.ErrInvalid, location)
+		}
+		return NewFileLog(rest), nil
+	case "syslog":
+		return openSyslog(rest)
+	case "https", "http":
+		return newWebhook(location, key)
+	}
+	// It is not shown: it may be a webhook without its scheme, or what stands behind a comma in one.
+	return nil, fmt.Errorf("%w audit location: want s3://BUCKET/PREFIX, file:PATH, syslog: or https://HOST/PATH, and commas only between several", statelatch.ErrInvalid)
+}
+
+func openSyslog(at string) (Sink, error) {
+	if at == "" {
+		return newSyslog("", "")
+	}
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme != "udp" && u.Scheme != "tcp" {
+		return nil, fmt.Errorf("%w audit location %q: want syslog:, syslog:udp://HOST:PORT or syslog:tcp://HOST:PORT", statelatch.ErrInvalid, "syslog:"+at)
+	}
+	if _, _, err := net.SplitHostPort(u.Host); err != nil || u.Path != "" {
+		return nil, fmt.Errorf("%w audit location %q: want syslog:%s://HOST:PORT", statelatch.ErrInvalid, "syslog:"+at, u.Scheme)
+	}
+	return newSyslog(u.Scheme, u.Host)
+}

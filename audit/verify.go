@@ -1,0 +1,232 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Log is a sink that can be read back.
+type Log interface {
+	Sink
+	Read(ctx context.Context) (Contents, error)
+}
+
+// Contents is everything that is stored in a log, in the order in which it is stored.
+type Contents struct {
+	Records []Record
+	Head    *Head // nil: there is none, or HeadErr says why it cannot be read
+	HeadErr error
+	Foreign []string // keys that are no part of a log
+}
+
+// Record is one stored event.
+type Record struct {
+	Name   string    // key, or line N
+	Number uint64    // that it is stored under; 0 if it has none
+	Stored time.Time // by the store's clock; zero if not known
+	Raw    []byte    // nil: not readable as a whole
+}
+
+// Kind names what is wrong with a log.
+type Kind string
+
+// The kinds of findings.
+const (
+	Edited    Kind = "edited"    // the event, or what is in its place, is not the one that the next one was linked to
+	Gap       Kind = "gap"       // events are missing
+	CutTail   Kind = "cut tail"  // events at the end are missing
+	Reordered Kind = "reordered" // an event stands in the place of another
+	Duplicate Kind = "duplicate" // an event is there twice
+	WrongLog  Kind = "chain"     // the event belongs to another log
+	BadHead   Kind = "head"      // the head is missing, cannot be read or belongs to another log
+	Foreign   Kind = "foreign"   // an object that is no part of the log
+)
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	Event  uint64 // the number of the first event concerned; 0: none
+	Kind   Kind
+	Detail string
+}
+
+// Report is the result of [Verify].
+type Report struct {
+	Events   int
+	Last     Head      // of the newest event; zero if there is none
+	Time     time.Time // of the newest event
+	Findings []Finding // by event; those that concern none are last
+	// Behind is how many events the head does not cover yet. Without findings that is a writer that
+	// died, or one that is just at work, and the next event mends it.
+	Behind uint64
+}
+
+// Verify checks the whole chain. Known are events whose hash was kept elsewhere, of which Seq and Hash count: they show that the
+// log was written anew from an event before them on, together with its head.
+func Verify(c Contents, known ...Head) Report {
+	v := verifier{Contents: c, events: map[uint64]link{}}
+	parsed := make([]Event, len(c.Records)) // zero: unreadable
+	for i, r := range c.Records {
+		parsed[i], _ = Parse(r.Raw)
+		v.chain = cmp.Or(v.chain, parsed[i].Chain)
+	}
+	if c.Head != nil && slices.ContainsFunc(parsed, func(e Event) bool { return e.Chain == c.Head.Chain }) {
+		v.chain = c.Head.Chain // the first event may be what is wrong
+	}
+	for i, r := range c.Records {
+		v.add(r, parsed[i])
+	}
+	v.numbers()
+	v.links()
+	v.head()
+	for _, k := range known {
+		if e, there := v.events[k.Seq]; !there || e.hash != k.Hash {
+			v.find(k.Seq, Edited, "it, or one before it, is not what it was when its sha256 was %s", k.Hash)
+		}
+	}
+	for _, key := range c.Foreign {
+		v.find(0, Foreign, "%q is no part of an audit log", key)
+	}
+	slices.SortStableFunc(v.Findings, func(a, b Finding) int {
+		return cmp.Compare(a.Event-1, b.Event-1) // 0 wraps around, to the end
+	})
+	return v.Report
+}
+
+type verifier struct {
+	Contents
+	Report
+	chain  string
+	events map[uint64]link // by number
+	places []uint64        // the numbers in the order in which they are stored
+}
+
+// link is what an event says about its place.
+type link struct {
+	prev, hash string
+	bad        bool // it was reported; what it says counts for nothing
+}
+
+func (v *verifier) find(event uint64, kind Kind, format string, args ...any) {
+	v.Findings = append(v.Findings, Finding{event, kind, fmt.Sprintf(format, args...)})
+}
+
+// add takes one record in.
+func (v *verifier) add(r Record, e Event) {
+	v.Events++
+	place := cmp.Or(r.Number, e.Seq)
+	if place == 0 { // an unreadable line counts where it stands
+		place = 1
+		if n := len(v.places); n > 0 {
+			place = v.places[n-1] + 1
+		}
+	}
+	v.places = append(v.places, place)
+	known, taken := v.events[e.Seq]
+	switch {
+	case e.Seq == 0:
+		v.find(place, Edited, "%s is not readable as an event", r.Name)
+		if _, taken := v.events[place]; !taken {
+			v.events[place] = link{bad: true}
+		}
+		return
+	case taken && !known.bad:
+		v.find(place, Duplicate, "%s is event %d once more", r.Name, e.Seq)
+		return
+	case place != e.Seq:
+		v.find(place, Reordered, "%s holds event %d", r.Name, e.Seq)
+	}
+	if e.Chain != v.chain {
+		v.find(place, WrongLog, "%s belongs to the log with the chain %q, not %q", r.Name, e.Chain, v.chain)
+	}
+	is := link{prev: e.Prev, hash: hashOf(r.Raw), bad: e.Chain != v.chain}
+	v.events[e.Seq] = is
+	if e.Seq >= v.Last.Seq {
+		v.Last, v.Time = Head{Chain: e.Chain, Seq: e.Seq, Hash: is.hash}, e.Time
+	}
+}
+
+// numbers looks for what is missing and what stands in the wrong place.
+func (v *verifier) numbers() {
+	seen := map[uint64]bool{}
+	highest := uint64(0)
+	for _, n := range v.places {
+		if n < highest && !seen[n] {
+			v.find(n, Reordered, "it stands behind event %d", highest)
+		}
+		seen[n], highest = true, max(highest, n)
+	}
+	last := uint64(0)
+	for _, n := range slices.Sorted(slices.Values(v.places)) {
+		if n > last+1 {
+			v.find(last+1, Gap, "%s", missing(last+1, n-1))
+		}
+		last = n
+	}
+}
+
+func missing(from, to uint64) string {
+	if from == to {
+		return fmt.Sprintf("event %d is missing", from)
+	}
+	return fmt.Sprintf("events %d to %d are missing", from, to)
+}
+
+// links compares what every event says of the one before it with that.
+func (v *verifier) links() {
+	broken := func(n uint64) bool {
+		e, ok := v.events[n]
+		before, known := v.events[n-1]
+		switch {
+		case !ok || e.bad:
+			return false
+		case n == 1:
+			return e.prev != zeroHash
+		}
+		return known && !before.bad && e.prev != before.hash
+	}
+	for _, n := range slices.Sorted(maps.Keys(v.events)) {
+		switch {
+		case !broken(n) || n > 1 && v.edited(n-1):
+		case n == 1, broken(n + 1), v.notTheHead(n): // neither neighbour agrees with it
+			v.find(n, Edited, "it is not what was stored: its link to the event before, or the link of the one behind, does not match")
+		default:
+			v.find(n-1, Edited, "it is not what event %d was linked to", n)
+		}
+	}
+}
+
+// edited reports whether event n is known to be edited.
+func (v *verifier) edited(n uint64) bool {
+	return slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Event == n && f.Kind == Edited })
+}
+
+// notTheHead reports whether n has the number of the head, but not its bytes.
+func (v *verifier) notTheHead(n uint64) bool {
+	e, there := v.events[n]
+	return v.Head != nil && v.Head.Seq == n && there && e.hash != v.Head.Hash
+}
+
+// head compares the end of the chain with the head.
+func (v *verifier) head() {
+	h := v.Head
+	switch {
+	case v.HeadErr != nil:
+		v.find(0, BadHead, "the head cannot be read, so a tail that was cut off would not be seen: %v", v.HeadErr)
+	case h == nil && v.Last.Seq > 1: // the writer of the first event may have died before it wrote the head
+		v.find(0, BadHead, "the head is missing, so a tail that was cut off would not be seen")
+	case h == nil:
+		v.Behind = v.Last.Seq
+	case v.chain != "" && h.Chain != v.chain:
+		v.find(0, BadHead, "the head belongs to the log with the chain %q, not %q", h.Chain, v.chain)
+	case h.Seq > v.Last.Seq:
+		v.find(v.Last.Seq+1, CutTail, "%s: the head knows them", missing(v.Last.Seq+1, h.Seq))
+	case !v.events[h.Seq].bad && v.notTheHead(h.Seq) && !v.edited(h.Seq):
+		v.find(h.Seq, Edited, "it is not the one that the head names")
+	default:
+		v.Behind = v.Last.Seq - h.Seq
+	}
+}

@@ -1,0 +1,376 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/urfave/cli/v3"
+)
+
+// maxFindings is how many findings are told one by one.
+const maxFindings = 20
+
+const auditWhere = "LOCATION is s3://BUCKET/PREFIX or file:PATH; without it the first such location of STATELATCH_AUDIT counts.\n"
+
+func auditCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "audit",
+		Usage:     "show what was done with these tools, and prove that the record is whole",
+		UsageText: "statelatch audit log|verify [flags] [LOCATION]",
+		Commands:  []*cli.Command{auditLogCommand(term), auditVerifyCommand(term)},
+		Action: func(_ context.Context, c *cli.Command) error {
+			if name := c.Args().First(); name != "" {
+				return usageError{fmt.Errorf("no such command %q: want log or verify", name)}
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+type auditLogOptions struct {
+	targetOptions
+	refs   string
+	action string
+	who    string
+	since  time.Time
+}
+
+func auditLogCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "log",
+		Usage:     "show the events of an audit log, the newest last",
+		UsageText: "statelatch audit log [flags] [LOCATION]",
+		Description: "Shows what was recorded with -audit: who locked, unlocked, forced, took over, ran, pushed, rolled back, deleted,\n" +
+			"set up or collected what, and when by the clock of whoever did it. It does not check the log: see audit verify.\n" + auditWhere + "\n" +
+			"Examples:\n" +
+			"  statelatch audit log -since 24h s3://acme-state/audit\n" +
+			"  statelatch audit log -action force-unlock -ref s3://acme-state/prod/ file:/var/log/statelatch.log",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "ref", Usage: "only this state, or with a slash at the end all below"},
+			&cli.StringFlag{Name: "action", Usage: "only this action, such as force-unlock"},
+			&cli.StringFlag{Name: "who", Usage: "only who has this in the name; also the holder of a lock that ended"},
+			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h, or since a time such as 2026-11-01T12:00:00Z"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			location, err := oneLocation(c)
+			if err != nil {
+				return err
+			}
+			o := auditLogOptions{targetOptions: targetOf(c, location), refs: c.String("ref"), action: c.String("action"), who: c.String("who")}
+			if o.since, err = sinceOf(c.String("since"), time.Now()); err != nil {
+				return err
+			}
+			return o.finishAudit(ctx, term, runAuditLog(ctx, o, term))
+		},
+	}
+}
+
+func auditVerifyCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "find out whether an audit log was changed",
+		UsageText: "statelatch audit verify [flags] [LOCATION]",
+		Description: "Reads all events and follows the chain: each holds the SHA-256 of the one before, and the head beside them that of the\n" +
+			"newest. Tells what was edited, removed, moved, doubled or put in, and whether the end was cut off. Exit code 1 if\n" +
+			"anything was. Who may delete or replace both the newest events and the head can hide that: keep the log under Object\n" +
+			"Lock, or the last line that this command prints somewhere else, and give that event to -known later.\n" + auditWhere + "\n" +
+			"Examples:\n" +
+			"  statelatch audit verify s3://acme-state/audit\n" +
+			"  statelatch audit verify -known 512:9f86d081884c7d65...b0f00a08 s3://acme-state/audit\n" +
+			"  statelatch audit verify -json file:/var/log/statelatch.log",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "known", Usage: "an event that was kept, as EVENT:SHA256: it has to be there unchanged"},
+		}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			location, err := oneLocation(c)
+			if err != nil {
+				return err
+			}
+			known, err := knownOf(c.String("known"))
+			if err != nil {
+				return err
+			}
+			o := targetOf(c, location)
+			return o.finishAudit(ctx, term, runAuditVerify(ctx, o, known, term))
+		},
+	}
+}
+
+// oneLocation takes the optional LOCATION off a command's arguments.
+func oneLocation(c *cli.Command) (string, error) {
+	if args := c.Args().Slice(); len(args) > 1 {
+		return "", usageError{fmt.Errorf("one LOCATION at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+	}
+	return c.Args().First(), nil
+}
+
+// sinceOf reads how long ago, or a time.
+func sinceOf(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h, or a time such as 2026-11-01 or 2026-11-01T12:00:00Z", s)}
+}
+
+// knownOf reads an event that was kept, if one was.
+func knownOf(s string) ([]audit.Head, error) {
+	if s == "" {
+		return nil, nil
+	}
+	number, hash, _ := strings.Cut(s, ":")
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if sum, hexErr := hex.DecodeString(hash); err != nil || seq == 0 || hexErr != nil || len(sum) != sha256.Size {
+		return nil, usageError{fmt.Errorf("-known %q: want EVENT:SHA256, the number and the 64 hex digits that audit verify printed", s)}
+	}
+	return []audit.Head{{Seq: seq, Hash: strings.ToLower(hash)}}, nil
+}
+
+// finishAudit is finish of a command whose argument is no REF.
+func (o targetOptions) finishAudit(ctx context.Context, term terminal, err error) error {
+	if !strings.HasPrefix(o.ref, "s3://") {
+		o.ref = ""
+	}
+	return o.finish(ctx, term, err)
+}
+
+// openLog opens the log that is named, else the first of the environment that can be read back.
+func (o targetOptions) openLog(ctx context.Context, term terminal) (audit.Log, error) {
+	locations := []string{o.ref}
+	if o.ref == "" {
+		locations = auditLocations("", term)
+		if len(locations) == 0 {
+			return nil, usageError{fmt.Errorf("no audit log is named: add s3://BUCKET/PREFIX or file:PATH, or set %s", envAudit)}
+		}
+	}
+	var sent []string
+	for _, location := range locations {
+		sink, err := audit.Open(location, nil, func(name string) (bucket.Bucket, error) {
+			at := o
+			if at.ref != "" {
+				at.ref = "s3://" + name
+			}
+			b, err := openAuditBucket(ctx, at, term, name)
+			if err != nil && at.ref == "" { // there is no backend here
+				at.ref = "s3://" + name
+				b, err = openAuditBucket(ctx, at, term, name)
+			}
+			return b, err
+		})
+		if errors.Is(err, statelatch.ErrInvalid) || errors.Is(err, statelatch.ErrUnsupported) {
+			return nil, usageError{err}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if log, ok := sink.(audit.Log); ok {
+			return log, nil
+		}
+		sent = append(sent, sink.String()) // not the location, which may be a secret
+	}
+	return nil, usageError{fmt.Errorf("%s: events that were sent there cannot be read back: name s3://BUCKET/PREFIX or file:PATH", strings.Join(sent, ", "))}
+}
+
+// auditLogJSON are the events that were asked for, as they are stored.
+type auditLogJSON struct {
+	Location   string            `json:"location"`
+	Events     []json.RawMessage `json:"events"`
+	Unreadable int               `json:"unreadable"`
+}
+
+func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
+	log, err := o.openLog(ctx, term)
+	if err != nil {
+		return err
+	}
+	contents, err := log.Read(ctx)
+	if err != nil {
+		return err
+	}
+	result := auditLogJSON{Location: log.String(), Events: []json.RawMessage{}}
+	var shown []audit.Event
+	for _, r := range contents.Records {
+		e, err := audit.Parse(r.Raw)
+		switch {
+		case err != nil:
+			result.Unreadable++
+		case o.selects(e):
+			shown = append(shown, e)
+			result.Events = append(result.Events, r.Raw)
+		}
+	}
+	if o.json {
+		return term.printJSON(result)
+	}
+	if len(shown) > 0 {
+		term.print("%s", auditTable(shown))
+	}
+	if result.Unreadable > 0 {
+		term.say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
+	}
+	if len(shown) == 0 {
+		term.say("No such event in %s, of %d.\n", statelatch.Printable(log.String()), len(contents.Records))
+	}
+	return nil
+}
+
+func (o auditLogOptions) selects(e audit.Event) bool {
+	has := func(s string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(o.who)) }
+	switch {
+	case o.refs != "" && e.Ref != o.refs && (!strings.HasSuffix(o.refs, "/") || !strings.HasPrefix(e.Ref+"/", o.refs)),
+		o.action != "" && string(e.Action) != o.action,
+		o.who != "" && !has(e.Who) && !has(e.Holder),
+		e.Time.Before(o.since):
+		return false
+	}
+	return true
+}
+
+func auditTable(events []audit.Event) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "EVENT\tTIME (UTC)\tACTION\tOUTCOME\tWHO\tREF\tSERIAL\tNOTE\n")
+	for _, e := range events {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, timeOf(e.Time), orDash(string(e.Action)), orDash(string(e.Outcome)), orDash(e.Who),
+			orDash(e.Ref), serialsOf(e), statelatch.Printable(noteOf(e)))
+	}
+	_ = w.Flush() // memory
+	return b.String()
+}
+
+// serialsOf is how the serial of the state changed.
+func serialsOf(e audit.Event) string {
+	text := func(serial *uint64) string {
+		if serial == nil {
+			return "none"
+		}
+		return strconv.FormatUint(*serial, 10)
+	}
+	before, after := text(e.SerialBefore), text(e.SerialAfter)
+	switch {
+	case e.SerialBefore == nil && e.SerialAfter == nil:
+		return "-"
+	case before == after:
+		return after
+	}
+	return before + " -> " + after
+}
+
+// noteOf is what else a person wants to know at once.
+func noteOf(e audit.Event) string {
+	var notes []string
+	if e.Holder != "" && e.Holder != e.Who {
+		notes = append(notes, "held by "+e.Holder)
+	}
+	if e.Reason != "" {
+		notes = append(notes, e.Reason)
+	}
+	if e.Detail != "" {
+		notes = append(notes, e.Detail)
+	}
+	return strings.Join(notes, "; ")
+}
+
+// auditVerifyJSON is the result of audit verify.
+type auditVerifyJSON struct {
+	Location string             `json:"location"`
+	Intact   bool               `json:"intact"`
+	Events   int                `json:"events"`
+	Chain    string             `json:"chain,omitempty"`
+	LastSeq  uint64             `json:"last_seq"`
+	LastHash string             `json:"last_hash,omitempty"`
+	LastTime *time.Time         `json:"last_time,omitempty"`
+	Behind   uint64             `json:"head_behind"`
+	Findings []auditFindingJSON `json:"findings"`
+}
+
+type auditFindingJSON struct {
+	Event  uint64     `json:"event,omitempty"`
+	Kind   audit.Kind `json:"kind"`
+	Detail string     `json:"detail"`
+}
+
+func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, term terminal) error {
+	log, err := o.openLog(ctx, term)
+	if err != nil {
+		return err
+	}
+	contents, err := log.Read(ctx)
+	if err != nil {
+		return err
+	}
+	report := audit.Verify(contents, known...)
+	broken := brokenLog(log, report)
+	if o.json {
+		result := auditVerifyJSON{
+			Location: log.String(), Intact: broken == nil, Events: report.Events, Chain: report.Last.Chain,
+			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind, Findings: []auditFindingJSON{},
+		}
+		if !report.Time.IsZero() {
+			result.LastTime = &report.Time
+		}
+		for _, f := range report.Findings {
+			result.Findings = append(result.Findings, auditFindingJSON(f))
+		}
+		if err := term.printJSON(result); err != nil || broken == nil {
+			return err
+		}
+		return reportedError{broken}
+	}
+	tellReport(term, report)
+	if broken == nil {
+		term.print("%s is intact.\n", statelatch.Printable(log.String()))
+	}
+	if report.Last.Seq > 0 {
+		term.print("chain %s, event %d of %s, sha256 %s\n", statelatch.Printable(report.Last.Chain), report.Last.Seq, timeOf(report.Time), report.Last.Hash)
+	}
+	return broken
+}
+
+// brokenLog is what is first wrong with a log, nil if nothing is.
+func brokenLog(log audit.Log, r audit.Report) error {
+	if len(r.Findings) == 0 {
+		return nil
+	}
+	first := r.Findings[0]
+	where := ""
+	if first.Event > 0 {
+		where = fmt.Sprintf(" at event %d", first.Event)
+	}
+	return fmt.Errorf("the audit log %s is broken%s: %s: %s", log, where, first.Kind, first.Detail)
+}
+
+func tellReport(term terminal, r audit.Report) {
+	term.say("%s read.\n", count(r.Events, "event"))
+	if r.Behind > 0 {
+		term.say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n", count(int(min(r.Behind, 1<<30)), "event"))
+	}
+	for _, f := range slices.Clip(r.Findings[:min(len(r.Findings), maxFindings)]) {
+		if f.Event > 0 {
+			term.print("event %d: ", f.Event)
+		}
+		term.print("%s: %s\n", f.Kind, statelatch.Printable(f.Detail))
+	}
+	if more := len(r.Findings) - maxFindings; more > 0 {
+		term.print("and %s more (-json lists all)\n", count(more, "finding"))
+	}
+}

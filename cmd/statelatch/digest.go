@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/state"
+	"github.com/urfave/cli/v3"
+)
+
+// digestVersions is how many versions of a state are read to find the one that a digest is of.
+const digestVersions = 50
+
+type digestOptions struct {
+	targetOptions
+	requestOptions
+	versions    int
+	accept      bool
+	dryRun      bool
+	autoApprove bool
+}
+
+func digestCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "digest",
+		Usage:     "compare the MD5s in the DynamoDB table with the states, and mend them",
+		UsageText: "statelatch digest COMMAND [flags] [REF | s3://BUCKET/[PREFIX/]]",
+		Commands:  []*cli.Command{digestCheckCommand(term), digestFixCommand(term)},
+		Action: func(_ context.Context, c *cli.Command) error {
+			return usageError{fmt.Errorf("digest %s: want check or fix", strings.Join(c.Args().Slice(), " "))}
+		},
+	}
+}
+
+func versionsFlag() cli.Flag {
+	return &cli.IntFlag{
+		Name: "versions", Value: digestVersions,
+		Usage: fmt.Sprintf("versions of a state to read for the one that a digest is of; 0: all (default %d)", digestVersions),
+	}
+}
+
+func digestCheckCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "show which digests are not of the stored state, and of which they are",
+		UsageText: "statelatch digest check [flags] [REF | s3://BUCKET/[PREFIX/]]",
+		Description: "Where a DynamoDB table is configured, engines compare every state that they read with the MD5 in the table, and\n" +
+			"refuse it if it is of other bytes. This reads both and says what each digest is of:\n" +
+			"  in step    of the bytes that are stored\n" +
+			"  none       there is no item: engines check nothing\n" +
+			"  stale      of other bytes: below it stands which version it is of, and what follows\n" +
+			"  malformed  no MD5: engines pass over it\n" +
+			"  orphan     there is no state: engines refuse that, too\n" +
+			"  foreign    no state can have that key\n" +
+			"One state, or all of a bucket or prefix (with a slash at its end), which lists the table (dynamodb:Scan).\n" +
+			"Exits with 1 if there is anything but 'in step' and 'none'. Changes nothing.\n\n" +
+			"Examples:\n" +
+			"  statelatch digest check -chdir infra/prod\n" +
+			"  statelatch digest check -backend-config dynamodb_table=locks s3://acme-state",
+		Flags: append([]cli.Flag{versionsFlag()}, targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o, err := digestOf(c)
+			if err != nil {
+				return err
+			}
+			return o.finish(ctx, term, runDigestCheck(ctx, o, term))
+		},
+	}
+}
+
+func digestFixCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "fix",
+		Usage:     "make digests those of the stored states, under their locks",
+		UsageText: "statelatch digest fix [flags] [REF | s3://BUCKET/[PREFIX/]]",
+		Description: "Checks as 'digest check' does, shows the plan, asks, and then, state by state: takes the lock in both places,\n" +
+			"reads the state and its digest again, and if both are what was shown makes the digest the MD5 of what is stored,\n" +
+			"or removes it where there is no state. The state itself is not touched.\n\n" +
+			"A digest that does not match may be the only sign that a state was rolled back or lost. So it is left alone (exit\n" +
+			"code 1) unless the state is provably newer than the one the digest is of, or nothing is left of it that could be\n" +
+			"brought back. -accept fixes these, too: once you know that what is there now is right.\n\n" +
+			"Examples:\n" +
+			"  statelatch digest fix -dry-run -chdir infra/prod\n" +
+			"  statelatch digest fix -auto-approve -backend-config dynamodb_table=locks s3://acme-state/prod/",
+		Flags: append(append([]cli.Flag{
+			versionsFlag(),
+			&cli.BoolFlag{Name: "accept", Usage: "also where the state may be older than the one the digest is of, or lost"},
+			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
+		}, requestFlags()...), targetFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o, err := digestOf(c)
+			if err != nil {
+				return err
+			}
+			if o.requestOptions, err = requestOf(c); err != nil {
+				return err
+			}
+			return o.finish(ctx, term, runDigestFix(ctx, o, term))
+		},
+	}
+}
+
+func digestOf(c *cli.Command) (digestOptions, error) {
+	ref, err := oneRef(c)
+	o := digestOptions{
+		targetOptions: targetOf(c, ref), versions: c.Int("versions"),
+		accept: c.Bool("accept"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
+	}
+	if err == nil && o.versions < 0 {
+		err = usageError{fmt.Errorf("-versions %d: it must not be negative", o.versions)}
+	}
+	return o, err
+}
+
+// digests is what a check looked at and found.
+type digests struct {
+	all     target // for every state of the bucket
+	where   string // as it was named
+	found   []digestFinding
+	without int // states that have no digest
+}
+
+func (o digestOptions) needsTable(table string) error {
+	if table != "" {
+		return nil
+	}
+	return usageError{errors.New("no DynamoDB table is configured, and digests are kept there: add -backend-config dynamodb_table=NAME, " +
+		"or name a directory whose backend has one")}
+}
+
+// check reads one state, or all of a scope, with their digests.
+func (o digestOptions) check(ctx context.Context, term terminal) (digests, error) {
+	if !isScope(o.ref) && !strings.HasSuffix(o.ref, "/") {
+		t, err := o.open(ctx, term)
+		if err == nil {
+			err = o.needsTable(t.backend.DynamoDBTable)
+		}
+		if err != nil {
+			return digests{}, err
+		}
+		f, err := o.examine(ctx, term, t, t.ref)
+		d := digests{all: t, where: t.ref.String(), found: []digestFinding{f}}
+		if err == nil && f.Status == digestNone {
+			d.without = 1
+		}
+		return d, err
+	}
+	scope, backend, err := o.scope(term)
+	if err == nil {
+		err = o.needsTable(backend.DynamoDBTable)
+	}
+	if err != nil {
+		return digests{}, err
+	}
+	p, err := o.openScope(ctx, term)
+	if err != nil {
+		return digests{}, err
+	}
+	all, err := connect(ctx, term, statelatch.Ref{Bucket: scope.Bucket}, backend)
+	if err != nil {
+		return digests{}, err
+	}
+	d := digests{all: all, where: scope.String()}
+	keys, err := d.list(ctx, term, p)
+	if err != nil {
+		return digests{}, err
+	}
+	line := &liveLine{term: term}
+	var mu sync.Mutex
+	err = fleet.Each(ctx, 0, keys, func(ctx context.Context, key string) error {
+		f, err := o.examine(ctx, term, all, statelatch.Ref{Bucket: scope.Bucket, Key: key})
+		mu.Lock()
+		defer mu.Unlock()
+		d.found = append(d.found, f)
+		line.part("Comparing digests", len(d.found), len(keys))
+		return err
+	})
+	line.clear()
+	slices.SortFunc(d.found, func(a, b digestFinding) int { return strings.Compare(a.ref.Key, b.ref.Key) })
+	return d, err
+}
+
+// list returns the keys in scope that have a digest, and counts the states that have none.
+func (d *digests) list(ctx context.Context, term terminal, p place) ([]string, error) {
+	prefix := p.backend.WorkspaceKeyPrefix
+	has := map[string]bool{}
+	var keys []string
+	for key, err := range p.table.DigestKeys(ctx, p.scope.Bucket) {
+		if err != nil {
+			return nil, err
+		}
+		if p.scope.Covers(key, prefix) {
+			has[key] = true
+			keys = append(keys, key)
+		}
+	}
+	line := &liveLine{term: term}
+	defer line.clear()
+	err := fleet.Walk(ctx, p.bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: line.walked}, func(obj bucket.Object) error {
+		if strings.HasSuffix(obj.Key, ".tfstate") && obj.Size > 0 && !has[obj.Key] {
+			d.without++
+		}
+		return nil
+	})
+	return keys, err
+}
+
+func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
+	d, err := o.check(ctx, term)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = term.printJSON(d.json())
+	} else {
+		d.print(term)
+		if fix := d.count(digestFinding.fixable); fix > 0 {
+			term.say("\nTo mend %s: %s\n", count(fix, "digest"), o.again(term).command("digest fix"))
+		}
+	}
+	if wrong := d.wrong(); err == nil && wrong > 0 {
+		return reportedError{fmt.Errorf("%s not in step", count(wrong, "digest"))}
+	}
+	return err
+}
+
+func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
+	d, err := o.check(ctx, term)
+	if err != nil {
+		return err
+	}
+	planned := 0
+	for i := range d.found {
+		if f := &d.found[i]; f.fixable() && (o.accept || f.Accept == "") {
+			f.planned = true
+			planned++
+		}
+	}
+	d.tellPlan(term)
+	if planned > 0 && !o.dryRun {
+		if !o.autoApprove {
+			if err := term.confirm(ctx, fmt.Sprintf("Change %s in the DynamoDB table?", count(planned, "digest")), "-auto-approve"); err != nil {
+				return err
+			}
+		}
+		d.fix(ctx, o, term)
+	}
+	if o.json {
+		if err := term.printJSON(d.json()); err != nil {
+			return err
+		}
+	}
+	if err := d.unfixed(o.dryRun); err != nil {
+		if !o.json && !o.dryRun {
+			term.say("%s left as they were.\n", count(d.wrong(), "digest"))
+		}
+		return reportedError{err}
+	}
+	return nil
+}
+
+// fix does what is planned, one state after the other: each under its lock.
+func (d *digests) fix(ctx context.Context, o digestOptions, term terminal) {
+	for i := range d.found {
+		f := &d.found[i]
+		if !f.planned || ctx.Err() != nil {
+			continue
+		}
+		t := d.all
+		t.ref, t.again = f.ref, f.again
+		changed, err := o.fixOne(ctx, term, t, f.reading)
+		if f.err = err; err == nil {
+			f.Fixed = true
+		}
+		switch {
+		case o.json:
+		case err != nil:
+			term.say("Left alone: %s: %s\n", statelatch.Printable(f.ref.String()), oneLine(err))
+		case !changed:
+			term.say("In step meanwhile: %s\n", statelatch.Printable(f.ref.String()))
+		case f.MD5 == "":
+			term.say("Removed the digest of %s.\n", statelatch.Printable(f.ref.String()))
+		default:
+			term.say("Set the digest of %s to %s.\n", statelatch.Printable(f.ref.String()), f.MD5)
+		}
+	}
+}
+
+// fixOne brings one digest in step under the lock of its state.
+func (o digestOptions) fixOne(ctx context.Context, term terminal, t target, shown state.DigestReading) (changed bool, err error) {
+	req := o.request(term, "digest fix")
+	req.TTL = defaultLease
+	tenure, err := t.acquire(ctx, term, req)
+	if err != nil {
+		return false, err
+	}
+	changed, err = t.states.FixDigest(ctx, tenure, shown)
+	recordDigest(ctx, tenure, shown, changed, err)
+	weak, releaseErr := tenure.Release(ctx)
+	warnWeak(term, weak)
+	return changed, errors.Join(err, releaseErr)
+}

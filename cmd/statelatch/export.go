@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/export"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/probe"
+	"github.com/urfave/cli/v3"
+)
+
+const (
+	defaultMetricsAddr = "127.0.0.1:9821"
+	// envAlertWebhook keeps a webhook's URL, which mostly is a secret, out of the process list.
+	envAlertWebhook = "STATELATCH_ALERT_WEBHOOK"
+)
+
+type exportOptions struct {
+	targetOptions
+	listen, textfile string
+	interval         time.Duration
+	once             bool
+	maxSeries        int
+	holder           bool
+	askCI            bool
+	probe            bool
+	webhook          string
+	alertAge         time.Duration
+	alertVerdict     string
+}
+
+func exportCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "export locks and states of a bucket as Prometheus metrics",
+		UsageText: "statelatch export [flags] [s3://BUCKET[/PREFIX]]",
+		Description: "Looks at the bucket every -interval and serves what it found last at /metrics, so that a scrape costs the store\n" +
+			"nothing; or writes it to -textfile for the node exporter, once unless -interval is given. States are read for\n" +
+			"their serial only after they were written. Keys beyond -max-series have no series of their own, locked ones\n" +
+			"come first; totals count all. Lock IDs are never labels, holders only with -holder. Clients that wait for a lock leave no\n" +
+			"trace in the bucket and are not counted.\n\n" +
+			"With -alert-webhook a lock that is older than -alert-older-than is reported as JSON with a \"text\" for Slack and its\n" +
+			"like, once, and once more when it is gone. After a restart it is reported again. -alert-verdict says which locks: stale;\n" +
+			"unknown: all that are not provably live; any.\n\n" +
+			"Examples:\n" +
+			"  statelatch export s3://acme-state\n" +
+			"  statelatch export -textfile /var/lib/node_exporter/statelatch.prom s3://acme-state/prod\n" +
+			"  " + envAlertWebhook + "=https://hooks.example.com/T0/B0 statelatch export -alert-older-than 2h s3://acme-state",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "listen", Usage: "serve /metrics there (default " + defaultMetricsAddr + ")"},
+			&cli.StringFlag{Name: "textfile", Usage: "write the metrics there instead, in one step"},
+			&cli.DurationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
+			&cli.IntFlag{
+				Name: "max-series", Value: export.DefaultMaxSeries,
+				Usage: fmt.Sprintf("keys with series of their own (default %d)", export.DefaultMaxSeries),
+			},
+			&cli.BoolFlag{Name: "holder", Usage: "put who holds a lock into a label"},
+			askCIFlag(),
+			&cli.BoolFlag{Name: "probe", Usage: "probe the store first, if no verdict is known"},
+			&cli.StringFlag{Name: "alert-webhook", Sources: cli.EnvVars(envAlertWebhook), Usage: "tell it about old locks; better in " + envAlertWebhook},
+			&cli.DurationFlag{Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)", HideDefault: true},
+			&cli.StringFlag{Name: "alert-verdict", Value: string(export.VerdictsAny), Usage: "of which locks: stale, unknown or any (default any)"},
+		}, directoryFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			ref, err := oneScope(c)
+			if err != nil {
+				return err
+			}
+			o := exportOptions{
+				targetOptions: targetOf(c, ref), listen: c.String("listen"), textfile: c.String("textfile"), interval: c.Duration("interval"),
+				once: c.String("textfile") != "" && !c.IsSet("interval"), maxSeries: c.Int("max-series"), holder: c.Bool("holder"),
+				askCI: c.Bool("ask-ci"), probe: c.Bool("probe"), webhook: c.String("alert-webhook"), alertAge: c.Duration("alert-older-than"),
+				alertVerdict: c.String("alert-verdict"),
+			}
+			if err := o.check(c.IsSet("alert-older-than") || c.IsSet("alert-verdict")); err != nil {
+				return err
+			}
+			return o.finish(ctx, term, runExport(ctx, o, term))
+		},
+	}
+}
+
+// check refuses what does not fit together.
+func (o *exportOptions) check(alertGiven bool) error {
+	switch {
+	case o.listen != "" && o.textfile != "":
+		return usageError{errors.New("-listen and -textfile: give one of them")}
+	case o.interval < time.Second:
+		return usageError{fmt.Errorf("-interval %v: at least 1s", o.interval)}
+	case o.maxSeries < 1:
+		return usageError{fmt.Errorf("-max-series %d: it must be positive", o.maxSeries)}
+	case o.alertAge <= 0:
+		return usageError{fmt.Errorf("-alert-older-than %v: it must be positive", o.alertAge)}
+	case alertGiven && o.webhook == "":
+		return usageError{fmt.Errorf("-alert-older-than and -alert-verdict need -alert-webhook URL, or %s", envAlertWebhook)}
+	case o.webhook != "" && o.once:
+		return usageError{errors.New("-alert-webhook with -textfile needs -interval: nothing is remembered from one run to the next")}
+	}
+	switch export.Verdicts(o.alertVerdict) {
+	case export.VerdictsStale, export.VerdictsUnknown, export.VerdictsAny:
+	default:
+		return usageError{fmt.Errorf("-alert-verdict %q: want stale, unknown or any", o.alertVerdict)}
+	}
+	if o.listen == "" && o.textfile == "" {
+		o.listen = defaultMetricsAddr
+	}
+	return nil
+}
+
+func runExport(ctx context.Context, o exportOptions, term terminal) error {
+	p, err := o.openScope(ctx, term)
+	if err != nil {
+		return err
+	}
+	tier, err := o.tier(ctx, term, p.bucket)
+	if err != nil {
+		return err
+	}
+	cfg := export.Config{
+		Locks: &lock.Manager{Bucket: p.bucket}, Scope: p.scope, WorkspacePrefix: p.backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
+		MaxSeries: o.maxSeries, Holder: o.holder, Tier: tier, Log: slog.New(slog.NewTextHandler(term.err, nil)),
+	}
+	if p.table != nil {
+		cfg.Locks.Table = p.table
+	}
+	if o.webhook != "" {
+		if cfg.Alerts, err = export.NewAlerts(o.webhook, o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
+			return usageError{fmt.Errorf("-alert-webhook: %w", err)}
+		}
+	}
+	e := export.New(cfg)
+	metrics := prometheus.NewPedanticRegistry()
+	if err := metrics.Register(e.Collector()); err != nil {
+		return err
+	}
+	if o.textfile != "" {
+		return o.writeFile(ctx, e, metrics)
+	}
+	return o.serve(ctx, e, metrics, term)
+}
+
+// tier is what a probe said, as far as it is known.
+func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Bucket) (string, error) {
+	kept, _ := openVerdicts(term.getenv)
+	if v, ok := kept.load(b, time.Now()); ok || !o.probe {
+		return v.Tier, nil
+	}
+	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds})
+	return v.Tier, err
+}
+
+// writeFile writes the metrics in one step: once, or after every collection. A collection that fails is written, too.
+func (o exportOptions) writeFile(ctx context.Context, e *export.Exporter, metrics *prometheus.Registry) error {
+	write := func() error {
+		if err := prometheus.WriteToTextfile(o.textfile, metrics); err != nil {
+			return fmt.Errorf("-textfile: %w", err)
+		}
+		return nil
+	}
+	err := e.Collect(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err = errors.Join(err, write()); err != nil || o.once {
+		return err
+	}
+	return e.Run(ctx, o.interval, write)
+}
+
+// serve serves the metrics until ctx ends. What is wrong with the bucket's name or the rights to it shows before it starts.
+func (o exportOptions) serve(ctx context.Context, e *export.Exporter, metrics *prometheus.Registry, term terminal) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return usageError{fmt.Errorf("-listen %q: %w", o.listen, err)}
+	}
+	defer listener.Close()
+	if err := e.Collect(ctx); err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	term.say("Metrics at http://%s/metrics, looked for every %v. Ctrl-C ends it.\n", listener.Addr(), o.interval)
+	collecting, stop := context.WithCancel(ctx)
+	defer stop()
+	collected := make(chan error, 1)
+	go func() { collected <- e.Run(collecting, o.interval, nil) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if srv.Shutdown(grace) != nil {
+		_ = srv.Close()
+	}
+	return <-collected
+}

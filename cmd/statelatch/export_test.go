@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestExport_Usage(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for _, tc := range []struct {
+		args []string
+		text string
+	}{
+		{[]string{"-listen", "127.0.0.1:0", "-textfile", "x"}, "give one of them"},
+		{[]string{"-interval", "10ms"}, "-interval 10ms"},
+		{[]string{"-max-series", "0"}, "-max-series 0"},
+		{[]string{"-alert-older-than", "2h"}, "need -alert-webhook"},
+		{[]string{"-alert-webhook", "https://x.example/T0KEN", "-textfile", "x"}, "needs -interval"},
+		{[]string{"-alert-webhook", "x.example/T0KEN"}, "want http://HOST"},
+		{[]string{"-alert-webhook", "https://x.example", "-alert-verdict", "old"}, `-alert-verdict "old"`},
+		{[]string{"-listen", "nowhere"}, `-listen "nowhere"`},
+	} {
+		o := s.run(append([]string{"export", "s3://demo"}, tc.args...)...)
+		if s.want(o, 2, tc.text); strings.Contains(o.err, "T0KEN") {
+			t.Errorf("%q: the URL is shown: %s", tc.args, o.err)
+		}
+	}
+}
+
+func TestExport_Textfile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.put("app/terraform.tfstate", []byte(stateBody(7, "l", "a")))
+	s.want(s.run("lock", "-who", "bob", demoRef), 0)
+	file := filepath.Join(t.TempDir(), "statelatch.prom")
+	s.want(s.run("export", "-textfile", file, "-holder", "-probe", "s3://demo"), 0)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`statelatch_lock_held{holder="bob",key="app/terraform.tfstate",verdict="unknown",workspace="default"} 1`,
+		`statelatch_state_serial{key="app/terraform.tfstate",workspace="default"} 7`,
+		`statelatch_probe_tier{tier="full"} 1`, "statelatch_states 1\n", "statelatch_up 1\n",
+	} {
+		if !strings.Contains(string(content), want) {
+			t.Errorf("the file lacks %s:\n%s", want, content)
+		}
+	}
+	s.want(s.run("export", "-textfile", file, "s3://missing"), 10, "missing")
+	if content, err = os.ReadFile(file); err != nil || !strings.Contains(string(content), "statelatch_up 0\n") {
+		t.Errorf("after a failure: %v, want statelatch_up 0 in\n%s", err, content)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*")); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %q", left)
+	}
+}

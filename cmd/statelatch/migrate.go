@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/migrate"
+	"github.com/urfave/cli/v3"
+)
+
+func migrateCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "migrate",
+		Usage:     "move the locks of many configurations off DynamoDB",
+		UsageText: "statelatch migrate COMMAND [flags]",
+		Commands: []*cli.Command{
+			migrateScanCommand(term), migratePlanCommand(term), migrateApplyCommand(term), migrateVerifyCommand(term), migrateCleanCommand(term),
+		},
+		Action: func(_ context.Context, c *cli.Command) error {
+			if name := c.Args().First(); name != "" {
+				return usageError{fmt.Errorf("no such command %q: run 'statelatch migrate -h' for the list", name)}
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+// treeOptions say which tree of configurations a command is about.
+type treeOptions struct {
+	dir      string
+	vendored bool
+	json     bool
+}
+
+func treeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "vendored", Usage: "look into vendor, third_party and the like, too"},
+		&cli.BoolFlag{Name: "json", Usage: "print the result as JSON"},
+	}
+}
+
+func treeOf(c *cli.Command) (treeOptions, error) {
+	o := treeOptions{dir: ".", vendored: c.Bool("vendored"), json: c.Bool("json")}
+	switch args := c.Args().Slice(); len(args) {
+	case 0:
+	case 1:
+		o.dir = args[0]
+	default:
+		return o, usageError{fmt.Errorf("one directory at most, got %d: %s", len(args), strings.Join(args, " "))}
+	}
+	if strings.HasPrefix(o.dir, "s3://") {
+		return o, usageError{fmt.Errorf("%s: want a directory of configurations, not a bucket", o.dir)}
+	}
+	return o, nil
+}
+
+func (o treeOptions) scan(ctx context.Context) (*migrate.Tree, error) {
+	return migrate.Scan(ctx, o.dir, migrate.Options{Vendored: o.vendored})
+}
+
+type migrateScanOptions struct {
+	treeOptions
+	format string
+	failOn migrate.Severity // empty: never
+}
+
+func migrateScanCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "scan",
+		Usage:     "find every backend \"s3\" of a tree, and where it locks",
+		UsageText: "statelatch migrate scan [flags] [DIR]",
+		Description: "Reads the files below DIR (the current directory) and changes nothing: backend \"s3\" blocks in .tf, .tofu and JSON,\n" +
+			"override files, files for -backend-config, terragrunt's remote_state and generate. It runs no engine: what is computed\n" +
+			"is reported as such and never guessed. Give the whole repository, so that version files and shared files are seen.\n" +
+			".git, .terraform, .terragrunt-cache and node_modules are left out, and so are vendor, third_party and the like.\n\n" +
+			"PHASE is where a root locks: in the table alone, in both (phase 1), in the lock object (lockfile, phase 2), nowhere\n" +
+			"(none), or unknown, as the tree does not tell. ENGINE is whether all versions that the root admits know use_lockfile,\n" +
+			"which came with Terraform 1.10 and OpenTofu 1.10.\n\n" +
+			"Examples:\n" +
+			"  statelatch migrate scan\n" +
+			"  statelatch migrate scan -fail-on error -json infra\n" +
+			"  statelatch migrate scan -format sarif >locks.sarif",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "fail-on", Usage: "exit with 1 from that severity on: error, warning or note"},
+			&cli.StringFlag{Name: "format", Usage: "'sarif': print SARIF 2.1.0, for code scanning"},
+		}, treeFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			tree, err := treeOf(c)
+			if err != nil {
+				return err
+			}
+			o := migrateScanOptions{treeOptions: tree, format: c.String("format")}
+			if c.IsSet("fail-on") {
+				if o.failOn, err = migrate.ParseSeverity(c.String("fail-on")); err != nil {
+					return usageError{fmt.Errorf("-fail-on: %w", err)}
+				}
+			}
+			switch {
+			case o.format != "" && o.format != "sarif":
+				return usageError{fmt.Errorf("-format %q: want sarif", o.format)}
+			case o.format != "" && o.json:
+				return usageError{fmt.Errorf("-format sarif and -json: want one of them")}
+			}
+			return o.finish(ctx, term, runMigrateScan(ctx, o, term))
+		},
+	}
+}
+
+// finish prints a failure as JSON where that was asked for.
+func (o treeOptions) finish(ctx context.Context, term terminal, err error) error {
+	return targetOptions{json: o.json}.finish(ctx, term, err)
+}
+
+func runMigrateScan(ctx context.Context, o migrateScanOptions, term terminal) error {
+	tree, err := o.scan(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.format == "sarif":
+		err = term.printJSON(tree.SARIF(version()))
+	case o.json:
+		err = term.printJSON(migrateScanOf(tree))
+	default:
+		printScan(term, tree)
+	}
+	if err == nil && o.failOn != "" && len(tree.Findings) > 0 && tree.Findings[0].Severity.AtLeast(o.failOn) {
+		return reportedError{fmt.Errorf("%s: the worst finding is of severity %s", o.dir, tree.Findings[0].Severity)}
+	}
+	return err
+}
+
+func printScan(term terminal, tree *migrate.Tree) {
+	if len(tree.Roots) == 0 {
+		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(tree.Dir))
+	} else {
+		t := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
+		fmt.Fprint(t, "PHASE\tENGINE\tROOT\tSTATE\tTABLE\tFILE\n")
+		for i := range tree.Roots {
+			r := &tree.Roots[i]
+			file, line := placeOf(r)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%d\n", r.Phase, r.Engine.Verdict, statelatch.Printable(r.Name()),
+				statelatch.Printable("s3://"+shownValue(r.Args["bucket"])+"/"+shownValue(r.Args["key"])),
+				statelatch.Printable(shownValue(r.Table())), statelatch.Printable(file), line)
+		}
+		_ = t.Flush()
+	}
+	sums := map[migrate.Severity]int{}
+	for i, f := range tree.Findings {
+		if i == 0 {
+			term.print("\n")
+		}
+		sums[f.Severity]++
+		at := f.File
+		if f.Line > 0 {
+			at = fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		term.print("%-8s %-22s %s: %s\n", f.Severity, f.ID, statelatch.Printable(at), statelatch.Printable(f.Text))
+		if f.Fix != "" {
+			term.print("%-8s %-22s Fix: %s\n", "", "", statelatch.Printable(f.Fix))
+		}
+	}
+	phases := map[migrate.Phase]int{}
+	for i := range tree.Roots {
+		phases[tree.Roots[i].Phase]++
+	}
+	term.print("\n%s: %d table, %d both, %d lockfile, %d none, %d unknown. %s, %s, %s.\n", count(len(tree.Roots), "root"),
+		phases[migrate.PhaseTable], phases[migrate.PhaseBoth], phases[migrate.PhaseLockfile], phases[migrate.PhaseNone], phases[migrate.PhaseUnknown],
+		count(sums[migrate.Error], "error"), count(sums[migrate.Warning], "warning"), count(sums[migrate.Note], "note"))
+}
+
+// placeOf is where a root's backend stands.
+func placeOf(r *migrate.Root) (file string, line int) {
+	for _, p := range r.Places {
+		if !p.Shadowed {
+			return p.File, p.Line
+		}
+	}
+	return r.Places[0].File, r.Places[0].Line
+}
+
+// shownValue is an argument for people: an expression in <>, a missing one as -.
+func shownValue(v migrate.Value) string {
+	switch {
+	case !v.Set():
+		return "-"
+	case !v.Static:
+		return "<" + v.Source + ">"
+	}
+	return v.Text
+}
+
+// migrateScanJSON is what a scan found.
+type migrateScanJSON struct {
+	Dir      string               `json:"dir"`
+	Roots    []migrateRootJSON    `json:"roots"`
+	Findings []migrateFindingJSON `json:"findings"`
+}
+
+type migrateRootJSON struct {
+	Dir         string             `json:"dir"`
+	Variant     string             `json:"variant,omitempty"`
+	Tool        string             `json:"tool"`
+	Phase       migrate.Phase      `json:"phase"`
+	Engine      migrate.Verdict    `json:"engine"`
+	Constraints []string           `json:"constraints,omitempty"`
+	Ref         string             `json:"ref,omitempty"`
+	Bucket      *migrateValueJSON  `json:"bucket,omitempty"`
+	Key         *migrateValueJSON  `json:"key,omitempty"`
+	Region      *migrateValueJSON  `json:"region,omitempty"`
+	Table       *migrateValueJSON  `json:"dynamodb_table,omitempty"`
+	UseLockfile *migrateValueJSON  `json:"use_lockfile,omitempty"`
+	Encrypt     *migrateValueJSON  `json:"encrypt,omitempty"`
+	Places      []migratePlaceJSON `json:"places"`
+}
+
+// migrateValueJSON is an argument: the value of a literal, or the expression of what is computed.
+type migrateValueJSON struct {
+	Value      string `json:"value,omitempty"`
+	Expression string `json:"expression,omitempty"`
+	File       string `json:"file"`
+	Line       int    `json:"line"`
+}
+
+type migratePlaceJSON struct {
+	Kind     string `json:"kind"`
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Shadowed bool   `json:"shadowed,omitempty"`
+}
+
+type migrateFindingJSON struct {
+	ID       string           `json:"id"`
+	Severity migrate.Severity `json:"severity"`
+	File     string           `json:"file"`
+	Line     int              `json:"line,omitempty"`
+	Text     string           `json:"text"`
+	Fix      string           `json:"fix,omitempty"`
+}
+
+func migrateScanOf(t *migrate.Tree) migrateScanJSON {
+	j := migrateScanJSON{Dir: t.Dir, Roots: []migrateRootJSON{}, Findings: []migrateFindingJSON{}}
+	for i := range t.Roots {
+		j.Roots = append(j.Roots, migrateRootOf(&t.Roots[i]))
+	}
+	for _, f := range t.Findings {
+		j.Findings = append(j.Findings, migrateFindingJSON(f))
+	}
+	return j
+}
+
+func migrateRootOf(r *migrate.Root) migrateRootJSON {
+	j := migrateRootJSON{
+		Dir: r.Dir, Variant: r.Variant, Tool: r.Tool, Phase: r.Phase, Engine: r.Engine.Verdict, Constraints: r.Engine.Constraints,
+		Bucket: migrateValueOf(r.Args["bucket"]), Key: migrateValueOf(r.Args["key"]), Region: migrateValueOf(r.Args["region"]),
+		Table: migrateValueOf(r.Table()), UseLockfile: migrateValueOf(r.Args["use_lockfile"]), Encrypt: migrateValueOf(r.Args["encrypt"]),
+		Places: []migratePlaceJSON{},
+	}
+	if ref, ok := r.Ref(); ok {
+		j.Ref = ref.String()
+	}
+	for _, p := range r.Places {
+		j.Places = append(j.Places, migratePlaceJSON{p.Kind, p.File, p.Line, p.Shadowed})
+	}
+	return j
+}
+
+func migrateValueOf(v migrate.Value) *migrateValueJSON {
+	switch {
+	case !v.Set():
+		return nil
+	case !v.Static:
+		return &migrateValueJSON{Expression: v.Source, File: v.File, Line: v.Line}
+	}
+	return &migrateValueJSON{Value: v.Text, File: v.File, Line: v.Line}
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/migrate"
+	"github.com/urfave/cli/v3"
+)
+
+type migratePlanOptions struct {
+	treeOptions
+	phase       int
+	dryRun      bool
+	autoApprove bool
+}
+
+const phaseHelp = "Phase 1 adds use_lockfile = true beside the table, phase 2 removes the table and an endpoint of DynamoDB. A root with the\n" +
+	"table alone and one with the lock object alone do not see each other, so all of a state's clients must have phase 1\n" +
+	"before any gets phase 2; and an engine in phase 1 refuses a state that one in phase 2 has written, until its own init,\n" +
+	"because the digest in the table is stale then: nothing is lost. A root that admits engines before 1.10 does not move: they refuse use_lockfile. Roots that\n" +
+	"share a state or a file move together. Comments, order and line ends stay; a file that was formatted stays formatted.\n"
+
+func phaseFlag() cli.Flag {
+	return &cli.IntFlag{Name: "phase", Usage: "1: lock in both places; 2: in the lock object alone", HideDefault: true}
+}
+
+func migratePlanOf(c *cli.Command) (migratePlanOptions, error) {
+	tree, err := treeOf(c)
+	o := migratePlanOptions{treeOptions: tree, phase: c.Int("phase")}
+	if err == nil && o.phase != 1 && o.phase != 2 {
+		err = usageError{fmt.Errorf("-phase %d: want 1 (lock in both places) or 2 (in the lock object alone)", o.phase)}
+		if !c.IsSet("phase") {
+			err = usageError{fmt.Errorf("-phase is missing: want 1 (lock in both places) or 2 (in the lock object alone)")}
+		}
+	}
+	return o, err
+}
+
+func migratePlanCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "show the edits of a phase as a diff",
+		UsageText: "statelatch migrate plan -phase 1|2 [flags] [DIR]",
+		Description: "Shows what 'migrate apply' would write, as a diff on stdout that git apply takes (--directory=DIR), and tells what\n" +
+			"would not move and why. Values that are secrets are not shown, and git refuses a diff that lacks one. Changes nothing.\n\n" + phaseHelp + "\n" +
+			"Examples:\n" +
+			"  statelatch migrate plan -phase 1\n" +
+			"  statelatch migrate plan -phase 2 infra >phase2.diff",
+		Flags: append([]cli.Flag{phaseFlag()}, treeFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o, err := migratePlanOf(c)
+			if err != nil {
+				return err
+			}
+			o.dryRun = true
+			return o.finish(ctx, term, runMigrate(ctx, o, term))
+		},
+	}
+}
+
+func migrateApplyCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "apply",
+		Usage:     "make the edits of a phase",
+		UsageText: "statelatch migrate apply -phase 1|2 [flags] [DIR]",
+		Description: "Shows the plan, asks, and edits the files, each at once: it is as it was or as it will be. A file that has changed\n" +
+			"since the plan stops it. Stopping anywhere is safe; a second run goes on, and finds nothing to do at the end. Nothing is\n" +
+			"committed and no engine is run.\n\n" + phaseHelp + "\n" +
+			"Examples:\n" +
+			"  statelatch migrate apply -phase 1\n" +
+			"  statelatch migrate apply -phase 2 -auto-approve infra",
+		Flags: append([]cli.Flag{
+			phaseFlag(),
+			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
+			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
+		}, treeFlags()...),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o, err := migratePlanOf(c)
+			if err != nil {
+				return err
+			}
+			o.dryRun, o.autoApprove = c.Bool("dry-run"), c.Bool("auto-approve")
+			return o.finish(ctx, term, runMigrate(ctx, o, term))
+		},
+	}
+}
+
+func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error {
+	tree, err := o.scan(ctx)
+	if err != nil {
+		return err
+	}
+	plan, err := tree.Plan(o.phase)
+	if err != nil {
+		return err
+	}
+	result := migratePlanResult(o, plan)
+	if !o.json { // the diff is the result of a plan; else it is there for the person who is asked
+		to := term.err
+		if o.dryRun {
+			to = term.out
+		}
+		printDiffs(to, plan)
+	}
+	tellMoves(term, plan)
+	if !o.dryRun && len(plan.Files) > 0 {
+		if err := applyPlan(ctx, o, term, plan, &result); err != nil {
+			return err
+		}
+		nextSteps(term, o, plan)
+	}
+	if o.json {
+		return term.printJSON(result)
+	}
+	return nil
+}
+
+// applyPlan writes a plan once a person has agreed, and makes sure that nothing of it is left to do.
+func applyPlan(ctx context.Context, o migratePlanOptions, term terminal, plan *migrate.Plan, result *migratePlanJSON) error {
+	if !o.autoApprove {
+		if err := term.confirm(ctx, fmt.Sprintf("Edit %s?", count(len(plan.Files), "file")), "-auto-approve"); err != nil {
+			return err
+		}
+	}
+	written := 0
+	err := plan.Apply(ctx, func(f migrate.FileEdit) {
+		written++
+		result.Written = append(result.Written, f.Path)
+		term.say("Edited: %s\n", statelatch.Printable(f.Path))
+	})
+	if err != nil {
+		term.say("%d of %s edited. Each is whole, and their locks exclude each other; run it again to go on.\n", written, count(len(plan.Files), "file"))
+		return err
+	}
+	tree, err := o.scan(ctx)
+	if err != nil {
+		return err
+	}
+	left, err := tree.Plan(o.phase)
+	if err == nil && len(left.Files) > 0 {
+		err = fmt.Errorf("%s still has to be edited: somebody changed it meanwhile; run it again", left.Files[0].Path)
+	}
+	return err
+}
+
+// printDiffs writes diffs. The line ends of the files stay; nothing else in them can drive a terminal.
+func printDiffs(w io.Writer, plan *migrate.Plan) {
+	for _, f := range plan.Files {
+		for line := range strings.Lines(f.Diff()) {
+			text := strings.TrimRight(line, "\r\n")
+			end := line[len(text):]
+			parts := strings.Split(text, "\t")
+			for i := range parts {
+				parts[i] = statelatch.Printable(parts[i])
+			}
+			fmt.Fprint(w, strings.Join(parts, "\t"), end)
+		}
+	}
+}
+
+// tellMoves tells what moves, and of what does not why.
+func tellMoves(term terminal, plan *migrate.Plan) {
+	sums := map[string]int{}
+	for _, m := range plan.Moves {
+		sums[m.Status]++
+		if m.Status != migrate.MoveRefused && m.Status != migrate.MoveManual {
+			continue
+		}
+		title := "Not moved"
+		if m.Status == migrate.MoveManual {
+			title = "By hand"
+		}
+		term.say("%s: %s: %s\n", title, statelatch.Printable(m.Root.Name()), statelatch.Printable(m.Why))
+		if m.Fix != "" && len(m.Manual) == 0 {
+			term.say("  Fix: %s\n", statelatch.Printable(m.Fix))
+		}
+		for _, e := range m.Manual {
+			term.say("  %s:%d: %s\n", statelatch.Printable(e.File), e.Line, e.Text)
+		}
+	}
+	for _, f := range plan.Loose {
+		term.say("By hand: %s:%d: %s: %s\n", statelatch.Printable(f.File), f.Line, f.Text, f.Fix)
+	}
+	term.say("Phase %d: %s in %s to move, %d there already, %d not moved, %d by hand.\n", plan.Phase, count(sums[migrate.MoveEdit], "root"),
+		count(len(plan.Files), "file"), sums[migrate.MoveDone], sums[migrate.MoveRefused], sums[migrate.MoveManual])
+}
+
+// nextSteps says what to do after the files are edited.
+func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) {
+	order := "in any order"
+	if o.phase == 2 {
+		order = "all clients of one state at a time"
+	}
+	term.say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients exclude each other.\n"+
+		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n", order)
+	for _, m := range plan.Moves {
+		if m.Status != migrate.MoveEdit {
+			continue
+		}
+		r := m.Root
+		command := "terraform -chdir=%s init -reconfigure%s"
+		switch r.Tool {
+		case migrate.ToolTofu:
+			command = "tofu -chdir=%s init -reconfigure%s"
+		case migrate.ToolTerragrunt:
+			command = "(cd %s && terragrunt init -reconfigure%s)"
+		}
+		term.say("       "+command+"\n", shellQuote(filepath.Join(o.dir, filepath.FromSlash(r.Dir))), initFiles(r))
+	}
+	if o.phase == 1 {
+		term.say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n", shellQuote(o.dir))
+		return
+	}
+	term.say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and statelatch migrate clean %[1]s\n", shellQuote(o.dir))
+}
+
+// initFiles are the flags for a root's -backend-config files, which -chdir makes relative to the root.
+func initFiles(r *migrate.Root) string {
+	var flags strings.Builder
+	for _, p := range r.Places {
+		if p.Kind != migrate.KindBackendConfig {
+			continue
+		}
+		file, err := filepath.Rel(filepath.FromSlash(r.Dir), filepath.FromSlash(p.File))
+		if err == nil {
+			flags.WriteString(" " + shellQuote("-backend-config="+file))
+		}
+	}
+	return flags.String()
+}
+
+// migratePlanJSON is what was planned, and what was written.
+type migratePlanJSON struct {
+	Dir    string            `json:"dir"`
+	Phase  int               `json:"phase"`
+	DryRun bool              `json:"dry_run"`
+	Roots  []migrateMoveJSON `json:"roots"`
+	Files  []migrateFileJSON `json:"files"`
+	// Loose are scripts and templates that a person has to edit.
+	Loose   []migrateFindingJSON `json:"loose"`
+	Written []string             `json:"written"`
+}
+
+type migrateMoveJSON struct {
+	Dir     string              `json:"dir"`
+	Variant string              `json:"variant,omitempty"`
+	Status  string              `json:"status"`
+	Why     string              `json:"why,omitempty"`
+	Fix     string              `json:"fix,omitempty"`
+	Manual  []migrateManualJSON `json:"manual,omitempty"`
+}
+
+type migrateManualJSON struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Text string `json:"text"`
+}
+
+type migrateFileJSON struct {
+	Path  string   `json:"path"`
+	Roots []string `json:"roots"`
+	Diff  string   `json:"diff"`
+}
+
+func migratePlanResult(o migratePlanOptions, p *migrate.Plan) migratePlanJSON {
+	j := migratePlanJSON{Dir: o.dir, Phase: p.Phase, DryRun: o.dryRun, Roots: []migrateMoveJSON{}, Files: []migrateFileJSON{}, Loose: []migrateFindingJSON{}, Written: []string{}}
+	for _, m := range p.Moves {
+		one := migrateMoveJSON{Dir: m.Root.Dir, Variant: m.Root.Variant, Status: m.Status, Why: m.Why, Fix: m.Fix}
+		for _, e := range m.Manual {
+			one.Manual = append(one.Manual, migrateManualJSON(e))
+		}
+		j.Roots = append(j.Roots, one)
+	}
+	for _, f := range p.Loose {
+		j.Loose = append(j.Loose, migrateFindingJSON(f))
+	}
+	for _, f := range p.Files {
+		j.Files = append(j.Files, migrateFileJSON{f.Path, f.Roots, f.Diff()})
+	}
+	return j
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/migrate"
+)
+
+// verifiedJSON is the result of verify.
+type verifiedJSON struct {
+	Dir   string             `json:"dir"`
+	Roots []verifiedRootJSON `json:"roots"`
+}
+
+type verifiedRootJSON struct {
+	Dir     string        `json:"dir"`
+	Variant string        `json:"variant,omitempty"`
+	Phase   migrate.Phase `json:"phase"`
+	Ref     string        `json:"ref,omitempty"`
+	Table   string        `json:"dynamodb_table,omitempty"`
+	Verdict string        `json:"verdict"`
+	troubles
+	Exists  bool               `json:"exists"`
+	Serial  uint64             `json:"serial,omitempty"`
+	Digests int                `json:"digests"`
+	Tier    string             `json:"tier,omitempty"`
+	Locks   []verifiedLockJSON `json:"locks"`
+
+	name   string
+	ref    statelatch.Ref
+	digest string // for people
+}
+
+// verifiedLockJSON is a lock of a root's state, or of one of its named workspaces.
+type verifiedLockJSON struct {
+	Ref     string         `json:"ref"`
+	Kind    fleet.Kind     `json:"kind"`
+	Where   string         `json:"where"` // "both", "table" or "object"
+	ID      string         `json:"id,omitempty"`
+	Who     string         `json:"who,omitempty"`
+	Verdict evidence.State `json:"verdict"`
+	Proof   string         `json:"proof"`
+}
+
+// print shows verdicts to people.
+func (j *verifiedJSON) print(term terminal, bad int) {
+	if len(j.Roots) == 0 {
+		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
+		return
+	}
+	var lines strings.Builder
+	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VERDICT\tPHASE\tROOT\tSTATE\tSERIAL\tLOCKS\tDIGEST\tSTORE")
+	for i := range j.Roots {
+		r := &j.Roots[i]
+		serial := "-"
+		if r.Exists {
+			serial = strconv.FormatUint(r.Serial, 10)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serial, len(r.Locks), cell(r.digest), cell(r.Tier))
+	}
+	_ = w.Flush()
+	row := -1
+	for line := range strings.Lines(lines.String()) {
+		term.print("%s\n", strings.TrimRight(line, " \n"))
+		if row++; row > 0 {
+			for _, text := range slices.Concat(j.Roots[row-1].InTheWay, j.Roots[row-1].Notes) {
+				term.print("  %s\n", text)
+			}
+		}
+	}
+	term.say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
+		count(len(j.Roots), "root"), bad)
+}

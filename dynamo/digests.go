@@ -1,0 +1,26 @@
+package dynamo
+
+import (
+	"context"
+	"iter"
+	"strings"
+)
+
+// digestSuffix ends the LockID of a digest, and of no lock: keys that end with it are refused.
+const digestSuffix = "-md5"
+
+// DigestKeys yields the key of the state that each digest item of a bucket is for, in no order. It is a scan; see [Table.LockIDs].
+func (t *Table) DigestKeys(ctx context.Context, bucket string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		prefix := bucket + "/"
+		for id, err := range t.LockIDs(ctx, prefix) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if key, ok := strings.CutSuffix(strings.TrimPrefix(id, prefix), digestSuffix); ok && key != "" && !yield(key, nil) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+)
+
+const (
+	maxEntries = 2_000_000 // of a tree; beyond, it is the wrong directory
+	maxFile    = 4 << 20   // bytes; no configuration is longer
+)
+
+// Options say what Scan looks at. The zero Options leave out what is not the tree's own.
+type Options struct {
+	Vendored bool // look into directories of copies from elsewhere, such as vendor, too
+}
+
+var (
+	// Caches and other people's programs are never looked at.
+	skippedDirs  = []string{".git", ".hg", ".svn", ".terraform", ".terragrunt-cache", ".terragrunt-stack", ".terramate-cache", "node_modules", "cdktf.out"}
+	vendoredDirs = []string{"vendor", "vendored", "third_party", "external_modules", ".external_modules"}
+)
+
+// source is a file of the tree.
+type source struct {
+	rel     string // where it was found
+	real    string // the file itself, where rel is a symbolic link
+	target  string // real relative to the tree
+	outside bool   // real is not in the tree
+	data    []byte
+	doc     document
+}
+
+// Scan finds every backend "s3" below dir. Symbolic links to files are followed as the engines follow them, those to
+// directories are not: what they point at is found where it is. Errors match [statelatch.ErrInvalid] if there is no such
+// directory, or it is not one of configurations; a file that cannot be read is a finding.
+func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
+	root, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		root, err = filepath.Abs(root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
+	}
+	if info, err := os.Stat(root); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
+	}
+	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}}
+	seen := 0
+	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if seen++; seen > maxEntries {
+			return fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations", statelatch.ErrInvalid, dir, maxEntries)
+		}
+		rel := s.rel(name)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			if rel == "." {
+				return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
+			}
+			s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+			return nil
+		case d.IsDir():
+			if rel != "." && (slices.Contains(skippedDirs, d.Name()) || !opts.Vendored && slices.Contains(vendoredDirs, d.Name())) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		s.file(name, rel)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.assemble()
+	s.judge()
+	return s.tree, nil
+}
+
+// scanner collects the files of a tree by directory.
+type scanner struct {
+	root string
+	tree *Tree
+	dirs map[string][]*source // by directory, in the order of names
+	pins map[string][]pin     // by directory
+}
+
+func (s *scanner) rel(name string) string {
+	rel, err := filepath.Rel(s.root, name)
+	if err != nil {
+		return name
+	}
+	return filepath.ToSlash(rel)
+}
+
+func (s *scanner) find(id string, severity Severity, file string, line int, text, fix string) {
+	s.tree.Findings = append(s.tree.Findings, Finding{ID: id, Severity: severity, File: file, Line: line, Text: text, Fix: fix})
+}
+
+// file reads a file if its name says that it can matter.
+func (s *scanner) file(name, rel string) {
+	base := path.Base(rel)
+	kind := kindOfFile(base)
+	if kind == fileOther {
+		return
+	}
+	info, err := os.Stat(name) // follows a link
+	if err != nil || !info.Mode().IsRegular() {
+		return // a dangling link, a directory, a device
+	}
+	if info.Size() > maxFile {
+		if kind == fileTerraform {
+			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", maxFile>>20), "")
+		}
+		return
+	}
+	real, err := filepath.EvalSymlinks(name)
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(real)
+	}
+	if err != nil {
+		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+		return
+	}
+	switch kind {
+	case filePin:
+		s.pins[path.Dir(rel)] = append(s.pins[path.Dir(rel)], readPins(rel, string(data))...)
+		return
+	case fileText:
+		s.mentions(rel, string(data), true)
+		return
+	case fileTerragrunt:
+		s.mentions(rel, string(data), false)
+	}
+	src := &source{rel: rel, real: real, target: s.rel(real), data: data}
+	src.outside = !filepath.IsLocal(filepath.FromSlash(src.target))
+	src.doc, err = read(kind, src)
+	if err != nil {
+		s.find("unreadable", Error, rel, lineOf(err), "the engines cannot read it, so it was not searched: "+err.Error(), "correct it and scan again")
+		return
+	}
+	if s.tree.sources[real] == nil {
+		s.tree.sources[real] = src
+	}
+	s.dirs[path.Dir(rel)] = append(s.dirs[path.Dir(rel)], src)
+}
+
+// cause is an error of the file system without its path, which would be the machine's.
+func cause(err error) string {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err.Error()
+	}
+	return err.Error()
+}
+
+type fileKind int
+
+const (
+	fileOther fileKind = iota
+	fileTerraform
+	fileBackendConfig
+	fileTerragrunt // or any other .hcl, such as a file for -backend-config
+	filePin
+	fileText // scripts and templates
+)
+
+var (
+	textSuffixes = []string{".sh", ".bash", ".yml", ".yaml", ".mk", ".ps1", ".tpl", ".tmpl", ".tftpl", ".j2", ".jinja", ".gotmpl", ".erb", ".env", ".envrc", ".py", ".groovy", ".bat", ".cmd"}
+	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "Dockerfile"}
+)
+
+func kindOfFile(base string) fileKind {
+	has := func(suffix string) bool { return strings.HasSuffix(base, suffix) }
+	switch {
+	case slices.Contains(pinFiles, base):
+		return filePin
+	case base == ".terraform.lock.hcl", has("~"):
+		return fileOther
+	case has(".tfbackend"), has(".tfbackend.json"):
+		return fileBackendConfig
+	case slices.ContainsFunc(suffixes, has):
+		if strings.HasPrefix(base, ".") {
+			return fileOther // the engines do not read it either
+		}
+		return fileTerraform
+	case strings.Contains(strings.ToLower(base), "backend") && slices.Contains([]string{".hcl", ".json", ".conf", ".config", ".cfg", ".tfvars"}, path.Ext(base)):
+		return fileBackendConfig
+	case has(".hcl"), has(".hcl.json"):
+		return fileTerragrunt
+	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has):
+		return fileText
+	}
+	return fileOther
+}

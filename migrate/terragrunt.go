@@ -1,0 +1,182 @@
+package migrate
+
+import (
+	"bytes"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// unitFile is the name of the file that makes a directory a unit of terragrunt.
+const unitFile = "terragrunt.hcl"
+
+// readTerragrunt reads a file of terragrunt. Other programs' .hcl files have nothing in them that it looks for.
+func readTerragrunt(src *source) (document, error) {
+	var doc document
+	if strings.HasSuffix(src.rel, ".hcl.json") && containsAny(src.data, `"remote_state"`, `"generate"`) {
+		doc.skipped = []unread{{1, "terragrunt's JSON is not read"}}
+	}
+	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") {
+		return doc, nil
+	}
+	parsed, err := parse(src)
+	if err != nil {
+		if path.Base(src.rel) != unitFile && !bytes.Contains(src.data, []byte("remote_state")) {
+			err = nil
+		}
+		return doc, err
+	}
+	body, ok := parsed.(*hclsyntax.Body)
+	if !ok {
+		return doc, nil
+	}
+	if a := body.Attributes["terraform_version_constraint"]; a != nil {
+		doc.requires = append(doc.requires, require{valueOf(a.Expr, src.data).Text, a.NameRange.Start.Line})
+	}
+	for _, b := range body.Blocks {
+		switch b.Type {
+		case "include":
+			if a := b.Body.Attributes["path"]; a != nil {
+				doc.includes = append(doc.includes, include{a.Expr, b.TypeRange.Start.Line})
+			}
+		case "terraform":
+			if a := b.Body.Attributes["source"]; a != nil {
+				doc.call(valueOf(a.Expr, src.data))
+			}
+		case "generate":
+			readGenerate(src, b, &doc)
+		case "remote_state":
+			readRemoteState(src, b, &doc)
+		}
+	}
+	return doc, nil
+}
+
+func containsAny(data []byte, words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(data, []byte(w)) })
+}
+
+// readRemoteState reads remote_state { backend = "s3" config = {...} }.
+func readRemoteState(src *source, b *hclsyntax.Block, doc *document) {
+	line := b.TypeRange.Start.Line
+	kind := b.Body.Attributes["backend"]
+	if kind == nil {
+		return
+	}
+	switch v := valueOf(kind.Expr, src.data); {
+	case !v.Static:
+		doc.skipped = append(doc.skipped, unread{line, "the backend of remote_state is computed"})
+		return
+	case v.Text != "s3":
+		return
+	}
+	p := &Place{Kind: KindRemoteState, Line: line, syntax: syntaxObject}
+	doc.places = append(doc.places, p)
+	config := b.Body.Attributes["config"]
+	if config == nil {
+		return
+	}
+	p.Line = config.NameRange.Start.Line
+	var ok bool
+	if p.entries, ok = itemsOf(config.Expr, src.data); !ok {
+		p.manual, p.hidden = "its config is computed", true
+	}
+}
+
+// readGenerate reads what a generate block writes, if that has a backend.
+func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
+	contents := b.Body.Attributes["contents"]
+	if contents == nil {
+		return
+	}
+	line := contents.NameRange.Start.Line
+	r := contents.Expr.Range()
+	if text := r.SliceBytes(src.data); bytes.HasPrefix(text, []byte("<<")) {
+		from, to, ok := heredoc(text)
+		if !ok || !bytes.Contains(text, []byte("terraform")) {
+			return
+		}
+		// Parsed where it stands, so that offsets are the file's.
+		f, diags := hclsyntax.ParseConfig(text[from:to], src.rel, hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
+		if diags.HasErrors() {
+			if bytes.Contains(text, []byte("backend")) {
+				doc.skipped = append(doc.skipped, unread{line, "the contents of generate are a template that cannot be read as it stands"})
+			}
+			return
+		}
+		inner := readBody(src, f.Body, KindGenerate)
+		doc.places = append(doc.places, inner.places...)
+		doc.requires = append(doc.requires, inner.requires...)
+		return
+	}
+	v := valueOf(contents.Expr, src.data)
+	if !v.Static {
+		if a := b.Body.Attributes["path"]; strings.Contains(strings.Join(b.Labels, " "), "backend") || a != nil && strings.Contains(valueOf(a.Expr, src.data).Text, "backend") {
+			doc.skipped = append(doc.skipped, unread{line, "the contents of generate are computed"})
+		}
+		return
+	}
+	quoted := &source{rel: src.rel, data: []byte(v.Text)}
+	f, diags := hclsyntax.ParseConfig(quoted.data, src.rel, hcl.InitialPos)
+	if diags.HasErrors() {
+		return
+	}
+	inner := readBody(quoted, f.Body, KindGenerate)
+	for _, p := range inner.places {
+		p.Line, p.manual = line, "it stands in a quoted string"
+		for i := range p.entries {
+			p.entries[i].line = line
+		}
+	}
+	doc.places = append(doc.places, inner.places...)
+	doc.requires = append(doc.requires, inner.requires...)
+}
+
+// heredoc returns where the lines of a heredoc begin and end.
+func heredoc(text []byte) (from, to int, ok bool) {
+	first, _, found := bytes.Cut(text, []byte("\n"))
+	marker := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimPrefix(first, []byte("<<")), []byte("-")))
+	from = len(first) + 1
+	end := bytes.LastIndex(text, marker)
+	if !found || end < from {
+		return 0, 0, false
+	}
+	return from, bytes.LastIndexByte(text[:end], '\n') + 1, true
+}
+
+// target is the file that an include names; empty if that is computed. exists tells which files the tree has.
+func (i include) target(dir string, data []byte, exists func(string) bool) string {
+	if v := valueOf(i.expr, data); v.Static {
+		return path.Join(dir, v.Text)
+	}
+	call, diags := hcl.ExprCall(unwrapped(i.expr))
+	if diags.HasErrors() || call.Name != "find_in_parent_folders" {
+		return ""
+	}
+	name := unitFile
+	if len(call.Arguments) > 0 {
+		v := valueOf(call.Arguments[0], data)
+		if !v.Static {
+			return ""
+		}
+		name = v.Text
+	}
+	for dir != "." && dir != "/" {
+		dir = path.Dir(dir)
+		if file := path.Join(dir, name); exists(file) {
+			return file
+		}
+	}
+	return ""
+}
+
+// unwrapped is x of "${x}".
+func unwrapped(expr hcl.Expression) hcl.Expression {
+	if w, ok := expr.(*hclsyntax.TemplateWrapExpr); ok {
+		return w.Wrapped
+	}
+	return expr
+}
