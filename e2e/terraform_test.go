@@ -360,6 +360,21 @@ func TestTerraform_ParallelAppliesExcludeEachOther(t *testing.T) {
 // The store accepts and never answers: the first Ctrl-C begins to tidy up, the second one ends it.
 func TestLock_SecondInterruptEndsIt(t *testing.T) {
 	t.Parallel()
+	var last result
+	for range 3 { // it gives up looking after some seconds: on a busy machine that may come before the second signal
+		p := interruptedTwice(t)
+		if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			return
+		}
+		last = p.output()
+	}
+	t.Errorf("want it ended by the signal: %v", last)
+}
+
+// interruptedTwice is a "lock" that was interrupted while it asked a silent store for the lock, and again while it looked
+// whether one was left.
+func interruptedTwice(t *testing.T) *process {
+	t.Helper()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -369,7 +384,7 @@ func TestLock_SecondInterruptEndsIt(t *testing.T) {
 	w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "key", "secret-key"
 	w.env["AWS_ENDPOINT_URL_S3"] = "http://" + silent.Addr().String()
 	p := w.start(w.home, binary, "lock", "s3://b/k")
-	for range 2 { // it asks for the lock; it looks whether one was left
+	for range 2 {
 		if err := silent.(*net.TCPListener).SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
@@ -384,9 +399,7 @@ func TestLock_SecondInterruptEndsIt(t *testing.T) {
 		p.signal(syscall.SIGINT)
 	}
 	p.wait()
-	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() {
-		t.Errorf("want it ended by the signal: %v", p.output())
-	}
+	return p
 }
 
 // The shells' scripts ask the program itself.
