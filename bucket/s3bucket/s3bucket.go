@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -73,8 +74,38 @@ func (b *Bucket) Server() string {
 	return ""
 }
 
-// Head implements [bucket.Bucket].
+// Head implements [bucket.Bucket]. The answer to a HEAD has no body and so no reason: where it is denied, one GET of one byte asks
+// for it, which needs the same right.
 func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
+	obj, err := b.head(ctx, key, opts)
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Status == http.StatusForbidden && se.Code == "" {
+		if why := b.whyDenied(ctx, key, opts); why != nil {
+			return bucket.Object{}, why
+		}
+	}
+	return obj, err
+}
+
+// whyDenied is the refusal of a HEAD in words; nil if it cannot be learned.
+func (b *Bucket) whyDenied(ctx context.Context, key string, opts bucket.ReadOptions) error {
+	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
+	defer c.end()
+	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID), Range: aws.String("bytes=0-0")}
+	b.objects.applyToGet(in)
+	out, err := b.client.GetObject(ctx, in, c.options)
+	if err == nil {
+		_ = out.Body.Close() // one byte, unread
+		return nil
+	}
+	why, ok := errors.AsType[*statelatch.StoreError](c.fail(err))
+	if !ok || !errors.Is(why.Kind, statelatch.ErrDenied) {
+		return nil
+	}
+	why.Op = opHead.name
+	return why
+}
+
+func (b *Bucket) head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
 	ctx, c := b.begin(ctx, opHead, key, opts.VersionID)
 	defer c.end()
 	in := &s3.HeadObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
