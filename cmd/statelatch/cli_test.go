@@ -16,6 +16,7 @@ import (
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/embedded"
+	"github.com/urfave/cli/v3"
 )
 
 // outcome is what a run of the program left.
@@ -92,6 +93,32 @@ func (s *shell) want(o outcome, code int, texts ...string) {
 }
 
 const demoRef = "s3://demo/app/terraform.tfstate"
+
+// Every flag of every command stands in docs/CLI.md.
+func TestHelp_FlagsAreDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/CLI.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	var check func(c *cli.Command)
+	check = func(c *cli.Command) {
+		for _, f := range c.Flags {
+			checked++
+			if name := "-" + f.Names()[0]; !strings.Contains(string(page), name) {
+				t.Errorf("%s: docs/CLI.md has no %s", c.Name, name)
+			}
+		}
+		for _, sub := range c.Commands {
+			check(sub)
+		}
+	}
+	check(app(terminal{getenv: func(string) string { return "" }}))
+	if checked < 100 {
+		t.Errorf("got %d flags, want those of all commands", checked)
+	}
+}
 
 func TestRun_Usage(t *testing.T) {
 	t.Parallel()

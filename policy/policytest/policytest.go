@@ -244,9 +244,6 @@ func (p *Policy) Unused() []string {
 	return slices.DeleteFunc(slices.Clone(p.parts), func(part string) bool { return p.used[part] })
 }
 
-// Parts is how many parts the policy has.
-func (p *Policy) Parts() int { return len(p.parts) }
-
 var wildcard = regexp.MustCompile(`\$\{[^}]*\}|[*?$]`)
 
 var compiled sync.Map // *regexp.Regexp by pattern
