@@ -15,6 +15,7 @@ package terragrunt
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -42,8 +43,12 @@ const (
 	stackFile = "terragrunt.stack.hcl"
 )
 
-// UnitFile is the file that makes dir a unit, empty if it is none. lookupEnv may be nil.
+// UnitFile is the file that makes dir a unit, empty if it is none: a working copy of terragrunt's is the engine's, whatever
+// files it has. lookupEnv may be nil.
 func UnitFile(dir string, lookupEnv func(string) (string, bool)) string {
+	if isWorkingCopy(dir) {
+		return ""
+	}
 	names := []string{unitJSON, unitFile}
 	if name := env(lookupEnv, "TG_CONFIG"); name != "" {
 		names = []string{name}
@@ -104,9 +109,10 @@ type Unit struct {
 
 // UnknownError says what cannot be evaluated. It matches [statelatch.ErrInvalid].
 type UnknownError struct {
-	Unit     string // its file
-	Argument string // of the backend; empty: the backend itself
-	Because  Unknown
+	Unit        string // its file
+	Argument    string // of the backend; empty: the backend itself
+	Because     Unknown
+	Initialized []string // states that the unit was initialized for, of which one may be meant
 }
 
 func (e *UnknownError) Error() string {
@@ -114,7 +120,12 @@ func (e *UnknownError) Error() string {
 	if e.Argument != "" {
 		what = "the backend's " + e.Argument
 	}
-	return fmt.Sprintf("%v terragrunt unit %s: %s is not known: cannot evaluate %s", statelatch.ErrInvalid, e.Unit, what, e.Because)
+	text := fmt.Sprintf("%v terragrunt unit %s: %s is not known: cannot evaluate %s; give s3://BUCKET/KEY, or have terragrunt in the PATH to ask it",
+		statelatch.ErrInvalid, e.Unit, what, e.Because)
+	if len(e.Initialized) > 0 {
+		text += "; it was initialized for " + strings.Join(e.Initialized, ", ")
+	}
+	return text
 }
 
 func (e *UnknownError) Unwrap() error { return statelatch.ErrInvalid }
@@ -124,10 +135,17 @@ func (e *UnknownError) Unwrap() error { return statelatch.ErrInvalid }
 // state is at the one place or at the other. All errors match [statelatch.ErrInvalid].
 func Resolve(opts Options) (backendconf.Backend, error) {
 	unit, err := Evaluate(opts)
-	if err != nil {
-		return backendconf.Backend{}, err
+	var b backendconf.Backend
+	if err == nil {
+		b, err = unit.backend(opts)
 	}
-	return unit.backend(opts)
+	var unknown *UnknownError
+	if errors.As(err, &unknown) {
+		for _, c := range workingCopies(cmp.Or(opts.Dir, "."), opts.LookupEnv) {
+			unknown.Initialized = append(unknown.Initialized, c.where())
+		}
+	}
+	return b, err
 }
 
 // backend makes a Backend of the unit's arguments and checks it against the working copies.

@@ -68,6 +68,24 @@ func modules(cache string) []string {
 	return dirs
 }
 
+// isWorkingCopy reports whether dir is one.
+func isWorkingCopy(dir string) bool {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	if slices.Contains(strings.Split(filepath.ToSlash(abs), "/"), ".terragrunt-cache") {
+		return true
+	}
+	for range 10 { // a module lies so deep in its repository at most
+		if exists(filepath.Join(abs, ".terragrunt-source-version")) {
+			return true
+		}
+		abs = filepath.Dir(abs)
+	}
+	return false
+}
+
 // agree compares what the unit says with what it was initialized for.
 func agree(b backendconf.Backend, copies []workingCopy) error {
 	for _, c := range copies {

@@ -152,7 +152,7 @@ func (t target) namedWorkspace() bool {
 func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		backend, err := backendconf.Load(opts)
+		backend, err := o.load(term)
 		backend.S3.ExpectedBucketOwner = o.owner
 		return backend, err
 	}
