@@ -26,7 +26,7 @@ func ParseScope(s string) (Scope, error) {
 	if !ok {
 		return Scope{}, fmt.Errorf("%w %q: want s3://BUCKET or s3://BUCKET/PREFIX", ErrInvalid, s)
 	}
-	bucket, prefix, _ := strings.Cut(rest, "/")
+	bucket, prefix := cutBucket(rest)
 	scope := Scope{Bucket: bucket, Prefix: strings.TrimSuffix(prefix, "/")}
 	return scope, scope.Validate()
 }
