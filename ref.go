@@ -77,6 +77,15 @@ func WorkspaceRef(bucket, key, prefix, workspace string) (Ref, error) {
 	return r, nil
 }
 
+// WorkspaceDir is what the keys of all named workspaces begin with: the prefix as path.Join cleans it, and a slash; empty
+// for an empty prefix.
+func WorkspaceDir(prefix string) string {
+	if prefix = path.Clean(prefix); prefix == "." {
+		return ""
+	}
+	return prefix + "/"
+}
+
 // ValidateWorkspace applies the engines' rule for workspace names (equal to its own
 // URL path escape) and refuses the empty name, "." and "..". Errors match [ErrInvalid].
 func ValidateWorkspace(name string) error {

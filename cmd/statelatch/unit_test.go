@@ -45,7 +45,7 @@ func TestUnit_CommandsFindItsState(t *testing.T) {
 	s.want(s.run("lock", "-chdir", unit), 0, "Locked s3://demo/live/app/terraform.tfstate")
 	s.want(s.run("status", "-chdir", unit), 11, "s3://demo/live/app/terraform.tfstate", "locked by you")
 	s.want(s.run("unlock", "-chdir", unit), 0)
-	s.want(s.run("run", "-chdir", unit, "--", "sh", "-c", "exit 3"), 3)
+	s.want(s.run(append(append([]string{"run", "-chdir", unit}, s.flags...), "--", "sh", "-c", "exit 3", "sh")...), 3)
 	s.want(s.run("history", "-chdir", unit), 10, "s3://demo/live/app/terraform.tfstate")
 	s.want(s.run("locks", "-chdir", unit), 0, "s3://demo")
 	s.want(s.run("policy", "-role", "plan", "-chdir", unit), 0, "live/app/terraform.tfstate")
