@@ -80,6 +80,7 @@ func Load(opts Options) (Backend, error) {
 		return Backend{}, fmt.Errorf("%s: %w", found.source, err)
 	}
 	b.Type, b.Source = found.kind, found.source
+	b.filesIn(dir)
 	b.Workspace, err = workspace(opts, dataDir)
 	if err != nil {
 		return Backend{}, err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
@@ -76,6 +77,29 @@ func FromBlock(block Block, opts Options) (Backend, error) {
 		opts.Getenv = os.Getenv
 	}
 	b.Type, b.Source = block.Type, block.Source
+	b.filesIn(cmp.Or(opts.Dir, "."))
 	b.Workspace, err = workspace(opts, "")
 	return b, err
+}
+
+// filesIn makes the files that b names those that an engine in dir would read.
+func (b *Backend) filesIn(dir string) {
+	if dir == "." {
+		return
+	}
+	in := func(file string) string {
+		if file == "" || filepath.IsAbs(file) || strings.HasPrefix(file, "~") {
+			return file
+		}
+		return filepath.Join(dir, file)
+	}
+	for _, files := range [...][]string{b.S3.SharedConfigFiles, b.S3.SharedCredentialsFiles} {
+		for i := range files {
+			files[i] = in(files[i])
+		}
+	}
+	b.S3.CustomCABundle = in(b.S3.CustomCABundle)
+	if w := b.S3.AssumeRoleWithWebIdentity; w != nil {
+		w.WebIdentityTokenFile = in(w.WebIdentityTokenFile)
+	}
 }

@@ -41,6 +41,9 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 	if err != nil {
 		return place{}, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return place{}, err
+	}
 	b, err := openBucket(ctx, scope.Bucket, backend.S3)
 	if err != nil {
 		return place{}, err

@@ -90,6 +90,9 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	if err != nil {
 		return target{}, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return target{}, err
+	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
 	if o.ref == "" && !backend.UseLockfile && backend.DynamoDBTable == "" {

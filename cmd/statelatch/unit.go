@@ -54,9 +54,13 @@ func (o targetOptions) render(term terminal, opts terragrunt.Options, program st
 		a := answer.(renderedUnit)
 		return a.backend, a.err
 	}
-	term.say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	unit, _ := terragrunt.Evaluate(opts) // for the files that it read
+	if err := askTrust(ctx, term, dir, []string{"makes terragrunt run what it names: " + why.Because.String()}, unit.Files, true); err != nil {
+		return backendconf.Backend{}, err
+	}
+	term.say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
 	var a renderedUnit
 	a.backend, a.err = terragrunt.Render(ctx, opts, program)
 	rendered.Store(key, a)
