@@ -16,18 +16,6 @@ import (
 // afterBudget bounds what is done for the states once the command is gone. The store may be what made it fail.
 const afterBudget = 2 * time.Minute
 
-// mark remembers the states as they are.
-func mark(ctx context.Context, targets []target) ([]state.Version, error) {
-	marks := make([]state.Version, len(targets))
-	for i, t := range targets {
-		var err error
-		if marks[i], err = t.states.Mark(ctx, t.ref); err != nil {
-			return nil, err
-		}
-	}
-	return marks, nil
-}
-
 // aftermath looks after the states when the command is gone and the locks are still held. Nothing in it fails the run:
 // the command has ended as it has, and what went wrong is said.
 type aftermath struct {
