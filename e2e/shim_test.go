@@ -224,3 +224,49 @@ func TestShim_RunIsGone(t *testing.T) {
 		t.Errorf("%s is left behind: %v", dir, err)
 	}
 }
+
+// terragrunt starts an engine for each unit, several at a time: each unit's state is held when it is applied.
+func TestShim_Terragrunt(t *testing.T) {
+	t.Parallel()
+	terragrunt := need(t, "terragrunt")
+	r := newRig(t, "")
+	tree := filepath.Join(r.home, "tree")
+	dirs := []string{tree, filepath.Join(tree, "module")}
+	units := []string{"one", "two", "three"}
+	for _, unit := range units {
+		dirs = append(dirs, filepath.Join(tree, unit))
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := strings.NewReplacer("terraform {\n  backend \"s3\" {", "config = {", "example/", "tree/${path_relative_to_include()}/").Replace(r.server.block)
+	r.write(filepath.Join(tree, "root.hcl"), "remote_state {\n  backend = \"s3\"\n  generate = {\n    path      = \"backend.tf\"\n    if_exists = \"overwrite\"\n  }\n"+config)
+	for _, unit := range units {
+		r.write(filepath.Join(tree, unit, "terragrunt.hcl"), `
+include "root" { path = find_in_parent_folders("root.hcl") }
+terraform { source = "../module" }
+inputs = { unit = "`+unit+`" }
+`)
+	}
+	r.write(filepath.Join(tree, "module", "main.tf"), `variable "unit" {}`+strings.Replace(whoHolds(filepath.Join(tree, "WHO"), "REF"),
+		"REF >"+filepath.Join(tree, "WHO"), "s3://terraform-state/tree/${var.unit}/terraform.tfstate >"+tree+"/${var.unit}", 1))
+	r.env["TG_TF_PATH"] = r.engineName()
+	all := []string{"run", "--all", "--non-interactive", "--no-color", "--", "apply", "-auto-approve"}
+	for _, refs := range [][]string{nil, {"s3://terraform-state/tree/one/terraform.tfstate"}} {
+		args := append(append(append([]string{"run"}, refs...), "--", terragrunt), all...)
+		want(t, "run --all", r.run(tree, binary, args...), 0, "two/terraform.tfstate is locked for")
+		for _, unit := range units {
+			r.wantHeld(unit, filepath.Join(tree, unit))
+		}
+	}
+	r.must(r.home, binary, "lock", "s3://terraform-state/tree/two/terraform.tfstate")
+	held := r.run(tree, binary, append([]string{"run", "--", terragrunt}, all...)...)
+	if held.code == 0 || !strings.Contains(held.stdout+held.stderr, "state is locked: s3://terraform-state/tree/two/terraform.tfstate") {
+		t.Errorf("a unit that somebody else holds: %v", held)
+	}
+	if who, err := os.ReadFile(filepath.Join(tree, "two", "who")); err == nil {
+		t.Errorf("two was applied under somebody else's lock: %s", who)
+	}
+}

@@ -98,9 +98,9 @@ func TestCall_Engines(t *testing.T) {
 		e.configure("")
 		e.must("apply", "-auto-approve")
 		e.hold()
-		run := func(args []string) (refused bool, err error, out string) {
+		run := func(args []string) (refused bool, out string, err error) {
 			text, err := e.command(args...).CombinedOutput()
-			return strings.Contains(string(text), "Error acquiring the state lock"), err, string(text)
+			return strings.Contains(string(text), "Error acquiring the state lock"), string(text), err
 		}
 		e.env = append(e.env, "TF_CLI_ARGS_apply=-lock=true -no-color", "TF_CLI_ARGS=-lock=true")
 		for _, line := range []string{ // in an order in which each finds what it needs
@@ -115,10 +115,10 @@ func TestCall_Engines(t *testing.T) {
 			if kind := call.Locking(); kind != Reads && kind != Writes {
 				t.Errorf("%s: got %d, want Reads or Writes", line, kind)
 			}
-			if refused, _, out := run(args); !refused {
+			if refused, out, _ := run(args); !refused {
 				t.Errorf("%s: it meets no lock: %s", line, out)
 			}
-			if refused, err, out := run(call.WithoutLock()); refused || err != nil {
+			if refused, out, err := run(call.WithoutLock()); refused || err != nil {
 				t.Errorf("%s without its lock: %v: %s", line, err, out)
 			}
 		}
@@ -132,11 +132,11 @@ func TestCall_Engines(t *testing.T) {
 			if kind := Parse(e.name, args, noEnv).Locking(); kind != Unlocked && kind != Moves {
 				t.Errorf("%s: got %d, want Unlocked or Moves", line, kind)
 			}
-			if refused, err, out := run(args); refused || err != nil {
+			if refused, out, err := run(args); refused || err != nil {
 				t.Errorf("%s: %v: %s", line, err, out)
 			}
 		}
-		if refused, err, out := run(Parse(e.name, strings.Fields("workspace delete one"), noEnv).WithoutLock()); refused || err != nil {
+		if refused, out, err := run(Parse(e.name, strings.Fields("workspace delete one"), noEnv).WithoutLock()); refused || err != nil {
 			t.Errorf("workspace delete: %v: %s", err, out)
 		}
 	})

@@ -19,10 +19,10 @@ type State struct {
 	Planned bool // a saved plan says so, not the directory
 }
 
-// ErrPlan: a saved plan cannot be read, which an engine with the right key may still do. It matches ErrUnsure, too.
+// ErrPlan tells that a saved plan cannot be read, which an engine with the right key may still do. It comes with ErrUnsure.
 var ErrPlan = errors.New("the saved plan cannot be read")
 
-// ErrUnsure: it cannot be told which state a call is about. The error says why.
+// ErrUnsure tells that it is not known which state a call is about. The error says why.
 var ErrUnsure = errors.New("its state is not known")
 
 // State finds the state of a call that is started in dir, as the engine finds it: in the saved plan that it applies, else in the

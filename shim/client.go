@@ -29,7 +29,7 @@ func isBin(dir string) bool {
 	if filepath.Base(dir) != binDir {
 		return false
 	}
-	_, err := os.Lstat(filepath.Join(filepath.Dir(dir), socketName))
+	_, err := os.Lstat(filepath.Join(filepath.Dir(dir), socketName)) //nolint:gosec // the user's own PATH names the directory
 	return err == nil
 }
 

@@ -71,7 +71,7 @@ type Dir struct {
 
 // Open makes a directory of shims for the engines in path, a list as in PATH. An engine that is not there gets none: programs such
 // as terragrunt look which one is installed. Errors match [statelatch.ErrInvalid].
-func Open(path string) (*Dir, error) {
+func Open(ctx context.Context, path string) (*Dir, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("%w program: where it is cannot be told: %w", statelatch.ErrInvalid, err)
@@ -81,7 +81,7 @@ func Open(path string) (*Dir, error) {
 		return nil, fmt.Errorf("%w temporary directory: %w; set TMPDIR to one that can be written", statelatch.ErrInvalid, err)
 	}
 	d := &Dir{path: dir, self: self}
-	if err := d.fill(path); err != nil {
+	if err := d.fill(ctx, path); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, fmt.Errorf("%w temporary directory %s: %w", statelatch.ErrInvalid, dir, err)
 	}
@@ -99,7 +99,7 @@ func makeDir() (string, error) {
 	return os.MkdirTemp("/tmp", pattern)
 }
 
-func (d *Dir) fill(path string) error {
+func (d *Dir) fill(ctx context.Context, path string) error {
 	for _, sub := range []string{binDir, directDir} {
 		if err := os.Mkdir(filepath.Join(d.path, sub), 0o700); err != nil {
 			return err
@@ -114,7 +114,7 @@ func (d *Dir) fill(path string) error {
 		}
 	}
 	var config net.ListenConfig
-	listener, err := config.Listen(context.Background(), "unix", filepath.Join(d.path, socketName))
+	listener, err := config.Listen(ctx, "unix", filepath.Join(d.path, socketName))
 	d.listener = listener
 	return err
 }

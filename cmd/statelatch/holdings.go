@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type holdings struct {
 	mu      sync.Mutex
 	all     []*holding // that are held, or about to be
 	errored *runner.ErroredStates
+	dirs    map[string][]statelatch.Ref // which states engines worked on, by their directory
 }
 
 // holding is one state.
@@ -47,7 +49,7 @@ type holding struct {
 }
 
 func newHoldings(ctx context.Context, term terminal, o runOptions, req lock.Request) *holdings {
-	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{})}
+	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}}
 	h.term.err = &oneAtATime{w: term.err}
 	h.lose = sync.OnceFunc(func() { close(h.lost) })
 	return h
@@ -139,7 +141,7 @@ func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) s
 		return shim.Answer{Held: h.has(r.State.Ref)}
 	}
 	if err := r.State.Backend.S3.Adopt(os.Environ(), r.Environ); err != nil && !h.has(r.State.Ref) {
-		term.say("statelatch: %s in %s keeps its own lock: %s\n", r.Call, statelatch.Printable(r.Dir), oneLine(err))
+		term.say("statelatch: %s in %s keeps its own lock: %s\n", r.Call, statelatch.Printable(fromHere(r.Dir)), oneLine(err))
 		return shim.Answer{}
 	}
 	e, err := h.take(ctx, term, r)
@@ -189,6 +191,9 @@ func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*ho
 	for {
 		h.mu.Lock()
 		err := h.errored.Watch(r.Dir)
+		if !slices.Contains(h.dirs[r.Dir], r.State.Ref) {
+			h.dirs[r.Dir] = append(h.dirs[r.Dir], r.State.Ref)
+		}
 		i := slices.IndexFunc(h.all, func(e *holding) bool { return e.ref == r.State.Ref })
 		var e *holding
 		if i < 0 {
@@ -247,8 +252,18 @@ func (h *holdings) add(ctx context.Context, term terminal, e *holding, r shim.Re
 	if err := h.prepare(ctx, e); err != nil {
 		return errors.Join(err, h.o.giveBack(settled(ctx), term, set, mine, false))
 	}
-	h.term.say("statelatch: %s is locked for %s in %s\n", e.ref, r.Call, statelatch.Printable(r.Dir))
+	h.term.say("statelatch: %s is locked for %s in %s\n", e.ref, r.Call, statelatch.Printable(fromHere(r.Dir)))
 	return nil
+}
+
+// fromHere is a directory as seen from the working directory, where it is below that.
+func fromHere(dir string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, dir); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return dir
 }
 
 // held are the states and their tenures. Nothing may be added any more.

@@ -124,7 +124,7 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 			return err
 		}
 	}
-	shims, err := shim.Open(term.getenv("PATH"))
+	shims, err := shim.Open(ctx, term.getenv("PATH"))
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,8 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 // of engines that the command starts are held when they start.
 func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error) {
 	call, isEngine := engineCall(o.command, term)
-	own, ownErr := engine.State{}, error(engine.ErrUnsure)
+	var own engine.State
+	ownErr := engine.ErrUnsure
 	if isEngine {
 		own, ownErr = call.State(o.dir, term.getenv)
 	}
@@ -154,7 +155,10 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 			t.again = targetOptions{ref: own.Ref.String(), owner: o.owner}.again(term)
 			return []target{t}, err
 		case !isEngine && errors.Is(err, statelatch.ErrInvalid):
-			term.say("statelatch: nothing is locked yet: the states of engines are locked when the command starts them (%s)\n", oneLine(err))
+			if backendconf.IsElsewhere(err) {
+				err = errors.New("there is no backend \"s3\" here")
+			}
+			term.say("statelatch: nothing is locked yet (%s); the states of engines are locked when the command starts them\n", oneLine(err))
 			return nil, nil
 		}
 	}
@@ -352,7 +356,7 @@ func (o runOptions) underLock(ctx context.Context, term terminal, h *holdings, s
 	bounded, cancel := context.WithTimeout(settled(ctx), afterBudget)
 	defer cancel()
 	targets, set, before := h.held()
-	after := aftermath{term: term, targets: targets, set: set, before: before}
+	after := aftermath{term: term, targets: targets, set: set, before: before, dirs: h.dirs}
 	after.rescue(bounded, h.errored)
 	after.compare(bounded)
 	return result, nil
