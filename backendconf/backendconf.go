@@ -82,6 +82,7 @@ func Load(opts Options) (Backend, error) {
 		return Backend{}, fmt.Errorf("%s: %w", found.source, err)
 	}
 	b.Type, b.Source, b.Initialized = found.kind, found.source, found.cached
+	b.filesIn(dir)
 	b.Workspace, err = workspace(opts, dataDir)
 	if err != nil {
 		return Backend{}, err

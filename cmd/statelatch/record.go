@@ -189,6 +189,9 @@ func openAuditBucket(ctx context.Context, o targetOptions, term terminal, name s
 	if err != nil {
 		return nil, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return nil, err
+	}
 	b, err := s3bucket.Open(ctx, name, backend.S3)
 	if err != nil {
 		return nil, err
