@@ -26,6 +26,8 @@ type Config struct {
 	Dir string
 	// AccessKeyID and SecretAccessKey are the one key pair that may do everything.
 	AccessKeyID, SecretAccessKey string
+	// Domain enables requests for BUCKET.DOMAIN beside path style; empty means path style alone.
+	Domain string
 	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
 	Watch func(s3model.Store) s3model.Store
 	// Logger gets what went wrong inside; nil means slog.Default.

@@ -28,7 +28,7 @@ func (s *Store) CreateBucketWith(ctx context.Context, name, location string, set
 	})
 }
 
-// DeleteBucket implements s3model.Store.
+// DeleteBucket implements s3model.Store. Uploads that nobody finished end with their bucket, as on S3.
 func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	return s.update(ctx, func(t *txn) error {
 		if _, err := t.bucketOf(name); err != nil {
@@ -36,6 +36,9 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 		}
 		if !t.isEmpty(name) {
 			return s3model.ErrBucketNotEmpty
+		}
+		if err := t.abortUploads(name); err != nil {
+			return err
 		}
 		var configs [][]byte
 		err := scan(t.Tx, configTable, join(name, ""), func(k, _ []byte) (bool, error) {

@@ -104,6 +104,9 @@ func (s *Store) CreateUpload(ctx context.Context, req s3model.PutRequest) (strin
 		if err := s.noteKey(t, l); err != nil {
 			return err
 		}
+		if err := b.allows(req.Encryption); err != nil {
+			return err
+		}
 		done = s3model.Object{Key: req.Key, Encryption: describeSeal(l, req.Encryption)}
 		return t.put(uploadTable, join(req.Bucket, req.Key, id), &uploadRecord{
 			Started:           s.now().UnixNano(),
@@ -135,6 +138,9 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 		if err != nil {
 			return err
 		}
+		if err := t.allows(req.Bucket, req.Encryption); err != nil {
+			return err
+		}
 		l = u.Seal
 		bind = binding{bucket: req.Bucket, key: req.Key, id: id, part: req.Number}
 		secret, err = s.unseal(l, req.Encryption)
@@ -151,6 +157,9 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 	p := numberedPart{number: req.Number}
 	err = s.update(ctx, func(t *txn) error {
 		if _, _, err := t.upload(req.Bucket, req.Key, req.UploadID); err != nil {
+			return err
+		}
+		if err := t.allows(req.Bucket, req.Encryption); err != nil {
 			return err
 		}
 		var old partRecord
@@ -175,7 +184,9 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 		s.abandon(g, err)
 		return s3model.Part{}, err
 	}
-	return p.model(), nil
+	part := p.model()
+	part.Encryption = describeSeal(l, req.Encryption)
+	return part, nil
 }
 
 // ListParts implements s3model.Store.
@@ -240,6 +251,23 @@ func (t *txn) eachUpload(bucket, prefix string, fn func(key, id string, u *uploa
 		fn(string(rest[:cut]), string(rest[cut+1:]), u)
 		return true, nil
 	})
+}
+
+// abortUploads ends all uploads of a bucket.
+func (t *txn) abortUploads(bucket string) error {
+	type upload struct{ key, id string }
+	var all []upload
+	if err := t.eachUpload(bucket, "", func(key, id string, _ *uploadRecord) {
+		all = append(all, upload{key, id})
+	}); err != nil {
+		return err
+	}
+	for _, u := range all {
+		if err := t.abortUpload(bucket, u.key, u.id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AbortUpload implements s3model.Store.

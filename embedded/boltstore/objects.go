@@ -57,6 +57,9 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 	if err != nil {
 		return s3model.Object{}, err
 	}
+	if err := b.allows(req.Encryption); err != nil { // before the body, to spare the client sending it
+		return s3model.Object{}, err
+	}
 	l, secret, err := s.newSeal(req.Encryption, b.Settings.EncryptByDefault)
 	if err != nil {
 		return s3model.Object{}, failure(err)
@@ -79,6 +82,9 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 	err = s.update(ctx, func(t *txn) error {
 		b, err := t.bucketOf(req.Bucket)
 		if err != nil {
+			return err
+		}
+		if err := b.allows(req.Encryption); err != nil {
 			return err
 		}
 		cur, err := t.current(req.Bucket, req.Key)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -121,6 +122,22 @@ func (c *checksumRecord) model() s3model.Checksum {
 
 func (r *bucketRecord) model(name string) s3model.Bucket {
 	return s3model.Bucket{Name: name, Location: r.Location, Created: fromNano(r.Created), Settings: r.Settings}
+}
+
+// allows refuses what the bucket blocks in writes.
+func (r *bucketRecord) allows(e s3model.Encryption) error {
+	if len(e.CustomerKey) > 0 && slices.Contains(r.Settings.BlockedEncryption, s3model.BlockSSEC) {
+		return s3model.ErrSSECBlocked
+	}
+	return nil
+}
+
+func (t *txn) allows(bucket string, e s3model.Encryption) error {
+	b, err := t.bucketOf(bucket)
+	if err != nil {
+		return err
+	}
+	return b.allows(e)
 }
 
 // versionID is opaque to clients: the sequence number, which finds the record, and the
