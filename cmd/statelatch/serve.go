@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,10 +118,8 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	url := endpointURL(listener.Addr(), tlsConfig != nil)
 	term.print("%s", o.welcome(url, keys, term.getenv))
 
-	srv := &http.Server{
-		Handler: store.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
+	srv := store.HTTPServer()
+	srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	select {
