@@ -14,12 +14,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/minio/sio"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/private"
 )
 
 const (
@@ -152,7 +152,7 @@ func (s *Store) noteKey(t *txn, l *seal) error {
 // value that noteKey left, nil if nothing was ever encrypted.
 func loadKey(dir string, check []byte) ([]byte, error) {
 	path := filepath.Join(dir, keyFile)
-	info, err := os.Stat(path)
+	err := private.File(path)
 	switch {
 	case isNotExist(err) && check != nil:
 		return nil, fmt.Errorf("%w: %s is missing, and the store holds encrypted objects: put the key file back from its backup", ErrKey, path)
@@ -160,8 +160,6 @@ func loadKey(dir string, check []byte) ([]byte, error) {
 		return makeKey(dir, path)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%w: %s can be read by others (mode %04o): run chmod 600 on it, and consider the key known to them", ErrKey, path, info.Mode().Perm())
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

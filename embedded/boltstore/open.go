@@ -17,6 +17,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/statelatch/statelatch/internal/private"
 )
 
 const (
@@ -84,6 +86,9 @@ func (s *Store) open() error {
 	if err := s.checkLoss(path, len(present)); err != nil {
 		return err
 	}
+	if err := private.File(path); err != nil && !isNotExist(err) {
+		return err
+	}
 	if s.db, err = openDB(path); err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ func makeDir(dir string) error {
 		if !info.IsDir() {
 			return fmt.Errorf("the data directory %s is a file; name a directory", dir)
 		}
-		return nil
+		return private.Dir(dir)
 	}
 	if !isNotExist(err) {
 		return fmt.Errorf("data directory: %w", err)
@@ -139,7 +144,7 @@ func makeDir(dir string) error {
 			return err
 		}
 	}
-	return nil
+	return private.Dir(dir)
 }
 
 // checkLoss refuses to begin a new database where one must have been: that would remove
