@@ -93,7 +93,7 @@ func (s *Store) completed(req s3model.CompleteRequest) (s3model.Object, error) {
 		}
 		if err := scan(t.Tx, historyTable, join(req.Bucket, req.Key, ""), func(k, v []byte) (bool, error) {
 			r := &record{}
-			err := decode(historyTable, k, v, r)
+			err := t.decode(historyTable, k, v, r)
 			return err == nil && !found(r, false), err
 		}); err != nil {
 			return err

@@ -32,6 +32,7 @@ const (
 	// What derived keys are for. A change makes everything encrypted unreadable.
 	purposeBody     = "statelatch boltstore body v1"
 	purposeCustomer = "statelatch boltstore customer key verifier v1"
+	purposeRecord   = "statelatch boltstore record v1"
 	purposeCheck    = "statelatch boltstore master key check v1"
 )
 
@@ -136,20 +137,8 @@ func describeSeal(l *seal, e s3model.Encryption) s3model.Encryption {
 	return s3model.Encryption{CustomerMD5: base64.StdEncoding.EncodeToString(sum[:])}
 }
 
-// noteKey leaves a check value of the master key with the first object that needs it.
-func (s *Store) noteKey(t *txn, l *seal) error {
-	if l == nil || l.Customer || t.Bucket(metaTable).Get(metaKeyCheck) != nil {
-		return nil
-	}
-	check, err := derive(s.masterKey, nil, purposeCheck)
-	if err != nil {
-		return err
-	}
-	return t.putRaw(metaTable, metaKeyCheck, check)
-}
-
 // loadKey reads the master key or, if nothing depends on it yet, makes it. check is the
-// value that noteKey left, nil if nothing was ever encrypted.
+// value that tells it from others, nil in a new store.
 func loadKey(dir string, check []byte) ([]byte, error) {
 	path := filepath.Join(dir, keyFile)
 	err := private.File(path)

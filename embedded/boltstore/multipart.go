@@ -66,7 +66,7 @@ func (t *txn) parts(uploadID string) ([]numberedPart, error) {
 		}
 		p.number = int(binary.BigEndian.Uint16(k[len(prefix):]))
 		all = append(all, p)
-		return true, decode(partTable, k, v, &all[len(all)-1].partRecord)
+		return true, t.decode(partTable, k, v, &all[len(all)-1].partRecord)
 	})
 	return all, err
 }
@@ -99,9 +99,6 @@ func (s *Store) CreateUpload(ctx context.Context, req s3model.PutRequest) (strin
 		}
 		l, _, err := s.newSeal(req.Encryption, b.Settings.EncryptByDefault)
 		if err != nil {
-			return err
-		}
-		if err := s.noteKey(t, l); err != nil {
 			return err
 		}
 		if err := b.allows(req.Encryption); err != nil {
@@ -245,7 +242,7 @@ func (t *txn) eachUpload(bucket, prefix string, fn func(key, id string, u *uploa
 			return false, damaged("key %q of table %s", k, uploadTable)
 		}
 		u := &uploadRecord{}
-		if err := decode(uploadTable, k, v, u); err != nil {
+		if err := t.decode(uploadTable, k, v, u); err != nil {
 			return false, err
 		}
 		fn(string(rest[:cut]), string(rest[cut+1:]), u)

@@ -102,9 +102,6 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 			return err
 		}
 		v.Bodies = []body{stored}
-		if err := s.noteKey(t, l); err != nil {
-			return err
-		}
 		if err := t.insert(b, req.Bucket, req.Key, &v, now); err != nil {
 			return err
 		}

@@ -15,7 +15,8 @@ import (
 )
 
 // formatVersion is stored in the database. A store refuses a higher one.
-const formatVersion = 1
+// 1 did not seal its records.
+const formatVersion = 2
 
 // The bbolt buckets. A NUL separates the fields of a composed key; bucket names
 // and keys cannot contain it, so that the order of composed keys is the order of keys.
@@ -244,7 +245,12 @@ func encode(v any) ([]byte, error) {
 	return b, nil
 }
 
-func decode(table, key, data []byte, v any) error {
+// decode opens and parses a record.
+func (t *txn) decode(table, key, data []byte, v any) error {
+	data, err := t.box.open(table, key, data)
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return damaged("record %q of table %s: %v", key, table, err)
 	}

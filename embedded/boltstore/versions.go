@@ -44,7 +44,7 @@ func (t *txn) newestInHistory(bucket, key string) (*record, error) {
 	prefix := join(bucket, key, "")
 	err := scan(t.Tx, historyTable, prefix, func(k, v []byte) (bool, error) {
 		r = &record{}
-		return false, decode(historyTable, k, v, r)
+		return false, t.decode(historyTable, k, v, r)
 	})
 	return r, err
 }

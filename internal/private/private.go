@@ -50,18 +50,30 @@ func Dir(path string) error {
 	}
 }
 
-// File refuses a file that others can read or write, or that belongs to somebody else. The error of a
+// Owned refuses a file that belongs to somebody else or that others can write. The error of a
 // file that is not there is fs.ErrNotExist.
-func File(path string) error {
+func Owned(path string) error {
 	info, err := os.Stat(path)
-	if err != nil {
+	if err != nil || runtime.GOOS == "windows" {
 		return err
-	}
-	if runtime.GOOS == "windows" {
-		return nil
 	}
 	if who, ok := owner(info); ok && !trusted(who, os.Geteuid()) {
 		return fmt.Errorf("%s belongs to another user (uid %d), who knows what is in it: remove it, or make it yours (chown) if you trust it", path, who)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("%s can be written by others (mode %04o): make sure that it is as you left it, then run chmod 600 %[1]s", path, mode)
+	}
+	return nil
+}
+
+// File is Owned for a secret, which others must not read either.
+func File(path string) error {
+	if err := Owned(path); err != nil || runtime.GOOS == "windows" {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 %[1]s, and consider what is in it known to them", path, mode)

@@ -82,6 +82,11 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, File(path), "chmod 600 "+path)
+		if mode&0o022 != 0 {
+			want(t, Owned(path), "chmod 600 "+path)
+		} else {
+			want(t, Owned(path))
+		}
 	}
 }
 
