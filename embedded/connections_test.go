@@ -46,8 +46,14 @@ func (p *pipes) dial() net.Conn {
 	return ours
 }
 
+// world is what a test sees in a bubble.
+type world struct {
+	t *testing.T
+	*pipes
+}
+
 // bubble serves a store with one bucket inside a synctest bubble.
-func bubble(t *testing.T, limit int, test func(*testing.T, *pipes)) {
+func bubble(t *testing.T, limit int, test func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := config(t)
@@ -73,7 +79,7 @@ func bubble(t *testing.T, limit int, test func(*testing.T, *pipes)) {
 				t.Error(err)
 			}
 		}()
-		test(t, listener)
+		test(&world{t, listener})
 	})
 }
 
@@ -142,8 +148,9 @@ func TestHTTPServer_BodyThatNeverComes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bubble(t, 0, func(t *testing.T, listener *pipes) {
-				conn := listener.dial()
+			bubble(t, 0, func(w *world) {
+				t := w.t
+				conn := w.dial()
 				defer conn.Close()
 				start := time.Now()
 				say(t, conn, head(t, "k", len(tt.sent)+5, tt.signed, tt.extra...))
@@ -180,8 +187,9 @@ func TestHTTPServer_BodyThatNeverComes(t *testing.T) {
 // A client that is slow but alive is served, however long it takes.
 func TestHTTPServer_SlowBody(t *testing.T) {
 	t.Parallel()
-	bubble(t, 0, func(t *testing.T, listener *pipes) {
-		conn := listener.dial()
+	bubble(t, 0, func(w *world) {
+		t := w.t
+		conn := w.dial()
 		defer conn.Close()
 		const bytes = 60
 		say(t, conn, head(t, "k", bytes, true))
@@ -198,8 +206,9 @@ func TestHTTPServer_SlowBody(t *testing.T) {
 // A client that does not take its answer loses its connection.
 func TestHTTPServer_AnswerThatIsNotTaken(t *testing.T) {
 	t.Parallel()
-	bubble(t, 0, func(t *testing.T, listener *pipes) {
-		conn := listener.dial()
+	bubble(t, 0, func(w *world) {
+		t := w.t
+		conn := w.dial()
 		defer conn.Close()
 		r := bufio.NewReader(conn)
 		say(t, conn, head(t, "k", 5, true)+"hello")
@@ -217,14 +226,15 @@ func TestHTTPServer_AnswerThatIsNotTaken(t *testing.T) {
 func TestHTTPServer_StrangersShutNobodyOut(t *testing.T) {
 	t.Parallel()
 	const limit = 8
-	bubble(t, limit, func(t *testing.T, listener *pipes) {
+	bubble(t, limit, func(w *world) {
+		t := w.t
 		// Somebody works, and takes his time.
-		worker := listener.dial()
+		worker := w.dial()
 		defer worker.Close()
 		say(t, worker, head(t, "slow", 5, true))
 		synctest.Wait()
 		// Somebody else has a connection that he will use again.
-		friend := listener.dial()
+		friend := w.dial()
 		defer friend.Close()
 		again := bufio.NewReader(friend)
 		say(t, friend, head(t, "mine", 5, true)+"hello")
@@ -234,7 +244,7 @@ func TestHTTPServer_StrangersShutNobodyOut(t *testing.T) {
 
 		var strangers []net.Conn
 		for i := range 4 * limit {
-			conn := listener.dial()
+			conn := w.dial()
 			defer conn.Close()
 			strangers = append(strangers, conn)
 			if i%2 == 0 { // the others say nothing at all
@@ -250,7 +260,7 @@ func TestHTTPServer_StrangersShutNobodyOut(t *testing.T) {
 				t.Fatal("an old connection without a signature is still open")
 			}
 		}
-		newcomer := listener.dial()
+		newcomer := w.dial()
 		defer newcomer.Close()
 		for name, conn := range map[string]net.Conn{"a newcomer": newcomer, "who was there before": friend} {
 			r := again

@@ -191,9 +191,11 @@ func TestWire_ExpectChunked(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	k := f.talk(t)
-	k.say(spoken{line: "PUT /" + testBucket + "/k",
+	k.say(spoken{
+		line:    "PUT /" + testBucket + "/k",
 		headers: []string{"x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length: 5", "x-amz-trailer: x-amz-checksum-crc32"},
-		plain:   []string{"Transfer-Encoding: chunked", "Expect: 100-Continue"}})
+		plain:   []string{"Transfer-Encoding: chunked", "Expect: 100-Continue"},
+	})
 	k.interim()
 	const payload = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n"
 	writeString(t, k.conn, fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(payload), payload))
@@ -307,9 +309,11 @@ func TestWire_Headers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	k := f.talk(t)
-	k.ask(spoken{line: "PUT /" + testBucket + "/k",
+	k.ask(spoken{
+		line:    "PUT /" + testBucket + "/k",
 		headers: []string{"x-amz-meta-CamelCase: one", "X-AMZ-META-LOUD:   two   words  ", "x-amz-meta-under_score: 3", "content-md5:XUFAKrxLKna5cZ2REBfFkg=="},
-		plain:   []string{"content-length:5", "CONTENT-TYPE: text/x"}, body: "hello"}, 200)
+		plain:   []string{"content-length:5", "CONTENT-TYPE: text/x"}, body: "hello",
+	}, 200)
 	k.say(spoken{line: "GET /" + testBucket + "/k"})
 	var lines []string
 	for {
@@ -348,13 +352,14 @@ func TestWire_Headers(t *testing.T) {
 func TestWire_TrailerEndedTwice(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	k := f.talk(t)
 	for end, status := range map[string]int{"\r\n": 200, "\r\n\r\n": 200, "\r\n\r\n\r\n": 400, "\r\nx": 400, "\r\n\r\nx\r\n": 400} {
 		body := "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n" + end
-		k = f.talk(t)
-		k.ask(spoken{line: "PUT /" + testBucket + "/k",
+		k := f.talk(t)
+		k.ask(spoken{
+			line:    "PUT /" + testBucket + "/k",
 			headers: []string{"x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length: 5", "x-amz-trailer: x-amz-checksum-crc32"},
-			plain:   []string{fmt.Sprintf("Content-Length: %d", len(body))}, body: body}, status)
+			plain:   []string{fmt.Sprintf("Content-Length: %d", len(body))}, body: body,
+		}, status)
 		if status != 200 {
 			continue
 		}
