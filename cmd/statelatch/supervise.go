@@ -106,6 +106,8 @@ func eventText(e runner.Event) string {
 		text += "the command was told to terminate"
 	case runner.Kill:
 		text += "the command was killed"
+	case runner.Unwatched:
+		text = "the command has no watchdog (any more): if this run is killed, nobody interrupts the command"
 	}
 	if e.Wait > 0 {
 		text += fmt.Sprintf("; it has %v", e.Wait.Round(time.Second))
