@@ -17,6 +17,10 @@
 //
 // # Signals
 //
+// A signal that was ignored when this process started stays ignored, see [EndSignals], and the command inherits that. One
+// exception: SIGINT is at its default for a command that is not in the foreground of a terminal, where no Ctrl-C
+// reaches it, because SIGINT is how it is asked to end.
+//
 // The first signal is passed on as SIGINT to the whole process group, once, whichever it was: that is what a terminal does, so
 // nothing between us and the engine (sh, make, terragrunt) passes it on a second time, as some do with SIGTERM, and shells
 // wait for their command instead of leaving it behind. The command may then take as long as it needs. A second signal limits that
@@ -72,7 +76,7 @@ type Lease interface {
 type Command struct {
 	Args []string // the program, looked up in PATH, and its arguments
 	Dir  string   // empty: the current directory
-	Env  []string // nil: our own
+	Env  []string // nil: our own; of our own variables, STATELATCH_..., only some are handed on, and no secret
 
 	// Stdin is handed to the command as it is. Nil: the null device. Stdout and Stderr are too if they are files, so that
 	// a terminal stays one; anything else is copied to through a pipe. Nil: the null device.
@@ -157,7 +161,7 @@ func Run(ctx context.Context, cmd Command, lease Lease, signals <-chan os.Signal
 
 	// The end of ctx is a request to stop, not a kill.
 	child := exec.CommandContext(context.WithoutCancel(ctx), cmd.Args[0], cmd.Args[1:]...) //nolint:gosec // to run what it is given is this package's purpose
-	child.Dir, child.Env = cmd.Dir, cmd.Env
+	child.Dir, child.Env = cmd.Dir, childEnv(cmd.Env)
 	child.Stdout, child.Stderr = cmd.Stdout, cmd.Stderr
 	child.WaitDelay = outputDelay
 	if cmd.Stdin != nil {
