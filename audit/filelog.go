@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/filelock"
 )
 
 // FileLog is a log in a file of mode 0600, one line of JSON an event, with its head in a second file, PATH.head. Processes that
@@ -63,7 +64,7 @@ func (l *FileLog) Append(ctx context.Context, e Event) (err error) {
 // open opens the file and locks it, waiting until ctx ends.
 func (l *FileLog) open(ctx context.Context) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|noFollow, 0o600)
+		f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|filelock.NoFollow, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +92,7 @@ func (l *FileLog) open(ctx context.Context) (*os.File, error) {
 func lockFile(ctx context.Context, f *os.File) error {
 	const poll = 5 * time.Millisecond
 	for {
-		locked, err := tryLock(f)
+		locked, err := filelock.Try(f)
 		if locked || err != nil {
 			return err
 		}

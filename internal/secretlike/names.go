@@ -31,7 +31,7 @@ var (
 		"credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse rootpw")
 	lastWords  = words("pass pw psw pswd passw requirepass masterauth")
 	secretEnds = strings.Fields("password passwd passphrase pwd pass pw secret token apikey privatekey secretkey accesskey kubeconfig credential")
-	secretKeys = words("private secret access api auth account encryption decryption signing shared session license master primary secondary client " +
+	secretKeys = words("private secret access api auth account customer encryption decryption signing shared session license master primary secondary client " +
 		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization")
 	// noPass end with "pass" and are none.
 	noPass = words("bypass compass encompass trespass surpass overpass underpass impasse multipass")
