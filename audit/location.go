@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/guardhttp"
 )
 
 // Opener connects to the bucket of an s3:// location.
@@ -48,7 +49,11 @@ func Open(location string, key []byte, open Opener) (Sink, error) {
 	case "syslog":
 		return openSyslog(rest)
 	case "https", "http":
-		return newWebhook(location, key)
+		hook, err := guardhttp.NewWebhook(location, key, nil)
+		if err != nil {
+			return nil, fmt.Errorf("audit location: %w", err)
+		}
+		return &webhook{Webhook: hook}, nil
 	}
 	// It is not shown: it may be a webhook without its scheme, or what stands behind a comma in one.
 	return nil, fmt.Errorf("%w audit location: want s3://BUCKET/PREFIX, file:PATH, syslog: or https://HOST/PATH, and commas only between several", statelatch.ErrInvalid)
