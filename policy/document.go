@@ -17,7 +17,7 @@ type Document struct {
 	Statement []Statement
 }
 
-// Statement allows actions on resources. IAM joins the conditions with "and", the values of each with "or".
+// Statement allows, or denies, actions on resources. IAM joins the conditions with "and", the values of each with "or".
 type Statement struct {
 	Sid       string `json:",omitempty"`
 	Effect    string
