@@ -18,10 +18,15 @@ import (
 // FileLog is a log in a file of mode 0600, one line of JSON an event, with its head in a second file, PATH.head. Processes that
 // write at the same time exclude each other by a lock of the operating system on the file. To start a new log move both
 // files away.
-type FileLog struct{ path string }
+type FileLog struct {
+	// Keys sign what is appended. They must not be changed once it is in use.
+	Keys Keys
+
+	path string
+}
 
 // NewFileLog is the log in the file at path, which need not exist.
-func NewFileLog(path string) *FileLog { return &FileLog{path} }
+func NewFileLog(path string) *FileLog { return &FileLog{path: path} }
 
 // String is file:PATH.
 func (l *FileLog) String() string { return "file:" + l.path }
@@ -45,7 +50,7 @@ func (l *FileLog) Append(ctx context.Context, e Event) (err error) {
 	if err != nil {
 		return err
 	}
-	raw, is := last.next(e)
+	raw, is := last.next(e, l.Keys...)
 	if err := f.Truncate(end); err != nil {
 		return err
 	}
