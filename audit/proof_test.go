@@ -58,45 +58,52 @@ func findings(r Report) string {
 	return strings.Join(all, ", ")
 }
 
+// tampering is with a log of five events.
+type tampering struct {
+	*testing.T
+	store bucket.Bucket
+	log   *BucketLog
+}
+
 func TestVerify_OlderVersions(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		do   func(t *testing.T, store bucket.Bucket, l *BucketLog)
+		do   func(t tampering)
 		want string
 	}{
-		"nothing":       {func(*testing.T, bucket.Bucket, *BucketLog) {}, ""},
-		"written anew":  {func(t *testing.T, store bucket.Bucket, l *BucketLog) { forge(t, store, l, 3) }, "3 rewritten, 4 rewritten, 5 rewritten"},
-		"the last anew": {func(t *testing.T, store bucket.Bucket, l *BucketLog) { forge(t, store, l, 5) }, "5 rewritten"},
-		"the same again": {func(t *testing.T, store bucket.Bucket, l *BucketLog) {
-			overwrite(t, store, l.key(2), mustRead(t, l, 2))
+		"nothing":       {func(tampering) {}, ""},
+		"written anew":  {func(t tampering) { forge(t.T, t.store, t.log, 3) }, "3 rewritten, 4 rewritten, 5 rewritten"},
+		"the last anew": {func(t tampering) { forge(t.T, t.store, t.log, 5) }, "5 rewritten"},
+		"the same again": {func(t tampering) {
+			overwrite(t.T, t.store, t.log.key(2), mustRead(t.T, t.log, 2))
 		}, ""},
-		"the end deleted": {func(t *testing.T, store bucket.Bucket, l *BucketLog) {
-			head, _ := headOf(mustRead(t, l, 4))
-			overwrite(t, store, l.key(5), nil)
-			overwrite(t, store, "audit/head.json", head.marshal())
+		"the end deleted": {func(t tampering) {
+			head, _ := headOf(mustRead(t.T, t.log, 4))
+			overwrite(t.T, t.store, t.log.key(5), nil)
+			overwrite(t.T, t.store, "audit/head.json", head.marshal())
 		}, "5 deleted, 5 cut tail"},
-		"one deleted": {func(t *testing.T, store bucket.Bucket, l *BucketLog) { overwrite(t, store, l.key(3), nil) }, "3 gap, 3 deleted"},
-		"deleted and anew": {func(t *testing.T, store bucket.Bucket, l *BucketLog) {
-			overwrite(t, store, l.key(5), nil)
-			forge(t, store, l, 4)
-			raw, head := mustHead(t, l, 4).next(event("forged"))
-			overwrite(t, store, l.key(5), raw)
-			overwrite(t, store, "audit/head.json", head.marshal())
+		"one deleted": {func(t tampering) { overwrite(t.T, t.store, t.log.key(3), nil) }, "3 gap, 3 deleted"},
+		"deleted and anew": {func(t tampering) {
+			overwrite(t.T, t.store, t.log.key(5), nil)
+			forge(t.T, t.store, t.log, 4)
+			raw, head := mustHead(t.T, t.log, 4).next(event("forged"))
+			overwrite(t.T, t.store, t.log.key(5), raw)
+			overwrite(t.T, t.store, "audit/head.json", head.marshal())
 		}, "4 rewritten, 5 deleted, 5 cut tail"},
-		"head deleted": {func(t *testing.T, store bucket.Bucket, _ *BucketLog) { overwrite(t, store, "audit/head.json", nil) }, "0 head, 0 deleted"},
-		"head moved back": {func(t *testing.T, store bucket.Bucket, l *BucketLog) {
-			overwrite(t, store, "audit/head.json", mustHead(t, l, 3).marshal())
+		"head deleted": {func(t tampering) { overwrite(t.T, t.store, "audit/head.json", nil) }, "0 head, 0 deleted"},
+		"head moved back": {func(t tampering) {
+			overwrite(t.T, t.store, "audit/head.json", mustHead(t.T, t.log, 3).marshal())
 		}, "5 cut tail"},
-		"versions of events removed": {func(t *testing.T, store bucket.Bucket, l *BucketLog) { // the head's are enough
-			forge(t, store, l, 4)
-			for obj, err := range store.ListVersions(t.Context(), bucket.ListOptions{Prefix: "audit/0"}) {
+		"versions of events removed": {func(t tampering) { // the head's are enough
+			forge(t.T, t.store, t.log, 4)
+			for obj, err := range t.store.ListVersions(t.Context(), bucket.ListOptions{Prefix: "audit/0"}) {
 				if err != nil {
 					t.Fatal(err)
 				}
 				if obj.IsLatest {
 					continue
 				}
-				if _, err := store.Delete(t.Context(), obj.Key, bucket.DeleteOptions{VersionID: obj.VersionID}); err != nil {
+				if _, err := t.store.Delete(t.Context(), obj.Key, bucket.DeleteOptions{VersionID: obj.VersionID}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -106,7 +113,7 @@ func TestVerify_OlderVersions(t *testing.T) {
 			t.Parallel()
 			store := membucket.New("b", membucket.Options{Versioned: true})
 			l := filled(t, store, nil)
-			tc.do(t, store, l)
+			tc.do(tampering{t, store, l})
 			_, r := read(t, l)
 			if got := findings(r); got != tc.want || r.NotCompared != nil {
 				t.Errorf("got %q, want %q; %+v", got, tc.want, r)
@@ -155,23 +162,23 @@ func TestVerify_NothingOlder(t *testing.T) {
 func TestCheck_Keys(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		do   func(t *testing.T, store bucket.Bucket, l *BucketLog)
+		do   func(t tampering)
 		want string
 	}{
-		"nothing":                {func(*testing.T, bucket.Bucket, *BucketLog) {}, ""},
-		"written anew, unsigned": {func(t *testing.T, store bucket.Bucket, l *BucketLog) { forge(t, store, l, 3) }, "3 unsigned, 4 unsigned, 5 unsigned"},
-		"written anew, with another key": {func(t *testing.T, store bucket.Bucket, l *BucketLog) {
-			forge(t, store, l, 3, []byte("another key of sixteen"))
+		"nothing":                {func(tampering) {}, ""},
+		"written anew, unsigned": {func(t tampering) { forge(t.T, t.store, t.log, 3) }, "3 unsigned, 4 unsigned, 5 unsigned"},
+		"written anew, with another key": {func(t tampering) {
+			forge(t.T, t.store, t.log, 3, []byte("another key of sixteen"))
 		}, "3 forged, 4 forged, 5 forged"},
-		"with an older key": {func(t *testing.T, _ bucket.Bucket, l *BucketLog) {
-			l.Keys = testKeys[1:]
-			if err := l.Append(t.Context(), event("x")); err != nil {
+		"with an older key": {func(t tampering) {
+			t.log.Keys = testKeys[1:]
+			if err := t.log.Append(t.Context(), event("x")); err != nil {
 				t.Fatal(err)
 			}
 		}, ""},
-		"by a client without the key": {func(t *testing.T, _ bucket.Bucket, l *BucketLog) {
-			l.Keys = nil
-			if err := l.Append(t.Context(), event("x")); err != nil {
+		"by a client without the key": {func(t tampering) {
+			t.log.Keys = nil
+			if err := t.log.Append(t.Context(), event("x")); err != nil {
 				t.Fatal(err)
 			}
 		}, "6 unsigned"},
@@ -180,7 +187,7 @@ func TestCheck_Keys(t *testing.T) {
 			t.Parallel()
 			store := membucket.New("b", membucket.Options{})
 			l := filled(t, store, testKeys)
-			tc.do(t, store, l)
+			tc.do(tampering{t, store, l})
 			c, err := l.Read(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -294,17 +294,17 @@ func noteOf(e audit.Event) string {
 
 // auditVerifyJSON is the result of audit verify.
 type auditVerifyJSON struct {
-	Location string             `json:"location"`
-	Intact   bool               `json:"intact"`
-	Events   int                `json:"events"`
-	Chain    string             `json:"chain,omitempty"`
-	LastSeq  uint64             `json:"last_seq"`
-	LastHash string             `json:"last_hash,omitempty"`
-	LastTime *time.Time         `json:"last_time,omitempty"`
-	Behind   uint64             `json:"head_behind"`
-	Signed   int                `json:"signed"`
-	KeyUsed  bool               `json:"key_used"`
-	Compared int                `json:"versions_compared"`
+	Location string     `json:"location"`
+	Intact   bool       `json:"intact"`
+	Events   int        `json:"events"`
+	Chain    string     `json:"chain,omitempty"`
+	LastSeq  uint64     `json:"last_seq"`
+	LastHash string     `json:"last_hash,omitempty"`
+	LastTime *time.Time `json:"last_time,omitempty"`
+	Behind   uint64     `json:"head_behind"`
+	Signed   int        `json:"signed"`
+	KeyUsed  bool       `json:"key_used"`
+	Compared int        `json:"versions_compared"`
 	// NotCompared is why versions were not.
 	NotCompared string             `json:"versions_not_compared,omitempty"`
 	Findings    []auditFindingJSON `json:"findings"`

@@ -135,10 +135,26 @@ func TestListener_Hosts(t *testing.T) {
 		host string
 		want int
 	}{
-		{loopback, "127.0.0.1:9821", 200}, {loopback, "localhost:9821", 200}, {loopback, "LOCALHOST", 200}, {loopback, "[::1]:9821", 200}, {loopback, "[::1]", 200}, {loopback, "localhost.", 200},
-		{loopback, "evil.example:9821", 421}, {loopback, "evil.example", 421}, {loopback, "127.0.0.1.evil.example", 421}, {loopback, "10.0.0.1", 421}, {loopback, "localhost.evil.example", 421}, {loopback, "", 421},
-		{loopback, "::1", 421}, {loopback, "metrics.example.com", 200}, {loopback, "Metrics.Example.com:9821", 200},
-		{every, "10.0.0.1:9821", 200}, {every, "[2001:db8::1]:9821", 200}, {every, "evil.example:9821", 421}, {every, "localhost", 200}, {every, "metrics.example.com", 200},
+		{loopback, "127.0.0.1:9821", 200},
+		{loopback, "localhost:9821", 200},
+		{loopback, "LOCALHOST", 200},
+		{loopback, "[::1]:9821", 200},
+		{loopback, "[::1]", 200},
+		{loopback, "localhost.", 200},
+		{loopback, "evil.example:9821", 421},
+		{loopback, "evil.example", 421},
+		{loopback, "127.0.0.1.evil.example", 421},
+		{loopback, "10.0.0.1", 421},
+		{loopback, "localhost.evil.example", 421},
+		{loopback, "", 421},
+		{loopback, "::1", 421},
+		{loopback, "metrics.example.com", 200},
+		{loopback, "Metrics.Example.com:9821", 200},
+		{every, "10.0.0.1:9821", 200},
+		{every, "[2001:db8::1]:9821", 200},
+		{every, "evil.example:9821", 421},
+		{every, "localhost", 200},
+		{every, "metrics.example.com", 200},
 	} {
 		l := Listener{Addr: tc.addr, Names: []string{"metrics.example.com"}, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)

@@ -17,7 +17,7 @@ const (
 func (c *scan) assigns(s string) bool {
 	masked := withoutARNs(s)
 	lineStart := 0
-	for at := 0; at < len(s); at++ {
+	for at := range len(s) {
 		c.steps++
 		switch masked[at] {
 		case '\n':
