@@ -186,11 +186,7 @@ func (o targetOptions) again(term terminal) naming {
 		words = append(words, "-chdir", o.chdir)
 	}
 	for _, item := range o.backendConfig {
-		switch name, _, _ := strings.Cut(item, "="); strings.TrimSpace(name) {
-		case "access_key", "secret_key", "token", "sse_customer_key", "assume_role_with_web_identity":
-			item = name + "=..."
-		}
-		words = append(words, "-backend-config", item)
+		words = append(words, "-backend-config", backendconf.Repeatable(item))
 	}
 	if o.owner != "" {
 		words = append(words, "-expected-bucket-owner", o.owner)
