@@ -342,21 +342,23 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 // split tells files that are given together from those of which each stands for another environment: these set the same
 // argument to different values.
 func split(files []*source) (common, alternatives []*source) {
-	for _, a := range files {
-		if slices.ContainsFunc(files, func(b *source) bool { return conflict(a.doc.places[0], b.doc.places[0]) }) {
-			alternatives = append(alternatives, a)
+	first := map[string]string{} // by argument
+	differ := map[string]bool{}
+	for _, f := range files {
+		for _, e := range f.doc.places[0].entries {
+			if text, ok := first[e.name]; ok && text != e.value.Text {
+				differ[e.name] = true
+			} else if !ok {
+				first[e.name] = e.value.Text
+			}
+		}
+	}
+	for _, f := range files {
+		if slices.ContainsFunc(f.doc.places[0].entries, func(e entry) bool { return differ[e.name] }) {
+			alternatives = append(alternatives, f)
 		} else {
-			common = append(common, a)
+			common = append(common, f)
 		}
 	}
 	return common, alternatives
-}
-
-func conflict(a, b *Place) bool {
-	for _, e := range a.entries {
-		if other := b.entry(e.name); other != nil && other.value.Text != e.value.Text {
-			return true
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,11 +13,12 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 const (
 	maxEntries = 2_000_000 // of a tree; beyond, it is the wrong directory
-	maxFile    = 4 << 20   // bytes; no configuration is longer
+	batch      = 1000      // of a directory's entries; between them a scan can be stopped
 )
 
 // Options say what Scan looks at. The zero Options leave out what is not the tree's own.
@@ -55,31 +57,7 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
 	}
 	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}}
-	seen := 0
-	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if seen++; seen > maxEntries {
-			return fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations", statelatch.ErrInvalid, dir, maxEntries)
-		}
-		rel := s.rel(name)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			if rel == "." {
-				return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
-			}
-			s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
-			return nil
-		case d.IsDir():
-			if rel != "." && (slices.Contains(skippedDirs, d.Name()) || !opts.Vendored && slices.Contains(vendoredDirs, d.Name())) {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		s.file(name, rel)
-		return nil
-	})
-	if err != nil {
+	if err := s.walk(ctx, root, opts); err != nil {
 		return nil, err
 	}
 	s.assemble()
@@ -87,9 +65,71 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	return s.tree, nil
 }
 
+// walk reads all files below a directory.
+func (s *scanner) walk(ctx context.Context, dir string, opts Options) error {
+	rel := s.rel(dir)
+	entries, err := s.entries(ctx, dir)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, statelatch.ErrInvalid):
+		return err
+	case err != nil && rel == ".":
+		return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
+	case err != nil:
+		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+		return nil
+	}
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		name := filepath.Join(dir, e.Name())
+		if !e.IsDir() {
+			s.file(name, s.rel(name))
+			continue
+		}
+		if slices.Contains(skippedDirs, e.Name()) || !opts.Vendored && slices.Contains(vendoredDirs, e.Name()) {
+			continue
+		}
+		if err := s.walk(ctx, name, opts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries are what a directory has that can matter, by name.
+func (s *scanner) entries(ctx context.Context, dir string) ([]fs.DirEntry, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all []fs.DirEntry
+	for err == nil && ctx.Err() == nil {
+		var some []fs.DirEntry
+		some, err = f.ReadDir(batch)
+		for _, e := range some {
+			if e.IsDir() || kindOfFile(e.Name()) != fileOther {
+				all = append(all, e)
+			}
+		}
+		if s.seen += len(some); s.seen > maxEntries {
+			return nil, fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations", statelatch.ErrInvalid, s.tree.Dir, maxEntries)
+		}
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return all, err
+}
+
 // scanner collects the files of a tree by directory.
 type scanner struct {
 	root string
+	seen int // entries of directories
 	tree *Tree
 	dirs map[string][]*source // by directory, in the order of names
 	pins map[string][]pin     // by directory
@@ -114,22 +154,20 @@ func (s *scanner) file(name, rel string) {
 	if kind == fileOther {
 		return
 	}
-	info, err := os.Stat(name) // follows a link
-	if err != nil || !info.Mode().IsRegular() {
-		return // a dangling link, a directory, a device
-	}
-	if info.Size() > maxFile {
-		if kind == fileTerraform {
-			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", maxFile>>20), "")
-		}
-		return
-	}
 	real, err := filepath.EvalSymlinks(name)
 	var data []byte
 	if err == nil {
-		data, err = os.ReadFile(real)
+		data, err = treefile.Read(real, treefile.MaxSize)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, treefile.ErrNotRegular), errors.Is(err, fs.ErrNotExist):
+		return // a directory, a device, a link to nothing
+	case errors.Is(err, treefile.ErrTooLong):
+		if kind == fileTerraform {
+			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", treefile.MaxSize>>20), "")
+		}
+		return
+	case err != nil:
 		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
 		return
 	}
@@ -149,6 +187,9 @@ func (s *scanner) file(name, rel string) {
 	if err != nil {
 		s.find("unreadable", Error, rel, lineOf(err), "the engines cannot read it, so it was not searched: "+err.Error(), "correct it and scan again")
 		return
+	}
+	if len(src.doc.places) == 0 && len(src.doc.includes) == 0 {
+		src.data = nil // nobody asks for it again
 	}
 	if s.tree.sources[real] == nil {
 		s.tree.sources[real] = src
