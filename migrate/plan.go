@@ -205,8 +205,8 @@ func (p *Plan) together() {
 // ties are what binds a root to others: its state, and the files that a phase edits for it.
 func (r *Root) ties(phase int) []string {
 	var ties []string
-	if ref, ok := r.Ref(); ok {
-		ties = append(ties, ref.String())
+	if id := r.identity(); id != "" {
+		ties = append(ties, id)
 	}
 	for _, p := range r.targets(phase) {
 		ties = append(ties, p.source.target)

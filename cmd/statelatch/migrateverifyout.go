@@ -35,6 +35,7 @@ type verifiedRootJSON struct {
 
 	name   string
 	ref    statelatch.Ref
+	prefix string // workspace_key_prefix, which sets its states apart from those of others with its key
 	digest string // for people
 }
 
