@@ -193,6 +193,30 @@ func requiresOf(src *source) []required {
 	return all
 }
 
+// moduleRequires are the constraints of the local modules that a directory calls, and that these call.
+func (s *scanner) moduleRequires(dir string) (all []required) {
+	seen := map[string]bool{dir: true}
+	for next := []string{dir}; len(next) > 0 && len(seen) <= maxModules; next = next[1:] {
+		for _, src := range s.dirs[next[0]] {
+			for _, m := range src.doc.modules {
+				target := path.Join(next[0], m)
+				if kindOfFile(src.rel) != fileTerraform || seen[target] {
+					continue
+				}
+				seen[target] = true
+				next = append(next, target)
+				for _, file := range s.engineFiles(target, ToolTerraform) {
+					all = append(all, requiresOf(file)...)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// maxModules of a root that are looked at for their constraints.
+const maxModules = 200
+
 // unit is what terragrunt's files say about a directory.
 type unit struct {
 	places   []*Place
@@ -264,7 +288,7 @@ func (u *unit) live() []*Place {
 // addRoots adds the roots of a view: one, or one for each -backend-config file that stands for another environment.
 func (s *scanner) addRoots(dir string, v view, u *unit, files []*source) {
 	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked}
-	requires := slices.Clone(v.requires)
+	requires := slices.Concat(s.moduleRequires(dir), v.requires)
 	if u != nil {
 		r.Tool = ToolTerragrunt
 		r.Places = append(r.Places, u.live()...)

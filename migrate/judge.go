@@ -112,9 +112,9 @@ func (s *scanner) judgeVersions(r *Root, file string, line int) {
 	}
 	switch e.Verdict {
 	case EngineIsTooOld:
-		s.find("engine-too-old", Error, file, line, fmt.Sprintf("%s admits only engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), constraintToAdd)
+		s.find("engine-too-old", Error, file, line, fmt.Sprintf("%s admits only engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
 	case EngineMayBeOld:
-		s.find("engine-may-be-too-old", Warning, file, line, fmt.Sprintf("%s admits engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), constraintToAdd)
+		s.find("engine-may-be-too-old", Warning, file, line, fmt.Sprintf("%s admits engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
 	}
 }
 

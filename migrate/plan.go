@@ -98,7 +98,7 @@ func (t *Tree) move(r *Root, phase int) Move {
 		if len(r.Engine.Constraints) > 0 {
 			says = strings.Join(r.Engine.Constraints, "; ")
 		}
-		return refuse("it admits engines before 1.10, which refuse use_lockfile: "+says, constraintToAdd+", or a version file")
+		return refuse("it admits engines before 1.10, which refuse use_lockfile: "+says, r.Engine.fix)
 	}
 	if phase == 2 {
 		for _, p := range targets {

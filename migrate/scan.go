@@ -23,7 +23,8 @@ const (
 
 // Options say what Scan looks at. The zero Options leave out what is not the tree's own.
 type Options struct {
-	Vendored bool // look into directories of copies from elsewhere, such as vendor, too
+	Vendored bool   // look into directories of copies from elsewhere, such as vendor, too
+	Engine   string // what runs where no version manager's file says it, such as "1.11.4" or "tofu 1.10"; jobs and images do not count then
 }
 
 var (
@@ -46,6 +47,10 @@ type source struct {
 // directories are not: what they point at is found where it is. Errors match [statelatch.ErrInvalid] if there is no such
 // directory, or it is not one of configurations; a file that cannot be read is a finding.
 func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
+	engine, err := parseEngine(opts.Engine)
+	if err != nil {
+		return nil, err
+	}
 	root, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		root, err = filepath.Abs(root)
@@ -56,7 +61,7 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
 	}
-	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}}
+	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}, engine: engine}
 	if err := s.walk(ctx, root, opts); err != nil {
 		return nil, err
 	}
@@ -111,7 +116,7 @@ func (s *scanner) entries(ctx context.Context, dir string) ([]fs.DirEntry, error
 		var some []fs.DirEntry
 		some, err = f.ReadDir(batch)
 		for _, e := range some {
-			if e.IsDir() || kindOfFile(e.Name()) != fileOther {
+			if e.IsDir() || kindOfFile(s.rel(filepath.Join(dir, e.Name()))) != fileOther {
 				all = append(all, e)
 			}
 		}
@@ -133,6 +138,8 @@ type scanner struct {
 	tree *Tree
 	dirs map[string][]*source // by directory, in the order of names
 	pins map[string][]pin     // by directory
+
+	engine *pin // the user's word for it; nil: none
 }
 
 func (s *scanner) rel(name string) string {
@@ -149,8 +156,7 @@ func (s *scanner) find(id string, severity Severity, file string, line int, text
 
 // file reads a file if its name says that it can matter.
 func (s *scanner) file(name, rel string) {
-	base := path.Base(rel)
-	kind := kindOfFile(base)
+	kind := kindOfFile(rel)
 	if kind == fileOther {
 		return
 	}
@@ -173,10 +179,11 @@ func (s *scanner) file(name, rel string) {
 	}
 	switch kind {
 	case filePin:
-		s.pins[path.Dir(rel)] = append(s.pins[path.Dir(rel)], readPins(rel, string(data))...)
+		s.managerPins(rel, data)
 		return
 	case fileText:
 		s.mentions(rel, string(data), true)
+		s.jobPins(rel, data)
 		return
 	case fileTerragrunt:
 		s.mentions(rel, string(data), false)
@@ -219,13 +226,14 @@ const (
 
 var (
 	textSuffixes = []string{".sh", ".bash", ".yml", ".yaml", ".mk", ".ps1", ".tpl", ".tmpl", ".tftpl", ".j2", ".jinja", ".gotmpl", ".erb", ".env", ".envrc", ".py", ".groovy", ".bat", ".cmd"}
-	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "Dockerfile"}
+	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "devbox.json", "devcontainer.json", "Taskfile"}
 )
 
-func kindOfFile(base string) fileKind {
+func kindOfFile(rel string) fileKind {
+	base := path.Base(rel)
 	has := func(suffix string) bool { return strings.HasSuffix(base, suffix) }
 	switch {
-	case slices.Contains(pinFiles, base):
+	case isManager(rel):
 		return filePin
 	case base == ".terraform.lock.hcl", has("~"):
 		return fileOther
@@ -240,7 +248,7 @@ func kindOfFile(base string) fileKind {
 		return fileBackendConfig
 	case has(".hcl"), has(".hcl.json"):
 		return fileTerragrunt
-	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has):
+	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has), strings.Contains(base, "Dockerfile"), strings.Contains(base, "Containerfile"):
 		return fileText
 	}
 	return fileOther
