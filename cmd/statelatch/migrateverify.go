@@ -58,7 +58,7 @@ func migrateVerifyCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch migrate verify\n" +
 			"  statelatch migrate verify -json -backend-config dynamodb_table=locks infra",
-		Flags: append(wayFlags(), treeFlags()...),
+		Flags: append(wayFlags(), rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			tree, err := treeOf(c)
 			if err != nil {
@@ -114,7 +114,7 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 	if o.json {
 		err = term.printJSON(result)
 	} else {
-		result.print(term, bad)
+		result.print(term, bad, o.wide)
 	}
 	if err == nil && bad > 0 {
 		return reportedError{fmt.Errorf("%s not ready", count(bad, "root"))}
