@@ -44,7 +44,12 @@ func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, 
 		switch out.fate {
 		case done:
 			return place.Key, nil
-		case refused, superseded:
+		case superseded:
+			if out.damage != nil {
+				return place.Key, fmt.Errorf("save state to %s: %w", place, out.damage)
+			}
+			continue
+		case refused:
 			continue
 		case unknown:
 			return place.Key, fmt.Errorf("save state to %s: %w", place, out.err)

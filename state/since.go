@@ -166,23 +166,29 @@ func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markS
 	return chain, markSeen, nil
 }
 
-// drained is how much of an unwanted body is read for the sake of its connection: a new one takes longer.
-const drained = 64 << 10
+// verified is up to which size a body that is read for its header is read to its end, which also keeps its connection: a new one
+// takes longer. Only the whole can be compared with what the store says of it.
+const verified = 1 << 20
 
-// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set, and reads no more of its body than it takes.
+// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set. A body above 1 MiB is read no further than
+// it takes, and then nothing proves that the header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
 func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 	return retry(ctx, func() error {
 		at := placeOf(v.Ref, v.VersionID)
-		_, body, err := s.Bucket.Get(ctx, at.key, at.read)
+		obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
 		if err != nil {
 			return err
 		}
-		v.Header, v.Err = statelatch.ReadStateHeader(body)
-		_, _ = io.CopyN(io.Discard, body, drained) // what was not read cannot fail
-		_ = body.Close()
-		if v.Err != nil && !errors.Is(v.Err, statelatch.ErrInvalid) {
-			return s.bodyError(v.Ref, v.Err)
+		source := &errorReader{r: body}
+		header, err := statelatch.ReadStateHeader(source)
+		if (obj.Size <= verified || err != nil) && source.err == nil { // that it is no state must be true, however large it is
+			_, _ = io.Copy(io.Discard, source)
 		}
+		_ = body.Close()
+		if source.err != nil && !errors.Is(source.err, io.EOF) {
+			return s.bodyError(v.Ref, source.err)
+		}
+		v.Header, v.Err = header, err
 		return nil
 	})
 }

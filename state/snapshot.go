@@ -90,6 +90,9 @@ func (s *Store) keep(ctx context.Context, v Version) (err error) {
 	case done:
 		return nil
 	case refused, superseded:
+		if out.damage != nil {
+			return out.damage
+		}
 		return fmt.Errorf("%w: something else is at %s", statelatch.ErrInvalid, now.snapshotRef())
 	default:
 		return out.err

@@ -134,6 +134,9 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 		}
 		return out.now, s.syncDigest(ctx, out.now, "")
 	case refused, superseded:
+		if out.damage != nil {
+			return Version{}, fmt.Errorf("create state: %w", out.damage)
+		}
 		return Version{}, fmt.Errorf("create state %s: %w: it exists already, with %s", ref, statelatch.ErrPreconditionFailed, out.now.describe())
 	default:
 		return Version{}, fmt.Errorf("create state: %w", out.err)
