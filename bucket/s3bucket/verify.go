@@ -64,12 +64,12 @@ func (b *Bucket) claimOf(header http.Header, etag, encryption string, among []ch
 			// One that ends in "-N" is of the checksums of N parts, and no base64.
 			want, err := base64.StdEncoding.DecodeString(header.Get(checksumPrefix + c.name))
 			if err == nil && len(want) == c.hash().Size() {
-				return &claim{"the checksum " + strings.ToUpper(c.name), want, c.hash()}
+				return &claim{strings.ToUpper(c.name), want, c.hash()}
 			}
 		}
 	}
 	if sum := b.md5Of(etag, encryption); sum != nil {
-		return &claim{"the MD5 that its ETag is", sum, md5.New()}
+		return &claim{"MD5", sum, md5.New()}
 	}
 	return nil
 }
@@ -94,8 +94,8 @@ func (c *claim) holds() bool { return string(c.hash.Sum(nil)) == string(c.want) 
 // altered is the error for a body that is not what the store says it is, or that the store says is not what was sent.
 func (c *call) altered(kind error, what string, want, got []byte) error {
 	se := c.error(kind, "")
-	se.Err = fmt.Errorf("%w: %s is %x, and of the bytes %s it is %x; does something between here and the store change bodies?",
-		statelatch.ErrAltered, what, want, c.op.which, got)
+	se.Err = fmt.Errorf("%w: their %s is %x by the word of the store, and %x by the bytes %s; does something between here and the store change bodies?",
+		statelatch.ErrAltered, what, want, got, c.op.which)
 	return se
 }
 
