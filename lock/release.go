@@ -185,29 +185,44 @@ func gone(ref statelatch.Ref, perhapsByUs bool) error {
 	return fmt.Errorf("%w: %s", statelatch.ErrLockLost, ref)
 }
 
-// removeWeakly releases on a store without conditional delete: one look, one delete that is
-// never sent again once it may be on its way, then only looks (protocol 3.6, H2).
+// late is how long a delete that was never answered is given to arrive, before another one is sent on a store without conditional
+// delete. Meanwhile our lock stands, so that it cannot hit anybody else's.
+const late = 10 * time.Second
+
+// removeWeakly releases on a store without conditional delete: a look, and a delete only while the lock is ours (protocol 3.6). Seen
+// again after a delete of unknown outcome, our own lock is reason to delete again, but not as long as the first one may still
+// arrive: it would remove the lock of whoever came next. One that the store itself has answered is over.
 func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) error {
-	var unknown error // of the delete
+	var unknown error      // of the last delete
+	var patience time.Time // when another one may be sent
 	for failures := 0; ; failures++ {
+		patient := time.Now().Before(patience) // before the look: what arrives after it must not be followed by another
 		now, err := m.read(ctx, h.Ref)
 		other := err == nil && now.ETag != h.ETag && !now.isAny(pending)
 		switch {
 		case errors.Is(err, statelatch.ErrNotLocked), other:
 			return gone(h.Ref, unknown != nil)
-		case err == nil && unknown == nil:
+		case err == nil && !patient:
 			_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{})
 			if err == nil {
 				return nil
 			}
 			if errors.Is(err, statelatch.ErrAmbiguous) {
-				unknown = err
+				if unknown = err; !isOver(err) {
+					patience = time.Now().Add(late)
+				}
 			}
 		}
 		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
 			return releaseError(h.Ref, err, unknown)
 		}
 	}
+}
+
+// isOver reports whether a request of unknown outcome can have no effect any more.
+func isOver(err error) bool {
+	se, ok := errors.AsType[*statelatch.StoreError](err)
+	return ok && se.Over
 }
 
 // releaseError words the end of a release that err stopped. unknown is of a delete whose outcome never became known.

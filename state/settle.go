@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -123,7 +124,7 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 		// In doubt it is looked for to the end of the budget, even where it may not be sent again.
 		lost := inDoubt || unread
 		gaveUp := !lost && (barred || caller.Err() != nil)
-		answered := !barred && !passing(err) && !refusal
+		answered := !barred && !refusal && (!passing(err) || failures >= readTries && outOfRoom(err))
 		if gaveUp || answered || sleep(ctx, backoff(failures)) != nil {
 			if lost {
 				return outcome{fate: unknown, err: doubt(err)}
@@ -169,6 +170,12 @@ func (e *barredError) Unwrap() error { return e.error }
 // before a delete.
 func isRefusal(err error) bool {
 	return errors.Is(err, statelatch.ErrPreconditionFailed) || objectMissing(err)
+}
+
+// outOfRoom reports whether the store did nothing because it is full, which seldom passes while somebody waits.
+func outOfRoom(err error) bool {
+	se, ok := errors.AsType[*statelatch.StoreError](err)
+	return ok && se.Status == http.StatusInsufficientStorage
 }
 
 // on is the condition that the state is still v.
