@@ -37,17 +37,33 @@ const (
 // Tier is what a store's conditions are good for. It is proven by a probe, not by asking once.
 type Tier int
 
-// The tiers, best first.
+// The tiers. Behind the zero value they come best first.
 const (
-	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic.
-	TierFull Tier = iota
-	// TierCAS: no atomic conditional delete. Releases are weak (protocol 3.6), and a lease cannot be taken over: the
+	// TierUnknown: nobody has said. Nothing is locked or removed: on a store that ignores conditions everybody would hold the lock.
+	TierUnknown Tier = iota
+	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic. Set without a probe, it is the caller's word for that.
+	TierFull
+	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the
 	// robbed holder's delete could remove the new holder's lock. A person may force it away all the same, and vouches that
 	// the holder is gone.
 	TierCAS
 	// TierNone: no atomic conditions. Nothing is ever locked.
 	TierNone
 )
+
+// String is the word of 'statelatch probe' for t.
+func (t Tier) String() string {
+	switch t {
+	case TierFull:
+		return "full"
+	case TierCAS:
+		return "cas"
+	case TierNone:
+		return "none"
+	case TierUnknown:
+	}
+	return "unknown"
+}
 
 // Fence makes every state write that is under way for ref fail from now on: it gives the state a new ETag
 // without changing what it says (R6). state.Store.Touch is one.
@@ -67,13 +83,14 @@ type Table interface {
 	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error
 }
 
-// Manager works on the locks of one bucket. The zero values of its optional fields are good.
+// Manager works on the locks of one bucket. It is safe for concurrent use. The zero values of its optional fields are good.
 type Manager struct {
-	Bucket bucket.Bucket // required
+	Bucket bucket.Bucket // required; refs to another bucket are refused with ErrInvalid
 	// Table, if not nil, is locked as well, after the lock object and with the same ID, as engines do that have
 	// both configured. Engines that know only one of the two are excluded by either.
 	Table Table
-	Tier  Tier
+	// Tier is required for everything but looking: package probe finds it out.
+	Tier Tier
 	// Fence is required for taking over and force-unlocking locks with a lease.
 	Fence Fence
 	Now   func() time.Time     // for Created; nil: time.Now
@@ -137,8 +154,36 @@ func (h Held) owns(item Item) bool {
 // Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 
-// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing.
+// serves refuses a ref to another bucket.
+func (m *Manager) serves(ref statelatch.Ref) error {
+	if m.Bucket == nil {
+		return fmt.Errorf("%w lock manager: it has no Bucket", statelatch.ErrInvalid)
+	}
+	return ref.In(m.Bucket.Name())
+}
+
+// admit refuses a ref that m cannot serve, or that addresses no state.
+func (m *Manager) admit(ref statelatch.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	return m.serves(ref)
+}
+
+// proven refuses to change anything on a store of which nobody has said what its conditions are good for.
+func (m *Manager) proven() error {
+	if m.Tier == TierUnknown {
+		return fmt.Errorf("%w: %w lock manager: its Tier is not set; set it to what probe.Run finds, or to TierFull where you vouch for the store",
+			statelatch.ErrUnsafeStore, statelatch.ErrInvalid)
+	}
+	return nil
+}
+
+// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing, and needs no Tier.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
+	if err := m.serves(ref); err != nil {
+		return Held{}, err
+	}
 	h, err := m.read(ctx, ref)
 	free := errors.Is(err, statelatch.ErrNotLocked)
 	if err != nil && !free {

@@ -36,7 +36,7 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 //
 // by says who does it. See ForceRelease for what happens to a holder that is still alive.
 func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string, by Request) (removed Held, weak bool, err error) {
-	if err := ref.Validate(); err != nil {
+	if err := m.admit(ref); err != nil {
 		return Held{}, false, err
 	}
 	h, err := m.Status(ctx, ref)
@@ -92,6 +92,12 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 func (m *Manager) removable(h Held) error {
 	if h.ETag == "" && h.Item == nil {
 		return fmt.Errorf("%w lock of %s: it has no ETag; give what Acquire or Status returned", statelatch.ErrInvalid, h.Ref)
+	}
+	if err := m.serves(h.Ref); err != nil {
+		return err
+	}
+	if err := m.proven(); err != nil {
+		return err
 	}
 	return m.sameTable(h)
 }

@@ -148,7 +148,7 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 //	ErrNotLocked   there is none
 //	*LockedError   it promised nothing, or its holder renewed it: it is not over
 func (m *Manager) WaitExpired(ctx context.Context, ref statelatch.Ref, onWait func(Waiting)) (Held, error) {
-	if err := ref.Validate(); err != nil {
+	if err := m.admit(ref); err != nil {
 		return Held{}, err
 	}
 	var w watch

@@ -21,7 +21,7 @@ const maxRescues = 100
 //	ErrAmbiguous  it may be stored at key, or may be yet
 //	other         it is not stored
 func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, body io.ReadSeeker) (key string, err error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return "", err
 	}
 	if run == "" {

@@ -201,7 +201,7 @@ const touchRounds = 10
 //	ErrAmbiguous    it could not be found out within 30 s
 //	other           it may be unfenced; the content is as it was in any case
 func (s *Store) Touch(ctx context.Context, ref statelatch.Ref) error {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return err
 	}
 	for range touchRounds {

@@ -68,6 +68,22 @@ type Store struct {
 	spoolAbove int64 // bytes of a body that are kept in memory; 0: spoolAbove
 }
 
+// serves refuses a ref to another bucket.
+func (s *Store) serves(ref statelatch.Ref) error {
+	if s.Bucket == nil {
+		return fmt.Errorf("%w state store: it has no Bucket", statelatch.ErrInvalid)
+	}
+	return ref.In(s.Bucket.Name())
+}
+
+// admit refuses a ref that s cannot serve, or that addresses no state.
+func (s *Store) admit(ref statelatch.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	return s.serves(ref)
+}
+
 // Version is one version of a state, or its absence.
 type Version struct {
 	Ref          statelatch.Ref
