@@ -12,6 +12,7 @@ package lock
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -30,8 +31,12 @@ const (
 	// transientTries is how many failures in a row that say nothing about the lock
 	// are borne once there is no time left to wait.
 	transientTries = 5
-	// releaseBudget bounds a release. It runs on when the caller's context ends (B13).
-	releaseBudget = 30 * time.Second
+)
+
+// The limits that a [Manager] has by default.
+const (
+	DefaultReleaseTimeout  = 30 * time.Second
+	DefaultTakeBackTimeout = 3 * time.Second
 )
 
 // Tier is what a store's conditions are good for. It is proven by a probe, not by asking once.
@@ -93,8 +98,16 @@ type Manager struct {
 	Tier Tier
 	// Fence is required for taking over and force-unlocking locks with a lease.
 	Fence Fence
+	// ReleaseTimeout is how long a release tries on, both halves of the lock together, whatever becomes of its context: an interrupted
+	// caller leaves no lock behind (B13). 0: 30 s.
+	ReleaseTimeout time.Duration
+	// TakeBackTimeout is how long an Acquire that ends without the lock goes on, also behind the end of its context, to take back
+	// what it may have left: at most that long in all once the context has ended. 0: 3 s; negative: not at all, and
+	// then ErrAmbiguous tells more often that a lock may stand.
+	TakeBackTimeout time.Duration
+
 	Now   func() time.Time     // for Created; nil: time.Now
-	Boot  func() time.Duration // a clock for leases that runs through suspend; nil: the system's
+	Boot  func() time.Duration // a clock for leases that runs through suspend; nil: the system's, which under testing/synctest is the bubble's
 	NewID func() string        // nil: 16 random bytes as the engines format them
 }
 
@@ -133,6 +146,17 @@ func (h Held) LockedError() *statelatch.LockedError {
 		e.Table = h.Item.Table
 	}
 	return e
+}
+
+// String names the lock, not its bytes.
+func (h Held) String() string {
+	switch {
+	case h.Err != nil:
+		return fmt.Sprintf("lock of %s: unreadable: %v", h.Ref, h.Err)
+	case h.ETag == "" && h.Item == nil:
+		return fmt.Sprintf("lock of %s: none", h.Ref)
+	}
+	return fmt.Sprintf("lock of %s: held by %s (ID %s)", h.Ref, h.Info.Who, h.Info.ID)
 }
 
 // Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table its text.
@@ -262,11 +286,20 @@ func (m *Manager) now() time.Time {
 	return time.Now()
 }
 
-func (m *Manager) boot() time.Duration {
+// clock is a clock for the leases of one call or tenure.
+func (m *Manager) clock() func() time.Duration {
 	if m.Boot != nil {
-		return m.Boot()
+		return m.Boot
 	}
-	return bootTime()
+	return new(elapsed).read
+}
+
+func (m *Manager) releaseTimeout() time.Duration {
+	return cmp.Or(m.ReleaseTimeout, DefaultReleaseTimeout)
+}
+
+func (m *Manager) takeBackTimeout() time.Duration {
+	return cmp.Or(m.TakeBackTimeout, DefaultTakeBackTimeout)
 }
 
 func (m *Manager) newID() string {

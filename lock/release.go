@@ -19,8 +19,9 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 	if err := m.removable(h); err != nil {
 		return false, err
 	}
-	ctx = context.WithoutCancel(ctx)
-	itemErr := m.removeItem(ctx, h)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.releaseTimeout())
+	defer cancel()
+	itemErr := m.removeItemFirst(ctx, h)
 	weak, err = m.removeObject(ctx, h, nil)
 	return weak, halves(h, err, itemErr)
 }
@@ -32,7 +33,7 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 //	nil            that lock is gone; Held says what it was
 //	ErrNotLocked   there is no lock (B16)
 //	*LockedError   the lock has another ID, or changed hands meanwhile; nothing was removed
-//	ErrAmbiguous   it could not be found out within 30 s, or before the end of ctx
+//	ErrAmbiguous   it could not be found out within ReleaseTimeout, or before the end of ctx
 //
 // by says who does it. See ForceRelease for what happens to a holder that is still alive.
 func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string, by Request) (removed Held, weak bool, err error) {
@@ -115,7 +116,8 @@ func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) 
 		by.ID = m.newID()
 	}
 	by.TTL, by.Expires = forceTTL, 0
-	a := &attempt{m: m, ref: h.Ref, req: by}
+	a, cancel := m.attempt(ctx, h.Ref, by)
+	defer cancel()
 	t, err := a.rob(ctx, h)
 	if err != nil {
 		return nil, a.leave(ctx, err)
@@ -141,13 +143,13 @@ func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
 	}
 }
 
-// removeObject deletes exactly the lock object h, if it has one, trying until the end of releaseBudget or ctx. pending is
+// removeObject deletes exactly the lock object h, if it has one, trying until the end of ReleaseTimeout or ctx. pending is
 // a body of ours that may have taken h's place unseen.
 func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (weak bool, err error) {
 	if h.ETag == "" {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, releaseBudget)
+	ctx, cancel := context.WithTimeout(ctx, m.releaseTimeout())
 	defer cancel()
 	if m.Tier != TierFull {
 		return true, m.removeWeakly(ctx, h, pending)

@@ -90,7 +90,7 @@ func TestStore_Altered_Reads(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig()
 				r.seed(t, old)
-				r.Store.Bucket = &altering{Bucket: r.bucket, reads: true}
+				r.Bucket = &altering{Bucket: r.bucket, reads: true}
 				if err := do(t.Context(), r); !errors.Is(err, statelatch.ErrAltered) || !errors.Is(err, statelatch.ErrBroken) {
 					t.Errorf("got %v, want ErrAltered", err)
 				}
@@ -114,7 +114,7 @@ func TestSession_Write_Altered(t *testing.T) {
 					r.seed(t, base)
 					lock := holding()
 					x := r.begin(t, lock)
-					r.Store.Bucket = &altering{Bucket: r.bucket, writes: true, silent: silent}
+					r.Bucket = &altering{Bucket: r.bucket, writes: true, silent: silent}
 					_, err := x.Write(t.Context(), strings.NewReader(body(5, lineage, "a b")), opts())
 					if !errors.Is(err, statelatch.ErrAltered) || !errors.Is(err, statelatch.ErrAmbiguous) {
 						t.Errorf("got %v, want ErrAltered and ErrAmbiguous", err)
@@ -155,7 +155,7 @@ func TestStore_Altered_Writes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig()
 				r.seed(t, body(4, lineage, "a b"))
-				r.Store.Bucket = &altering{Bucket: r.bucket, writes: true}
+				r.Bucket = &altering{Bucket: r.bucket, writes: true}
 				if err := do(t.Context(), r); err == nil || !strings.Contains(err.Error(), "changed on the way") {
 					t.Errorf("got %v, want that bytes were changed", err)
 				}
