@@ -334,7 +334,7 @@ func (c *call) options(o *s3.Options) {
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}
-	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"))
+	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"), leaveUnsigned)
 }
 
 // signPayload signs a body whose hash is known, over TLS too, instead of reading

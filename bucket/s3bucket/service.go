@@ -17,7 +17,7 @@ import (
 // Service is what a client of one AWS service is made of.
 type Service struct {
 	// AWS holds credentials, proxies, retries of reads and a region. Its connections have limits and follow no
-	// redirect. A failure to obtain credentials matches [statelatch.ErrDenied].
+	// redirect, and requests sign no header that proxies rewrite. A failure to obtain credentials matches [statelatch.ErrDenied].
 	AWS aws.Config
 	// Timeouts are those of the [Config], its zero fields filled in.
 	Timeouts Timeouts
@@ -53,6 +53,7 @@ func (c *Config) service(awsConfig aws.Config, endpoint string) (Service, error)
 	awsConfig.HTTPClient = httpClient
 	awsConfig.Credentials = markedCredentials{credentials}
 	awsConfig.Logger = logging.Nop{}
+	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	return Service{AWS: awsConfig, Timeouts: c.Timeouts.orDefaults(), endpoint: endpoint, skipRegionValidation: c.SkipRegionValidation}, nil
 }
 
