@@ -53,7 +53,6 @@ func (c *Config) service(awsConfig aws.Config, endpoint string) (Service, error)
 	awsConfig.HTTPClient = httpClient
 	awsConfig.Credentials = markedCredentials{credentials}
 	awsConfig.Logger = logging.Nop{}
-	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	return Service{AWS: awsConfig, Timeouts: c.Timeouts.orDefaults(), endpoint: endpoint, skipRegionValidation: c.SkipRegionValidation}, nil
 }
 
