@@ -82,6 +82,7 @@ func (c *Config) connect(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, loadError(ctx, err)
 	}
+	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
 		if err := checkAccount(ctx, awsConfig, base); err != nil {
 			return aws.Config{}, denied(err)
