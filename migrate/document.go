@@ -11,12 +11,12 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // document is what one file says.
@@ -88,9 +88,9 @@ func parse(src *source) (hcl.Body, error) {
 	var f *hcl.File
 	var diags hcl.Diagnostics
 	if strings.HasSuffix(src.rel, ".json") {
-		f, diags = hcljson.Parse(src.data, src.rel)
+		f, diags = treefile.ParseJSON(src.data, src.rel)
 	} else {
-		f, diags = hclsyntax.ParseConfig(src.data, src.rel, hcl.InitialPos)
+		f, diags = treefile.ParseHCL(src.data, src.rel, hcl.InitialPos)
 	}
 	if diags.HasErrors() {
 		return nil, syntaxError(diags)
@@ -298,8 +298,8 @@ func itemsOf(expr hcl.Expression, data []byte) ([]entry, bool) {
 func valueOf(expr hcl.Expression, data []byte) Value {
 	r := expr.Range()
 	v := Value{Source: strings.TrimSpace(string(r.SliceBytes(data)))}
-	value, diags := expr.Value(&hcl.EvalContext{})
-	if diags.HasErrors() || !value.IsWhollyKnown() {
+	value, ok := treefile.Literal(expr)
+	if !ok {
 		return v
 	}
 	v.Static = true

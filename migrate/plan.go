@@ -98,7 +98,7 @@ func (t *Tree) move(r *Root, phase int) Move {
 		if len(r.Engine.Constraints) > 0 {
 			says = strings.Join(r.Engine.Constraints, "; ")
 		}
-		return refuse("it admits engines before 1.10, which refuse use_lockfile: "+says, constraintToAdd+", or a version file")
+		return refuse("it admits engines before 1.10, which refuse use_lockfile: "+says, r.Engine.fix)
 	}
 	if phase == 2 {
 		for _, p := range targets {
@@ -205,8 +205,8 @@ func (p *Plan) together() {
 // ties are what binds a root to others: its state, and the files that a phase edits for it.
 func (r *Root) ties(phase int) []string {
 	var ties []string
-	if ref, ok := r.Ref(); ok {
-		ties = append(ties, ref.String())
+	if id := r.identity(); id != "" {
+		ties = append(ties, id)
 	}
 	for _, p := range r.targets(phase) {
 		ties = append(ties, p.source.target)

@@ -109,7 +109,7 @@ func TestApply_BothPhases(t *testing.T) {
 		}
 	}
 	for name, text := range files(t, dir) {
-		got, want := commentsOf([]byte(text), name), commentsOf([]byte(original[name]), name)
+		got, want := commentsOf([]byte(text), name, true), commentsOf([]byte(original[name]), name, true)
 		if !strings.HasSuffix(name, ".json") && !slices.Equal(got, want) {
 			t.Errorf("%s: got comments %q, want %q", name, got, want)
 		}

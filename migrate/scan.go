@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,16 +13,18 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 const (
 	maxEntries = 2_000_000 // of a tree; beyond, it is the wrong directory
-	maxFile    = 4 << 20   // bytes; no configuration is longer
+	batch      = 1000      // of a directory's entries; between them a scan can be stopped
 )
 
 // Options say what Scan looks at. The zero Options leave out what is not the tree's own.
 type Options struct {
-	Vendored bool // look into directories of copies from elsewhere, such as vendor, too
+	Vendored bool   // look into directories of copies from elsewhere, such as vendor, too
+	Engine   string // what runs where no version manager's file says it, such as "1.11.4" or "tofu 1.10"; jobs and images do not count then
 }
 
 var (
@@ -44,6 +47,10 @@ type source struct {
 // directories are not: what they point at is found where it is. Errors match [statelatch.ErrInvalid] if there is no such
 // directory, or it is not one of configurations; a file that cannot be read is a finding.
 func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
+	engine, err := parseEngine(opts.Engine)
+	if err != nil {
+		return nil, err
+	}
 	root, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		root, err = filepath.Abs(root)
@@ -54,32 +61,8 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
 	}
-	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}}
-	seen := 0
-	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if seen++; seen > maxEntries {
-			return fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations", statelatch.ErrInvalid, dir, maxEntries)
-		}
-		rel := s.rel(name)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			if rel == "." {
-				return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
-			}
-			s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
-			return nil
-		case d.IsDir():
-			if rel != "." && (slices.Contains(skippedDirs, d.Name()) || !opts.Vendored && slices.Contains(vendoredDirs, d.Name())) {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		s.file(name, rel)
-		return nil
-	})
-	if err != nil {
+	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}, engine: engine}
+	if err := s.walk(ctx, root, opts); err != nil {
 		return nil, err
 	}
 	s.assemble()
@@ -87,12 +70,76 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	return s.tree, nil
 }
 
+// walk reads all files below a directory.
+func (s *scanner) walk(ctx context.Context, dir string, opts Options) error {
+	rel := s.rel(dir)
+	entries, err := s.entries(ctx, dir)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, statelatch.ErrInvalid):
+		return err
+	case err != nil && rel == ".":
+		return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
+	case err != nil:
+		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+		return nil
+	}
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		name := filepath.Join(dir, e.Name())
+		if !e.IsDir() {
+			s.file(name, s.rel(name))
+			continue
+		}
+		if slices.Contains(skippedDirs, e.Name()) || !opts.Vendored && slices.Contains(vendoredDirs, e.Name()) {
+			continue
+		}
+		if err := s.walk(ctx, name, opts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries are what a directory has that can matter, by name.
+func (s *scanner) entries(ctx context.Context, dir string) ([]fs.DirEntry, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all []fs.DirEntry
+	for err == nil && ctx.Err() == nil {
+		var some []fs.DirEntry
+		some, err = f.ReadDir(batch)
+		for _, e := range some {
+			if e.IsDir() || kindOfFile(s.rel(filepath.Join(dir, e.Name()))) != fileOther {
+				all = append(all, e)
+			}
+		}
+		if s.seen += len(some); s.seen > maxEntries {
+			return nil, fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations", statelatch.ErrInvalid, s.tree.Dir, maxEntries)
+		}
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return all, err
+}
+
 // scanner collects the files of a tree by directory.
 type scanner struct {
 	root string
+	seen int // entries of directories
 	tree *Tree
 	dirs map[string][]*source // by directory, in the order of names
 	pins map[string][]pin     // by directory
+
+	engine *pin // the user's word for it; nil: none
 }
 
 func (s *scanner) rel(name string) string {
@@ -109,36 +156,34 @@ func (s *scanner) find(id string, severity Severity, file string, line int, text
 
 // file reads a file if its name says that it can matter.
 func (s *scanner) file(name, rel string) {
-	base := path.Base(rel)
-	kind := kindOfFile(base)
+	kind := kindOfFile(rel)
 	if kind == fileOther {
-		return
-	}
-	info, err := os.Stat(name) // follows a link
-	if err != nil || !info.Mode().IsRegular() {
-		return // a dangling link, a directory, a device
-	}
-	if info.Size() > maxFile {
-		if kind == fileTerraform {
-			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", maxFile>>20), "")
-		}
 		return
 	}
 	real, err := filepath.EvalSymlinks(name)
 	var data []byte
 	if err == nil {
-		data, err = os.ReadFile(real)
+		data, err = treefile.Read(real, treefile.MaxSize)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, treefile.ErrNotRegular), errors.Is(err, fs.ErrNotExist):
+		return // a directory, a device, a link to nothing
+	case errors.Is(err, treefile.ErrTooLong):
+		if kind == fileTerraform {
+			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", treefile.MaxSize>>20), "")
+		}
+		return
+	case err != nil:
 		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
 		return
 	}
 	switch kind {
 	case filePin:
-		s.pins[path.Dir(rel)] = append(s.pins[path.Dir(rel)], readPins(rel, string(data))...)
+		s.managerPins(rel, data)
 		return
 	case fileText:
 		s.mentions(rel, string(data), true)
+		s.jobPins(rel, data)
 		return
 	case fileTerragrunt:
 		s.mentions(rel, string(data), false)
@@ -149,6 +194,9 @@ func (s *scanner) file(name, rel string) {
 	if err != nil {
 		s.find("unreadable", Error, rel, lineOf(err), "the engines cannot read it, so it was not searched: "+err.Error(), "correct it and scan again")
 		return
+	}
+	if len(src.doc.places) == 0 && len(src.doc.includes) == 0 {
+		src.data = nil // nobody asks for it again
 	}
 	if s.tree.sources[real] == nil {
 		s.tree.sources[real] = src
@@ -178,13 +226,14 @@ const (
 
 var (
 	textSuffixes = []string{".sh", ".bash", ".yml", ".yaml", ".mk", ".ps1", ".tpl", ".tmpl", ".tftpl", ".j2", ".jinja", ".gotmpl", ".erb", ".env", ".envrc", ".py", ".groovy", ".bat", ".cmd"}
-	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "Dockerfile"}
+	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "devbox.json", "devcontainer.json", "Taskfile"}
 )
 
-func kindOfFile(base string) fileKind {
+func kindOfFile(rel string) fileKind {
+	base := path.Base(rel)
 	has := func(suffix string) bool { return strings.HasSuffix(base, suffix) }
 	switch {
-	case slices.Contains(pinFiles, base):
+	case isManager(rel):
 		return filePin
 	case base == ".terraform.lock.hcl", has("~"):
 		return fileOther
@@ -199,7 +248,7 @@ func kindOfFile(base string) fileKind {
 		return fileBackendConfig
 	case has(".hcl"), has(".hcl.json"):
 		return fileTerragrunt
-	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has):
+	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has), strings.Contains(base, "Dockerfile"), strings.Contains(base, "Containerfile"):
 		return fileText
 	}
 	return fileOther
