@@ -363,7 +363,7 @@ func TestServeHTTP_BodyThatNeverComes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("HTTP/%d: %v", version, err)
 		}
-		if body := readAll(t, resp.Body); resp.ProtoMajor != version || resp.StatusCode != 400 || !strings.Contains(body, "RequestTimeout") {
+		if body := readAll(t, resp.Body); resp.ProtoMajor != version || resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "RequestTimeout") {
 			t.Errorf("HTTP/%d: got %s %d %s, want 400 RequestTimeout", version, resp.Proto, resp.StatusCode, body)
 		}
 	}
