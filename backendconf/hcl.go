@@ -112,9 +112,13 @@ func readFile(file string, read readFunc) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
+	return backendIn(body, file)
+}
+
+// backendIn reads the backend block of a file's body.
+func backendIn(body hcl.Body, file string) (found source, err error) {
 	// What is not asked for may be in error; that is the engine's to say.
 	content, _, _ := body.PartialContent(fileSchema)
-	var found source
 	for _, block := range content.Blocks {
 		inner, _, diags := block.Body.PartialContent(terraformSchema)
 		if diags.HasErrors() {
@@ -151,12 +155,18 @@ func parse(file string, read readFunc) (hcl.Body, error) {
 		}
 		return nil, fmt.Errorf("%w file: %w", statelatch.ErrInvalid, err)
 	}
+	return ParseHCL(data, file)
+}
+
+// ParseHCL parses HCL, or its JSON form if name ends in ".json". The text may be hostile. Errors match [statelatch.ErrInvalid] and
+// show nothing of it.
+func ParseHCL(text []byte, name string) (hcl.Body, error) {
 	var f *hcl.File
 	var diags hcl.Diagnostics
-	if strings.HasSuffix(file, ".json") {
-		f, diags = treefile.ParseJSON(data, file)
+	if strings.HasSuffix(name, ".json") {
+		f, diags = treefile.ParseJSON(text, name)
 	} else {
-		f, diags = treefile.ParseHCL(data, file, hcl.InitialPos)
+		f, diags = treefile.ParseHCL(text, name, hcl.InitialPos)
 	}
 	if diags.HasErrors() {
 		return nil, hclError(diags)
