@@ -123,7 +123,7 @@ func (k keptFile) drop() error {
 }
 
 // input opens FILE. Stdin is copied to a file of ours first: it can be read once only, and must not be lost.
-func (o pushOptions) input(ctx context.Context, term terminal, u unsaved) (io.ReadSeekCloser, keptFile, error) {
+func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekCloser, keptFile, error) {
 	if o.file != "-" {
 		path, err := filepath.Abs(o.file)
 		if err != nil {
@@ -135,6 +135,15 @@ func (o pushOptions) input(ctx context.Context, term terminal, u unsaved) (io.Re
 		}
 		return f, keptFile{path: path}, nil
 	}
+	backend, err := o.backend(term)
+	if err != nil {
+		return nil, keptFile{}, err
+	}
+	ref, err := backend.Ref()
+	if err != nil {
+		return nil, keptFile{}, err
+	}
+	u := unsavedOf(ref, term)
 	if u.dir == "" || os.MkdirAll(u.dir, 0o700) != nil {
 		u.dir = os.TempDir()
 	}
