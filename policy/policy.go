@@ -85,6 +85,9 @@ func For(role Role, t Target) (Document, error) {
 	case Audit:
 		return document(t.auditLog()...), nil
 	}
+	if t.express() {
+		return document(t.inSessions(role)...), nil
+	}
 	read := []string{"", lockSuffix, historySuffix}
 	write := []string{"", lockSuffix, historySuffix, rescueSuffix}
 	touch := []string{"", lockSuffix}
