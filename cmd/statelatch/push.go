@@ -62,7 +62,7 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 		return errors.Join(err, kept.drop())
 	}
 	unsaved := unsavedOf(t.ref, term)
-	unsaved.tell(term, o.again(term))
+	unsaved.tell(term, o.again(term), kept.path)
 	req := o.request(term, "push")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)
