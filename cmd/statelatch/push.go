@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
@@ -130,7 +131,7 @@ func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekClose
 		}
 		return f, keptFile{path: path}, nil
 	}
-	dir, err := stateDir(term.getenv)
+	dir, err := userdir.State(term.getenv)
 	if err != nil {
 		dir = os.TempDir()
 	} else if dir = filepath.Join(dir, "unsaved"); os.MkdirAll(dir, 0o700) != nil {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/urfave/cli/v3"
 )
 
@@ -143,13 +145,11 @@ func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
 	if o.data != "" {
 		return filepath.Abs(o.data)
 	}
-	if base := getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
-		return filepath.Join(base, "statelatch"), nil
+	dir, err := userdir.Data(getenv)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%w: say where to keep the data with -data DIR", err)}
 	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "share", "statelatch"), nil
-	}
-	return "", usageError{errors.New("neither XDG_DATA_HOME nor HOME is set: say where to keep the data with -data DIR")}
+	return dir, nil
 }
 
 func (o serveOptions) tls() (*tls.Config, error) {
@@ -233,7 +233,7 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 // makeCredentials writes a fresh key pair unless the file exists, all or nothing.
 func makeCredentials(file string) error {
 	if info, err := os.Stat(file); err == nil {
-		if info.Mode().Perm()&0o077 != 0 {
+		if info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // where the mode says nothing about others
 			return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 on it", file, info.Mode().Perm())
 		}
 		return nil
