@@ -275,3 +275,49 @@ func TestPlan_TogetherByLink(t *testing.T) {
 		t.Errorf("got %s: %s and %d files, want new to wait for old", m.Status, m.Why, len(p.Files))
 	}
 }
+
+// Roots that share a -backend-config file with one that may not move get use_lockfile in their own blocks.
+func TestPlan_OwnBlockInsteadOfSharedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const stub = "terraform {\n  required_version = \"VERSION\"\n  backend \"s3\" {\n    key = \"KEY\"\n  }\n}\n"
+	write(t, dir, "config/backend.tfvars", "bucket = \"b\"\nregion = \"r\"\ndynamodb_table = \"t\"\n")
+	for name, version := range map[string]string{"new": ">= 1.10", "old": "~> 1.5.0"} {
+		write(t, dir, name+"/main.tf", strings.NewReplacer("VERSION", version, "KEY", name).Replace(stub))
+	}
+	write(t, dir, "empty/main.tf", "terraform {\n  required_version = \">= 1.10\"\n  backend \"s3\" {} # see config\n}\n")
+	write(t, dir, "empty/key.tfbackend", "bucket = \"b\"\nkey = \"empty\"\nregion = \"r\"\ndynamodb_table = \"t\"\n")
+	p := plan(t, dir, 1)
+	if got := p.Moves[1]; got.Status != MoveEdit || len(p.Files) != 2 || p.Files[1].Path != "new/main.tf" || !strings.Contains(string(p.Files[1].After), "    key          = \"new\"\n    use_lockfile = true\n") {
+		t.Fatalf("got %s (%s) and %d files, want new to move in its own block", got.Status, got.Why, len(p.Files))
+	}
+	apply(t, p)
+	for i, want := range []Phase{PhaseBoth, PhaseBoth, PhaseTable} {
+		if r := scan(t, dir).Roots[i]; r.Phase != want {
+			t.Errorf("%s: got phase %s, want %s", r.Name(), r.Phase, want)
+		}
+	}
+	p = plan(t, dir, 2)
+	if got := p.Moves[1]; got.Status != MoveRefused { // the table of old is there until it has moved
+		t.Errorf("phase 2: got %s, want new to wait for old", got.Status)
+	}
+}
+
+func TestEdit_EmptyBlock(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[string]string{
+		"terraform {\n  backend \"s3\" {} # see\n}\n":       "terraform {\n  backend \"s3\" {\n    use_lockfile = true\n  } # see\n}\n",
+		"terraform {\r\n  backend \"s3\" {\r\n  }\r\n}\r\n": "terraform {\r\n  backend \"s3\" {\r\n    use_lockfile = true\r\n  }\r\n}\r\n",
+		"terraform {\n  backend \"s3\" { # see\n  }\n}\n":   "",
+	} {
+		src := &source{rel: "main.tf", data: []byte(before)}
+		var err error
+		if src.doc, err = read(fileTerraform, src); err != nil {
+			t.Fatal(err)
+		}
+		got, err := edit(src, 1, map[int]bool{0: true})
+		if string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v", before, got, err)
+		}
+	}
+}
