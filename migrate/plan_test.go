@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -318,6 +319,29 @@ func TestEdit_EmptyBlock(t *testing.T) {
 		got, err := edit(src, 1, map[int]bool{0: true})
 		if string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %q, %v", before, got, err)
+		}
+	}
+}
+
+// After one flag every root moves that can: what stays has no lock, or says itself that it cannot.
+func TestPlan_OneFlag(t *testing.T) {
+	t.Parallel()
+	dir, truth := wild(t)
+	found, err := Scan(t.Context(), dir, Options{Engine: "1.11.4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := found.Plan(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, r := range truth.Roots {
+		want[r.Dir+" "+r.Variant] = cmp.Or(r.Flagged, r.Plan1)
+	}
+	for _, m := range p.Moves {
+		if got := m.Status; got != want[m.Root.Dir+" "+m.Root.Variant] {
+			t.Errorf("%s: got %s (%s), want %s", m.Root.Name(), got, m.Why, want[m.Root.Dir+" "+m.Root.Variant])
 		}
 	}
 }
