@@ -163,6 +163,11 @@ func TestResolve_HostileTree(t *testing.T) {
 		"replace":      locals("a = \"" + strings.Repeat("a", 100_000) + "\"\nx = replace(local.a, \"\", local.a)"),
 		"many tries":   locals("x = " + strings.Repeat("try(", 40) + "local.none.x" + strings.Repeat(")", 40)),
 		"number":       locals(`x = 1e999999999`),
+		"json":         locals(`x = jsondecode(file("deep"))[0]`),
+		"yaml":         locals(`x = yamldecode(file("deep"))[0]`),
+		"yaml, list":   locals(`x = yamldecode(file("list"))[0]`),
+		"yaml, bomb":   locals(`x = try(yamldecode(file("bomb")).x, "acme")`),
+		"tfvars":       locals(`x = jsondecode(read_tfvars_file("../../deep.tfvars"))`),
 		"newer":        locals(`x = try(function_of_tomorrow(), "acme")`),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,6 +175,16 @@ func TestResolve_HostileTree(t *testing.T) {
 			opts, tree := newUnit(t, root)
 			if err := os.Symlink(outside, filepath.Join(tree, "link")); err != nil {
 				t.Fatal(err)
+			}
+			deep := strings.Repeat("[", 100_000)
+			bomb := "a0: &a0 [x, x]\n"
+			for i := range 60 {
+				bomb += fmt.Sprintf("a%d: &a%[1]d [*a%d, *a%[2]d]\n", i+1, i)
+			}
+			for name, text := range map[string]string{
+				"deep": deep + strings.Repeat("]", len(deep)), "deep.tfvars": "a = " + deep, "list": strings.Repeat("- ", len(deep)), "bomb": bomb,
+			} {
+				write(t, filepath.Join(tree, name), text)
 			}
 			if runtime.GOOS != "windows" {
 				if out, err := exec.CommandContext(t.Context(), "mkfifo", filepath.Join(tree, "fifo")).CombinedOutput(); err != nil {
