@@ -61,7 +61,7 @@ func read(kind fileKind, src *source) (document, error) {
 		doc, err = readTerraform(src)
 	} else {
 		flat := false
-		if kind == fileBackendConfig || containsAny(src.data, "bucket", argTable) {
+		if kind == fileBackendConfig || kind == fileMaybe || containsAny(src.data, "bucket", argTable) {
 			doc, flat, err = readBackendConfig(src)
 		}
 		if !flat && err == nil {

@@ -99,7 +99,7 @@ func (r *Root) identity() string {
 		return ""
 	}
 	id := ref.String()
-	if prefix := r.Args[argPrefix]; prefix.Set() && !(prefix.Static && prefix.Text == statelatch.DefaultWorkspaceKeyPrefix) {
+	if prefix := r.Args[argPrefix]; prefix.Set() && (!prefix.Static || prefix.Text != statelatch.DefaultWorkspaceKeyPrefix) {
 		id += fmt.Sprintf(" (%s %s)", argPrefix, shown(prefix))
 	}
 	if endpoint := r.endpoint(); endpoint != "" {

@@ -160,7 +160,7 @@ var (
 	image        = regexp.MustCompile(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
 	imageVersion = regexp.MustCompile(`\b(terraform|tf|tofu)[-_]v?(\d+\.\d+(?:\.\d+)?)(?:[-_\s"']|$)`)
 	gitlabImage  = regexp.MustCompile(`terraform-images/(?:releases|branches)/(?:terraform:)?v?(\d+\.\d+)`)
-	release_     = regexp.MustCompile(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
+	download     = regexp.MustCompile(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
 	managerCall  = regexp.MustCompile(`\b(tfenv|tofuenv|tenv tf|tenv tofu|tfswitch|asdf (?:install|local|global|set) (?:terraform|opentofu))\s+(?:install\s+|use\s+)?v?(\d+\.\d+(?:\.\d+)?)\b`)
 	at           = regexp.MustCompile(`\b(terraform|opentofu)@v?(\d+\.\d+(?:\.\d+)?)\b`)
 )
@@ -191,7 +191,7 @@ func linePins(line string) []pin {
 	for _, m := range gitlabImage.FindAllStringSubmatch(line, -1) {
 		add(ToolTerraform, m[1])
 	}
-	for _, m := range release_.FindAllStringSubmatch(line, -1) {
+	for _, m := range download.FindAllStringSubmatch(line, -1) {
 		if m[1] != "" {
 			add(ToolTerraform, m[1])
 		} else {

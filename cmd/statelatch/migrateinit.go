@@ -65,7 +65,7 @@ func writeInitScript(dir string, phase int, inits []migrate.Init) (name string, 
 		if i > 1 {
 			name = filepath.Join(dir, fmt.Sprintf("init-phase-%d-%d.sh", phase, i))
 		}
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755) //nolint:gosec // it is to be run, by whoever has the checkout
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}

@@ -52,17 +52,17 @@ func pushCommand(term terminal) *cli.Command {
 }
 
 func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
-	t, err := o.open(ctx, term)
-	if err != nil {
-		return err
-	}
-	unsaved := unsavedOf(t.ref, term)
-	unsaved.tell(term, o.again(term))
-	body, kept, err := o.input(ctx, term, unsaved)
+	body, kept, err := o.input(ctx, term)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
+	t, err := o.open(ctx, term)
+	if err != nil {
+		return errors.Join(err, kept.drop())
+	}
+	unsaved := unsavedOf(t.ref, term)
+	unsaved.tell(term, o.again(term), kept.path)
 	req := o.request(term, "push")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)
