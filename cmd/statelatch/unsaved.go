@@ -146,7 +146,7 @@ func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekClose
 		}
 		return f, keptFile{path: path}, nil
 	}
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return nil, keptFile{}, err
 	}
