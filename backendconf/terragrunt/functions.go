@@ -472,12 +472,11 @@ func (s *scope) contextual() map[string]function.Function {
 		}),
 		"read_terragrunt_config": s.readConfig(),
 	}
-	if root := repository(dir); root != "" {
-		real, err := filepath.EvalSymlinks(root)
-		if err == nil && contains(real, dir) {
-			from, _ := filepath.Rel(real, dir)
-			to, _ := filepath.Rel(dir, real)
-			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(real), constant(from), constant(to)
+	if real, err := filepath.EvalSymlinks(dir); err == nil { // git sees no symbolic links
+		if root := repository(real); root != "" && contains(root, dir) {
+			from, _ := filepath.Rel(root, dir)
+			to, _ := filepath.Rel(dir, root)
+			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(root), constant(from), constant(to)
 		}
 	}
 	return all
