@@ -52,7 +52,7 @@ func (v Version) keptByBucket() bool { return v.VersionID != "" && v.VersionID !
 //	ErrPreconditionFailed  [ChangedError]: v is not what is stored any more
 //	other                  it may not be kept; never ErrAmbiguous, because nothing but the snapshot may be there
 func (s *Store) Snapshot(ctx context.Context, v Version) error {
-	if !s.Snapshots || !v.Exists || v.keptByBucket() || v.isVoid() {
+	if !s.Snapshots || !v.Exists || v.keptByBucket() || v.IsVoid() {
 		return nil
 	}
 	err := s.keep(ctx, v)

@@ -33,7 +33,7 @@ type digestFinding struct {
 	Status       digestStatus       `json:"status"`
 	MD5          string             `json:"md5,omitempty"` // of the stored bytes; empty where engines see no state
 	Stored       string             `json:"stored,omitempty"`
-	Serial       uint64             `json:"serial,omitempty"`
+	Serial       *uint64            `json:"serial,omitempty"` // of the stored state; nil: there is none
 	LastModified *time.Time         `json:"last_modified,omitempty"`
 	BelongsTo    *digestVersionJSON `json:"belongs_to,omitempty"`
 	Reading      string             `json:"reading,omitempty"`
@@ -76,7 +76,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		return f, err
 	}
 	f.reading, f.MD5, f.Stored = r, r.Want(), r.Stored
-	f.Serial, f.LastModified = r.Now.Header.Serial, nonZero(r.Now.LastModified)
+	f.Serial, f.LastModified = serialOf(r.Now), nonZero(r.Now.LastModified)
 	switch {
 	case !r.Item:
 		f.Status = digestNone
@@ -303,12 +303,8 @@ func (d digests) table(shows func(digestFinding) bool, details func(digestFindin
 			continue
 		}
 		shown = append(shown, f)
-		serial := "-"
-		if f.Serial > 0 {
-			serial = strconv.FormatUint(f.Serial, 10)
-		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			statelatch.Printable(f.Key), f.Status, orDash(f.Stored), orDash(f.MD5), serial, timeOf(f.reading.Now.LastModified))
+			statelatch.Printable(f.Key), f.Status, orDash(f.Stored), orDash(f.MD5), serialCell(f.Serial), timeOf(f.reading.Now.LastModified))
 	}
 	if len(shown) == 0 {
 		return ""

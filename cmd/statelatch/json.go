@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -82,6 +83,22 @@ func versionOf(v state.Version) versionJSON {
 		Ref: v.Ref.String(), Serial: v.Header.Serial, Lineage: v.Header.Lineage,
 		ETag: v.ETag, VersionID: v.VersionID, Size: v.Size,
 	}
+}
+
+// serialOf is the serial of v; nil if v is no state. Serial 0 is one like any other.
+func serialOf(v state.Version) *uint64 {
+	if !v.Exists || v.Err != nil || v.Header.Empty {
+		return nil
+	}
+	return &v.Header.Serial
+}
+
+// serialCell is that serial in a table.
+func serialCell(serial *uint64) string {
+	if serial == nil {
+		return "-"
+	}
+	return strconv.FormatUint(*serial, 10)
 }
 
 // lockInfoJSON is the lock info exactly as in the lock object.
