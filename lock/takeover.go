@@ -136,6 +136,9 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	case err == nil:
 		a.fenced = true
 		return t, nil
+	case a.unfenced() && deniedOutright(err) && a.m.putBack(ctx, *a.robbed, t):
+		a.over = true // nothing of ours is left
+		return nil, asFound(a.ref, err)
 	case a.unfenced():
 		return nil, a.leaveToLease(t, "its last holder could not be fenced out", err)
 	}

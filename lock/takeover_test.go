@@ -220,10 +220,29 @@ func TestManager_TakeOver_TwoAtOnce(t *testing.T) {
 	})
 }
 
+// Who may not write the state cannot fence: the lock stays as it was found.
+func TestManager_TakeOver_R6_FenceDenied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.client().dead(t, leased(minute))
+		before := stored(t, w.objects)
+		c := w.client()
+		c.fence.do = func(context.Context) error { return statelatch.ErrDenied }
+		_, err := c.Acquire(t.Context(), ref, taking(minute, time.Hour))
+		if !errors.Is(err, statelatch.ErrDenied) || errors.Is(err, statelatch.ErrLocked) || !strings.Contains(err.Error(), "as it was") {
+			t.Errorf("got %v, want ErrDenied, and that the lock is as it was", err)
+		}
+		if got := stored(t, w.objects); !bytes.Equal(got, before) {
+			t.Errorf("the lock was\n%s\nand is\n%s", before, got)
+		}
+	})
+}
+
 // R6: what could not be fenced is not entered and not released. The next who comes fences.
 func TestManager_TakeOver_R6_FenceFails(t *testing.T) {
 	t.Parallel()
-	for name, kind := range map[string]error{"denied": statelatch.ErrDenied, "unknown": statelatch.ErrAmbiguous} {
+	for name, kind := range map[string]error{"broken": errTest, "unknown": statelatch.ErrAmbiguous} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.client().dead(t, leased(minute))

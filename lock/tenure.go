@@ -35,6 +35,7 @@ type Tenure struct {
 	lostErr   error
 	reason    error // of Hold
 	ended     bool
+	gone      bool
 
 	lost    chan struct{}
 	stop    context.CancelFunc
@@ -325,10 +326,25 @@ func (t *Tenure) Release(ctx context.Context) (weak bool, err error) {
 		return false, fmt.Errorf("%w: the lock of %s is kept, because a write of the state may still land: %w",
 			statelatch.ErrAmbiguous, t.ref, reason)
 	}
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.gone = err == nil || errors.Is(err, statelatch.ErrLockLost) && !errors.Is(err, statelatch.ErrAmbiguous)
+	}()
 	ctx = context.WithoutCancel(ctx)
 	itemErr := t.m.removeItem(ctx, held)
 	weak, err = t.removeObject(ctx)
+	if deniedOutright(err) && itemErr == nil {
+		err = errors.Join(err, t.m.putItemBack(ctx, held)) // it is locked still, for those who know only the table, too
+	}
 	return weak, halves(held, err, itemErr)
+}
+
+// Gone reports whether Release found that the lock is not there any more, or not this tenure's: then nobody needs its ID again.
+func (t *Tenure) Gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.gone
 }
 
 // removeObject ends the tenure and gives up the lock object alone.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -94,6 +95,22 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 		return fmt.Errorf("forget lock: %w", err)
 	}
 	return nil
+}
+
+// goneBudget is how long it is looked whether a lock is gone: the claim can wait.
+const goneBudget = 5 * time.Second
+
+// forgetIfGone drops a claim on a lock that could not be had, unless it stands all the same or that cannot be seen.
+func (c claims) forgetIfGone(ctx context.Context, t target, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goneBudget)
+	defer cancel()
+	held, err := t.locks.Status(ctx, t.ref)
+	free := errors.Is(err, statelatch.ErrNotLocked)
+	stands := err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id)
+	if err != nil && !free || stands {
+		return nil //nolint:nilerr // what stands may be it
+	}
+	return c.forget(t.ref, id)
 }
 
 // forgetAll drops every claim on ref, once its lock is known to be gone.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -78,10 +77,8 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 	req.Client = "" // it outlives this process
 	set, err := acquireAll(ctx, term, targets, ids, req)
 	if err != nil {
-		if !errors.Is(err, statelatch.ErrAmbiguous) {
-			for i, t := range targets {
-				err = errors.Join(err, mine.forget(t.ref, ids[i]))
-			}
+		for i, t := range targets {
+			err = errors.Join(err, mine.forgetIfGone(ctx, t, ids[i]))
 		}
 		return err
 	}

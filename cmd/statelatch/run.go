@@ -326,11 +326,12 @@ func (o runOptions) giveBack(ctx context.Context, term terminal, set lock.Set, m
 	}
 	weak, err := set.Release(ctx)
 	warnWeak(term, weak)
-	if err == nil || errors.Is(err, statelatch.ErrLockLost) {
-		for _, t := range set {
-			if forgetErr := mine.forget(t.Ref(), t.Held().Info.ID); forgetErr != nil {
-				term.say("Warning: %v\n", forgetErr)
-			}
+	for _, t := range set {
+		if !t.Gone() {
+			continue
+		}
+		if forgetErr := mine.forget(t.Ref(), t.Held().Info.ID); forgetErr != nil {
+			term.say("Warning: %v\n", forgetErr)
 		}
 	}
 	return err

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +169,67 @@ func TestUnlock_OwnButAlive(t *testing.T) {
 	s.managedLock(ref.Key, "own-id", statelatch.Managed{TTL: time.Hour, Client: deadClient(t)})
 	s.want(s.run("unlock", demoRef), 0, "Released")
 }
+
+// Without the right to delete, a lock stays as it was found, to the byte, and whose it is stays known.
+func TestUnlock_Denied(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for k, v := range map[string]string{
+		"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/infra", "GITHUB_RUN_ID": "42",
+	} {
+		s.env[k] = v
+	}
+	key := "app/terraform.tfstate"
+	run := statelatch.Run{System: "github-actions", Repo: "acme/infra", ID: "42", URL: "https://github.com/acme/infra/actions/runs/42"}
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := *s
+	direct.flags = slices.Clone(s.flags)
+	s.want(s.run("lock", "-reason", "freeze", "s3://demo/manual"), 0)
+	manual := direct.run("status", "-json", "s3://demo/manual")
+	s.behindProxy().Add(deny(http.MethodDelete, "/demo/"+key+".tflock", ""), deny(http.MethodDelete, "/demo/manual.tflock", ""))
+	for name, tc := range map[string]struct {
+		m    statelatch.Managed
+		args []string
+	}{
+		"mine, of this CI run": {statelatch.Managed{Run: &run, TTL: time.Hour, Client: deadClient(t)}, []string{"unlock", "-mine", demoRef}},
+		"mine, below a prefix": {statelatch.Managed{Run: &run, TTL: time.Hour, Client: deadClient(t)}, []string{"unlock", "-mine", "s3://demo/app/"}},
+		"of a dead process":    {statelatch.Managed{TTL: time.Hour, Client: deadClient(t)}, []string{"unlock", "-auto-approve", demoRef}},
+		"force-unlock":         {statelatch.Managed{Run: &run, TTL: time.Hour}, []string{"force-unlock", "-force", "an-id", demoRef}},
+		"over":                 {statelatch.Managed{Run: &run, TTL: time.Second}, []string{"unlock", "-expired", demoRef}},
+		"takeover":             {statelatch.Managed{Run: &run, TTL: time.Second}, []string{"lock", "-takeover", "expired", demoRef}},
+	} {
+		t.Log(name)
+		s.managedLock(key, "an-id", tc.m)
+		ref := statelatch.Ref{Bucket: "demo", Key: key}
+		if err := mine.remember(ref, "an-id", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		s.want(s.run(tc.args...), 14, "as it was", "s3:DeleteObject")
+		if got, want := s.stored(key+".tflock"), engineInfo("an-id").MarshalManaged(nonced(tc.m, "an-id")); got != string(want) {
+			t.Errorf("the lock was\n%s\nand is\n%s", want, got)
+		}
+		if !mine.has(ref, "an-id") {
+			t.Error("it was forgotten whose it is")
+		}
+	}
+	s.want(s.run("unlock", "s3://demo/manual"), 14, "s3:DeleteObject")
+	if now := direct.run("status", "-json", "s3://demo/manual"); withoutAge(now.out) != withoutAge(manual.out) {
+		t.Errorf("the lock was\n%s\nand is\n%s", manual.out, now.out)
+	}
+}
+
+// nonced is m as managedLock stores it.
+func nonced(m statelatch.Managed, id string) statelatch.Managed {
+	m.Nonce = id
+	return m
+}
+
+var ages = regexp.MustCompile(`"(age_seconds|proof)":("[^"]*"|[0-9]+)`)
+
+func withoutAge(status string) string { return ages.ReplaceAllString(status, "") }
 
 // laterBy puts the clock of the store ahead of its own Last-Modified, as if so much time had passed.
 func (s *shell) laterBy(d time.Duration) {
