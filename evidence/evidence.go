@@ -44,7 +44,7 @@ type Asker interface {
 	Ask(ctx context.Context, run statelatch.Run) Answer
 }
 
-// skew is how far the clocks of a store may disagree with each other.
+// skew is how far the clocks of a store may disagree with each other, where a lease is judged that its holder may renew in this instant.
 const skew = 5 * time.Second
 
 // Judge weighs what proves that the holder of h lives or does not. What this machine knows of its process comes first: one that is gone
@@ -104,12 +104,12 @@ func promiseOf(h lock.Held) Verdict {
 		return Verdict{Stale, fmt.Sprintf("its lease of %s was last renewed %s ago", Span(m.TTL), age)}
 	case m.TTL > 0:
 		return Verdict{Unknown, fmt.Sprintf("its lease of %s is running out just now", Span(m.TTL))}
-	case m.Expires > 0 && h.Age > m.Expires+skew:
+	}
+	switch left, promised := h.ExpiresIn(); {
+	case promised && left <= 0:
 		return Verdict{Stale, fmt.Sprintf("it was taken for %s, %s ago", Span(m.Expires), age)}
-	case m.Expires > h.Age:
-		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires in %s", age, Span(m.Expires-h.Age))}
-	case m.Expires > 0:
-		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires just now", age)}
+	case promised:
+		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires in %s", age, Span(left))}
 	}
 	return Verdict{Unknown, fmt.Sprintf("held for %s, without a lease: it stays until it is released", age)}
 }

@@ -153,6 +153,9 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 // occupied deals with somebody else's lock object: it is over and taken over, or waited for.
 func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
 	left, provable := a.watch.see(h, a.m.boot())
+	if a.req.TakeOver && h.Leased() && left > 0 && a.req.Gone != nil && a.req.Gone(h) {
+		left = 0
+	}
 	switch {
 	case !provable || !a.req.TakeOver:
 		left = 0

@@ -31,6 +31,9 @@ type Request struct {
 	// long as it promises, beyond Wait if need be, until its holder shows a sign of life: only our own clock proves that it is gone.
 	// Without a TTL of its own Acquire does not swap a lock with a lease, but removes it first, as ForceRelease does.
 	TakeOver bool
+	// Gone, if not nil, reports whether whoever took a lock with a lease is certainly gone, with all that runs under it, so that TakeOver
+	// need not watch it.
+	Gone func(Held) bool
 	// FenceAlways fences the state at every acquisition, not only after a takeover: for states whose locks are
 	// removed with the engines' force-unlock while our own clients write (R10). It costs one write of the state.
 	FenceAlways bool

@@ -10,9 +10,6 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// storeSkew is how far a store's clocks may disagree with each other: its front end's Date and its Last-Modified.
-const storeSkew = 5 * time.Second
-
 // watch judges whether a lock is over: by evidence, never by age alone (R11).
 type watch struct {
 	etag  string
@@ -33,10 +30,9 @@ func (w *watch) see(h Held, now time.Duration) (left time.Duration, provable boo
 		return 0, false
 	case m.TTL > 0:
 		return max(w.since+m.TTL-now, 0), true
-	case m.Expires > 0:
-		return max(m.Expires+storeSkew-h.Age, 0), true
 	}
-	return 0, false
+	left, provable = h.ExpiresIn()
+	return max(left, 0), provable
 }
 
 // takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it. ErrPreconditionFailed if

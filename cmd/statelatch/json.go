@@ -37,6 +37,9 @@ type statusJSON struct {
 	Note       string          `json:"note,omitempty"`
 	Verdict    evidence.State  `json:"verdict,omitempty"`
 	Proof      string          `json:"proof,omitempty"`
+	// Missing: there is no state at that key; Near are some that are spelled nearly like it.
+	Missing bool     `json:"missing,omitempty"`
+	Near    []string `json:"near,omitempty"`
 
 	Managed *managedJSON `json:"managed,omitempty"`
 	Table   *itemJSON    `json:"table,omitempty"`

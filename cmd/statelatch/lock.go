@@ -60,6 +60,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run terraform init -reconfigure, "+
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
+	noteMissing(ctx, term, targets...)
 	mine, err := openClaims(term.getenv)
 	ids := make([]string, len(targets))
 	for i, t := range targets {

@@ -72,8 +72,14 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 	return lock.Request{
 		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
 		Reason: reason, Client: identity.Client(), Run: id.Run,
-		Wait: o.wait, TakeOver: o.takeOver,
+		Wait: o.wait, TakeOver: o.takeOver, Gone: holderGone,
 	}
+}
+
+// holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is all that runs
+// under it: an engine whose run was killed may write its state yet.
+func holderGone(h lock.Held) bool {
+	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead && len(runner.Survivors(h.Ref)) == 0
 }
 
 // waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.

@@ -47,15 +47,20 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	}
 	ref := t.ref
 	held, err := t.locks.Status(ctx, ref)
-	if errors.Is(err, statelatch.ErrNotLocked) {
+	free := errors.Is(err, statelatch.ErrNotLocked)
+	if err != nil && !free {
+		return err
+	}
+	near, missing := t.missing(ctx)
+	if missing && !o.json {
+		defer sayMissing(term, ref, near)
+	}
+	if free {
 		if o.json {
-			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked})
+			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near})
 		}
 		term.print("%s is not locked.\n", ref)
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	mine, _ := openClaims(term.getenv)
 	own := mine.has(ref, held.Info.ID)
@@ -63,6 +68,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if o.json {
 		result := statusOf(held, own)
 		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
+		result.Missing, result.Near = missing, near
 		if err := term.printJSON(result); err != nil {
 			return err
 		}
@@ -101,16 +107,20 @@ func promises(h lock.Held) string {
 	line := func(format string, args ...any) {
 		b.WriteString(statelatch.Printable(fmt.Sprintf(format, args...)) + "\n")
 	}
+	left, promised := h.ExpiresIn()
 	switch m := h.Managed; {
-	case m == nil && !h.Since.IsZero():
+	case h.ETag == "":
+	case h.Since.IsZero():
+		line("How long it is held is not known: the store tells no age.")
+	case m == nil:
 		line("Held for %v (by the store's clock, since %s).", h.Age.Round(time.Second), h.Since.UTC().Format(time.RFC3339))
-	case m != nil && m.TTL > 0:
+	case m.TTL > 0:
 		line("Its lease of %v was last renewed %v ago (by the store's clock).", m.TTL, h.Age.Round(time.Second))
-	case m != nil && m.Expires > 0 && h.Age > m.Expires:
-		line("It expired %v ago: statelatch unlock -expired", (h.Age - m.Expires).Round(time.Second))
-	case m != nil && m.Expires > 0:
-		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), (m.Expires - h.Age).Round(time.Second))
-	case m != nil:
+	case promised && left <= 0:
+		line("It expired %v ago: statelatch unlock -expired", -left.Round(time.Second))
+	case promised:
+		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), left.Round(time.Second))
+	default:
 		line("Held for %v, without a lease: it stays until it is released.", h.Age.Round(time.Second))
 	}
 	b.WriteString(background(h.Managed))

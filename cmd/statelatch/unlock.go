@@ -200,7 +200,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.mine && !u.owner.owns(h):
 		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, holderName(h))
 	case u.olderThan > 0 && h.Since.IsZero():
-		refuse("its age is not known, so it is left alone: DynamoDB keeps none")
+		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
 	case u.olderThan > 0 && h.Age < u.olderThan:
 		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
 	case u.expired:

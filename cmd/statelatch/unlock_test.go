@@ -234,6 +234,18 @@ func withoutAge(status string) string { return ages.ReplaceAllString(status, "")
 // laterBy puts the clock of the store ahead of its own Last-Modified, as if so much time had passed.
 func (s *shell) laterBy(d time.Duration) {
 	s.t.Helper()
+	s.answering(func(h http.Header) { h.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat)) })
+}
+
+// withoutLastModified makes the store one that tells no age.
+func (s *shell) withoutLastModified() {
+	s.t.Helper()
+	s.answering(func(h http.Header) { h.Del("Last-Modified") })
+}
+
+// answering puts a proxy before the store that changes the headers of its answers.
+func (s *shell) answering(change func(http.Header)) {
+	s.t.Helper()
 	to, err := url.Parse(s.url)
 	if err != nil {
 		s.t.Fatal(err)
@@ -244,7 +256,7 @@ func (s *shell) laterBy(d time.Duration) {
 			r.Out.Host = r.In.Host // it is signed
 		},
 		ModifyResponse: func(r *http.Response) error {
-			r.Header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+			change(r.Header)
 			return nil
 		},
 	}
@@ -339,7 +351,7 @@ func TestUnlock_NotOver(t *testing.T) {
 		words []string
 	}{
 		"lease kept":    {statelatch.Managed{TTL: time.Hour}, []string{"its lease of 1h was renewed", "without -dry-run it is watched for up to 1h"}},
-		"process gone":  {statelatch.Managed{TTL: time.Hour, Client: deadClient(t)}, []string{"is gone", "without -expired it is released at once: statelatch unlock", demoRef}},
+		"process gone":  {statelatch.Managed{Client: deadClient(t)}, []string{"is gone", "without -expired it is released at once: statelatch unlock", demoRef}},
 		"process runs":  {statelatch.Managed{TTL: time.Hour, Client: identity.Client()}, []string{"still runs", "stop that"}},
 		"expires later": {statelatch.Managed{Expires: time.Hour}, []string{"it expires in"}},
 		"promises none": {statelatch.Managed{}, []string{"-expired is for a lease"}},

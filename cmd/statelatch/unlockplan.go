@@ -77,23 +77,26 @@ func (u *unlocking) selects(l fleet.Lock) bool {
 	switch {
 	case u.mine && !u.owner.owns(l.Held),
 		u.olderThan > 0 && (l.Since.IsZero() || l.Age < u.olderThan),
-		u.expired && !over(l.Held):
+		u.expired && !over(l.Held) && !holderGone(l.Held):
 		return false
 	}
 	return true
 }
 
-// over reports whether a lock is over by the store's clock, which is worth a closer look.
+// over reports whether a lock is over by the store's clock; of a lease that is only worth a closer look.
 func over(h lock.Held) bool {
-	m := h.Managed
-	return m != nil && h.Err == nil && !h.Since.IsZero() && (m.TTL > 0 && h.Age > m.TTL || m.TTL == 0 && m.Expires > 0 && h.Age > m.Expires)
+	if h.Leased() {
+		return h.Err == nil && !h.Since.IsZero() && h.Age > h.Managed.TTL
+	}
+	left, promised := h.ExpiresIn()
+	return promised && left <= 0
 }
 
 // rehearse tells what would be done.
 func (u *unlocking) rehearse(steps []unlockStep) error {
 	for i := range steps {
 		s := &steps[i]
-		if s.deed == deedExpired && !over(s.held) {
+		if s.deed == deedExpired && !over(s.held) && !holderGone(s.held) {
 			s.deed, s.err = deedNone, u.notOver(*s)
 		}
 		switch {
@@ -138,7 +141,7 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	all := make([]int, len(steps))
 	for i, s := range steps {
 		all[i] = i
-		if s.deed == deedExpired {
+		if s.deed == deedExpired && !holderGone(s.held) {
 			watched = append(watched, i)
 		}
 	}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/fleet"
+)
+
+// maxNear is how many states are offered in place of one that there is not.
+const maxNear = 3
+
+// missing reports whether there is certainly no state at the key of t, and which are spelled nearly like it. What may not be looked at
+// is not missing.
+func (t target) missing(ctx context.Context) (near []string, missing bool) {
+	_, err := t.bucket.Head(ctx, t.ref.Key, bucket.ReadOptions{})
+	if !errors.Is(err, statelatch.ErrNotFound) {
+		return nil, false
+	}
+	keys, err := fleet.Near(ctx, t.bucket, t.ref.Key, maxNear)
+	if errors.Is(err, statelatch.ErrNotFound) { // it is the bucket that there is not, which what follows tells better
+		return nil, false
+	}
+	for _, key := range keys {
+		near = append(near, statelatch.Ref{Bucket: t.ref.Bucket, Key: key}.String())
+	}
+	return near, true
+}
+
+// noteMissing tells of targets without a state: a key with a typo in it can be locked as well as any, and protects nothing.
+func noteMissing(ctx context.Context, term terminal, targets ...target) {
+	for _, t := range targets {
+		if near, missing := t.missing(ctx); missing {
+			sayMissing(term, t.ref, near)
+		}
+	}
+}
+
+func sayMissing(term terminal, ref statelatch.Ref, near []string) {
+	if len(near) == 0 {
+		term.say("Note: there is no state at %s.\n", statelatch.Printable(ref.String()))
+		return
+	}
+	var names []string
+	for _, n := range near {
+		names = append(names, "  "+shellQuote(n))
+	}
+	term.say("Note: there is no state at %s. Did you mean one of these?\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
+}
