@@ -7,13 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/statelatch/statelatch"
 )
 
-// Survivors are the processes of this machine, as far as they can be seen, that were started under the lock of ref: once the run that
-// held it is gone, those that outlived it. A daemon that such a process left behind is one of them.
-func Survivors(ref statelatch.Ref) []int {
+// Survivors are the processes of this machine, as far as they can be seen, that were started below the run that client names, as
+// [identity.Client] does: once it is gone, those that outlived it. A daemon that one of them left behind is one, too.
+func Survivors(client string) []int {
 	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var found []int
 	for _, path := range environments {
@@ -26,8 +24,8 @@ func Survivors(ref statelatch.Ref) []int {
 			continue
 		}
 		for variable := range bytes.SplitSeq(env, []byte{0}) {
-			refs, ok := strings.CutPrefix(string(variable), heldVariable+"=")
-			if ok && slices.Contains(HeldRefs(func(string) string { return refs }), ref) {
+			around, ok := strings.CutPrefix(string(variable), heldVariable+"=")
+			if ok && slices.Contains(strings.Split(around, "\n"), client) {
 				found = append(found, pid)
 			}
 		}
