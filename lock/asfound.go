@@ -38,16 +38,11 @@ func deniedOutright(err error) bool {
 	return errors.Is(err, statelatch.ErrDenied) && !errors.Is(err, statelatch.ErrAmbiguous)
 }
 
-// putBack gives a lock that was taken over back to its holder, byte for byte, if the taker's is still there: to ask for more than one has
+// putBack gives a lock that was taken over back to its holder, byte for byte, if one of ours is still there: to ask for more than one has
 // got must not cost a holder its lock. The holder may go on with it as if nothing had been: nobody else was inside meanwhile. Our own
 // swap, if the network delivers it again, hits this body once more; what it leaves has a lease, and whoever takes that over fences (R6).
 // It reports whether the lock is h again.
-func (m *Manager) putBack(ctx context.Context, h Held, taker *Tenure) bool {
-	taker.Abandon()
-	ours := [][]byte{taker.held.body}
-	if taker.pending != nil {
-		ours = append(ours, taker.pending.body)
-	}
+func (m *Manager) putBack(ctx context.Context, h Held, ours ...[]byte) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
 	defer cancel()
 	for failures := 0; h.body != nil; failures++ {
@@ -67,6 +62,18 @@ func (m *Manager) putBack(ctx context.Context, h Held, taker *Tenure) bool {
 		}
 	}
 	return false
+}
+
+// abandoned ends the tenure, and returns what may stand of it.
+func (t *Tenure) abandoned() [][]byte {
+	t.Abandon()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	bodies := [][]byte{t.held.body}
+	if t.pending != nil {
+		bodies = append(bodies, t.pending.body)
+	}
+	return bodies
 }
 
 // putItemBack stores an item that was removed once more, if nobody has taken its place.

@@ -18,7 +18,7 @@ func (a *attempt) leave(ctx context.Context, err error) error {
 	}
 	if !a.over && a.landed > 0 && !a.takeBack(ctx) {
 		err = fmt.Errorf("%w; %w: a lock with ID %s may stand or yet appear at s3://%s/%s",
-			err, statelatch.ErrAmbiguous, a.req.ID, a.ref.Bucket, a.ref.LockKey())
+			err, statelatch.ErrAmbiguous, a.info().ID, a.ref.Bucket, a.ref.LockKey())
 	}
 	if a.items > 0 {
 		err = fmt.Errorf("%w; %w: a lock item with ID %s may stand or yet appear in the DynamoDB table %q",
@@ -35,6 +35,12 @@ func (a *attempt) takeBack(ctx context.Context) bool {
 	for {
 		h, mine, err := a.look(ctx)
 		switch {
+		case mine && a.under != nil:
+			if !a.m.putBack(ctx, *a.under, a.sent...) {
+				return false
+			}
+			a.landed = 0
+			return true
 		case mine:
 			if a.unfenced() {
 				if a.m.Fence(ctx, a.ref) != nil {
@@ -64,11 +70,14 @@ func (a *attempt) takeBack(ctx context.Context) bool {
 func (a *attempt) leaveToLease(t *Tenure, why string, err error) error {
 	t.Abandon()
 	a.over = true
-	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why, a.req.ID, t.ttl, err)
+	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why, t.Held().Info.ID, t.ttl, err)
 }
 
 // giveUp releases what was won when err stops the rest: the item first, as Release does. It goes on when ctx ends.
 func (a *attempt) giveUp(ctx context.Context, t *Tenure, err error) error {
+	if a.under != nil {
+		a.items = 0 // what is there was there before
+	}
 	a.takeBackItem(ctx)
 	if itemErr := a.removeItemOfRobbed(ctx); itemErr != nil {
 		err = errors.Join(err, itemErr)
@@ -88,7 +97,7 @@ func (a *attempt) giveUp(ctx context.Context, t *Tenure, err error) error {
 // removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to it: without
 // that nothing would tell any more that its holder is dead.
 func (a *attempt) removeItemOfRobbed(ctx context.Context) error {
-	if a.robbed == nil || a.m.Table == nil {
+	if a.robbed == nil || a.under != nil || a.m.Table == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)

@@ -140,11 +140,14 @@ func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not promised is one that
 // promises no such thing, or whose age the store does not tell.
 func (h Held) ExpiresIn() (left time.Duration, promised bool) {
-	if h.Err != nil || h.Since.IsZero() || h.Managed == nil || h.Leased() || h.Managed.Expires == 0 {
+	if h.Err != nil || h.Since.IsZero() || h.Managed == nil || h.Leased() && !h.Stays() || h.Managed.Expires == 0 {
 		return 0, false
 	}
-	return h.Managed.Expires - h.Age, true
+	return h.Managed.TTL + h.Managed.Expires - h.Age, true // with a lease it is counted from where that ends
 }
+
+// Stays reports whether h is held also when its lease has run out.
+func (h Held) Stays() bool { return h.Managed != nil && h.Managed.Stays }
 
 // Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {

@@ -72,7 +72,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	}
 	if err == nil {
 		weak, err = m.removeBoth(ctx, h, true, remove)
-		if t != nil && deniedOutright(err) && !m.putBack(ctx, h, t) {
+		if t != nil && deniedOutright(err) && !m.putBack(ctx, h, t.abandoned()...) {
 			err = fmt.Errorf("it was taken over, with ID %s, and could not be given back: %w", t.Held().Info.ID, err)
 		}
 	}

@@ -28,11 +28,16 @@ func (w *watch) see(h Held, now time.Duration) (left time.Duration, provable boo
 	switch m := h.Managed; {
 	case m == nil || h.Err != nil || h.ETag == "":
 		return 0, false
-	case m.TTL > 0:
-		return max(w.since+m.TTL-now, 0), true
+	case m.TTL > 0 && !m.Stays:
+		return w.still(h, now), true
 	}
 	left, provable = h.ExpiresIn()
 	return max(left, 0), provable
+}
+
+// still is how much of the lease of h, which was seen last, is left.
+func (w *watch) still(h Held, now time.Duration) time.Duration {
+	return max(w.since+h.Managed.TTL-now, 0)
 }
 
 // takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it. ErrPreconditionFailed if
@@ -87,7 +92,7 @@ func (m *Manager) sameTable(h Held) error {
 // enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state is fenced
 // (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
-	if a.robbed != nil && won.Managed.PrevETag == a.robbed.ETag {
+	if a.robbed != nil && a.under == nil && won.Managed.PrevETag == a.robbed.ETag {
 		a.tellTakeOver(*a.robbed)
 	}
 	fenced := a.unfenced() || a.req.FenceAlways
@@ -123,6 +128,7 @@ func (a *attempt) tellTakeOver(robbed Held) {
 // somebody who was robbed is not released.
 func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	t := newTenure(a.m, won, a.sentAt)
+	t.under, t.began = a.under, a.sentAt
 	t.keep(ctx)
 	if !a.unfenced() && !a.req.FenceAlways {
 		return t, nil
@@ -132,7 +138,7 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	case err == nil:
 		a.fenced = true
 		return t, nil
-	case a.unfenced() && deniedOutright(err) && a.m.putBack(ctx, *a.robbed, t):
+	case a.unfenced() && deniedOutright(err) && a.m.putBack(ctx, *a.robbed, t.abandoned()...):
 		a.over = true // nothing of ours is left
 		return nil, asFound(a.ref, err)
 	case a.unfenced():

@@ -36,6 +36,8 @@ type Tenure struct {
 	reason    error // of Hold
 	ended     bool
 	gone      bool
+	under     *Held // the lock without lease that it is to be again
+	began     time.Duration
 
 	lost    chan struct{}
 	stop    context.CancelFunc
@@ -309,6 +311,8 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 // never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so that a crash in
 // between leaves what can be taken over. Both halves are always tried, and the error names the one that failed.
 //
+// Of a lock that the caller had before, with Request.Under, it gives back the lease alone.
+//
 //	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost
 //	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs
 //	ErrAmbiguous   it could not be found out within the budget; or Hold forbids it, and the lock is left to its lease
@@ -325,6 +329,9 @@ func (t *Tenure) Release(ctx context.Context) (weak bool, err error) {
 		t.Abandon()
 		return false, fmt.Errorf("%w: the lock of %s is kept, because a write of the state may still land: %w",
 			statelatch.ErrAmbiguous, t.ref, reason)
+	}
+	if t.under != nil {
+		return false, t.giveBack(ctx)
 	}
 	defer func() {
 		t.mu.Lock()
