@@ -49,6 +49,7 @@ type statusJSON struct {
 type managedJSON struct {
 	LeaseSeconds   int64           `json:"lease_seconds,omitempty"`
 	ExpiresSeconds int64           `json:"expires_seconds,omitempty"`
+	Stays          bool            `json:"stays,omitempty"` // a command works under a lock that is kept
 	Writes         uint64          `json:"writes"`
 	Reason         string          `json:"reason,omitempty"`
 	Client         string          `json:"client,omitempty"`
@@ -120,7 +121,7 @@ func statusOf(h lock.Held, mine bool) statusJSON {
 	}
 	if m := h.Managed; m != nil {
 		s.Managed = &managedJSON{
-			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Writes: m.Seq,
+			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Stays: m.Stays, Writes: m.Seq,
 			Reason: m.Reason, Client: m.Client, TookOverID: m.PrevID, Run: m.Run,
 		}
 	}

@@ -42,6 +42,9 @@ func lockCommand(term terminal) *cli.Command {
 			if o.requestOptions, err = requestOf(c); err != nil {
 				return err
 			}
+			if o.under {
+				return usageError{errors.New("-under-lock is for commands that work under a lock; this one takes it")}
+			}
 			if o.expires < 0 || o.expires == 0 && c.IsSet("expires") {
 				return usageError{fmt.Errorf("-expires %v: it must be positive", o.expires)}
 			}

@@ -74,7 +74,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		}
 	} else {
 		term.print("%s%s", describe(held, own), verdictLine(verdict))
-		if own && (!held.Leased() || verdict.State == evidence.Stale) {
+		if own && givesBack(held, verdict) {
 			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
@@ -114,6 +114,8 @@ func promises(h lock.Held) string {
 		line("How long it is held is not known: the store tells no age.")
 	case m == nil:
 		line("Held for %v (by the store's clock, since %s).", h.Age.Round(time.Second), h.Since.UTC().Format(time.RFC3339))
+	case h.Stays():
+		line("A command works under it, whose lease of %v was last renewed %v ago. Without it the lock stays until it is released.", m.TTL, h.Age.Round(time.Second))
 	case m.TTL > 0:
 		line("Its lease of %v was last renewed %v ago (by the store's clock).", m.TTL, h.Age.Round(time.Second))
 	case promised && left <= 0:
@@ -199,7 +201,7 @@ func lockBlock(l *statelatch.LockedError) string {
 }
 
 // lockedAdvice shows a holder and names the next commands; again names the state in them.
-func lockedAdvice(l *statelatch.LockedError, again naming) string {
+func lockedAdvice(term terminal, l *statelatch.LockedError, again naming) string {
 	s := lockBlock(l)
 	id := l.Holder.ID
 	if l.Err != nil {
@@ -211,11 +213,37 @@ func lockedAdvice(l *statelatch.LockedError, again naming) string {
 	if more := background(l.Managed); more != "" {
 		s += "\n" + more
 	}
+	if mine, _ := openClaims(term.getenv); mine.has(l.Ref, l.Holder.ID) {
+		return s + "\n" + ownAdvice(l, again)
+	}
 	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n", again.command("status"))
 	if m := l.Managed; m != nil && (m.TTL > 0 || m.Expires > 0) {
 		s += fmt.Sprintf("If it is over:        %s\n", again.command("unlock -expired"))
 	}
 	return s + fmt.Sprintf("If that run is dead:  %s\n", again.command("force-unlock "+shellQuote(id)))
+}
+
+// ownAdvice is lockedAdvice for who took the lock.
+func ownAdvice(l *statelatch.LockedError, again naming) string {
+	h := lock.Held{Info: l.Holder, Managed: l.Managed}
+	since := ""
+	if !l.Holder.Created.IsZero() {
+		since = ", since " + l.Holder.Created.UTC().Format(time.RFC3339)
+	}
+	const wait = "Wait for it:          -lock-timeout 10m, of lock, run and push\n"
+	giveBack := fmt.Sprintf("Give it back:         %s\n", again.command("unlock"))
+	const under = "Work under it:        -under-lock, of run, push, rollback, digest fix and workspace delete\n"
+	switch alive := aliveHere(l.Managed); {
+	case h.Leased() && alive == identity.Alive && h.Stays():
+		return fmt.Sprintf("It is yours%s, and a command of yours works under it, which still runs.\n", since) + wait
+	case h.Leased() && alive == identity.Alive:
+		return fmt.Sprintf("It is held by a run of yours on this machine%s, which still runs: stop it, and it gives the lock back.\n", since) + wait
+	case h.Stays():
+		return fmt.Sprintf("It is yours%s. A command of yours worked under it and has not given it back.\n", since) + giveBack + under
+	case h.Leased():
+		return fmt.Sprintf("It was taken by a run of yours%s. If that is over:\n", since) + giveBack
+	}
+	return fmt.Sprintf("It is yours%s: taken by 'statelatch lock' here.\n", since) + giveBack + under
 }
 
 func holderName(h lock.Held) string {

@@ -210,7 +210,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	case h.Err != nil && (u.id != "" || !u.mayForce()):
 		s.err = h.LockedError()
 	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
-		(own || u.mine) && (!h.Leased() || s.verdict.State == evidence.Stale):
+		(own || u.mine) && givesBack(h, s.verdict):
 		s.deed, s.err = deedRelease, notAlive(h)
 	case u.mine:
 		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
@@ -276,6 +276,11 @@ func (t target) giveBack(ctx context.Context, held lock.Held, by lock.Request) (
 		return t.locks.ForceRelease(ctx, held, by)
 	}
 	return t.locks.Release(ctx, held)
+}
+
+// givesBack reports whether its owner may give h back at once: no command goes on under it, as far as is known.
+func givesBack(h lock.Held, v evidence.Verdict) bool {
+	return !h.Leased() || v.State == evidence.Stale || h.Stays() && v.State != evidence.Live
 }
 
 // notAlive refuses to pull the lock from under a run of this user that is still going.

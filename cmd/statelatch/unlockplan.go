@@ -77,7 +77,7 @@ func (u *unlocking) selects(l fleet.Lock) bool {
 	switch {
 	case u.mine && !u.owner.owns(l.Held),
 		u.olderThan > 0 && (l.Since.IsZero() || l.Age < u.olderThan),
-		u.expired && !over(l.Held) && !holderGone(l.Held):
+		u.expired && !over(l.Held) && !leftBehind(l.Held):
 		return false
 	}
 	return true
@@ -85,18 +85,21 @@ func (u *unlocking) selects(l fleet.Lock) bool {
 
 // over reports whether a lock is over by the store's clock; of a lease that is only worth a closer look.
 func over(h lock.Held) bool {
-	if h.Leased() {
+	if h.Leased() && !h.Stays() {
 		return h.Err == nil && !h.Since.IsZero() && h.Age > h.Managed.TTL
 	}
 	left, promised := h.ExpiresIn()
 	return promised && left <= 0
 }
 
+// leftBehind reports whether nothing is left of the command that took h for its own time: then its lease needs not be watched.
+func leftBehind(h lock.Held) bool { return !h.Stays() && holderGone(h) }
+
 // rehearse tells what would be done.
 func (u *unlocking) rehearse(steps []unlockStep) error {
 	for i := range steps {
 		s := &steps[i]
-		if s.deed == deedExpired && !over(s.held) && !holderGone(s.held) {
+		if s.deed == deedExpired && !over(s.held) && !leftBehind(s.held) {
 			s.deed, s.err = deedNone, u.notOver(*s)
 		}
 		switch {
@@ -141,7 +144,7 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	all := make([]int, len(steps))
 	for i, s := range steps {
 		all[i] = i
-		if s.deed == deedExpired && !holderGone(s.held) {
+		if s.deed == deedExpired && !leftBehind(s.held) {
 			watched = append(watched, i)
 		}
 	}
