@@ -115,7 +115,7 @@ func Parse(r io.Reader) (File, error) {
 	case f.Header.Empty || f.Header.Encrypted():
 		return f, nil
 	case f.Header.Version < formatVersion:
-		return File{}, fmt.Errorf("%w state: it has format %d, of Terraform before 0.12; only format %d is read here", statelatch.ErrInvalid, f.Header.Version, formatVersion)
+		return File{}, fmt.Errorf("%w state: it has format %d, of Terraform before 0.12, and only format %d is read here; an apply of a newer engine upgrades it", statelatch.ErrInvalid, f.Header.Version, formatVersion)
 	case f.Header.Version > formatVersion:
 		return File{}, fmt.Errorf("%w state: it has format %d; this version of statelatch knows format %d", statelatch.ErrInvalid, f.Header.Version, formatVersion)
 	}

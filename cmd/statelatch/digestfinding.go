@@ -88,7 +88,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		f.Status, f.Reading = digestMalformed, "it is no MD5, so engines pass over it, and nothing is checked"
 	default:
 		f.Status = digestStale
-		if f.MD5 == "" {
+		if !r.Now.Exists {
 			f.Status = digestOrphan
 		}
 		err = o.explain(ctx, t.states, &f)
@@ -121,8 +121,11 @@ func (o digestOptions) explain(ctx context.Context, states *state.Store, f *dige
 func (f *digestFinding) explainOrphan(found foundVersions) {
 	newest := found.newest
 	is := "there is no state"
-	if f.reading.Now.Exists {
-		is = "the state has zero bytes"
+	switch now := f.reading.Now; {
+	case now.Exists && strings.EqualFold(f.Stored, now.MD5):
+		is = "the state has zero bytes, of which it is the MD5, but engines take those for no state, and refuse that with any digest"
+	case now.Exists:
+		is = "the state has zero bytes, which engines take for no state"
 	}
 	switch {
 	case newest == nil && !found.all:

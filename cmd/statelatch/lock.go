@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -63,7 +64,15 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run terraform init -reconfigure, "+
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
-	noteMissing(ctx, term, targets...)
+	absent := map[statelatch.Ref][]string{} // those without a state, and what is near
+	for _, t := range targets {
+		if near, missing := t.missing(ctx); missing {
+			absent[t.ref] = near
+			if !o.json {
+				sayMissing(term, t.ref, near)
+			}
+		}
+	}
 	mine, err := openClaims(term.getenv)
 	ids := make([]string, len(targets))
 	for i, t := range targets {
@@ -87,7 +96,10 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return err
 	}
 	for _, t := range targets {
-		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine); err != nil {
+		result := statusOf(tenureOf(set, t.ref).Held(), true)
+		near, missing := absent[t.ref]
+		result.Missing, result.Near = missing, near
+		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine, result); err != nil {
 			return err
 		}
 	}
@@ -95,13 +107,13 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 }
 
 // locked tells about one lock that was taken.
-func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims) error {
+func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims, result statusJSON) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
 	if err := mine.remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
 		term.say("Warning: %v\n", err)
 	}
 	if o.json {
-		return term.printJSON(statusOf(held, true))
+		return term.printJSON(result)
 	}
 	term.say("Locked %s.\n", t.ref)
 	if o.expires > 0 {

@@ -30,15 +30,7 @@ func (t target) missing(ctx context.Context) (near []string, missing bool) {
 	return near, true
 }
 
-// noteMissing tells of targets without a state: a key with a typo in it can be locked as well as any, and protects nothing.
-func noteMissing(ctx context.Context, term terminal, targets ...target) {
-	for _, t := range targets {
-		if near, missing := t.missing(ctx); missing {
-			sayMissing(term, t.ref, near)
-		}
-	}
-}
-
+// sayMissing tells of a ref without a state: a key with a typo in it can be locked as well as any, and protects nothing.
 func sayMissing(term terminal, ref statelatch.Ref, near []string) {
 	if len(near) == 0 {
 		term.say("Note: there is no state at %s.\n", statelatch.Printable(ref.String()))

@@ -40,10 +40,12 @@ func TestWorkspaceDelete_LockedNextCommand(t *testing.T) {
 	s.want(s.run("workspace", "new", "staging", demoRef), 0)
 	staging := "s3://demo/env:/staging/app/terraform.tfstate"
 	s.want(s.run("lock", staging), 0)
+	home := s.env["HOME"]
+	s.env["HOME"] = t.TempDir() // somebody else
 	s.want(s.run("workspace", "delete", "staging", demoRef), 11, staging+"\nWait for it")
 	dir := s.directory("use_lockfile = true")
 	s.want(s.run("workspace", "delete", "staging", "-chdir", dir), 11, "TF_WORKSPACE=staging statelatch status -chdir "+dir)
-	s.env["TF_WORKSPACE"] = "staging"
+	s.env["TF_WORKSPACE"], s.env["HOME"] = "staging", home
 	s.want(s.run("status", "-chdir", dir), 11, "TF_WORKSPACE=staging statelatch unlock -chdir "+dir)
 }
 

@@ -75,13 +75,15 @@ func TestUnlock_AutoApprove(t *testing.T) {
 	s.want(s.run("status", demoRef), 0)
 }
 
-// A dry run says what would be done, with the exit code of the real one, and does nothing.
+// A dry run says what would be done, by a person at a terminal where that takes one, and does nothing.
 func TestUnlock_DryRun(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
 	s.want(s.run("unlock", "-dry-run", demoRef), 10)
 	s.plainLock("app/terraform.tfstate", "engine-id")
-	s.want(s.run("unlock", "-dry-run", demoRef), 11, "engine-id")
+	s.want(s.run("unlock", "-dry-run", demoRef), 0, "Would release the lock of "+demoRef, "engine-id", "once that is confirmed")
+	s.want(s.run("unlock", "-dry-run", "-json", demoRef), 0, `"would_release":true`, `"asks":true`)
+	s.want(s.run("unlock", demoRef), 11, "engine-id") // there is nobody to ask
 	s.want(s.run("unlock", "-dry-run", "-expired", demoRef), 11, "engine-id")
 	s.want(s.run("unlock", "-dry-run", "-if-older-than", "1h", "-auto-approve", demoRef), 11, "younger")
 	s.want(s.run("unlock", "-dry-run", "-auto-approve", demoRef), 0, "Would release the lock of "+demoRef, "Verdict: unknown")

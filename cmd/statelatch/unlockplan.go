@@ -23,6 +23,7 @@ var errUnwatched = errors.New("interrupted before the lock was proven to be over
 type plannedJSON struct {
 	Ref          string         `json:"ref"`
 	WouldRelease bool           `json:"would_release"`
+	Asks         bool           `json:"asks,omitempty"` // first
 	Verdict      evidence.State `json:"verdict,omitempty"`
 	Proof        string         `json:"proof,omitempty"`
 	Lock         any            `json:"lock,omitempty"`
@@ -105,7 +106,7 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 		switch {
 		case s.err != nil: // told below
 		case u.json:
-			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Verdict: s.verdict.State, Proof: s.verdict.Proof}
+			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Asks: s.deed == deedForce && !u.approved, Verdict: s.verdict.State, Proof: s.verdict.Proof}
 			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
@@ -115,7 +116,11 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 		case s.deed == deedNone:
 			u.term.say("%s\n", s.note)
 		default:
-			u.term.print("Would release the lock of %s, held by %s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), verdictLine(s.verdict))
+			asks := ""
+			if s.deed == deedForce && !u.approved {
+				asks = ", once that is confirmed with yes"
+			}
+			u.term.print("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), asks, verdictLine(s.verdict))
 		}
 	}
 	return u.leftAlone(steps)
