@@ -101,9 +101,13 @@ func readFile(parser *hclparse.Parser, file string) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
+	return backendIn(body, file)
+}
+
+// backendIn reads the backend block of a file's body.
+func backendIn(body hcl.Body, file string) (found source, err error) {
 	// What is not asked for may be in error; that is the engine's to say.
 	content, _, _ := body.PartialContent(fileSchema)
-	var found source
 	for _, block := range content.Blocks {
 		inner, _, diags := block.Body.PartialContent(terraformSchema)
 		if diags.HasErrors() {
@@ -137,6 +141,11 @@ func parse(parser *hclparse.Parser, file string) (hcl.Body, error) {
 		}
 		return nil, fmt.Errorf("%w file: %w", statelatch.ErrInvalid, err)
 	}
+	return parseText(parser, data, file)
+}
+
+// parseText is the one place where HCL, or its JSON form in a file of that name, is parsed.
+func parseText(parser *hclparse.Parser, data []byte, file string) (hcl.Body, error) {
 	read := parser.ParseHCL
 	if strings.HasSuffix(file, ".json") {
 		read = parser.ParseJSON

@@ -301,6 +301,9 @@ func (s *scanner) add(r Root, requires []required) {
 			r.Args[e.name] = p.value(e)
 		}
 	}
+	if r.Tool == ToolTerragrunt && r.Variant == "" {
+		s.resolveUnit(&r)
+	}
 	r.Phase = phaseOf(&r)
 	tool := r.Tool
 	r.Engine = judgeEngine(requires, s.pinsFor(r.Dir, tool))

@@ -87,7 +87,11 @@ func (s *scanner) judgeRoot(r *Root) {
 	}
 	for _, name := range []string{"bucket", "key", argTable, argLockTable, argLockfile} {
 		if v := r.Args[name]; v.Set() && !v.Static {
-			s.find("not-static", Note, v.File, v.Line, fmt.Sprintf("%s = %s is computed, so it is not known here", name, v.Source), "")
+			why := "is computed, so it is not known here"
+			if v.unknown != "" {
+				why += ": cannot evaluate " + v.unknown
+			}
+			s.find("not-static", Note, v.File, v.Line, fmt.Sprintf("%s = %s %s", name, v.Source, why), "")
 		}
 	}
 	if v := r.Args[argLockfile]; v.quoted && v.Static && v.Text != "" {

@@ -101,13 +101,14 @@ func (r *Root) BackendConfig() []string {
 
 // Value is one argument.
 type Value struct {
-	Static bool   // it is a literal
+	Static bool   // it is known: a literal, or computed as terragrunt would
 	Text   string // of a static one: a scalar as it is, anything else as JSON
 	Source string // as it is written
 	File   string // relative to the tree
 	Line   int
 
-	quoted bool // it is a string
+	quoted  bool   // it is a string
+	unknown string // why it is not known; empty where nothing tried to evaluate it
 }
 
 // Set reports whether there is such an argument.

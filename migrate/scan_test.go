@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -251,5 +253,43 @@ func TestScan_CommandLines(t *testing.T) {
 	want := "command-line .envrc:1\ncommand-line ci/init.py:2\ncommand-line terragrunt.hcl:3\nnot-static old/terragrunt.hcl.json:1"
 	if got := findingsOf(scan(t, dir)); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// The form of nearly every tree of terragrunt: the key is known, and what runs a program or asks AWS is not.
+func TestScan_TerragruntKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ran := filepath.Join(dir, "ran")
+	write(t, dir, "root.hcl", `locals {
+  env = read_terragrunt_config(find_in_parent_folders("env.hcl")).locals
+  who = run_cmd("touch", "`+ran+`")
+}
+remote_state {
+  backend = "s3"
+  config = merge({
+    bucket         = "acme-${local.env.name}"
+    key            = "${path_relative_to_include()}/terraform.tfstate"
+    dynamodb_table = local.env.table
+  }, {})
+}
+`)
+	write(t, dir, "prod/env.hcl", "locals {\n  name  = \"prod\"\n  table = \"locks\"\n}\n")
+	write(t, dir, "dev/env.hcl", "locals {\n  name  = get_aws_account_id()\n  table = \"locks\"\n}\n")
+	for _, unit := range []string{"prod/app", "prod/db", "dev/app"} {
+		write(t, dir, unit+"/terragrunt.hcl", "include \"root\" {\n  path = find_in_parent_folders(\"root.hcl\")\n}\n")
+	}
+	var got []string
+	tree := scan(t, dir)
+	for i := range tree.Roots {
+		ref, _ := tree.Roots[i].Ref()
+		got = append(got, fmt.Sprintf("%s %s %s", tree.Roots[i].Dir, ref, tree.Roots[i].Table().Text))
+	}
+	want := []string{"dev/app s3:///dev/app/terraform.tfstate locks", "prod/app s3://acme-prod/prod/app/terraform.tfstate locks", "prod/db s3://acme-prod/prod/db/terraform.tfstate locks"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the scan ran a program that the tree names")
 	}
 }

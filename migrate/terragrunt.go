@@ -2,12 +2,16 @@ package migrate
 
 import (
 	"bytes"
+	"encoding/json"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/statelatch/statelatch/backendconf/terragrunt"
 )
 
 // unitFile is the name of the file that makes a directory a unit of terragrunt.
@@ -179,4 +183,35 @@ func unwrapped(expr hcl.Expression) hcl.Expression {
 		return w.Wrapped
 	}
 	return expr
+}
+
+// resolveUnit puts the values that terragrunt would compute in place of those that no literal gives. It evaluates files of the
+// tree alone and runs nothing; what depends on the environment stays unknown, as the scan's is not that of whoever runs the unit.
+func (s *scanner) resolveUnit(r *Root) {
+	unit, err := terragrunt.Evaluate(terragrunt.Options{Dir: filepath.Join(s.root, filepath.FromSlash(r.Dir)), Tree: s.root})
+	if err != nil || unit.Type != "s3" {
+		return
+	}
+	for name, arg := range unit.Args {
+		v, ok := r.Args[name]
+		switch {
+		case v.Static:
+		case len(arg.Unknown) > 0:
+			if v.unknown = arg.Unknown[0].String(); ok {
+				r.Args[name] = v
+			}
+		case arg.Value == nil:
+			delete(r.Args, name)
+		default:
+			if !ok {
+				v.File, v.Line = r.Places[0].File, r.Places[0].Line
+			}
+			v.Static = true
+			if v.Text, v.quoted = arg.Value.(string); !v.quoted {
+				text, _ := json.Marshal(arg.Value)
+				v.Text = string(text)
+			}
+			r.Args[name] = v
+		}
+	}
 }

@@ -79,6 +79,9 @@ func For(role Role, t Target) (Document, error) {
 	if role == Bucket {
 		return document(t.bucket()...), nil
 	}
+	if t.express() {
+		return document(t.inSessions(role)...), nil
+	}
 	read := []string{"", lockSuffix, historySuffix}
 	write := []string{"", lockSuffix, historySuffix, rescueSuffix}
 	touch := []string{"", lockSuffix}

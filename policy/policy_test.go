@@ -257,7 +257,7 @@ func TestFor_RefusesBadTargets(t *testing.T) {
 	for field, target := range map[string]policy.Target{
 		"bucket":         {Bucket: "a/b", Key: "k"},
 		"key":            {Bucket: "acme", Key: "k.tflock"},
-		"prefix":         {Bucket: "acme", Prefix: "a/../b"},
+		"prefix":         {Bucket: "acme", Prefix: "a/../../b"},
 		"partition":      {Bucket: "acme", Key: "k", Partition: "azure"},
 		"region":         {Bucket: "acme", Key: "k", Region: "*"},
 		"account":        {Bucket: "acme", Key: "k", Account: "acme"},

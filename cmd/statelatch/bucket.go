@@ -106,6 +106,9 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	if o.format != "" {
 		return printEquivalent(o.format, d, backend, term)
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return err
+	}
 	client, err := s3bucket.OpenClient(ctx, backend.S3)
 	if err != nil {
 		return err

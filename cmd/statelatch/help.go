@@ -58,6 +58,7 @@ var valueNames = map[string]string{
 	"chdir":                 "DIR",
 	"clients":               "N",
 	"data":                  "DIR",
+	"domain":                "DOMAIN",
 	"dynamodb-table":        "NAME|ARN",
 	"dir":                   "DIR",
 	"encryption":            "AES256|ARN",

@@ -146,7 +146,7 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 		return nil, nil
 	}
 	out.Ref, out.ref = ref.String(), ref
-	t, err := v.way.openRoot(ctx, v.term, r, ref)
+	t, err := v.way.openRoot(ctx, v.term, v.dir, r, ref)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err
@@ -167,7 +167,8 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 }
 
 // openRoot connects to the bucket of a root. What is given on the command line counts, but for a table where the root has its own.
-func (o targetOptions) openRoot(ctx context.Context, term terminal, r *migrate.Root, ref statelatch.Ref) (target, error) {
+func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, r *migrate.Root, ref statelatch.Ref) (target, error) {
+	typed := o.backendConfig
 	o.backendConfig = slices.Concat(r.BackendConfig(), o.backendConfig)
 	if table := r.Table(); table.Static && table.Set() {
 		o.backendConfig = append(o.backendConfig, "dynamodb_table="+table.Text)
@@ -175,6 +176,9 @@ func (o targetOptions) openRoot(ctx context.Context, term terminal, r *migrate.R
 	o.ref = ref.String()
 	backend, err := o.backend(term)
 	if err != nil {
+		return target{}, err
+	}
+	if err := trustDirectory(ctx, term, dir, backend, typed); err != nil {
 		return target{}, err
 	}
 	t, err := connect(ctx, term, ref, backend)

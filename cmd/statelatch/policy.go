@@ -147,6 +147,7 @@ func policyNotes(role policy.Role, t policy.Target, doc policy.Document) string 
 	default:
 		fmt.Fprintf(&b, "For role %s on every state in %s, with workspaces.\n", role, place)
 	}
+	b.WriteString(t.Note())
 	for _, s := range doc.Statement {
 		if strings.Contains(s.Resource[0], ":*:") {
 			fmt.Fprintf(&b, "%s is for any account or region: -account and -region narrow it.\n", s.Sid)

@@ -93,6 +93,9 @@ func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket
 	if err != nil {
 		return nil, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return nil, err
+	}
 	configured, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,9 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 	if err != nil {
 		return place{}, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return place{}, err
+	}
 	b, err := openBucket(ctx, scope.Bucket, backend.S3)
 	if err != nil {
 		return place{}, err
@@ -56,7 +59,7 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 func (o targetOptions) scope(term terminal) (statelatch.Scope, backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		backend, err := backendconf.Load(opts)
+		backend, err := o.load(term)
 		backend.S3.ExpectedBucketOwner = o.owner
 		return statelatch.Scope{Bucket: backend.Bucket}, backend, err
 	}

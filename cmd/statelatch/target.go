@@ -90,6 +90,9 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	if err != nil {
 		return target{}, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return target{}, err
+	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
 	if o.ref == "" && !backend.UseLockfile && backend.DynamoDBTable == "" {
@@ -152,7 +155,7 @@ func (t target) namedWorkspace() bool {
 func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		backend, err := backendconf.Load(opts)
+		backend, err := o.load(term)
 		backend.S3.ExpectedBucketOwner = o.owner
 		return backend, err
 	}

@@ -108,6 +108,9 @@ func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (tar
 	if err != nil {
 		return target{}, state.Workspaces{}, err
 	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return target{}, state.Workspaces{}, err
+	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
 	return t, state.Workspaces{Store: t.states, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err

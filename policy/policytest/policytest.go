@@ -47,8 +47,8 @@ func (r Request) String() string {
 
 // Resources as the actions want them.
 var (
-	object = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:::[^/]+/.+$`)
-	bucket = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:::[^/]+$`)
+	object = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:(::[^/]+/|[^:]*:\d{12}:accesspoint/[^/]+/object/).+$`)
+	bucket = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:(::[^/]+|[^:]*:\d{12}:accesspoint/[^/]+)$`)
 	table  = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:dynamodb:[^:]+:[^:]+:table/[^/]+$`)
 	key    = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:kms:[^:]+:[^:]+:key/.+$`)
 )
