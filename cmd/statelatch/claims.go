@@ -97,18 +97,22 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 	return nil
 }
 
-// goneBudget is how long it is looked whether a lock is gone: the claim can wait.
-const goneBudget = 5 * time.Second
+// refusedBudget is how long it is looked whether a lock stands that was refused.
+const refusedBudget = 3 * time.Second
 
-// forgetIfGone drops a claim on a lock that could not be had, unless it stands all the same or that cannot be seen.
-func (c claims) forgetIfGone(ctx context.Context, t target, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goneBudget)
-	defer cancel()
-	held, err := t.locks.Status(ctx, t.ref)
-	free := errors.Is(err, statelatch.ErrNotLocked)
-	stands := err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id)
-	if err != nil && !free || stands {
-		return nil //nolint:nilerr // what stands may be it
+// forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could be taken and not be
+// given back, or may.
+func (c claims) forgetRefused(ctx context.Context, t target, id string, why error) error {
+	if errors.Is(why, statelatch.ErrAmbiguous) {
+		return nil
+	}
+	if !errors.Is(why, statelatch.ErrBroken) { // then nothing was sent that could have been done
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedBudget)
+		defer cancel()
+		held, err := t.locks.Status(ctx, t.ref)
+		if err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id) {
+			return nil
+		}
 	}
 	return c.forget(t.ref, id)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -64,15 +63,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run terraform init -reconfigure, "+
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
-	absent := map[statelatch.Ref][]string{} // those without a state, and what is near
-	for _, t := range targets {
-		if near, missing := t.missing(ctx); missing {
-			absent[t.ref] = near
-			if !o.json {
-				sayMissing(term, t.ref, near)
-			}
-		}
-	}
+	absent := noteMissing(ctx, term, targets, o.json)
 	mine, err := openClaims(term.getenv)
 	ids := make([]string, len(targets))
 	for i, t := range targets {
@@ -91,7 +82,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 	set, err := acquireAll(ctx, term, targets, ids, req)
 	if err != nil {
 		for i, t := range targets {
-			err = errors.Join(err, mine.forgetIfGone(ctx, t, ids[i]))
+			err = errors.Join(err, mine.forgetRefused(ctx, t, ids[i], err))
 		}
 		return err
 	}

@@ -30,6 +30,21 @@ func (t target) missing(ctx context.Context) (near []string, missing bool) {
 	return near, true
 }
 
+// noteMissing finds the targets without a state, with what is near, and tells of them unless JSON is to.
+func noteMissing(ctx context.Context, term terminal, targets []target, inJSON bool) (absent map[statelatch.Ref][]string) {
+	absent = map[statelatch.Ref][]string{}
+	for _, t := range targets {
+		near, missing := t.missing(ctx)
+		if !missing {
+			continue
+		}
+		if absent[t.ref] = near; !inJSON {
+			sayMissing(term, t.ref, near)
+		}
+	}
+	return absent
+}
+
 // sayMissing tells of a ref without a state: a key with a typo in it can be locked as well as any, and protects nothing.
 func sayMissing(term terminal, ref statelatch.Ref, near []string) {
 	if len(near) == 0 {

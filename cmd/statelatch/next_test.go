@@ -163,6 +163,9 @@ func TestMissingState(t *testing.T) {
 	s.want(s.run("lock", typo), 0, append(said, "Locked")...)
 	s.want(s.run("status", typo), 11, said...)
 	s.want(s.run("status", "s3://demo/deploys/prod"), 0, "there is no state at s3://demo/deploys/prod.\n")
+	run := append(append([]string{"run"}, s.flags...), typo, "--", "true")
+	s.want(s.run("unlock", typo), 0)
+	s.want(s.runContext(t.Context(), run...), 0, said...)
 	if o := s.run("status", demoRef); strings.Contains(o.err, "no state") {
 		t.Errorf("a state that is there: %s", o.err)
 	}

@@ -163,6 +163,9 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		}
 	}
 	targets, err := o.openAll(ctx, term, o.refs)
+	if err == nil && len(o.refs) > 0 {
+		noteMissing(ctx, term, targets, false)
+	}
 	if err != nil || !isEngine {
 		return targets, err
 	}

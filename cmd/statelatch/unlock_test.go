@@ -419,3 +419,21 @@ func TestUnlock_DryRunChangesNothing(t *testing.T) {
 		t.Error("the claim is gone")
 	}
 }
+
+// A lock that could be taken by half and not be given back is remembered: somebody has to give it back later.
+func TestLock_HalfDeniedIsRemembered(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	items := s.withTable()
+	items.Add(dynamotest.Rule{Op: dynamotest.OpPutItem, Fault: dynamotest.Answer(400, "AccessDeniedException")})
+	s.behindProxy().Add(deny(http.MethodDelete, "/demo/app/terraform.tfstate.tflock", ""))
+	s.want(s.run("lock", demoRef), 14, "dynamodb:PutItem")
+	left, err := statelatch.ParseLockInfo([]byte(s.stored("app/terraform.tfstate.tflock")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil || !mine.has(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, left.ID) {
+		t.Errorf("the lock with ID %s is forgotten (%v)", left.ID, err)
+	}
+}
