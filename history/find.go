@@ -99,7 +99,7 @@ func (e Entry) Name() string {
 func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector string) (Entry, error) {
 	_, err := strconv.ParseUint(selector, 10, 64)
 	if err != nil && selector != Current && selector != Previous && selector != "" {
-		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.Validate()
+		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.ValidateIn(s.Bucket.Name())
 	}
 	limit := 0 // any version may have that serial
 	switch selector {
@@ -125,6 +125,9 @@ func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector s
 // stored as exactly as [Attribute] is told of locks. It costs a listing down to v. Where that is not possible v stays as it is: that is no error.
 func Place(ctx context.Context, s *state.Store, v state.Version) (Entry, error) {
 	e := Entry{Version: v}
+	if err := v.Ref.In(s.Bucket.Name()); err != nil {
+		return e, err
+	}
 	if _, e.Snapshot = state.ParseSnapshot(v.VersionID); e.Snapshot {
 		return e, nil
 	}

@@ -43,7 +43,7 @@ func deniedOutright(err error) bool {
 // swap, if the network delivers it again, hits this body once more; what it leaves has a lease, and whoever takes that over fences (R6).
 // It reports whether the lock is h again.
 func (m *Manager) putBack(ctx context.Context, h Held, ours ...[]byte) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+	ctx, cancel := context.WithTimeout(ctx, m.takeBackTimeout())
 	defer cancel()
 	for failures := 0; h.body != nil; failures++ {
 		now, err := m.read(ctx, h.Ref)
@@ -81,7 +81,7 @@ func (m *Manager) putItemBack(ctx context.Context, h Held) error {
 	if h.Item == nil || m.Table == nil || h.Item.Err != nil || string(h.Item.Info.Marshal()) != h.Item.Raw {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+	ctx, cancel := context.WithTimeout(ctx, m.takeBackTimeout())
 	defer cancel()
 	for failures := 0; ; failures++ {
 		err := m.Table.Lock(ctx, h.Ref, h.Item.Info)
@@ -97,7 +97,7 @@ func (m *Manager) putItemBack(ctx context.Context, h Held) error {
 // removeBoth removes the item of h and then its lock object, by remove, or leaves both as they were where one may not be removed. ItemGone
 // says that an item that is not there any more is what was wanted.
 func (m *Manager) removeBoth(ctx context.Context, h Held, itemGone bool, remove func() (weak bool, err error)) (weak bool, err error) {
-	itemErr := m.removeItem(ctx, h)
+	itemErr := m.removeItemFirst(ctx, h)
 	if h.ETag != "" && itemGone && errors.Is(itemErr, statelatch.ErrLockLost) {
 		itemErr = nil
 	}

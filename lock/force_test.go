@@ -193,7 +193,9 @@ func TestManager_ForceRelease_Denied(t *testing.T) {
 					} else {
 						c.store.Add(tc.rule)
 					}
-					c.Tier = tc.tier
+					if tc.tier != 0 {
+						c.Tier = tc.tier
+					}
 					found, err := c.Status(t.Context(), ref)
 					if err != nil {
 						t.Fatal(err)

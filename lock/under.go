@@ -17,7 +17,7 @@ import (
 
 // workUnder swaps the caller's lock h for one with a lease. LockedError: a command works under it already.
 func (a *attempt) workUnder(ctx context.Context, h Held) (Held, error) {
-	if h.Leased() && (!h.Stays() || a.watch.still(h, a.m.boot()) > 0 && (a.req.Gone == nil || !a.req.Gone(h))) {
+	if h.Leased() && (!h.Stays() || a.watch.still(h, a.boot()) > 0 && (a.req.Gone == nil || !a.req.Gone(h))) {
 		return Held{}, h.LockedError()
 	}
 	a.under = &h
@@ -41,16 +41,14 @@ func (h Held) expiresLeft(after time.Duration) time.Duration {
 	return 0
 }
 
-// giveBack ends the tenure and turns its lock into the one without lease that it was.
+// giveBack ends the tenure and turns its lock into the one without lease that it was, at most until ctx ends.
 func (t *Tenure) giveBack(ctx context.Context) error {
 	ours := t.abandoned()
 	now := t.Held()
 	m := *t.under.Managed
-	m.TTL, m.Stays, m.Expires = 0, false, t.under.expiresLeft(t.m.boot()-t.began)
+	m.TTL, m.Stays, m.Expires = 0, false, t.under.expiresLeft(t.boot()-t.began)
 	m.Nonce, m.Seq = nonce(), now.Managed.Seq+uint64(len(ours)) // one renewal may be under way
 	body := now.Info.MarshalManaged(m)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseBudget)
-	defer cancel()
 	for failures := 0; ; failures++ {
 		_, err := t.m.put(ctx, t.ref, body, bucket.IfMatch(now.ETag))
 		if err == nil {

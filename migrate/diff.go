@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
 const (
@@ -14,17 +16,14 @@ const (
 
 const hidden = `"(sensitive)"`
 
-// assigned is an argument with a string; what a name has to end with to be a secret's.
-var (
-	assigned   = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"(?:[^"\\]|\\.)*"`)
-	secretName = regexp.MustCompile(`(?i)(?:secret|token|passw(?:or)?d|passphrase|credentials?|(?:access|secret|private|api|customer|account)_?key)$`)
-)
+// assigned is an argument with a string.
+var assigned = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
 
-// withoutSecrets hides the values of arguments that are secrets by their names: a diff is for logs and reviews.
+// withoutSecrets hides the values of arguments that are secrets by their names or looks: a diff is for logs and reviews.
 func withoutSecrets(line string) string {
 	return assigned.ReplaceAllStringFunc(line, func(argument string) string {
 		m := assigned.FindStringSubmatch(argument)
-		if !secretName.MatchString(m[1]) {
+		if !secretlike.Named(m[1], m[3]) {
 			return argument
 		}
 		return m[1] + m[2] + hidden

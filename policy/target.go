@@ -44,6 +44,9 @@ func (t Target) validate(role Role) error {
 	if role == Bucket && (t.Key != "" || t.Prefix != "") {
 		return fmt.Errorf("%w target: role %q is about a whole bucket, give s3://%s", statelatch.ErrInvalid, role, t.Bucket)
 	}
+	if role == Audit && (t.Key != "" || t.Prefix == "") {
+		return fmt.Errorf("%w target: role %q is about an audit log, give s3://%s/PREFIX", statelatch.ErrInvalid, role, t.Bucket)
+	}
 	for _, f := range [...]struct {
 		name, value, want string
 		ok                []*regexp.Regexp

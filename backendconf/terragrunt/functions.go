@@ -347,10 +347,6 @@ func (s *scope) contextual() map[string]function.Function {
 	constant := func(text string) function.Function {
 		return strings1(0, func([]string) (string, error) { return text, nil })
 	}
-	unknown := func(ret cty.Type, what string) (cty.Value, error) {
-		s.note(Unknown{What: what, File: s.tree.rel(s.file.name), Line: 1})
-		return cty.UnknownVal(ret), nil
-	}
 	all := map[string]function.Function{
 		"get_terragrunt_dir":          constant(dir),
 		"get_original_terragrunt_dir": constant(filepath.Dir(s.unit)),
@@ -369,7 +365,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case len(a) == 0 || len(a) > 2 || a[0] == "":
 				return cty.UnknownVal(cty.String), errors.New("want a name and a default")
 			case s.lookupEnv == nil:
-				return unknown(cty.String, "get_env of "+a[0])
+				return s.unknown(cty.String, "get_env of "+a[0]), nil
 			}
 			value, set := s.lookupEnv(a[0])
 			switch {
@@ -378,7 +374,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case len(a) == 2:
 				return cty.StringVal(a[1]), nil
 			}
-			_, _ = unknown(cty.String, "get_env of "+a[0]+", which is not set")
+			_ = s.unknown(cty.String, "get_env of "+a[0]+", which is not set")
 			return cty.UnknownVal(cty.String), errors.New("it is not set")
 		}),
 		"find_in_parent_folders": of(-1, cty.String, func(a []string) (cty.Value, error) {
@@ -413,7 +409,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case errors.Is(err, fs.ErrNotExist):
 				return cty.UnknownVal(cty.String), errors.New("there is no such file")
 			case err != nil:
-				return unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")")
+				return s.unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")"), nil
 			case !utf8.Valid(data):
 				return cty.UnknownVal(cty.String), errors.New("the file is not UTF-8")
 			}
@@ -426,7 +422,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case errors.Is(err, fs.ErrNotExist):
 				return cty.False, nil
 			case err != nil || strings.HasPrefix(a[0], "~"):
-				return unknown(cty.Bool, "fileexists of "+s.tree.rel(name))
+				return s.unknown(cty.Bool, "fileexists of "+s.tree.rel(name)), nil //nolint:nilerr // it is unknown, no failure
 			case !info.Mode().IsRegular():
 				return cty.False, errors.New("it is no regular file")
 			}
@@ -434,9 +430,9 @@ func (s *scope) contextual() map[string]function.Function {
 		}),
 		"mark_as_read": strings1(1, func(a []string) (string, error) { return at(dir, a[0]), nil }),
 		"read_tfvars_file": of(1, cty.String, func(a []string) (cty.Value, error) {
-			return s.tfvars(at(dir, a[0]), unknown)
+			return s.tfvars(at(dir, a[0]))
 		}),
-		"read_terragrunt_config": s.readConfig(unknown),
+		"read_terragrunt_config": s.readConfig(),
 	}
 	if root := repository(dir); root != "" {
 		real, err := filepath.EvalSymlinks(root)
@@ -447,6 +443,12 @@ func (s *scope) contextual() map[string]function.Function {
 		}
 	}
 	return all
+}
+
+// unknown is an unknown value, with the reason noted.
+func (s *scope) unknown(ret cty.Type, what string) cty.Value {
+	s.note(Unknown{What: what, File: s.tree.rel(s.file.name), Line: s.line})
+	return cty.UnknownVal(ret)
 }
 
 // repository is the directory with a .git at or above dir.
@@ -505,13 +507,13 @@ func (s *scope) relative(none string, f func(*include) (string, error)) function
 }
 
 // tfvars are the variables of a file as JSON.
-func (s *scope) tfvars(name string, unknown func(cty.Type, string) (cty.Value, error)) (cty.Value, error) {
+func (s *scope) tfvars(name string) (cty.Value, error) {
 	data, err := s.tree.read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cty.UnknownVal(cty.String), errors.New("there is no such file")
 	}
 	if err != nil {
-		return unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")")
+		return s.unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")"), nil
 	}
 	if strings.HasSuffix(name, "json") {
 		if !json.Valid(data) {
@@ -521,17 +523,17 @@ func (s *scope) tfvars(name string, unknown func(cty.Type, string) (cty.Value, e
 	}
 	f, err := s.parse(name)
 	if err != nil {
-		return unknown(cty.String, "variables of "+s.tree.rel(name))
+		return s.unknown(cty.String, "variables of "+s.tree.rel(name)), nil //nolint:nilerr // it is unknown, no failure
 	}
 	attrs, diags := f.body.JustAttributes()
 	if diags.HasErrors() {
-		return unknown(cty.String, "variables of "+s.tree.rel(name))
+		return s.unknown(cty.String, "variables of "+s.tree.rel(name)), nil
 	}
 	values := map[string]cty.Value{}
 	for attr, a := range attrs {
 		v, diags := a.Expr.Value(nil)
 		if diags.HasErrors() || !v.IsWhollyKnown() {
-			return unknown(cty.String, "variables of "+s.tree.rel(name))
+			return s.unknown(cty.String, "variables of "+s.tree.rel(name)), nil
 		}
 		values[attr] = v
 	}
@@ -541,7 +543,7 @@ func (s *scope) tfvars(name string, unknown func(cty.Type, string) (cty.Value, e
 }
 
 // readConfig is read_terragrunt_config: a file as a unit of its own.
-func (s *scope) readConfig(unknown func(cty.Type, string) (cty.Value, error)) function.Function {
+func (s *scope) readConfig() function.Function {
 	return function.New(&function.Spec{
 		Params:   []function.Parameter{{Name: "path", Type: cty.String}},
 		VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
@@ -564,7 +566,7 @@ func (s *scope) readConfig(unknown func(cty.Type, string) (cty.Value, error)) fu
 			}
 			switch base := filepath.Base(name); {
 			case base == stackFile, base == "terragrunt.autoinclude.stack.hcl":
-				return unknown(cty.DynamicPseudoType, "a stack that is read as a file")
+				return s.unknown(cty.DynamicPseudoType, "a stack that is read as a file"), nil
 			case strings.HasSuffix(base, "terragrunt.values.hcl"):
 				in := &scope{evaluator: s.evaluator, file: &file{name: name}, config: s.config}
 				if v, ok := in.stackValues(); ok {

@@ -238,7 +238,7 @@ func (s *scope) config2args(u *Unit, config hcl.Expression) {
 		}
 	}
 	v, because := s.collect(func() cty.Value { return s.eval(config) })
-	if !v.IsKnown() || v.IsNull() || !v.CanIterateElements() || !(v.Type().IsObjectType() || v.Type().IsMapType()) {
+	if !v.IsKnown() || v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		for _, name := range [...]string{"bucket", "key"} {
 			u.Args[name] = s.argument(cty.DynamicVal, because, config)
 		}
@@ -347,7 +347,7 @@ func moduleBlock(scopes []*scope) func() (backendconf.Block, error) {
 			return backendconf.Block{}, Unknown{What: "the backend of a module that is not in the tree", File: unit.tree.rel(unit.unit), Line: 1}.err()
 		}
 		for _, name := range [...]string{"TG_SOURCE", "TERRAGRUNT_SOURCE", "TG_SOURCE_MAP", "TERRAGRUNT_SOURCE_MAP"} {
-			if _, set := unit.env(name); set {
+			if unit.isSet(name) {
 				return backendconf.Block{}, Unknown{What: "the module that " + name + " names"}.err()
 			}
 		}

@@ -82,6 +82,7 @@ func (c *Config) connect(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, loadError(ctx, err)
 	}
+	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
 		if err := checkAccount(ctx, awsConfig, base); err != nil {
 			return aws.Config{}, denied(err)
@@ -177,13 +178,20 @@ func resolveEndpoint(service string, value *string) error {
 	}
 	u, err := url.Parse(*value)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		shown := *value
-		if err == nil {
-			shown = u.Redacted()
-		}
-		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com", statelatch.ErrInvalid, service, shown)
+		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com, without user, query and fragment", statelatch.ErrInvalid, service, shownURL(u))
 	}
 	return nil
+}
+
+// shownURL is what may be shown of a URL, nil if it is none: a user, and what is behind the path, may be secret.
+func shownURL(u *url.URL) string {
+	switch {
+	case u == nil:
+		return "..."
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return u.Scheme + "://" + u.Host + "..."
+	}
+	return u.String()
 }
 
 // base puts c into the words of the library that the engines resolve with.

@@ -46,6 +46,10 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		term.say("Note: %s.\n", t.unlocked)
 	}
 	ref := t.ref
+	unsaved := unsavedOf(ref, term)
+	if !o.json {
+		unsaved.tell(term, o.again(term), "")
+	}
 	held, err := t.locks.Status(ctx, ref)
 	free := errors.Is(err, statelatch.ErrNotLocked)
 	if err != nil && !free {
@@ -57,7 +61,9 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	}
 	if free {
 		if o.json {
-			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near})
+			return term.printJSON(statusJSON{
+				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near, Unsaved: unsaved.left(time.Now(), false),
+			})
 		}
 		term.print("%s is not locked.\n", ref)
 		return nil
@@ -69,6 +75,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		result := statusOf(held, own)
 		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
 		result.Missing, result.Near = missing, near
+		result.Unsaved = unsaved.left(time.Now(), false)
 		if err := term.printJSON(result); err != nil {
 			return err
 		}
