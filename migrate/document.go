@@ -216,7 +216,8 @@ func blockPlace(src *source, b *hcl.Block, kind string) *Place {
 	p := &Place{Kind: kind, Line: b.DefRange.Start.Line, entries: entriesOf(attrs, src.data), syntax: syntaxJSON}
 	if _, native := b.Body.(*hclsyntax.Body); native {
 		p.syntax = syntaxBody
-		p.body = oneLine(src.data, b.DefRange.End.Byte, p.entries)
+		p.head = b.DefRange.End.Byte
+		p.body = oneLine(src.data, p.head, p.entries)
 	}
 	return p
 }

@@ -24,7 +24,7 @@ var (
 
 // namings finds the files for -backend-config that a text names.
 func (s *scanner) namings(data []byte) {
-	if !bytes.Contains(data, []byte("-backend-config")) {
+	if !bytes.Contains(data, []byte("-backend-config")) || bytes.HasPrefix(data, []byte(scriptHead)) {
 		return
 	}
 	for _, m := range backendConfigFlag.FindAllSubmatch(data, -1) {
@@ -133,6 +133,7 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 		}
 	}
 	attached := map[string][]*source{}
+	taken := map[*source]bool{}
 	around := map[string][]*source{} // by the directory that holds them
 	for _, dir := range dirs {
 		for _, src := range s.dirs[dir] {
@@ -142,6 +143,10 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 			if at := s.meant(src.rel, all); len(at) > 0 {
 				for _, dir := range at {
 					attached[dir] = append(attached[dir], src)
+				}
+				taken[src] = true
+				if slices.Contains(partDirs, path.Base(dir)) {
+					around[path.Dir(dir)] = append(around[path.Dir(dir)], src)
 				}
 				continue
 			}
@@ -159,7 +164,6 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 			}
 		}
 	}
-	taken := map[*source]bool{}
 	for _, dir := range all {
 		for at := dir; len(attached[dir]) == 0; at = path.Dir(at) {
 			if len(around[at]) > 0 {

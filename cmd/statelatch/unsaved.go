@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/filelock"
+	"github.com/statelatch/statelatch/internal/userdir"
 )
 
 const (
@@ -33,7 +33,7 @@ type unsaved struct {
 }
 
 func unsavedOf(ref statelatch.Ref, term terminal) unsaved {
-	dir, err := stateDir(term.getenv)
+	dir, err := userdir.State(term.getenv)
 	if err != nil {
 		return unsaved{}
 	}
@@ -133,28 +133,21 @@ func (k keptFile) drop() error {
 	return os.Remove(k.path)
 }
 
-// input opens FILE. Stdin is copied to a file of ours first: it can be read once only, and must not be lost.
-func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekCloser, keptFile, error) {
-	if o.file != "-" {
-		path, err := filepath.Abs(o.file)
-		if err != nil {
-			return nil, keptFile{}, usageError{err}
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, keptFile{}, usageError{fmt.Errorf("FILE: %w", err)}
-		}
-		return f, keptFile{path: path}, nil
-	}
-	backend, err := o.backend(ctx, term)
+// openInput opens FILE.
+func openInput(file string) (io.ReadSeekCloser, keptFile, error) {
+	path, err := filepath.Abs(file)
 	if err != nil {
-		return nil, keptFile{}, err
+		return nil, keptFile{}, usageError{err}
 	}
-	ref, err := backend.Ref()
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, keptFile{}, err
+		return nil, keptFile{}, usageError{fmt.Errorf("FILE: %w", err)}
 	}
-	u := unsavedOf(ref, term)
+	return f, keptFile{path: path}, nil
+}
+
+// keep copies stdin to a file of ours: it can be read once only, and must not be lost.
+func (u unsaved) keep(stdin io.Reader) (io.ReadSeekCloser, keptFile, error) {
 	if u.dir == "" || os.MkdirAll(u.dir, 0o700) != nil {
 		u.dir = os.TempDir()
 	}
@@ -168,7 +161,7 @@ func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekClose
 	if os.Rename(kept.path, named) == nil { // Windows renames no open file: there it gets its name when it is whole
 		kept.path = named
 	}
-	if _, err := io.Copy(f, term.typed(ctx)); err != nil {
+	if _, err := io.Copy(f, stdin); err != nil {
 		return nil, kept, errors.Join(fmt.Errorf("read stdin: %w", err), f.Close(), kept.drop())
 	}
 	whole := strings.TrimSuffix(named, partial)
