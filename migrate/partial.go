@@ -14,8 +14,10 @@ import (
 // naming is a file for -backend-config as a command line names it: a pattern, in which * stands for what is computed.
 type naming string
 
-// maxNamings of a tree.
-const maxNamings = 10_000
+const (
+	maxNamings = 500        // of a tree
+	maxLooks   = 20_000_000 // whether a naming means a file in a directory
+)
 
 var (
 	backendConfigFlag = regexp.MustCompile("-backend-config(?:=|[ \t]+|[\"'],[ \t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
@@ -193,6 +195,9 @@ func (s *scanner) meant(file string, partial []string) (at []string) {
 			continue
 		}
 		for _, dir := range partial {
+			if s.looks++; s.looks > maxLooks {
+				return at
+			}
 			if n.names(dir, file) && !slices.Contains(at, dir) {
 				at = append(at, dir)
 			}

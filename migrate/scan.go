@@ -146,6 +146,7 @@ type scanner struct {
 	engine *pin // the user's word for it; nil: none
 
 	named []naming // files for -backend-config, as command lines name them
+	looks int      // at whether a naming means a file
 	maybe []string // files that are some if their content says so
 }
 
