@@ -287,7 +287,7 @@ func (u *unit) live() []*Place {
 
 // addRoots adds the roots of a view: one, or one for each -backend-config file that stands for another environment.
 func (s *scanner) addRoots(dir string, v view, u *unit, files []*source) {
-	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked}
+	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked, assumed: s.assumed[dir]}
 	requires := slices.Concat(s.moduleRequires(dir), v.requires)
 	if u != nil {
 		r.Tool = ToolTerragrunt

@@ -60,6 +60,7 @@ type Root struct {
 	Engine  Engine
 
 	blocked string // why no file of it can be edited
+	assumed bool   // nothing names its -backend-config files: there may be others, or a command line with more
 }
 
 // Name is how to tell the root from others: "envs/dev", or "envs/dev (prod.tfbackend)".
@@ -226,7 +227,7 @@ func phaseOf(r *Root) Phase {
 		return PhaseTable
 	case lockfile.isTrue():
 		return PhaseLockfile
-	case !r.Args["bucket"].Set() || !r.Args["key"].Set():
+	case !r.Args["bucket"].Set() || !r.Args["key"].Set(), r.assumed:
 		return PhaseUnknown // the rest comes from a command line, and so may the lock
 	}
 	return PhaseNone
