@@ -59,6 +59,7 @@ type Root struct {
 	Phase   Phase
 	Engine  Engine
 
+	binary  string // the engine that it is for, if that is known: ToolTerraform or ToolTofu
 	blocked string // why no file of it can be edited
 	assumed bool   // nothing names its -backend-config files: there may be others, or a command line with more
 }
