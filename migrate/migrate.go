@@ -15,6 +15,7 @@ package migrate
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,13 +102,25 @@ func (r *Root) identity() string {
 		return ""
 	}
 	id := ref.String()
-	if prefix := r.Args[argPrefix]; prefix.Set() && (!prefix.Static || prefix.Text != statelatch.DefaultWorkspaceKeyPrefix) {
-		id += fmt.Sprintf(" (%s %s)", argPrefix, shown(prefix))
+	switch prefix := r.Args[argPrefix]; {
+	case prefix.Set() && !prefix.Static:
+		id += fmt.Sprintf(" (%s %s)", argPrefix, prefix.Source)
+	case r.prefix() != statelatch.DefaultWorkspaceKeyPrefix:
+		id += fmt.Sprintf(" (%s %q)", argPrefix, r.prefix())
 	}
 	if endpoint := r.endpoint(); endpoint != "" {
 		id += " at " + endpoint
 	}
 	return id
+}
+
+// prefix is the workspace_key_prefix as engines join it to keys.
+func (r *Root) prefix() string {
+	v := r.Args[argPrefix]
+	if !v.Static {
+		return statelatch.DefaultWorkspaceKeyPrefix
+	}
+	return strings.Trim(path.Clean("/"+v.Text), "/")
 }
 
 // endpoint is of S3, as it is written; empty if there is none.
