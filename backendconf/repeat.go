@@ -35,7 +35,7 @@ func Repeatable(item string) string {
 		endpointNames[name] && plainURL(value), name == "endpoints" && plainEndpoints(value):
 		return item
 	}
-	if name = strings.TrimSpace(name); !hclsyntax.ValidIdentifier(name) {
+	if !hclsyntax.ValidIdentifier(strings.TrimSpace(name)) {
 		name = "?"
 	}
 	return name + "=..."

@@ -334,38 +334,6 @@ func (s *scanner) add(r Root, requires []required) {
 	s.tree.Roots = append(s.tree.Roots, r)
 }
 
-// attach finds the directory of each -backend-config file: its own, else the nearest above it, that has a backend "s3"
-// without a bucket or a key of its own. Those of no directory are under the empty name.
-func (s *scanner) attach(dirs []string) map[string][]*source {
-	partial := map[string]bool{}
-	for _, dir := range dirs {
-		for _, src := range s.dirs[dir] {
-			for _, p := range src.doc.places {
-				if p.Kind == KindBackend && (!p.has("bucket") || !p.has("key")) {
-					partial[dir] = true
-				}
-			}
-		}
-	}
-	attached := map[string][]*source{}
-	for _, dir := range dirs {
-		for _, src := range s.dirs[dir] {
-			if len(src.doc.places) == 0 || src.doc.places[0].Kind != KindBackendConfig {
-				continue
-			}
-			at := dir
-			for !partial[at] && at != "." {
-				at = path.Dir(at)
-			}
-			if !partial[at] {
-				at = ""
-			}
-			attached[at] = append(attached[at], src)
-		}
-	}
-	return attached
-}
-
 // split tells files that are given together from those of which each stands for another environment: these set the same
 // argument to different values.
 func split(files []*source) (common, alternatives []*source) {

@@ -61,7 +61,7 @@ func read(kind fileKind, src *source) (document, error) {
 		doc, err = readTerraform(src)
 	} else {
 		flat := false
-		if kind == fileBackendConfig || containsAny(src.data, "bucket", argTable) {
+		if kind == fileBackendConfig || kind == fileMaybe || containsAny(src.data, "bucket", argTable) {
 			doc, flat, err = readBackendConfig(src)
 		}
 		if !flat && err == nil {
@@ -216,7 +216,8 @@ func blockPlace(src *source, b *hcl.Block, kind string) *Place {
 	p := &Place{Kind: kind, Line: b.DefRange.Start.Line, entries: entriesOf(attrs, src.data), syntax: syntaxJSON}
 	if _, native := b.Body.(*hclsyntax.Body); native {
 		p.syntax = syntaxBody
-		p.body = oneLine(src.data, b.DefRange.End.Byte, p.entries)
+		p.head = b.DefRange.End.Byte
+		p.body = oneLine(src.data, p.head, p.entries)
 	}
 	return p
 }

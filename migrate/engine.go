@@ -101,7 +101,7 @@ func judgeEngine(requires []required, pins []pin) Engine {
 	base := span{to: release{maxRelease}}
 	readable := true
 	for _, r := range requires {
-		e.Constraints = append(e.Constraints, r.text)
+		e.says(r.text)
 		s, ok := parseConstraint(r.text)
 		readable = readable && ok
 		if firstWithLockfile.less(base.to) {
@@ -122,7 +122,7 @@ func judgeEngine(requires []required, pins []pin) Engine {
 			spans = nil
 		}
 		spans = append(spans, base.and(s))
-		e.Constraints = append(e.Constraints, p.name()+" "+p.text)
+		e.says(p.name() + " " + p.text)
 		if e.Verdict == EngineIsTooOld || !base.and(s).from.less(firstWithLockfile) {
 			continue
 		}
@@ -148,6 +148,13 @@ func judgeEngine(requires []required, pins []pin) Engine {
 		e.fix = ""
 	}
 	return e
+}
+
+// says adds a constraint, once.
+func (e *Engine) says(text string) {
+	if !slices.Contains(e.Constraints, text) {
+		e.Constraints = append(e.Constraints, text)
+	}
 }
 
 type release [3]int

@@ -32,6 +32,7 @@ var titles = map[string]string{
 	"overridden":            "No override replaces the backend",
 	"module-backend":        "Modules have no backend",
 	"backend-config-alone":  "Files for -backend-config belong to a configuration",
+	"backend-config-near":   "Something names a configuration's files for -backend-config",
 	"command-line":          "No script passes a table on a command line",
 	"template":              "No template writes a backend with a table",
 	"remote-state-table":    "No terraform_remote_state reads digests of the table",

@@ -99,7 +99,7 @@ func (r *Root) identity() string {
 		return ""
 	}
 	id := ref.String()
-	if prefix := r.Args[argPrefix]; prefix.Set() && !(prefix.Static && prefix.Text == statelatch.DefaultWorkspaceKeyPrefix) {
+	if prefix := r.Args[argPrefix]; prefix.Set() && (!prefix.Static || prefix.Text != statelatch.DefaultWorkspaceKeyPrefix) {
 		id += fmt.Sprintf(" (%s %s)", argPrefix, shown(prefix))
 	}
 	if endpoint := r.endpoint(); endpoint != "" {
@@ -169,6 +169,7 @@ type Place struct {
 
 	entries []entry
 	syntax  syntax
+	head    int    // the offset of a block's end of its header; zero: it is none
 	body    [2]int // the offsets of a one-line block's inside; zero: it has lines of its own
 	manual  string // why it cannot be edited
 	hidden  bool   // it mentions a table where this package cannot follow

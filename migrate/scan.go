@@ -65,6 +65,10 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	if err := s.walk(ctx, root, opts); err != nil {
 		return nil, err
 	}
+	s.partials(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	s.assemble()
 	s.judge()
 	return s.tree, nil
@@ -140,6 +144,10 @@ type scanner struct {
 	pins map[string][]pin     // by directory
 
 	engine *pin // the user's word for it; nil: none
+
+	named []naming // files for -backend-config, as command lines name them
+	looks int      // at whether a naming means a file
+	maybe []string // files that are some if their content says so
 }
 
 func (s *scanner) rel(name string) string {
@@ -160,21 +168,12 @@ func (s *scanner) file(name, rel string) {
 	if kind == fileOther {
 		return
 	}
-	real, err := filepath.EvalSymlinks(name)
-	var data []byte
-	if err == nil {
-		data, err = treefile.Read(real, treefile.MaxSize)
-	}
-	switch {
-	case errors.Is(err, treefile.ErrNotRegular), errors.Is(err, fs.ErrNotExist):
-		return // a directory, a device, a link to nothing
-	case errors.Is(err, treefile.ErrTooLong):
-		if kind == fileTerraform {
-			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", treefile.MaxSize>>20), "")
-		}
+	if kind == fileMaybe {
+		s.maybe = append(s.maybe, rel)
 		return
-	case err != nil:
-		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+	}
+	real, data, ok := s.read(name, rel, kind)
+	if !ok {
 		return
 	}
 	switch kind {
@@ -184,14 +183,24 @@ func (s *scanner) file(name, rel string) {
 	case fileText:
 		s.mentions(rel, string(data), true)
 		s.jobPins(rel, data)
+		s.namings(data)
+		return
+	case fileProse:
+		s.namings(data)
 		return
 	case fileTerragrunt:
 		s.mentions(rel, string(data), false)
+		s.namings(data)
 	}
+	s.keep(kind, rel, real, data)
+}
+
+// keep reads a file's content as what its kind is, and keeps it by its directory.
+func (s *scanner) keep(kind fileKind, rel, real string, data []byte) {
 	src := &source{rel: rel, real: real, target: s.rel(real), data: data}
 	src.outside = !filepath.IsLocal(filepath.FromSlash(src.target))
-	src.doc, err = read(kind, src)
-	if err != nil {
+	var err error
+	if src.doc, err = read(kind, src); err != nil {
 		s.find("unreadable", Error, rel, lineOf(err), "the engines cannot read it, so it was not searched: "+err.Error(), "correct it and scan again")
 		return
 	}
@@ -202,6 +211,35 @@ func (s *scanner) file(name, rel string) {
 		s.tree.sources[real] = src
 	}
 	s.dirs[path.Dir(rel)] = append(s.dirs[path.Dir(rel)], src)
+}
+
+// read reads a file of the tree; false if it is nothing to be read.
+func (s *scanner) read(name, rel string, kind fileKind) (real string, data []byte, ok bool) {
+	real, err := filepath.EvalSymlinks(name)
+	if err == nil {
+		data, err = treefile.Read(real, treefile.MaxSize)
+	}
+	switch {
+	case err == nil:
+		return real, data, true
+	case errors.Is(err, treefile.ErrNotRegular), errors.Is(err, fs.ErrNotExist): // a directory, a device, a link to nothing
+	case errors.Is(err, treefile.ErrTooLong):
+		if kind == fileTerraform {
+			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", treefile.MaxSize>>20), "")
+		}
+	default:
+		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+	}
+	return "", nil, false
+}
+
+// readSmall reads a file that may be a part of a configuration; false if it is longer, or cannot be read.
+func (s *scanner) readSmall(name string) (real string, data []byte, ok bool) {
+	real, err := filepath.EvalSymlinks(name)
+	if err == nil {
+		data, err = treefile.Read(real, maxPartial)
+	}
+	return real, data, err == nil
 }
 
 // cause is an error of the file system without its path, which would be the machine's.
@@ -221,13 +259,20 @@ const (
 	fileBackendConfig
 	fileTerragrunt // or any other .hcl, such as a file for -backend-config
 	filePin
-	fileText // scripts and templates
+	fileText  // scripts and templates
+	fileProse // which names files for -backend-config
+	fileMaybe // of any name: a file for -backend-config if its content says so
 )
 
 var (
 	textSuffixes = []string{".sh", ".bash", ".yml", ".yaml", ".mk", ".ps1", ".tpl", ".tmpl", ".tftpl", ".j2", ".jinja", ".gotmpl", ".erb", ".env", ".envrc", ".py", ".groovy", ".bat", ".cmd"}
 	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "devbox.json", "devcontainer.json", "Taskfile"}
 )
+
+// otherSuffixes are of files that nobody gives to -backend-config: programs, pictures, archives.
+var otherSuffixes = strings.Fields(`.go .js .mjs .cjs .ts .tsx .jsx .vue .svelte .java .kt .scala .rb .rs .c .h .cc .cpp .hpp .cs .php .pl .lua .swift .r .sql
+	.html .htm .css .scss .less .svg .png .jpg .jpeg .gif .ico .webp .bmp .pdf .woff .woff2 .ttf .eot .mp3 .mp4 .mov .zip .gz .tgz .tar .bz2 .xz .7z .jar
+	.whl .exe .dll .so .dylib .bin .o .a .class .pyc .lock .sum .mod .map .csv .tsv .parquet .xml .drawio .pem .crt .key .pub .ipynb .snap .log .tfstate .backup`)
 
 func kindOfFile(rel string) fileKind {
 	base := path.Base(rel)
@@ -250,6 +295,10 @@ func kindOfFile(rel string) fileKind {
 		return fileTerragrunt
 	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has), strings.Contains(base, "Dockerfile"), strings.Contains(base, "Containerfile"):
 		return fileText
+	case slices.Contains([]string{".md", ".markdown", ".mdx", ".rst", ".adoc"}, path.Ext(base)):
+		return fileProse
+	case !slices.Contains(otherSuffixes, strings.ToLower(path.Ext(base))):
+		return fileMaybe
 	}
 	return fileOther
 }

@@ -174,7 +174,7 @@ func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, 
 		o.backendConfig = append(o.backendConfig, "dynamodb_table="+table.Text)
 	}
 	o.ref = ref.String()
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, err
 	}

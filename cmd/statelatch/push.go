@@ -52,17 +52,26 @@ func pushCommand(term terminal) *cli.Command {
 }
 
 func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
+	var body io.ReadSeekCloser
+	var kept keptFile
+	if o.file != "-" {
+		if body, kept, err = openInput(o.file); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
+	}
 	t, err := o.open(ctx, term)
 	if err != nil {
 		return err
 	}
 	unsaved := unsavedOf(t.ref, term)
-	unsaved.tell(term, o.again(term))
-	body, kept, err := o.input(ctx, term, unsaved)
-	if err != nil {
-		return err
+	unsaved.tell(term, o.again(term), kept.path)
+	if o.file == "-" {
+		if body, kept, err = unsaved.keep(term.typed(ctx)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
 	req := o.request(term, "push")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)

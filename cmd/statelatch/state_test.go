@@ -106,7 +106,7 @@ func TestPush_Killed(t *testing.T) {
 	half := keep(mine+"2.tfstate.partial", `{"version": 4, "ser`, time.Hour)
 	old := keep("push-other-3.tfstate", plainState(1, "b", oneResource), 31*24*time.Hour)
 	other := keep("push-other-4.tfstate", plainState(1, "b", oneResource), time.Hour)
-	s.want(s.run("status", demoRef), 0, left, "statelatch push "+left+" ", "serial 4")
+	s.want(s.run("status", demoRef), 0, half, "not all", left, "statelatch push "+left+" ", "serial 4")
 	if o := s.run("status", "-json", demoRef); !strings.Contains(o.out, `"unsaved":[{"path":"`+left) {
 		t.Errorf("got %s, want what is left", o.out)
 	}

@@ -48,7 +48,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	ref := t.ref
 	unsaved := unsavedOf(ref, term)
 	if !o.json {
-		unsaved.tell(term, o.again(term))
+		unsaved.tell(term, o.again(term), "")
 	}
 	held, err := t.locks.Status(ctx, ref)
 	if errors.Is(err, statelatch.ErrNotLocked) {

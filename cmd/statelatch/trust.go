@@ -18,6 +18,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/backendconf/terragrunt"
+	"github.com/statelatch/statelatch/internal/userdir"
 )
 
 // trustVariable says that whoever runs the program has looked at what it is run on.
@@ -113,7 +114,7 @@ func trustQuestion(dir string, says, files []string) string {
 
 // trustFile is where an answer is kept; empty if there is nowhere.
 func trustFile(term terminal, question string) string {
-	dir, err := stateDir(term.getenv)
+	dir, err := userdir.State(term.getenv)
 	if err != nil {
 		return ""
 	}

@@ -222,7 +222,7 @@ func checkJSONString(quoted []byte, at hcl.Range) hcl.Diagnostics {
 	}
 	var text string
 	if json.Unmarshal(quoted, &text) != nil {
-		return nil // the parser refuses it
+		return nil //nolint:nilerr // the parser refuses it
 	}
 	tokens, _ := hclsyntax.LexTemplate([]byte(text), at.Filename, at.Start)
 	return checkTokens(tokens)
