@@ -45,7 +45,9 @@ var modes = []mode{
 		return terms{clients: 1 + r.IntN(3), engines: 1 + r.IntN(2), rounds: 4, loss: lossyOrNot(r), pauses: r.IntN(2) == 0, kills: r.IntN(2) == 0}
 	}},
 	// There is no conditional delete.
-	{"weak", func(r *rand.Rand) terms { return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossyOrNot(r), weak: true} }},
+	{"weak", func(r *rand.Rand) terms {
+		return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossyOrNot(r), weak: true}
+	}},
 	// A DynamoDB table is locked too, and holds the digest.
 	{"dual", func(r *rand.Rand) terms {
 		return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossyOrNot(r), pauses: r.IntN(2) == 0, kills: r.IntN(2) == 0, table: true}
