@@ -95,8 +95,10 @@ func shared() []part {
 				root("org/old").with(func(r *Root) { r.Engine, r.Plan1 = "too-old", "refused" }),
 			},
 			findings: []Finding{
-				{"engine-too-old", "org/old/main.tf", 2}, {"backend-config-near", "org/old/main.tf", 3},
-				{"backend-config-near", "org/one/main.tf", 3}, {"backend-config-near", "org/two/main.tf", 3},
+				{"engine-too-old", "org/old/main.tf", 2},
+				{"backend-config-near", "org/old/main.tf", 3},
+				{"backend-config-near", "org/one/main.tf", 3},
+				{"backend-config-near", "org/two/main.tf", 3},
 			},
 		},
 		{ // what nobody can read
