@@ -122,6 +122,25 @@ func (r Ref) Validate() error {
 	return nil
 }
 
+// In reports whether r lies in the bucket of that name, for who works in one: what is done there with a Ref to another
+// would be reported, and believed, of that. Errors match [ErrInvalid].
+func (r Ref) In(bucket string) error { return sameBucket(r.String(), r.Bucket, bucket) }
+
+// ValidateIn is Validate and In.
+func (r Ref) ValidateIn(bucket string) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	return r.In(bucket)
+}
+
+func sameBucket(address, of, bucket string) error {
+	if of != bucket {
+		return fmt.Errorf("%w address %s: what it was given to works in bucket %q; give it to one that works in %q", ErrInvalid, address, bucket, of)
+	}
+	return nil
+}
+
 // accessPoint is the ARN of an access point, or of one for several regions. Those of S3 on Outposts and of Object Lambda are no
 // such: they know no conditional writes, and so no locks.
 var accessPoint = regexp.MustCompile(`^arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]+`)

@@ -39,6 +39,14 @@ func (s Scope) Validate() error {
 	return validateKeyShape("prefix", s.Prefix)
 }
 
+// ValidateIn is Validate, and refuses a scope of another bucket than that, as [Ref.In] does.
+func (s Scope) ValidateIn(bucket string) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	return sameBucket(s.String(), s.Bucket, bucket)
+}
+
 // String formats s as ParseScope reads it.
 func (s Scope) String() string {
 	if s.Prefix == "" {

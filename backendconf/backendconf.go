@@ -20,6 +20,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // Options say where to look. The zero Options mean the current directory as the engines see it.
@@ -210,7 +211,7 @@ func workspace(opts Options, dataDir string) (string, error) {
 	}
 	if name == "" {
 		file := filepath.Join(dataDir, "environment")
-		data, err := os.ReadFile(file)
+		data, err := treefile.Read(file, treefile.MaxSize)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("%w workspace file: %w", statelatch.ErrInvalid, err)
 		}

@@ -7,9 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
 // Block is a backend as a configuration or a cache has it, of any type.
@@ -42,11 +39,6 @@ func ParseBlock(text []byte, name string) (Block, error) {
 	}
 	found, err := backendIn(body, name)
 	return found.block(), err
-}
-
-// ParseHCL parses HCL, or its JSON form if name ends in ".json". Errors match [statelatch.ErrInvalid] and show nothing of the text.
-func ParseHCL(text []byte, name string) (hcl.Body, error) {
-	return parseText(hclparse.NewParser(), text, name)
 }
 
 // ParseArguments reads the values of -backend-config, later ones over earlier ones; files are relative to dir. Errors match

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/statelatch/statelatch/internal/secretlike"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // harmless are the arguments of type string whose values may be printed: they name places. What is not here, and not a boolean, a
@@ -34,7 +35,7 @@ func Repeatable(item string) string {
 		endpointNames[name] && plainURL(value), name == "endpoints" && plainEndpoints(value):
 		return item
 	}
-	if name = strings.TrimSpace(name); !hclsyntax.ValidIdentifier(name) {
+	if !hclsyntax.ValidIdentifier(strings.TrimSpace(name)) {
 		name = "?"
 	}
 	return name + "=..."
@@ -56,7 +57,7 @@ func plainEndpoints(text string) bool {
 	if strings.ContainsAny(text, "#\n") || strings.Contains(text, "/*") || strings.Contains(text, " //") {
 		return false // a comment
 	}
-	expr, diags := hclsyntax.ParseExpression([]byte(text), "endpoints", hcl.InitialPos)
+	expr, diags := treefile.ParseExpression([]byte(text), "endpoints", hcl.InitialPos)
 	if diags.HasErrors() {
 		return false
 	}

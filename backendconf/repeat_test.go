@@ -34,7 +34,7 @@ func TestRepeatable(t *testing.T) {
 		`assume_role={external_id="hunter2"}`:    "assume_role=...",
 		`state_tags={a="hunter2"}`:               "state_tags=...",
 		"brand_new=hunter2":                      "brand_new=...",
-		" token =hunter2":                        "token=...",
+		" token =hunter2":                        " token =...",
 		"hunter2 hunter2=hunter2":                "?=...",
 		"bucket=AK" + "IAIOSFODNN7EXAMPLE":       "bucket=...",
 	} {

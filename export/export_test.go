@@ -35,7 +35,7 @@ type yard struct {
 func newYard(t *testing.T, cfg Config) *yard {
 	t.Helper()
 	y := &yard{t: t, store: faultbucket.New(membucket.New("b", membucket.Options{}), faultbucket.Options{})}
-	cfg.Locks, cfg.Scope, cfg.WorkspacePrefix = &lock.Manager{Bucket: y.store}, statelatch.Scope{Bucket: "b"}, "env:"
+	cfg.Locks, cfg.Scope, cfg.WorkspacePrefix = &lock.Manager{Bucket: y.store, Tier: lock.TierFull}, statelatch.Scope{Bucket: "b"}, "env:"
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -26,7 +26,7 @@ const engineID = "c8d5b5a4-205f-4f02-a807-ffcaf7127645"
 
 func setup(rules ...faultbucket.Rule) (*lock.Manager, *faultbucket.Bucket) {
 	store := faultbucket.New(membucket.New("b", membucket.Options{Versioned: true}), faultbucket.Options{Rules: rules})
-	return &lock.Manager{Bucket: store}, store
+	return &lock.Manager{Bucket: store, Tier: lock.TierFull}, store
 }
 
 func request() lock.Request {
@@ -105,6 +105,8 @@ type bucketless struct{ bucket.Bucket }
 func (bucketless) Get(context.Context, string, bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
 	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNotFound, Op: "get", Status: 404, Code: "NoSuchBucket"}
 }
+
+func (bucketless) Name() string { return ref.Bucket }
 
 // A mistyped bucket is not a free lock.
 func TestManager_Status_NoSuchBucket(t *testing.T) {

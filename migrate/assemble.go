@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -193,11 +194,36 @@ func requiresOf(src *source) []required {
 	return all
 }
 
+// moduleRequires are the constraints of the local modules that a directory calls, and that these call.
+func (s *scanner) moduleRequires(dir string) (all []required) {
+	seen := map[string]bool{dir: true}
+	for next := []string{dir}; len(next) > 0 && len(seen) <= maxModules; next = next[1:] {
+		for _, src := range s.dirs[next[0]] {
+			for _, m := range src.doc.modules {
+				target := path.Join(next[0], m)
+				if kindOfFile(src.rel) != fileTerraform || seen[target] {
+					continue
+				}
+				seen[target] = true
+				next = append(next, target)
+				for _, file := range s.engineFiles(target, ToolTerraform) {
+					all = append(all, requiresOf(file)...)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// maxModules of a root that are looked at for their constraints.
+const maxModules = 200
+
 // unit is what terragrunt's files say about a directory.
 type unit struct {
 	places   []*Place
 	requires []required
 	includes []*source
+	binary   string // the engine that it is told to run; empty: it is not told
 }
 
 // units reads the terragrunt.hcl of each directory with what it includes. One that others include, and that includes
@@ -246,6 +272,7 @@ func (s *scanner) units() map[string]*unit {
 
 // take adds what a file of the unit says; its remote_state replaces one before it as a whole.
 func (u *unit) take(src *source) {
+	u.binary = cmp.Or(src.doc.binary, u.binary)
 	u.places = append(u.places, src.doc.places...)
 	u.requires = append(u.requires, requiresOf(src)...)
 }
@@ -263,10 +290,10 @@ func (u *unit) live() []*Place {
 
 // addRoots adds the roots of a view: one, or one for each -backend-config file that stands for another environment.
 func (s *scanner) addRoots(dir string, v view, u *unit, files []*source) {
-	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked}
-	requires := slices.Clone(v.requires)
+	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked, assumed: s.assumed[dir]}
+	requires := slices.Concat(s.moduleRequires(dir), v.requires)
 	if u != nil {
-		r.Tool = ToolTerragrunt
+		r.Tool, r.binary = ToolTerragrunt, u.binary
 		r.Places = append(r.Places, u.live()...)
 		requires = append(requires, u.requires...)
 	}
@@ -305,61 +332,33 @@ func (s *scanner) add(r Root, requires []required) {
 		s.resolveUnit(&r)
 	}
 	r.Phase = phaseOf(&r)
-	tool := r.Tool
-	r.Engine = judgeEngine(requires, s.pinsFor(r.Dir, tool))
+	if r.Tool == ToolTofu {
+		r.binary = ToolTofu
+	}
+	r.Engine = judgeEngine(requires, s.pinsFor(r.Dir, r.binary))
 	s.tree.Roots = append(s.tree.Roots, r)
-}
-
-// attach finds the directory of each -backend-config file: its own, else the nearest above it, that has a backend "s3"
-// without a bucket or a key of its own. Those of no directory are under the empty name.
-func (s *scanner) attach(dirs []string) map[string][]*source {
-	partial := map[string]bool{}
-	for _, dir := range dirs {
-		for _, src := range s.dirs[dir] {
-			for _, p := range src.doc.places {
-				if p.Kind == KindBackend && (!p.has("bucket") || !p.has("key")) {
-					partial[dir] = true
-				}
-			}
-		}
-	}
-	attached := map[string][]*source{}
-	for _, dir := range dirs {
-		for _, src := range s.dirs[dir] {
-			if len(src.doc.places) == 0 || src.doc.places[0].Kind != KindBackendConfig {
-				continue
-			}
-			at := dir
-			for !partial[at] && at != "." {
-				at = path.Dir(at)
-			}
-			if !partial[at] {
-				at = ""
-			}
-			attached[at] = append(attached[at], src)
-		}
-	}
-	return attached
 }
 
 // split tells files that are given together from those of which each stands for another environment: these set the same
 // argument to different values.
 func split(files []*source) (common, alternatives []*source) {
-	for _, a := range files {
-		if slices.ContainsFunc(files, func(b *source) bool { return conflict(a.doc.places[0], b.doc.places[0]) }) {
-			alternatives = append(alternatives, a)
+	first := map[string]string{} // by argument
+	differ := map[string]bool{}
+	for _, f := range files {
+		for _, e := range f.doc.places[0].entries {
+			if text, ok := first[e.name]; ok && text != e.value.Text {
+				differ[e.name] = true
+			} else if !ok {
+				first[e.name] = e.value.Text
+			}
+		}
+	}
+	for _, f := range files {
+		if slices.ContainsFunc(f.doc.places[0].entries, func(e entry) bool { return differ[e.name] }) {
+			alternatives = append(alternatives, f)
 		} else {
-			common = append(common, a)
+			common = append(common, f)
 		}
 	}
 	return common, alternatives
-}
-
-func conflict(a, b *Place) bool {
-	for _, e := range a.entries {
-		if other := b.entry(e.name); other != nil && other.value.Text != e.value.Text {
-			return true
-		}
-	}
-	return false
 }

@@ -13,8 +13,11 @@
 package migrate
 
 import (
+	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -28,6 +31,7 @@ const (
 	argLockTable = "lock_table" // terragrunt's old name of it
 	argEndpoint  = "dynamodb_endpoint"
 	argEndpoints = "endpoints"
+	argPrefix    = "workspace_key_prefix"
 )
 
 // Tree is what [Scan] found.
@@ -56,7 +60,9 @@ type Root struct {
 	Phase   Phase
 	Engine  Engine
 
+	binary  string // the engine that it is for, if that is known: ToolTerraform or ToolTofu
 	blocked string // why no file of it can be edited
+	assumed bool   // nothing names its -backend-config files: there may be others, or a command line with more
 }
 
 // Name is how to tell the root from others: "envs/dev", or "envs/dev (prod.tfbackend)".
@@ -85,6 +91,51 @@ func (r *Root) UseLockfile() bool { return r.Args[argLockfile].isTrue() }
 func (r *Root) Ref() (statelatch.Ref, bool) {
 	ref := statelatch.Ref{Bucket: r.Static("bucket"), Key: strings.TrimPrefix(r.Static("key"), "/")}
 	return ref, ref.Bucket != "" && ref.Key != ""
+}
+
+// identity is what tells a root's states from others': clients of one identity can write the same objects. Roots with one
+// key and prefixes of their own keep their workspaces apart; their default workspaces are one object, which such trees do
+// not use. It is empty if the tree does not tell.
+func (r *Root) identity() string {
+	ref, ok := r.Ref()
+	if !ok {
+		return ""
+	}
+	id := ref.String()
+	switch prefix := r.Args[argPrefix]; {
+	case prefix.Set() && !prefix.Static:
+		id += fmt.Sprintf(" (%s %s)", argPrefix, prefix.Source)
+	case r.prefix() != statelatch.DefaultWorkspaceKeyPrefix:
+		id += fmt.Sprintf(" (%s %q)", argPrefix, r.prefix())
+	}
+	if endpoint := r.endpoint(); endpoint != "" {
+		id += " at " + endpoint
+	}
+	return id
+}
+
+// prefix is the workspace_key_prefix as engines join it to keys.
+func (r *Root) prefix() string {
+	v := r.Args[argPrefix]
+	if !v.Static {
+		return statelatch.DefaultWorkspaceKeyPrefix
+	}
+	return strings.Trim(path.Clean("/"+v.Text), "/")
+}
+
+// endpoint is of S3, as it is written; empty if there is none.
+func (r *Root) endpoint() string {
+	if v := r.Args["endpoint"]; v.Set() {
+		return shown(v)
+	}
+	endpoints := r.Args[argEndpoints]
+	var values map[string]any
+	if endpoints.Static && json.Unmarshal([]byte(endpoints.Text), &values) == nil {
+		if s3, ok := values["s3"].(string); ok && s3 != "" {
+			return strconv.Quote(s3)
+		}
+	}
+	return ""
 }
 
 // BackendConfig is all static arguments of the backend as NAME=VALUE, for [backendconf.Options].
@@ -133,6 +184,7 @@ type Place struct {
 
 	entries []entry
 	syntax  syntax
+	head    int    // the offset of a block's end of its header; zero: it is none
 	body    [2]int // the offsets of a one-line block's inside; zero: it has lines of its own
 	manual  string // why it cannot be edited
 	hidden  bool   // it mentions a table where this package cannot follow
@@ -189,7 +241,7 @@ func phaseOf(r *Root) Phase {
 		return PhaseTable
 	case lockfile.isTrue():
 		return PhaseLockfile
-	case !r.Args["bucket"].Set() || !r.Args["key"].Set():
+	case !r.Args["bucket"].Set() || !r.Args["key"].Set(), r.assumed:
 		return PhaseUnknown // the rest comes from a command line, and so may the lock
 	}
 	return PhaseNone

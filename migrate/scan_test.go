@@ -293,3 +293,41 @@ remote_state {
 		t.Error("the scan ran a program that the tree names")
 	}
 }
+
+// The workspaces of roots with one key and prefixes of their own are other objects, and so is a bucket of that name elsewhere.
+func TestScan_StateIsNotItsKeyAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const block = "terraform {\n  required_version = \"VERSION\"\n  backend \"s3\" {\n    bucket = \"b\"\n    key = \"terraform.tfstate\"\n    dynamodb_table = \"t\"\n    MORE\n  }\n}\n"
+	for name, more := range map[string]string{
+		"a": `workspace_key_prefix = "accounts/a"`, "b": `workspace_key_prefix = "accounts/b"`, "c": `endpoints = { s3 = "https://minio.example" }`, "d": "",
+		"e": `workspace_key_prefix = local.prefix`,
+	} {
+		version := ">= 1.10"
+		if name == "a" {
+			version = "~> 1.5.0"
+		}
+		write(t, dir, name+"/main.tf", strings.NewReplacer("VERSION", version, "MORE", more).Replace(block))
+	}
+	if got := findingsOf(scan(t, dir)); strings.Contains(got, "shared-state") {
+		t.Errorf("got %s, want no shared state", got)
+	}
+	p := plan(t, dir, 1)
+	if len(p.Files) != 4 || p.Moves[0].Status != MoveRefused {
+		t.Errorf("got %d files (a: %s), want all but a's: one old root holds back no other", len(p.Files), p.Moves[0].Status)
+	}
+	write(t, dir, "f/main.tf", strings.NewReplacer("VERSION", ">= 1.10", "MORE", `workspace_key_prefix = "accounts/a"`).Replace(block))
+	write(t, dir, "g/main.tf", strings.NewReplacer("VERSION", ">= 1.10", "MORE", `workspace_key_prefix = "env:"`).Replace(block))
+	if got := findingsOf(scan(t, dir)); strings.Count(got, "shared-state") != 2 || !strings.Contains(got, "shared-state f/main.tf") || !strings.Contains(got, "shared-state g/main.tf") {
+		t.Errorf("got %s, want f and g alone to share a state", got)
+	}
+	if p := plan(t, dir, 1); len(p.Files) != 5 {
+		t.Errorf("got %d files, want f to wait for a", len(p.Files))
+	}
+	for name, key := range map[string]string{"w": "accounts/a/prod/terraform.tfstate", "x": "accounts/z/prod/terraform.tfstate", "y": "env:/dev/terraform.tfstate"} {
+		write(t, dir, name+"/main.tf", strings.NewReplacer("VERSION", ">= 1.10", "MORE", "", `"terraform.tfstate"`, `"`+key+`"`).Replace(block))
+	}
+	if got := findingsOf(scan(t, dir)); strings.Count(got, "shared-state") != 4 || !strings.Contains(got, "shared-state w/main.tf") || !strings.Contains(got, "shared-state y/main.tf") {
+		t.Errorf("got %s, want w and y to be workspaces of others", got)
+	}
+}

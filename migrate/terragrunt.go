@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/statelatch/statelatch/backendconf/terragrunt"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // unitFile is the name of the file that makes a directory a unit of terragrunt.
@@ -23,7 +24,7 @@ func readTerragrunt(src *source) (document, error) {
 	if strings.HasSuffix(src.rel, ".hcl.json") && containsAny(src.data, `"remote_state"`, `"generate"`) {
 		doc.skipped = []unread{{1, "terragrunt's JSON is not read"}}
 	}
-	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") {
+	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") { // of terraform_binary, too
 		return doc, nil
 	}
 	parsed, err := parse(src)
@@ -39,6 +40,9 @@ func readTerragrunt(src *source) (document, error) {
 	}
 	if a := body.Attributes["terraform_version_constraint"]; a != nil {
 		doc.requires = append(doc.requires, require{valueOf(a.Expr, src.data).Text, a.NameRange.Start.Line})
+	}
+	if a := body.Attributes["terraform_binary"]; a != nil {
+		doc.binary = toolNamed(strings.TrimSuffix(path.Base(valueOf(a.Expr, src.data).Text), ".exe"))
 	}
 	for _, b := range body.Blocks {
 		switch b.Type {
@@ -104,7 +108,7 @@ func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
 			return
 		}
 		// Parsed where it stands, so that offsets are the file's.
-		f, diags := hclsyntax.ParseConfig(text[from:to], src.rel, hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
+		f, diags := treefile.ParseHCL(text[from:to], src.rel, hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
 		if diags.HasErrors() {
 			if bytes.Contains(text, []byte("backend")) {
 				doc.skipped = append(doc.skipped, unread{line, "the contents of generate are a template that cannot be read as it stands"})
@@ -124,7 +128,7 @@ func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
 		return
 	}
 	quoted := &source{rel: src.rel, data: []byte(v.Text)}
-	f, diags := hclsyntax.ParseConfig(quoted.data, src.rel, hcl.InitialPos)
+	f, diags := treefile.ParseHCL(quoted.data, src.rel, hcl.InitialPos)
 	if diags.HasErrors() {
 		return
 	}

@@ -59,7 +59,7 @@ func (t Target) validateKind(role Role) error {
 	switch {
 	case alias(t.Bucket):
 		return fmt.Errorf("%w bucket %q: it is an alias of an access point, which no policy may name; give the access point itself, "+
-			"s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/...", statelatch.ErrInvalid, t.Bucket)
+			"s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/KEY", statelatch.ErrInvalid, t.Bucket)
 	case role == Bucket && (t.accessPoint() != "" || t.express()):
 		return fmt.Errorf("%w target: role %q is about a general purpose bucket, and %s is none; give s3://BUCKET", statelatch.ErrInvalid, role, t.Bucket)
 	}

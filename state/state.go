@@ -25,6 +25,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,22 @@ type Store struct {
 	spoolAbove int64 // bytes of a body that are kept in memory; 0: spoolAbove
 }
 
+// serves refuses a ref to another bucket.
+func (s *Store) serves(ref statelatch.Ref) error {
+	if s.Bucket == nil {
+		return fmt.Errorf("%w state store: it has no Bucket", statelatch.ErrInvalid)
+	}
+	return ref.In(s.Bucket.Name())
+}
+
+// admit refuses a ref that s cannot serve, or that addresses no state.
+func (s *Store) admit(ref statelatch.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	return s.serves(ref)
+}
+
 // Version is one version of a state, or its absence.
 type Version struct {
 	Ref          statelatch.Ref
@@ -85,12 +102,16 @@ type Version struct {
 	content contentSum // without trailing blanks, so that a touch does not change it
 }
 
+// Unfit says why no engine takes v, read whole, for a state; nil if one does, or if v has no body.
+func (v Version) Unfit() error { return cmp.Or(v.Err, v.shape.unfit) }
+
 // blankObject reports whether v is an object of zero bytes.
 func (v Version) blankObject() bool { return v.Exists && v.Header.Empty }
 
-// isPlain reports whether it can be seen what v contains: it is neither encrypted nor unreadable nor older than format 4.
+// isPlain reports whether it can be seen what v contains: it was read whole, and is neither encrypted nor unreadable nor of a format
+// that no engine has yet.
 func (v Version) isPlain() bool {
-	return v.Exists && v.Err == nil && v.Header.Version == 4 && !v.Header.Encrypted()
+	return v.Exists && v.Err == nil && v.MD5 != "" && !v.Header.Empty && v.Header.Version <= newestFormat && !v.Header.Encrypted()
 }
 
 // isEmpty reports whether v is known to hold neither resources nor outputs, which is when the engines
@@ -99,16 +120,17 @@ func (v Version) isEmpty() bool {
 	return !v.Exists || v.Header.Empty || v.isPlain() && !v.shape.resources && !v.shape.outputs
 }
 
-// isVoid reports whether nothing was ever stored: no object, zero bytes, or the empty state that claims
-// zero bytes. No engine writes serial 0.
-func (v Version) isVoid() bool {
+// IsVoid reports whether v is as if nothing was ever stored: no object, zero bytes, or the empty state that claims zero bytes. Serial 0
+// alone says nothing: it is also that of the first state that an engine could not save. Of a version that was not read
+// whole it is not known, and it counts as a state.
+func (v Version) IsVoid() bool {
 	return v.isEmpty() && v.Header.Serial == 0
 }
 
 // SameContent reports whether v and w, both read whole, differ at most by touches and claims.
 func (v Version) SameContent(w Version) bool {
-	if v.isVoid() || w.isVoid() {
-		return v.isVoid() && w.isVoid()
+	if v.IsVoid() || w.IsVoid() {
+		return v.IsVoid() && w.IsVoid()
 	}
 	return v.Exists && w.Exists && v.content == w.content
 }
@@ -128,27 +150,43 @@ var (
 )
 
 // ChangedError says that the state is not what the write was based on. It matches ErrPreconditionFailed if
-// nothing of ours was written, and ErrAmbiguous if ours may have been written and replaced since (R9).
+// nothing of ours was written, and ErrAmbiguous if ours may have been written and replaced since (R9), or something was
+// written that is not what was sent (statelatch.ErrAltered).
 type ChangedError struct {
 	Base, Now Version
 	Unknown   bool
+	Err       error // what was altered; nil: nothing, as far as is known
 }
 
 // Error names both versions.
 func (e *ChangedError) Error() string {
 	what := "nothing was written: the state changed"
-	if e.Unknown {
+	switch {
+	case e.Err != nil:
+		what = "the state was damaged on its way to the store, so keep your copy, and bring back the version before; it changed"
+	case e.Unknown:
 		what = "our state may have been written and replaced since; keep it until that is clear: the state changed"
 	}
-	return fmt.Sprintf("%v: %s: %s under the lock from %s to %s", e.Unwrap(), e.Base.Ref, what, e.Base.describe(), e.Now.describe())
+	text := fmt.Sprintf("%v: %s: %s under the lock from %s to %s", e.kind(), e.Base.Ref, what, e.Base.describe(), e.Now.describe())
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
-// Unwrap is ErrPreconditionFailed or ErrAmbiguous.
-func (e *ChangedError) Unwrap() error {
+func (e *ChangedError) kind() error {
 	if e.Unknown {
 		return statelatch.ErrAmbiguous
 	}
 	return statelatch.ErrPreconditionFailed
+}
+
+// Unwrap is ErrPreconditionFailed or ErrAmbiguous, and the cause.
+func (e *ChangedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.kind()}
+	}
+	return []error{e.kind(), e.Err}
 }
 
 // describe names a version for people.

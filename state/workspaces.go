@@ -77,9 +77,9 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	case !x.base.Exists:
 		return fmt.Errorf("delete workspace %q: %w: %s has no state", name, statelatch.ErrNotFound, ref)
 	case x.base.shape.resources && !force:
-		return x.guarded("the workspace %q still has resources, which nothing would manage any more: destroy them first", name)
+		return guarded(ref, "the workspace %q still has resources, which nothing would manage any more: destroy them first", name)
 	case !x.base.blankObject() && !x.base.isPlain() && !force:
-		return x.guarded("the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
+		return guarded(ref, "the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
 	}
 	gone := change{
 		store: w.Store, ref: ref,
@@ -110,7 +110,7 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 //	ErrPreconditionFailed  it exists already
 //	ErrAmbiguous           it may exist or may come to; it is empty then, and asking again is harmless
 func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return Version{}, err
 	}
 	blank, lineage := emptyState(1)
@@ -129,6 +129,9 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 		}
 		return out.now, s.syncDigest(ctx, out.now, "")
 	case refused, superseded:
+		if out.damage != nil {
+			return Version{}, fmt.Errorf("create state: %w", out.damage)
+		}
 		return Version{}, fmt.Errorf("create state %s: %w: it exists already, with %s", ref, statelatch.ErrPreconditionFailed, out.now.describe())
 	default:
 		return Version{}, fmt.Errorf("create state: %w", out.err)
@@ -139,7 +142,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 // workspace and do not take their unconditional first lock (terraform-wire 1.3). They read it as "no state yet", also those that
 // encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
 func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref) error {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return err
 	}
 	_, err := s.createBlank(ctx, ref)

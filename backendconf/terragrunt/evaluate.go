@@ -73,6 +73,7 @@ type scope struct {
 	values   map[string]result // of locals
 	busy     map[string]bool
 	funcs    map[string]function.Function
+	line     int // of the expression that is evaluated
 }
 
 // result is an evaluated value and why it is unknown, if it is.
@@ -180,7 +181,9 @@ func (s *scope) eval(expr hcl.Expression) cty.Value {
 		s.depth--
 		return unknown("an expression that is nested too deeply")
 	}
-	defer func() { s.depth-- }()
+	outer := s.line
+	s.line = expr.Range().Start.Line
+	defer func() { s.depth--; s.line = outer }()
 	vars := s.variables(expr.Variables())
 	if costly(expr, s.file.data, vars) {
 		return unknown("an expression that takes too much work")
@@ -412,9 +415,7 @@ func (s *scope) because1(err error, name string) Unknown {
 
 // features are the defaults of the feature flags, unless the environment may set others.
 func (s *scope) features() cty.Value {
-	_, set := s.env("TG_FEATURE")
-	_, old := s.env("TERRAGRUNT_FEATURE")
-	if set || old || s.lookupEnv == nil {
+	if s.lookupEnv == nil || s.isSet("TG_FEATURE") || s.isSet("TERRAGRUNT_FEATURE") {
 		s.note(Unknown{What: "feature flags of the environment", File: s.tree.rel(s.file.name), Line: 1})
 		return cty.DynamicVal
 	}
@@ -442,11 +443,13 @@ func (s *scope) features() cty.Value {
 	return cty.ObjectVal(all)
 }
 
-func (s *scope) env(name string) (string, bool) {
+// isSet reports whether a variable of the environment is set, as far as that is known.
+func (s *scope) isSet(name string) bool {
 	if s.lookupEnv == nil {
-		return "", false
+		return false
 	}
-	return s.lookupEnv(name)
+	_, set := s.lookupEnv(name)
+	return set
 }
 
 var (

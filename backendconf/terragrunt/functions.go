@@ -28,6 +28,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"go.yaml.in/yaml/v3"
 )
 
 // pure are the functions that need nothing but their arguments. All others that exist are unknown: those that run or ask
@@ -46,9 +47,9 @@ var pure = func() map[string]function.Function {
 		"flatten": stdlib.FlattenFunc, "keys": stdlib.KeysFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc,
 		"reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc, "setsubtract": stdlib.SetSubtractFunc,
 		"setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc,
-		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc,
+		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": shallow(stdlib.JSONDecodeFunc, json.Valid),
 		"jsonencode": stdlib.JSONEncodeFunc, "formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
-		"yamldecode": ctyyaml.YAMLDecodeFunc, "yamlencode": ctyyaml.YAMLEncodeFunc,
+		"yamldecode": shallow(ctyyaml.YAMLDecodeFunc, validYAML), "yamlencode": ctyyaml.YAMLEncodeFunc,
 		"coalesce": coalesce, "index": index, "join": join, "length": length, "lookup": lookup, "replace": replace, "try": try, "can": can,
 		"tostring": to(cty.String), "tonumber": to(cty.Number), "tobool": to(cty.Bool), "toset": to(cty.Set(cty.DynamicPseudoType)),
 		"tolist": to(cty.List(cty.DynamicPseudoType)), "tomap": to(cty.Map(cty.DynamicPseudoType)),
@@ -105,6 +106,43 @@ func bounded(f function.Function) function.Function {
 			return v, err
 		},
 	})
+}
+
+// shallow leaves text to a decoder that recurses only if a parser with a limit of depth takes it. Otherwise the value is unknown: it may be
+// no failure to terragrunt.
+func shallow(f function.Function, valid func([]byte) bool) function.Function {
+	return function.New(&function.Spec{
+		Params: f.Params(),
+		Type:   function.StaticReturnType(cty.DynamicPseudoType),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if !valid([]byte(args[0].AsString())) {
+				return cty.DynamicVal, nil
+			}
+			return f.Call(args)
+		},
+	})
+}
+
+func validYAML(text []byte) bool {
+	var n yaml.Node
+	return yaml.Unmarshal(text, &n) == nil && expanded(&n, map[*yaml.Node]int{}) <= maxValue
+}
+
+// expanded is how many nodes n has once its aliases are replaced, as far as it matters whether they are too many.
+func expanded(n *yaml.Node, known map[*yaml.Node]int) int {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if size, ok := known[n]; ok {
+		return size
+	}
+	known[n] = maxValue + 1 // an alias of itself
+	size := 1
+	for _, child := range n.Content {
+		size = min(size+expanded(child, known), maxValue+1)
+	}
+	known[n] = size
+	return size
 }
 
 func ofString(f func(string) string) function.Function {
@@ -347,10 +385,6 @@ func (s *scope) contextual() map[string]function.Function {
 	constant := func(text string) function.Function {
 		return strings1(0, func([]string) (string, error) { return text, nil })
 	}
-	unknown := func(ret cty.Type, what string) (cty.Value, error) {
-		s.note(Unknown{What: what, File: s.tree.rel(s.file.name), Line: 1})
-		return cty.UnknownVal(ret), nil
-	}
 	all := map[string]function.Function{
 		"get_terragrunt_dir":          constant(dir),
 		"get_original_terragrunt_dir": constant(filepath.Dir(s.unit)),
@@ -369,7 +403,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case len(a) == 0 || len(a) > 2 || a[0] == "":
 				return cty.UnknownVal(cty.String), errors.New("want a name and a default")
 			case s.lookupEnv == nil:
-				return unknown(cty.String, "get_env of "+a[0])
+				return s.unknown(cty.String, "get_env of "+a[0]), nil
 			}
 			value, set := s.lookupEnv(a[0])
 			switch {
@@ -378,7 +412,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case len(a) == 2:
 				return cty.StringVal(a[1]), nil
 			}
-			_, _ = unknown(cty.String, "get_env of "+a[0]+", which is not set")
+			_ = s.unknown(cty.String, "get_env of "+a[0]+", which is not set")
 			return cty.UnknownVal(cty.String), errors.New("it is not set")
 		}),
 		"find_in_parent_folders": of(-1, cty.String, func(a []string) (cty.Value, error) {
@@ -413,7 +447,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case errors.Is(err, fs.ErrNotExist):
 				return cty.UnknownVal(cty.String), errors.New("there is no such file")
 			case err != nil:
-				return unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")")
+				return s.unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")"), nil
 			case !utf8.Valid(data):
 				return cty.UnknownVal(cty.String), errors.New("the file is not UTF-8")
 			}
@@ -426,7 +460,7 @@ func (s *scope) contextual() map[string]function.Function {
 			case errors.Is(err, fs.ErrNotExist):
 				return cty.False, nil
 			case err != nil || strings.HasPrefix(a[0], "~"):
-				return unknown(cty.Bool, "fileexists of "+s.tree.rel(name))
+				return s.unknown(cty.Bool, "fileexists of "+s.tree.rel(name)), nil //nolint:nilerr // it is unknown, no failure
 			case !info.Mode().IsRegular():
 				return cty.False, errors.New("it is no regular file")
 			}
@@ -434,19 +468,24 @@ func (s *scope) contextual() map[string]function.Function {
 		}),
 		"mark_as_read": strings1(1, func(a []string) (string, error) { return at(dir, a[0]), nil }),
 		"read_tfvars_file": of(1, cty.String, func(a []string) (cty.Value, error) {
-			return s.tfvars(at(dir, a[0]), unknown)
+			return s.tfvars(at(dir, a[0]))
 		}),
-		"read_terragrunt_config": s.readConfig(unknown),
+		"read_terragrunt_config": s.readConfig(),
 	}
-	if root := repository(dir); root != "" {
-		real, err := filepath.EvalSymlinks(root)
-		if err == nil && contains(real, dir) {
-			from, _ := filepath.Rel(real, dir)
-			to, _ := filepath.Rel(dir, real)
-			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(real), constant(from), constant(to)
+	if real, err := filepath.EvalSymlinks(dir); err == nil { // git sees no symbolic links
+		if root := repository(real); root != "" && contains(root, dir) {
+			from, _ := filepath.Rel(root, dir)
+			to, _ := filepath.Rel(dir, root)
+			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(root), constant(from), constant(to)
 		}
 	}
 	return all
+}
+
+// unknown is an unknown value, with the reason noted.
+func (s *scope) unknown(ret cty.Type, what string) cty.Value {
+	s.note(Unknown{What: what, File: s.tree.rel(s.file.name), Line: s.line})
+	return cty.UnknownVal(ret)
 }
 
 // repository is the directory with a .git at or above dir.
@@ -505,13 +544,13 @@ func (s *scope) relative(none string, f func(*include) (string, error)) function
 }
 
 // tfvars are the variables of a file as JSON.
-func (s *scope) tfvars(name string, unknown func(cty.Type, string) (cty.Value, error)) (cty.Value, error) {
+func (s *scope) tfvars(name string) (cty.Value, error) {
 	data, err := s.tree.read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cty.UnknownVal(cty.String), errors.New("there is no such file")
 	}
 	if err != nil {
-		return unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")")
+		return s.unknown(cty.String, "file "+s.tree.rel(name)+" ("+cause(err).Error()+")"), nil
 	}
 	if strings.HasSuffix(name, "json") {
 		if !json.Valid(data) {
@@ -521,17 +560,17 @@ func (s *scope) tfvars(name string, unknown func(cty.Type, string) (cty.Value, e
 	}
 	f, err := s.parse(name)
 	if err != nil {
-		return unknown(cty.String, "variables of "+s.tree.rel(name))
+		return s.unknown(cty.String, "variables of "+s.tree.rel(name)), nil //nolint:nilerr // it is unknown, no failure
 	}
 	attrs, diags := f.body.JustAttributes()
 	if diags.HasErrors() {
-		return unknown(cty.String, "variables of "+s.tree.rel(name))
+		return s.unknown(cty.String, "variables of "+s.tree.rel(name)), nil
 	}
 	values := map[string]cty.Value{}
 	for attr, a := range attrs {
 		v, diags := a.Expr.Value(nil)
 		if diags.HasErrors() || !v.IsWhollyKnown() {
-			return unknown(cty.String, "variables of "+s.tree.rel(name))
+			return s.unknown(cty.String, "variables of "+s.tree.rel(name)), nil
 		}
 		values[attr] = v
 	}
@@ -541,7 +580,7 @@ func (s *scope) tfvars(name string, unknown func(cty.Type, string) (cty.Value, e
 }
 
 // readConfig is read_terragrunt_config: a file as a unit of its own.
-func (s *scope) readConfig(unknown func(cty.Type, string) (cty.Value, error)) function.Function {
+func (s *scope) readConfig() function.Function {
 	return function.New(&function.Spec{
 		Params:   []function.Parameter{{Name: "path", Type: cty.String}},
 		VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
@@ -564,7 +603,7 @@ func (s *scope) readConfig(unknown func(cty.Type, string) (cty.Value, error)) fu
 			}
 			switch base := filepath.Base(name); {
 			case base == stackFile, base == "terragrunt.autoinclude.stack.hcl":
-				return unknown(cty.DynamicPseudoType, "a stack that is read as a file")
+				return s.unknown(cty.DynamicPseudoType, "a stack that is read as a file"), nil
 			case strings.HasSuffix(base, "terragrunt.values.hcl"):
 				in := &scope{evaluator: s.evaluator, file: &file{name: name}, config: s.config}
 				if v, ok := in.stackValues(); ok {

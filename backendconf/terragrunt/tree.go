@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 const (
@@ -50,16 +52,7 @@ func (t *tree) read(file string) ([]byte, error) {
 	if !contains(t.real, real) {
 		return nil, errOutside
 	}
-	info, err := os.Stat(real)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file")
-	case info.Size() > maxFile:
-		return nil, errTooMuch
-	}
-	return os.ReadFile(real)
+	return treefile.Read(real, maxFile)
 }
 
 // rel is how messages name a file.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // workingCopy is a directory that terragrunt has run an engine in for a unit.
@@ -37,7 +38,7 @@ func workingCopies(dir string, lookupEnv func(string) (string, bool)) []workingC
 		if c.backend, err = backendconf.ReadCache(c.dataDir); err != nil || c.backend.Type == "" {
 			continue
 		}
-		if data, err := os.ReadFile(filepath.Join(c.dataDir, "environment")); err == nil {
+		if data, err := treefile.Read(filepath.Join(c.dataDir, "environment"), maxFile); err == nil {
 			c.workspace = strings.TrimSpace(string(data))
 		}
 		found = append(found, c)

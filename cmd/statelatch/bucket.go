@@ -88,7 +88,7 @@ func bucketInitCommand(term terminal) *cli.Command {
 }
 
 func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) error {
-	scope, backend, err := o.scope(term)
+	scope, backend, err := o.scope(ctx, term)
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,7 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 	}
 	var parts []*cleanable
 	if o.way.ref != "" {
-		scope, backend, err := o.way.scope(term)
+		scope, backend, err := o.way.scope(ctx, term)
 		if err != nil {
 			return nil, err
 		}

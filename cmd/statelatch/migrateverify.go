@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func migrateVerifyCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch migrate verify\n" +
 			"  statelatch migrate verify -json -backend-config dynamodb_table=locks infra",
-		Flags: append(wayFlags(), treeFlags()...),
+		Flags: append(wayFlags(), rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			tree, err := treeOf(c)
 			if err != nil {
@@ -114,7 +115,7 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 	if o.json {
 		err = term.printJSON(result)
 	} else {
-		result.print(term, bad)
+		result.print(term, bad, o.wide)
 	}
 	if err == nil && bad > 0 {
 		return reportedError{fmt.Errorf("%s not ready", count(bad, "root"))}
@@ -154,7 +155,7 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 		out.block("it cannot be reached: %s", oneLine(err))
 		return nil, nil
 	}
-	out.Table = t.backend.DynamoDBTable
+	out.Table, out.prefix = t.backend.DynamoDBTable, t.backend.WorkspaceKeyPrefix
 	id := strings.Join([]string{t.bucket.Endpoint(), ref.Bucket, t.backend.S3.Profile, t.backend.DynamoDBTable, t.backend.DynamoDBEndpoint}, "\x00")
 	s := v.sites[id]
 	if s == nil {
@@ -174,7 +175,7 @@ func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, 
 		o.backendConfig = append(o.backendConfig, "dynamodb_table="+table.Text)
 	}
 	o.ref = ref.String()
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, err
 	}
@@ -252,7 +253,7 @@ func (r *verifiedRootJSON) judge(ctx context.Context, v *verifier, s *site, next
 			return err
 		}
 		for _, l := range s.locks {
-			if r.owns(l.Ref.Key, s) {
+			if r.owns(l.Ref.Key) {
 				r.lock(ctx, s, l)
 			}
 		}
@@ -283,13 +284,13 @@ func fixWords(fix string) string {
 }
 
 // owns reports whether key is that of the root's state, or of one of its named workspaces.
-func (r *verifiedRootJSON) owns(key string, s *site) bool {
-	return ownState(key, r.ref.Key, s.backend.WorkspaceKeyPrefix)
+func (r *verifiedRootJSON) owns(key string) bool {
+	return ownState(key, r.ref.Key, r.prefix)
 }
 
 func ownState(key, root, workspacePrefix string) bool {
 	_, of, ok := statelatch.CutWorkspace(key, workspacePrefix)
-	return key == root || ok && of == root
+	return key == root || ok && of == path.Clean(root) // a named workspace's key is cleaned
 }
 
 // state looks at the state and its digests, those of named workspaces, too.
@@ -304,7 +305,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 	case now.Err != nil:
 		r.note("what is stored is no state: %s", oneLine(now.Err))
 	}
-	if r.Exists, r.Serial = now.Exists, now.Header.Serial; !r.Exists {
+	if r.Exists, r.Serial = now.Exists, serialOf(now); !r.Exists {
 		r.note("there is no state yet")
 	}
 	r.digest = "-"
@@ -315,7 +316,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 		r.digest = string(digestNone)
 	}
 	for _, key := range s.digests {
-		if !r.owns(key, s) {
+		if !r.owns(key) {
 			continue
 		}
 		r.Digests++

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -28,13 +27,14 @@ type verifiedRootJSON struct {
 	Verdict string        `json:"verdict"`
 	troubles
 	Exists  bool               `json:"exists"`
-	Serial  uint64             `json:"serial,omitempty"`
+	Serial  *uint64            `json:"serial,omitempty"`
 	Digests int                `json:"digests"`
 	Tier    string             `json:"tier,omitempty"`
 	Locks   []verifiedLockJSON `json:"locks"`
 
 	name   string
 	ref    statelatch.Ref
+	prefix string // workspace_key_prefix, which sets its states apart from those of others with its key
 	digest string // for people
 }
 
@@ -50,7 +50,7 @@ type verifiedLockJSON struct {
 }
 
 // print shows verdicts to people.
-func (j *verifiedJSON) print(term terminal, bad int) {
+func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	if len(j.Roots) == 0 {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
 		return
@@ -60,21 +60,32 @@ func (j *verifiedJSON) print(term terminal, bad int) {
 	fmt.Fprintln(w, "VERDICT\tPHASE\tROOT\tSTATE\tSERIAL\tLOCKS\tDIGEST\tSTORE")
 	for i := range j.Roots {
 		r := &j.Roots[i]
-		serial := "-"
-		if r.Exists {
-			serial = strconv.FormatUint(r.Serial, 10)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serial, len(r.Locks), cell(r.digest), cell(r.Tier))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serialCell(r.Serial), len(r.Locks), cell(r.digest), cell(r.Tier))
 	}
 	_ = w.Flush()
+	of := map[string][]string{} // roots by what is to be said of them
+	for i := range j.Roots {
+		for _, text := range slices.Concat(j.Roots[i].InTheWay, j.Roots[i].Notes) {
+			of[text] = append(of[text], statelatch.Printable(j.Roots[i].name))
+		}
+	}
+	var common []string
 	row := -1
 	for line := range strings.Lines(lines.String()) {
 		term.print("%s\n", strings.TrimRight(line, " \n"))
 		if row++; row > 0 {
 			for _, text := range slices.Concat(j.Roots[row-1].InTheWay, j.Roots[row-1].Notes) {
-				term.print("  %s\n", text)
+				switch {
+				case wide || len(of[text]) <= shownOf:
+					term.print("  %s\n", text)
+				case !slices.Contains(common, text):
+					common = append(common, text)
+				}
 			}
 		}
+	}
+	for _, text := range common {
+		term.print("%s (%d): %s\n", some(of[text]), len(of[text]), text)
 	}
 	term.say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
 		count(len(j.Roots), "root"), bad)

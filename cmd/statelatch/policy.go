@@ -62,12 +62,12 @@ func policyCommand(term terminal) *cli.Command {
 					Partition: c.String("partition"), Region: c.String("region"), Account: c.String("account"),
 				},
 			}
-			return o.finish(ctx, term, runPolicy(o, term))
+			return o.finish(ctx, term, runPolicy(ctx, o, term))
 		},
 	}
 }
 
-func runPolicy(o policyOptions, term terminal) error {
+func runPolicy(ctx context.Context, o policyOptions, term terminal) error {
 	if o.role == "" {
 		return usageError{fmt.Errorf("-role is missing: %s", roleNames())}
 	}
@@ -75,7 +75,7 @@ func runPolicy(o policyOptions, term terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	t, err := o.of(role, term)
+	t, err := o.of(ctx, role, term)
 	if err != nil {
 		return err
 	}
@@ -100,8 +100,8 @@ func roleNames() string {
 }
 
 // of is what the policy is for, in all detail that flags and configuration tell.
-func (o policyOptions) of(role policy.Role, term terminal) (policy.Target, error) {
-	scope, backend, err := o.scope(term)
+func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) (policy.Target, error) {
+	scope, backend, err := o.scope(ctx, term)
 	if err != nil {
 		return policy.Target{}, err
 	}

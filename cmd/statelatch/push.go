@@ -27,8 +27,8 @@ func pushCommand(term terminal) *cli.Command {
 		UsageText: "statelatch push [flags] FILE [REF]",
 		Description: "Takes the lock, compares FILE with the state that is there, writes it on the condition that nobody wrote in\n" +
 			"between, and releases the lock. FILE '-' is stdin. Refused unless -force: another lineage, a serial that is\n" +
-			"not higher, no resources where there were some. With -force the serial is raised above the one that is\n" +
-			"there. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
+			"not higher, another format, no resources where there were some. With -force the serial is raised above the one that\n" +
+			"is there. What no engine could read is always refused. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
 			"unknown, the lock is kept and the state is kept in a file.\n\n" +
 			"Examples:\n" +
 			"  statelatch push errored.tfstate\n" +
@@ -52,17 +52,26 @@ func pushCommand(term terminal) *cli.Command {
 }
 
 func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
+	var body io.ReadSeekCloser
+	var kept keptFile
+	if o.file != "-" {
+		if body, kept, err = openInput(o.file); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
+	}
 	t, err := o.open(ctx, term)
 	if err != nil {
 		return err
 	}
 	unsaved := unsavedOf(t.ref, term)
-	unsaved.tell(term, o.again(term))
-	body, kept, err := o.input(ctx, term, unsaved)
-	if err != nil {
-		return err
+	unsaved.tell(term, o.again(term), kept.path)
+	if o.file == "-" {
+		if body, kept, err = unsaved.keep(term.typed(ctx)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
 	req := o.request(term, "push")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)

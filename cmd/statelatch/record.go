@@ -189,7 +189,7 @@ func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 
 // openAuditBucket connects to the bucket of a log.
 func openAuditBucket(ctx context.Context, o targetOptions, term terminal, name string) (bucket.Bucket, error) {
-	_, backend, err := o.scope(term)
+	_, backend, err := o.scope(ctx, term)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ type target struct {
 
 // open finds the state and connects to its bucket, and to the lock table where there is one. It sends nothing yet.
 func (o targetOptions) open(ctx context.Context, term terminal) (target, error) {
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, err
 	}
@@ -152,10 +152,10 @@ func (t target) namedWorkspace() bool {
 	return t.backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(t.ref.Key, "env:/")
 }
 
-func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
+func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		backend, err := o.load(term)
+		backend, err := o.load(ctx, term)
 		backend.S3.ExpectedBucketOwner = o.owner
 		return backend, err
 	}
@@ -225,13 +225,13 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 		if isLocked && o.ref != "" {
 			o.ref = locked.Ref.String() // one of several, or a workspace of it
 		}
-		return refusedError{err, o.again(term), o.deniedAdvice(term, err)}
+		return refusedError{err, o.again(term), o.deniedAdvice(ctx, term, err)}
 	}
 	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
 	if isLocked && locked.Err == nil {
 		out.Lock = lockInfoJSON(locked.Holder)
 	}
-	if grant, ok := o.grant(term, err); ok {
+	if grant, ok := o.grant(ctx, term, err); ok {
 		out.Grant = &grant
 	}
 	if printErr := term.printJSON(out); printErr != nil {

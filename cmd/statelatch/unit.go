@@ -6,18 +6,16 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/backendconf/terragrunt"
-	"github.com/statelatch/statelatch/runner"
 )
 
 // load finds the backend of the working directory: as terragrunt sees it in a unit, else as engines do.
-func (o targetOptions) load(term terminal) (backendconf.Backend, error) {
+func (o targetOptions) load(ctx context.Context, term terminal) (backendconf.Backend, error) {
 	dir := cmp.Or(o.chdir, ".")
 	if terragrunt.UnitFile(dir, term.lookupEnv) == "" && !terragrunt.IsStack(dir) {
 		return backendconf.Load(backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv})
@@ -32,7 +30,7 @@ func (o targetOptions) load(term terminal) (backendconf.Backend, error) {
 	if lookErr != nil {
 		return backend, err
 	}
-	return o.render(term, opts, program, unknown)
+	return o.render(ctx, term, opts, program, unknown)
 }
 
 // rendered are the answers of terragrunt in this process: it runs what the unit says, and a command asks more than once.
@@ -44,7 +42,7 @@ type renderedUnit struct {
 }
 
 // render asks terragrunt itself.
-func (o targetOptions) render(term terminal, opts terragrunt.Options, program string, why *terragrunt.UnknownError) (backendconf.Backend, error) {
+func (o targetOptions) render(ctx context.Context, term terminal, opts terragrunt.Options, program string, why *terragrunt.UnknownError) (backendconf.Backend, error) {
 	dir, err := filepath.Abs(opts.Dir)
 	if err != nil {
 		return backendconf.Backend{}, err
@@ -54,8 +52,6 @@ func (o targetOptions) render(term terminal, opts terragrunt.Options, program st
 		a := answer.(renderedUnit)
 		return a.backend, a.err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), runner.EndSignals()...)
-	defer stop()
 	unit, _ := terragrunt.Evaluate(opts) // for the files that it read
 	if err := askTrust(ctx, term, dir, []string{"makes terragrunt run what it names: " + why.Because.String()}, unit.Files, true); err != nil {
 		return backendconf.Backend{}, err

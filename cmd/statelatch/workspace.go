@@ -100,7 +100,7 @@ func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
 
 // openWorkspace connects to the workspace that the command names, else to the default one.
 func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (target, state.Workspaces, error) {
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, state.Workspaces{}, err
 	}

@@ -4,4 +4,4 @@ package private
 
 import "io/fs"
 
-func owner(fs.FileInfo) (uint32, bool) { return 0, false }
+func owner(fs.FileInfo) (uid, gid uint32, ok bool) { return 0, 0, false }

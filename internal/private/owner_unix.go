@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-func owner(info fs.FileInfo) (uint32, bool) {
+func owner(info fs.FileInfo) (uid, gid uint32, ok bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
-	return stat.Uid, true
+	return stat.Uid, stat.Gid, true
 }

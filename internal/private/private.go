@@ -10,8 +10,8 @@ import (
 	"runtime"
 )
 
-// Dir refuses a directory in which others could put or exchange files: it is writable by its group or by everybody, it
-// belongs to somebody else, or a directory above it is writable by everybody (unless sticky, as /tmp is).
+// Dir refuses a directory in which others could put or exchange files: it is writable by everybody or by a group of
+// others, it belongs to somebody else, or a directory above it is writable by everybody (unless sticky, as /tmp is).
 // The superuser may use another's directory, whose files File then refuses.
 func Dir(path string) error {
 	if runtime.GOOS == "windows" {
@@ -29,10 +29,15 @@ func Dir(path string) error {
 	if err != nil {
 		return err
 	}
-	if mode := info.Mode(); mode.Perm()&0o022 != 0 {
+	who, group, known := owner(info)
+	others := fs.FileMode(0o022)
+	if known && ownGroup(who, group, os.Geteuid()) {
+		others = 0o002
+	}
+	if mode := info.Mode(); mode.Perm()&others != 0 {
 		return fmt.Errorf("directory %s can be written by others (mode %04o): make sure that what is in it is yours, then run chmod go-w %[1]s", path, mode.Perm())
 	}
-	if who, ok := owner(info); ok && os.Geteuid() != 0 && !trusted(who, os.Geteuid()) {
+	if known && os.Geteuid() != 0 && !trusted(who, os.Geteuid()) {
 		return fmt.Errorf("directory %s belongs to another user (uid %d): use one of your own", path, who)
 	}
 	for parent := filepath.Dir(real); ; parent = filepath.Dir(parent) {
@@ -57,7 +62,7 @@ func Owned(path string) error {
 	if err != nil || runtime.GOOS == "windows" {
 		return err
 	}
-	if who, ok := owner(info); ok && !trusted(who, os.Geteuid()) {
+	if who, _, ok := owner(info); ok && !trusted(who, os.Geteuid()) {
 		return fmt.Errorf("%s belongs to another user (uid %d), who knows what is in it: remove it, or make it yours (chown) if you trust it", path, who)
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
@@ -79,6 +84,12 @@ func File(path string) error {
 		return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 %[1]s, and consider what is in it known to them", path, mode)
 	}
 	return nil
+}
+
+// ownGroup says whether what the group may is no sign of others: it is the user's private group (the rule of
+// pam_umask), the superuser's, or the one by which root lets this user in, as Kubernetes does with its volumes.
+func ownGroup(uid, gid uint32, self int) bool {
+	return gid == 0 || (self != 0 && (int64(gid) == int64(self) || uid == 0))
 }
 
 // trusted says whether a file of this owner is as good as one's own.

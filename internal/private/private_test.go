@@ -41,7 +41,6 @@ func TestDir_Writable(t *testing.T) {
 	}{
 		"private":   {0o700, nil},
 		"readable":  {0o755, nil},
-		"group":     {0o775, []string{"0775", "chmod go-w " + filepath.Join(home, "group")}},
 		"everybody": {0o777, []string{"0777", "chmod go-w"}},
 		"sticky":    {0o777 | fs.ModeSticky, []string{"0777"}}, // others can still put files into it
 		"blind":     {0o702, []string{"0702"}},
@@ -101,6 +100,22 @@ func TestOwner(t *testing.T) {
 			t.Errorf("a file of %d for %d: got %t, want %t", tt.uid, tt.self, got, tt.want)
 		}
 	}
+	for _, tt := range []struct {
+		uid, gid uint32
+		self     int
+		want     bool
+	}{
+		{1000, 1000, 1000, true}, // a private group
+		{1000, 100, 1000, false}, // users
+		{0, 1000, 0, false},
+		{0, 2000, 1000, true}, // a volume with a group for this process
+		{0, 0, 0, true},
+		{1000, 0, 1000, true},
+	} {
+		if got := ownGroup(tt.uid, tt.gid, tt.self); got != tt.want {
+			t.Errorf("a directory of %d with group %d for %d: got %t, want %t", tt.uid, tt.gid, tt.self, got, tt.want)
+		}
+	}
 	if os.Geteuid() != 0 {
 		return // only the superuser can give files away, to see it whole
 	}
@@ -111,4 +126,8 @@ func TestOwner(t *testing.T) {
 	}
 	want(t, File(file), file, "uid 4711")
 	want(t, Dir(dir)) // the superuser may
+	if err := os.Chmod(dir, 0o775); err != nil {
+		t.Fatal(err)
+	}
+	want(t, Dir(dir), "0775", "chmod go-w "+dir)
 }

@@ -42,7 +42,7 @@ func special(name string) bool {
 		return false
 	}
 	switch segments[len(segments)-1] {
-	case "authorization", "cookie", "auth", "id", "sig":
+	case "authorization", "bearer", "cookie", "auth", "id", "sig":
 		return true
 	}
 	return false

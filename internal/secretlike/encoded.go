@@ -29,7 +29,7 @@ func (c *scan) unescaped(s string) string {
 		if strings.Contains(s, "%") {
 			s = unescapePercent(s)
 		}
-		if strings.Contains(s, "&quot;") || strings.Contains(s, "&#") {
+		if strings.Contains(s, "&quot;") || strings.Contains(s, "&lt;") || strings.Contains(s, "&#") {
 			s = html.UnescapeString(s)
 		}
 		if c.steps += len(before); s == before {

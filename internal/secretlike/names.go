@@ -29,10 +29,12 @@ var (
 	// word "key" or "keys".
 	secretWords = words("password passwords passwd passwords pwd pword passphrase passcode passkey pin otp totp secret secrets token tokens jwt " +
 		"credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse rootpw")
-	lastWords  = words("pass pw psw pswd passw requirepass masterauth")
+	lastWords  = words("pat pass pw psw pswd passw requirepass masterauth")
 	secretEnds = strings.Fields("password passwd passphrase pwd pass pw secret token apikey privatekey secretkey accesskey kubeconfig credential")
 	secretKeys = words("private secret access api auth account customer encryption decryption signing shared session license master primary secondary client " +
 		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization")
+	// ambiguousKeys are those of a storage account, and of a table's columns.
+	ambiguousKeys = words("primary secondary")
 	// noPass end with "pass" and are none.
 	noPass = words("bypass compass encompass trespass surpass overpass underpass impasse multipass")
 
@@ -42,14 +44,14 @@ var (
 		"status state suffix issuer audience scope claim created updated modified changed used at date period second minute hour window limit min max minimum " +
 		"maximum duration timeout source engine backend role curve description label title reset change fingerprint thumbprint policy " +
 		"cidr use method user username email login owner domain host hostname port region zone group subnet service validity unit interval " +
-		"prevention history complexity threshold attempt retries retry strategy behavior behaviour action effect selector accessor number quantity field header column")
+		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column")
 	// weakTails make of it one of settings.
 	weakTails = words("config configuration settings setting options option block spec params parameters attributes properties rules rule requirements restrictions metadata")
 	// leads make of it a question.
-	leads = words("require requires required allow allows enable enables enabled disable disables disabled manage manages managed rotate rotates use uses has is " +
+	leads = words("allowed require requires required allow allows enable enables enabled disable disables disabled manage manages managed rotate rotates use uses has is " +
 		"force minimum maximum max min ignore skip generate number num validate")
-	// passedOn are what nginx passes requests to: proxy_pass.
-	passedOn  = words("proxy fastcgi uwsgi scgi grpc memcached")
+	// passedOn come before a "pass" that is none: nginx' proxy_pass, by-pass, first_pass.
+	passedOn  = words("proxy fastcgi uwsgi scgi grpc memcached by first second single multi two")
 	countable = words("http max min num number total input output prompt completion")
 	// plainSegments say nothing by themselves at the end of a dotted name.
 	plainSegments = words("value data text raw default string plain plaintext content")
@@ -60,6 +62,9 @@ func classOf(name string) class {
 	name = tail(name)
 	if i := strings.LastIndexAny(name, ":/"); i >= 0 && i < len(name)-1 {
 		name = name[i+1:] // aws:TokenIssueTime, /prod/db/password, token.actions.githubusercontent.com:sub
+	}
+	if above, last, two := strings.Cut(name, "."); two && !strings.Contains(last, ".") && manySecrets(above) {
+		return classSecret // passwords.alice
 	}
 	for strings.Contains(name, ".") { // spring.datasource.password, environment.0.value
 		i := strings.LastIndexByte(name, '.')
@@ -78,17 +83,20 @@ func classOf(name string) class {
 	switch {
 	case !secretWithin(segments), leads[segments[0]] && len(segments) > 1:
 		return classNone
-	case len(segments) > 1 && aboutTail(last):
+	case len(segments) > 1 && (aboutTail(last) || last == "spec" && segments[len(segments)-2] == "key"):
 		return classNone
-	case weakTails[last] && !isKubeConfig(segments):
+	case weakTails[last] && segments[0] != "kube":
+		return classWeak
+	case len(segments) > 1 && last == "key" && ambiguousKeys[segments[len(segments)-2]]:
 		return classWeak
 	}
 	return classSecret
 }
 
-func isKubeConfig(segments []string) bool {
-	n := len(segments)
-	return n > 1 && segments[n-1] == "config" && segments[n-2] == "kube"
+// manySecrets reports whether a name is one of several secrets, which have names of their own below it.
+func manySecrets(name string) bool {
+	segments := split(name)
+	return len(segments) > 0 && (segments[len(segments)-1] == "passwords" || segments[len(segments)-1] == "secrets")
 }
 
 // aboutTail reports whether a last word makes a name harmless, in the plural, too.
@@ -122,7 +130,7 @@ func secretWithin(segments []string) bool {
 				return true
 			}
 		case "string", "str", "config":
-			if (before == "connection" || before == "conn") && s != "config" || before == "kube" || before == "community" && s == "string" {
+			if (before == "connection" || before == "conn") && s != "config" || segments[0] == "kube" || before == "community" && s == "string" {
 				return true
 			}
 		case "signature":
@@ -205,7 +213,7 @@ func namedSecret(name, value string) bool {
 	case value == "", settings[strings.ToLower(value)], arn.MatchString(value), reference.MatchString(value):
 		return false
 	case classOf(name) != classNone:
-		return !publicPEM(value)
+		return !publicPEM(value) && (!workingDir[name] || value[0] != '/')
 	}
 	segments := split(name)
 	if len(segments) == 0 {
@@ -218,6 +226,8 @@ func namedSecret(name, value string) bool {
 		return cookiePair.MatchString(value)
 	case "auth":
 		return userPassword(value)
+	case "bearer":
+		return !bearerWords[strings.ToLower(value)]
 	case "id": // a role's secret ID in Vault is one; that of a secret manager is where it is
 		return len(segments) > 1 && segments[len(segments)-2] == "secret" && !strings.ContainsAny(value, "/:")
 	case "sig", "signature":
@@ -225,6 +235,9 @@ func namedSecret(name, value string) bool {
 	}
 	return false
 }
+
+// workingDir are variables of shells.
+var workingDir = words("PWD OLDPWD")
 
 var (
 	cookiePair = regexp.MustCompile(`^[^\s=;]+=[^\s;]+`)

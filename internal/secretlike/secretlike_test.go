@@ -133,14 +133,47 @@ var harmlessTexts = []string{
 	"user-agent: x", "sshkey: ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7 u@h", "public_key_pem: x", "s3://bucket/token/path", "", "x", "{}", "[]", "***", "password: ********",
 }
 
+// moreSecrets and moreHarmless are further cases of the same kinds.
+var moreSecrets = []string{
+	"Authorization: Digest username=\"u\", response=\"6629fae49393a05397450978507c4ef1\"", "-H \"X-Auth-Token: abc123def\"", "Proxy-Authorization: Basic dXNlcjpwYXNz",
+	"bearer: abcdef123456", "{\"bearer\":\"abcdef123456\"}", "Bearer%20abcdef123456",
+	"DBPASS: s3cr3t", "db.pass=s3cr3t", "db_pw: s3cr3t", "mypw=s3cr3t", "PASSWORT: s3cr3t", "sa_pwd = 's3cr3t'", "\"Pwd\" : \"s3cr3t\"", "userPW=s3cr3t", "passwd=s3cr3t", "Pass: s3cr3t", "admin-password=s3cr3t", "PASSWORD_FILE_CONTENT=s3cr3t",
+	"pwd:s3cr3t", "password:\"s3cr3t\"", "{apiKey:abc123def}", "secret:s3cr3t", "{\"a\":1,\"token\":\"abc\"}",
+	"<Password>s3cr3t</Password>", "<db password='s3cr3t' />", "<apiKey>\n abc\n</apiKey>", "<secret xmlns=\"x\">s3cr3t</secret>", "<setting name=\"ApiToken\" serializeAs=\"String\"><value>s3cr3t</value></setting>", "<connectionStrings><add connectionString=\"Server=x;Password=s3cr3t\"/></connectionStrings>", "<param><name>token</name><value>s3cr3t</value></param>", "<server><id>x</id><username>u</username><password>s3cr3t</password></server>", "&lt;password&gt;s3cr3t&lt;/password&gt;",
+	"machine example.com login me password s3cr3t", "machine example.com\nlogin me\npassword s3cr3t", "machine h login u account a password s3cr3t macdef init", "machine\th\tlogin\tu\tpassword\ts3cr3t",
+	"password:\n  s3cr3t", "password: >\n  s3cr3t\n", "password: |2-\n    s3cr3t", "token:\r\n  s3cr3t\r\n", "api_key: !vault |\n  $ANSIBLE_VAULT;1.1", "stringData:\n  password: s3cr3t", "data:\n  password: czNjcjN0", "- name: TOKEN\n  value: |\n    s3cr3t", "env:\n  - {name: DB_PASS, value: s3cr3t}", "password: 'multi\n  line'", "? password\n: s3cr3t", "key: password\nvalue: s3cr3t",
+	`{"x":"[{\"password\":\"s3cr3t\"}]"}`, `{"x":"{\"y\":\"{\\\"z\\\":\\\"{\\\\\\\"password\\\\\\\":\\\\\\\"s3cr3t\\\\\\\"}\\\"}\"}"}`, "prefix {\"password\":\"s3cr3t\"} suffix", "payload={\\\"password\\\":\\\"s3cr3t\\\"}",
+	b64("pwd:s3cr3t"), b64("machine h login u password s3cr3t"), b64("<password>s3cr3t</password>"), gz64(`{"password":"s3cr3t"}`), b64(gz64("password=s3cr3t")), b64("#cloud-config\nchpasswd: {expire: False}\nusers:\n - name: u\n   passwd: $6$abc$defdefdefdefdefdef\n"),
+	"https://x.blob.core.windows.net/?sv=1&sig=abcdEF%2F123=", "?sig=abc123", "https://h/?X-Goog-Signature=abcdef", "sig=abcdefghijklmnopqrst", "https://h/cb?code=0123456789abcdef&state=x", "https://user:p%40ss@h", "ftp://u:p@h", "https://token:x-oauth-basic@github.com", "https://x-access-token:abc@github.com/a", "jdbc:mysql://h/db?user=u&password=s3cr3t", "jdbc:postgresql://h/db?user=u&password=s3cr3t", "sqlserver://sa:s3cr3t@h?x", "Endpoint=sb://x/;SharedAccessKeyName=R;SharedAccessKey=abc=", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc==",
+	"Set-Cookie: a=b; HttpOnly", "set-cookie: session=abcdef", "Cookie: JSESSIONID=abc",
+	"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "eyJhbGciOiJSU0EtT0FFUCJ9.abc123.def456.ghi.jkl",
+	"set PASSWORD=s3cr3t", "$password = \"s3cr3t\"", "var password = 's3cr3t';", "const TOKEN = `s3cr3t`", "password=>s3cr3t", "'token'=>'s3cr3t'", ":password => 's3cr3t'", "--from-literal=password=s3cr3t", "-e MYSQL_ROOT_PASSWORD=s3cr3t", "--set db.password=s3cr3t", "-Dpassword=s3cr3t", "vault login s3cr3ttoken", "curl -u u:p h", "wget --password=p h", "git clone https://u:p@h/x",
+	"GRANT ALL TO u IDENTIFIED BY \"s3cr3t\"", "ALTER USER u PASSWORD 's3cr3t'", "PASSWORD('s3cr3t')", "htpasswd: u:$apr1$abcdefgh$ijklmnopqrstuvwx", "u:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+	"snmp-server community s3cr3t ro", "enable secret 5 $1$abcd$abcdefghijklmnopqrst", "psk=s3cr3t", "wpa_passphrase=s3cr3t", "PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "PresharedKey = abc", "ssh-keygen -N s3cr3t",
+}
+
+var moreHarmless = []string{
+	"token_ttl: 3600", "tokenTTL=1h", "key_type: RSA", "signing_algorithm=RSASSA_PSS", "private_key_type=RSA", "key_id: abc", "KmsKeyId: abc", "kms_key_arn: arn:aws:kms:eu-west-1:123456789012:key/1", "secretArn=arn:aws:secretsmanager:eu-west-1:1:secret:x-AbC", "secret_name=db", "secretName: tls-cert", "credentials_file: /x", "password_policy: strict",
+	"http_tokens=required", "imdsv2: required", "HttpTokens: required", `{"HttpTokens":"required","HttpPutResponseHopLimit":2}`, "public_key_pem = x", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----", "-----BEGIN CERTIFICATE-----\nMIIDXTCCAkWgAwIBAgIJAJC1HiIAZAiIMA0GCSqGSIb3DQEBBQUAMEUxCzAJBgNV\nBAYTAkFVMRMwEQYDVQQIDApTb21lLVN0YXRlMSEwHwYDVQQKDBhJbnRlcm5ldCBX\n-----END CERTIFICATE-----",
+	"arn:aws:iam::123456789012:policy/token-policy", "arn:aws:lambda:eu-west-1:123456789012:function:password-reset", "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/db/password", "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a/b:password::", "arn:aws:cognito-idp:eu-west-1:1:userpool/eu-west-1_abc",
+	"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7vbqajDhA user@host", "sha256~abc", "git@github.com:acme/app.git", "https://github.com/acme/secret-service", "docker.io/library/vault:1.15", "registry/app@sha256:" + "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "https://example.com/?page=2&sort=name", "https://accounts.google.com/o/oauth2/token", "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc/.well-known/jwks.json",
+	`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"x"}}}]}`, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:CreateAccessKey","secretsmanager:*","ssm:GetParameter*","kms:GenerateDataKey"],"Resource":"*"}]}`,
+	`{"Statement":[{"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true","aws:SecureTransport":"false"},"NumericLessThan":{"s3:TlsVersion":"1.2"},"StringNotEquals":{"s3:x-amz-server-side-encryption":"aws:kms"}}}]}`,
+	"apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\ntype: Opaque\n", "apiVersion: v1\nkind: ServiceAccount\nautomountServiceAccountToken: false\n", "volumes:\n- name: creds\n  secret:\n    secretName: creds\n", "env:\n- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef:\n      name: db\n      key: password\n", "serviceAccountToken:\n  expirationSeconds: 3600\n  path: token\n", "envFrom:\n- secretRef:\n    name: db\n",
+	"#!/bin/bash\nset -e\nTOKEN=$(curl -X PUT http://169.254.169.254/latest/api/token -H 'X-aws-ec2-metadata-token-ttl-seconds: 21600')\ncurl -H \"X-aws-ec2-metadata-token: $TOKEN\" http://169.254.169.254/latest/meta-data/\n",
+	"server {\n  proxy_pass http://app:8080;\n  proxy_set_header Authorization \"\";\n  proxy_set_header Authorization $http_authorization;\n}", "auth_basic_user_file /etc/nginx/.htpasswd;", "PasswordAuthentication no", "PermitRootLogin prohibit-password", "passwordAuthentication: no", "pam_unix.so nullok", "requires password reset", "max_token_length = 10", "Enter your password to continue.", "The secret is rotated by Lambda.", "Bearer", "basic", "Basic", "authentication: basic", "auth_type=basic", "token_use: access",
+	"2026-11-30T21:00:00Z", "key=value", "a:b:c", "tags: {Name: x}", "eks.amazonaws.com/role-arn: arn:aws:iam::1:role/x", "kubernetes.io/cluster/x: owned", "aws:autoscaling:groupName", "compass: true", "by-pass=1", "passive: true", "passenger_user: www", "pwd", "cd $PWD", "OLDPWD=/x", "PWD=/home/x", "sessions: 5", "session_duration=3600", "cookie_name: session", "cookie_duration=86400", "same_site: lax", "access_key_last_used: never", "access_logs: enabled", "private_dns_enabled=true", "private_subnets: [a]", "secret_rotation_days = 30", "password_min_length=8", "accesskeys: 2", "AuthorizationType: NONE", "authorization_type=AWS_IAM", "authorizer_id: abc", "authorization_scopes: [a]",
+	"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA", b64(`{"Version":"2012-10-17","Statement":[]}`), b64("#!/bin/bash\nyum update -y\necho hello"), gz64("#!/bin/bash\nyum update -y\n"), "Zm9vYmFyYmF6cXV4", "ec2-user", "i-0123456789abcdef0", "subnet-0123456789abcdef0", "vpc-abc", "Z1234567890ABC", "E1ABCDEFGHIJKL", "d111111abcdef8.cloudfront.net", "ABCDEFGHIJKLMNOPQRST",
+}
+
 func TestText(t *testing.T) {
 	t.Parallel()
-	for _, s := range secretTexts(t) {
+	for _, s := range append(secretTexts(t), moreSecrets...) {
 		if !Text(s) {
 			t.Errorf("shown: %.200q", s)
 		}
 	}
-	for _, s := range harmlessTexts {
+	for _, s := range append(moreHarmless, harmlessTexts...) {
 		if Text(s) {
 			t.Errorf("hidden: %.200q", s)
 		}
@@ -153,15 +186,17 @@ func TestName(t *testing.T) {
 		"password db_password masterPassword DBPassword dbpassword password2 PASS DB_PASS pw PW userPw pwd adminPwd passwd passphrase pass_phrase token apiToken api_token tokens secret client_secret " +
 			"secret_string secretString private_key private_key_pem privateKey private_key_openssh access_key primary_access_key secret_access_key primary_connection_string connection_string kube_config kube_config_raw " +
 			"client_key encryption_key account_key license_key credentials google_credentials jwt pin otp psk api_key apikey x-api-key auth_token _authToken password_hash password_data spring.datasource.password " +
-			"/prod/db/password environment.password passwords.0 password.value rails_secret_key_base webhook_secret tunnel1_preshared_key": true,
+			"/prod/db/password environment.password passwords.0 password.value rails_secret_key_base webhook_secret tunnel1_preshared_key " +
+			"administrator_login_password master_password auth_token secret_string private_key client_secret connection_string primary_blob_connection_string primary_access_key sas_token kube_admin_config_raw kube_config_raw access_token refresh_token id_token session_token bearer_token api_secret webhook_secret shared_secret pre_shared_key tunnel1_preshared_key ssh_private_key private_key_base64 certificate_private_key password_hash admin_pass root_pw user_pass smtp_password ses_smtp_password_v4 encrypted_password storage_account_key account_key primary_key secondary_key oauth_token gh_token personal_access_token github_pat signing_secret hmac_key encryption_passphrase license_key app_secret consumer_secret x_api_key credentials_json service_account_key private_key_data join_token registration_token bootstrap_token unseal_keys_b64 root_token dbPass DBPASS MYSQL_ROOT_PASSWORD PGPASSWORD SECRET_KEY_BASE TF_VAR_db_password AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN GITHUB_TOKEN apiToken accessToken clientSecret secretValue tokenValue password_wo userPasswords.alice pass1 pw2 adminPw": true,
 		"http_tokens max_tokens token_ttl token_type token_policies token_bound_cidrs token_max_ttl token_num_uses token_period access_token_validity key_type private_key_type api_key_type public_key public_key_pem public_key_openssh " +
 			"ssh_public_key key_id kms_key_id kms_master_key_id api_key_id secret_arn db_secret_arn secret_name secret_version secret_status master_user_secret_kms_key_id password_length password_policy minimum_password_length " +
 			"max_password_age require_password manage_master_user_password allow_users_to_change_password password_last_used password_reuse_prevention secret_path private_key_path token_url token_endpoint tokenizer secretary " +
 			"key_name key_fingerprint private_key_algorithm aws:TokenIssueTime token.actions.githubusercontent.com:sub token.actions.githubusercontent.com bypass compass_id proxy_pass passthrough pass_through " +
-			"partition_key hash_key range_key key_usage key_spec key_rotation_enabled secret_manager_region credential_source token_validity_units jwt_audience secretsmanager keyspace monkey": false,
+			"partition_key hash_key range_key key_usage key_spec key_rotation_enabled secret_manager_region credential_source token_validity_units jwt_audience secretsmanager keyspace monkey " +
+			"key_vault_id key_vault_secret_id access_policy auth_mode auth_type key_pair_name key_size key_opts key_permissions secret_permissions certificate_permissions secrets_provider secret_rotation_interval enable_secrets_encryption token_lifetime token_format password_change_required password_authentication_enabled disable_password_authentication password_expiration_days credential_provider credentials_mode credential_type api_key_required api_key_selection_expression api_key_source otp_length secrets_path token_network_acls http_tokens http_put_response_hop_limit kms_key_id kms_master_key_id sse_kms_key_id customer_master_key_spec key_usage enable_key_rotation rotation_period_in_days public_key public_key_pem public_key_openssh public_key_fingerprint_md5 public_key_fingerprint_sha256 key_fingerprint ssh_keys_enabled monitoring_role_arn master_user_secret_kms_key_id manage_master_user_password iam_database_authentication_enabled password_length min_password_length allow_users_to_change_password hard_expiry max_password_age password_reuse_prevention token_key_type pass_through bypass_policy_lockout_safety_check access_key_last_used_date secret_arn secret_name token_ttl token_type token_max_ttl token_period token_policies token_bound_cidrs key_type tls_key_type": false,
 	} {
 		for name := range strings.FieldsSeq(names) {
-			if got := classOf(name) == classSecret; got != want {
+			if got := Name(name); got != want {
 				t.Errorf("%s: got %t, want %t", name, got, want)
 			}
 		}

@@ -83,12 +83,16 @@ func rulesOf() []rule {
 			return namedSecret(tail(m[2]), m[1])
 		}),
 		own("flag", " -,\t-,\n-,--", `(?:^|\s)--?([A-Za-z][\w.-]{0,127})\s+["']?([^\s"'<>|&;-][^\s"']*)`, named),
-		own("flag of a client", "sshpass,mysql,redis-cli,htpasswd,useradd,usermod,ldapsearch", `(?:\bsshpass\s+-p\s*|\bmysql\w*\b[^\n|;]*\s-p|\bredis-cli\b[^\n|;]*\s-a\s+|\bhtpasswd\s+-\w*b\w*\s+\S+\s+\S+\s+|\buser(?:add|mod)\b[^\n|;]*\s-p\s+|\bldap\w+\b[^\n|;]*\s-w\s+)["']?([^\s"']+)`, func(m []string) bool {
+		own("flag of a client", "sshpass,mysql,redis-cli,htpasswd,useradd,usermod,ldap,ssh-keygen,vault,snmp-server", `(?:\bsshpass\s+-p\s*|\bmysql\w*\b[^\n|;]*\s-p|\bredis-cli\b[^\n|;]*\s-a\s+|\bhtpasswd\s+-\w*b\w*\s+\S+\s+\S+\s+|\buser(?:add|mod)\b[^\n|;]*\s-p\s+|\bldap\w+\b[^\n|;]*\s-w\s+|\bssh-keygen\b[^\n|;]*\s-N\s+|\bvault\s+login\s+(?:-\S+\s+)*|\bsnmp-server\s+community\s+)["']?([^\s"'=-][^\s"'=]*)(?:["'\s]|$)`, func(m []string) bool {
 			return !reference.MatchString(m[1])
 		}),
+		own("user of curl", "curl", `\bcurl\b[^\n|;]*\s(?:-u|--user|-U|--proxy-user)[= ]?\s*["']?[^\s:"']+:([^\s"']+)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("telegram", "bot", `\bbot\d{6,}:[\w-]{30,}`, nil),
+		own("hash in LDAP", "{s,{m,{c,{p", `\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2[\w-]*)\}[\w+/=.$]{8,}`, nil),
+		own("complex key of YAML", "?", `(?m)^\s*\?\s+["']?([\w.-]{1,128})["']?\s*\n\s*:\s+["']?([^\s"']+)`, named),
 		own("chpasswd", "chpasswd", `\S+:\S+["']?\s*\|\s*(?:sudo\s+)?chpasswd`, nil),
 		own("setting of the environment", "setenv,setx,env,setenvironmentvariable", `(?m)(?:\bsetenv|\bsetx|^\s*ENV|(?i:\bSetEnvironmentVariable|\bputenv|\bsetenv)\s*\()\s*["']?([A-Za-z_][\w.-]{0,127})["']?[\s,]+["']?([^\s"',]+)`, named),
-		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified by,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)\s+["']([^"'\s]+)["']`, func(m []string) bool {
+		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified by,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {
 			return !reference.MatchString(m[1]) && !settings[strings.ToLower(m[1])]
 		}),
 		own("name and value on a line", "pass,pw,pwd", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|rootpw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, named),
