@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -44,8 +43,7 @@ var errNoAnswer = errors.New("the statelatch run above it does not answer")
 
 // send asks that process, and shows what it says.
 func (a Above) send(ctx context.Context, question ask, say func(text string)) (Answer, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", filepath.Join(a.dir, socketName))
+	conn, err := dial(ctx, filepath.Join(a.dir, socketName))
 	if err != nil {
 		return Answer{}, errNoAnswer
 	}

@@ -113,8 +113,7 @@ func (d *Dir) fill(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "unix", filepath.Join(d.path, socketName))
+	listener, err := listen(ctx, filepath.Join(d.path, socketName))
 	d.listener = listener
 	return err
 }
