@@ -29,6 +29,7 @@ type document struct {
 	readers  []int     // lines of tables in data "terraform_remote_state"
 	skipped  []unread
 	maker    string // what generated the file
+	binary   string // the engine that terragrunt is told to run
 }
 
 type (
@@ -216,7 +217,8 @@ func blockPlace(src *source, b *hcl.Block, kind string) *Place {
 	p := &Place{Kind: kind, Line: b.DefRange.Start.Line, entries: entriesOf(attrs, src.data), syntax: syntaxJSON}
 	if _, native := b.Body.(*hclsyntax.Body); native {
 		p.syntax = syntaxBody
-		p.body = oneLine(src.data, b.DefRange.End.Byte, p.entries)
+		p.head = b.DefRange.End.Byte
+		p.body = oneLine(src.data, p.head, p.entries)
 	}
 	return p
 }

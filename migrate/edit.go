@@ -135,13 +135,29 @@ func turnOn(data []byte, p *Place) ([]byte, error) {
 	if e == nil {
 		e = p.entry(argLockTable)
 	}
+	if n := len(p.entries); e == nil && n > 0 {
+		e = &p.entries[n-1]
+	}
 	if e == nil {
-		return nil, nil
+		return fill(data, p)
 	}
 	if isHeredoc(data, *e) {
 		return nil, errHeredoc
 	}
 	return insertAfter(data, p, *e), nil
+}
+
+// fill puts use_lockfile into a block that has nothing.
+func fill(data []byte, p *Place) ([]byte, error) {
+	rest := data[p.head:]
+	open := bytes.IndexByte(rest, '{')
+	end := open + 1 + bytes.IndexByte(rest[open+1:], '}')
+	if p.syntax != syntaxBody || p.head == 0 || open < 0 || end <= open || len(bytes.TrimSpace(rest[open+1:end])) > 0 {
+		return nil, notSafe{"there is no argument beside which " + argLockfile + " could stand"}
+	}
+	lineStart := bytes.LastIndexByte(data[:p.head], '\n') + 1
+	newline, indent := lineEnd(data), leadingBlanks(data[lineStart:])
+	return splice(data, p.head+open+1, p.head+end, newline+indent+"  "+argLockfile+" = true"+newline+indent), nil
 }
 
 func splice(data []byte, from, to int, text string) []byte {

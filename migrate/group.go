@@ -1,7 +1,5 @@
 package migrate
 
-import "path"
-
 // Group is findings of one kind, with one way to mend them.
 type Group struct {
 	ID       string
@@ -56,48 +54,4 @@ func (p *Plan) Groups() []MoveGroup {
 		groups[i].Moves = append(groups[i].Moves, m)
 	}
 	return groups
-}
-
-// Init is how init is run again in a root: the words of a command, to be run in Dir.
-type Init struct {
-	Name  string   // of the root
-	Dir   string   // relative to the tree, with slashes
-	Words []string // the engine first
-}
-
-// Inits are the commands that have the engines of the roots that a plan moves read their configurations anew. The state
-// stays where it is.
-func (p *Plan) Inits() []Init {
-	var all []Init
-	for _, m := range p.Moves {
-		if m.Status != MoveEdit {
-			continue
-		}
-		r := m.Root
-		words := []string{r.Tool, "init", "-reconfigure"}
-		for _, place := range r.Places {
-			if place.Kind == KindBackendConfig {
-				words = append(words, "-backend-config="+relative(r.Dir, place.File))
-			}
-		}
-		all = append(all, Init{r.Name(), r.Dir, words})
-	}
-	return all
-}
-
-// relative is how a file of the tree is named from a directory of it.
-func relative(dir, file string) string {
-	up := ""
-	for dir != "." && !within(dir, file) {
-		dir = path.Dir(dir)
-		up += "../"
-	}
-	if dir != "." {
-		file = file[len(dir)+1:]
-	}
-	return up + file
-}
-
-func within(dir, file string) bool {
-	return len(file) > len(dir) && file[:len(dir)] == dir && file[len(dir)] == '/'
 }

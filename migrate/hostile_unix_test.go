@@ -31,6 +31,9 @@ func hostile(t *testing.T) string {
 	write(t, dir, "terragrunt.hcl", "remote_state {\n  backend = \"s3\"\n  config = "+strings.Repeat("(", 200_000)+"\n}\n")
 	write(t, dir, "x.tfbackend", "bucket = "+strings.Repeat("{a=", 200_000)+"\n")
 	write(t, dir, "Makefile", strings.Repeat("\tterraform init ", 100_000))
+	write(t, dir, "yaml/b.yml", "x:\n"+strings.Repeat("- a: ${{ "+strings.Repeat("a ", 200)+"}}\n", 2000)+"terraform_version: ${{ a }}\n")
+	write(t, dir, "yaml/c.yml", "terraform_version: "+strings.Repeat("[", 9000)+"\n")
+	write(t, dir, "yaml/d.yml", "a: &a [x, x]\n"+"b: &b [*a, *a]\nc: &c [*b, *b, *c]\nterraform_version: *c\n")
 	write(t, dir, "\xff\xfe/ma\xffin.tf", strings.ReplaceAll(block, "KEY", "bytes"))
 	for _, name := range []string{"main.tf", "x.tfbackend", "terragrunt.hcl", ".terraform-version", "Makefile", ".tool-versions"} {
 		if err := os.MkdirAll(filepath.Join(dir, "pipes"), 0o755); err != nil {

@@ -14,8 +14,10 @@ import (
 // naming is a file for -backend-config as a command line names it: a pattern, in which * stands for what is computed.
 type naming string
 
-// maxNamings of a tree.
-const maxNamings = 10_000
+const (
+	maxNamings = 500        // of a tree
+	maxLooks   = 20_000_000 // whether a naming means a file in a directory
+)
 
 var (
 	backendConfigFlag = regexp.MustCompile("-backend-config(?:=|[ \t]+|[\"'],[ \t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
@@ -24,7 +26,7 @@ var (
 
 // namings finds the files for -backend-config that a text names.
 func (s *scanner) namings(data []byte) {
-	if !bytes.Contains(data, []byte("-backend-config")) {
+	if !bytes.Contains(data, []byte("-backend-config")) || bytes.HasPrefix(data, []byte(scriptHead)) {
 		return
 	}
 	for _, m := range backendConfigFlag.FindAllSubmatch(data, -1) {
@@ -107,15 +109,23 @@ func telling(p *Place) bool {
 		p.hasTable() && (p.has("region") || p.has("encrypt"))
 }
 
-// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or all of a state's
-// address is in it.
+// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or a command line
+// does and it has a table, or all of a state's address is in it.
 func (s *scanner) sure(src *source) bool {
 	p := src.doc.places[0]
-	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) })
+	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && (p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) }))
 }
 
 // partDirs are names of directories that hold settings for what is beside them.
 var partDirs = []string{"config", "configs", "conf", "cfg", "backend", "backends", "backend-config", "backend-configs", "backend_config", "env", "envs", "environment", "environments", "vars", "tfvars", "settings", "common", ".config"}
+
+// holder is the directory that one of settings stands in; itself if it is none.
+func holder(dir string) string {
+	for slices.Contains(partDirs, path.Base(dir)) {
+		dir = path.Dir(dir)
+	}
+	return dir
+}
 
 // attach finds the directories that each -backend-config file is for, among those with a backend "s3" without a bucket or
 // a key of its own: those in which a command line means it; else its own, or the nearest above; else all that are below the
@@ -133,6 +143,7 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 		}
 	}
 	attached := map[string][]*source{}
+	taken := map[*source]bool{}
 	around := map[string][]*source{} // by the directory that holds them
 	for _, dir := range dirs {
 		for _, src := range s.dirs[dir] {
@@ -143,23 +154,23 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 				for _, dir := range at {
 					attached[dir] = append(attached[dir], src)
 				}
+				taken[src] = true
+				if beside := holder(dir); beside != dir {
+					around[beside] = append(around[beside], src)
+				}
 				continue
 			}
 			at := dir
 			for !partial[at] && at != "." {
 				at = path.Dir(at)
 			}
-			switch {
-			case partial[at]:
+			if partial[at] {
 				attached[at] = append(attached[at], src)
-			case slices.Contains(partDirs, path.Base(dir)):
-				around[path.Dir(dir)] = append(around[path.Dir(dir)], src)
-			default:
-				around[dir] = append(around[dir], src)
+			} else {
+				around[holder(dir)] = append(around[holder(dir)], src)
 			}
 		}
 	}
-	taken := map[*source]bool{}
 	for _, dir := range all {
 		for at := dir; len(attached[dir]) == 0; at = path.Dir(at) {
 			if len(around[at]) > 0 {
@@ -189,6 +200,9 @@ func (s *scanner) meant(file string, partial []string) (at []string) {
 			continue
 		}
 		for _, dir := range partial {
+			if s.looks++; s.looks > maxLooks {
+				return at
+			}
 			if n.names(dir, file) && !slices.Contains(at, dir) {
 				at = append(at, dir)
 			}
@@ -199,6 +213,7 @@ func (s *scanner) meant(file string, partial []string) (at []string) {
 
 // near says what was taken to be a configuration's, because it is nearest.
 func (s *scanner) near(dir string, files []*source, taken map[*source]bool) {
+	s.assumed[dir] = true
 	var names []string
 	for _, src := range files {
 		taken[src] = true

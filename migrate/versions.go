@@ -23,6 +23,11 @@ type pin struct {
 	job              bool // what a job or an image has, which may not be what runs in a root: the user's word counts more
 }
 
+const (
+	maxPins  = 1000   // of a directory
+	maxTakes = 10_000 // values that the settings of a file lead to
+)
+
 // maxVersionFile is the longest file that is looked at for versions.
 const maxVersionFile = 1 << 20
 
@@ -56,7 +61,7 @@ func appliesTo(rel string) string {
 // pin notes a version that a file names for a directory.
 func (s *scanner) pin(dir string, p pin) {
 	p.text = strings.TrimSpace(p.text)
-	if _, ok := p.span(); ok && !slices.Contains(s.pins[dir], p) {
+	if _, ok := p.span(); ok && len(s.pins[dir]) < maxPins && !slices.Contains(s.pins[dir], p) {
 		s.pins[dir] = append(s.pins[dir], p)
 	}
 }
@@ -284,6 +289,7 @@ type settings struct {
 	*scanner
 	rel   string
 	names map[string][]*yaml.Node // values by the name of their setting, for references
+	takes int
 	npm   bool
 }
 
@@ -400,7 +406,7 @@ var (
 
 // take notes the version that a setting has: itself, one of a list, its default, or what it refers to.
 func (y *settings) take(dir, tool string, n *yaml.Node, depth int) {
-	if depth > maxReference {
+	if y.takes++; depth > maxReference || y.takes > maxTakes {
 		return
 	}
 	switch n.Kind {

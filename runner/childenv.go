@@ -16,7 +16,7 @@ const (
 // and so does what is not known yet.
 var handedOn = []string{
 	heldVariable, "STATELATCH_STATE_DIR", "STATELATCH_PROBE", "STATELATCH_BUCKET", "STATELATCH_EXPECTED_BUCKET_OWNER",
-	"STATELATCH_WHO", "STATELATCH_INFO", "STATELATCH_REASON", "STATELATCH_AUDIT_REQUIRED",
+	"STATELATCH_WHO", "STATELATCH_INFO", "STATELATCH_REASON", "STATELATCH_AUDIT_REQUIRED", "STATELATCH_TRUST_DIRECTORY",
 }
 
 // auditVariable says where acts are recorded. An address on the web may be a secret by itself, and there is no key here to sign with.

@@ -13,7 +13,7 @@
 //
 // Whatever ends this process, kill -9 and a panic included, the command's group gets one SIGINT, unless it got one before: a
 // watchdog sees to it, a process that is this program once more and ends with Run. If that one is killed, [Unwatched] tells it
-// and the command runs on. On Windows a job object kills what the command started when we die.
+// and the command runs on. On Windows a job object stands for the group, and kills it when we die.
 //
 // # Signals
 //

@@ -31,30 +31,7 @@ func Evaluate(opts Options) (Unit, error) {
 			return Unit{}, err
 		}
 	}
-	unit, err := evaluate(dir, root, opts.LookupEnv)
-	real, linkErr := filepath.EvalSymlinks(dir)
-	realRoot, rootErr := filepath.EvalSymlinks(root)
-	if err != nil || linkErr != nil || rootErr != nil {
-		return unit, err
-	}
-	// Where the unit is reached through a symbolic link, terragrunt's answer depends on how it is called.
-	if from, _ := filepath.Rel(root, dir); filepath.Join(realRoot, from) != real {
-		other, err := evaluate(real, root, opts.LookupEnv)
-		if err != nil || !unit.sameState(other) {
-			return Unit{}, &UnknownError{Unit: unit.File, Because: Unknown{What: "a unit that is reached through a symbolic link: go to " + real}}
-		}
-	}
-	return unit, nil
-}
-
-// sameState reports whether both units keep their state at one place.
-func (u Unit) sameState(other Unit) bool {
-	for _, name := range [...]string{"bucket", "key", "workspace_key_prefix", "region", "dynamodb_table", "use_lockfile"} {
-		if fmt.Sprint(u.Args[name]) != fmt.Sprint(other.Args[name]) {
-			return false
-		}
-	}
-	return u.Type == other.Type
+	return evaluate(dir, root, opts.LookupEnv) // as it is called, for terragrunt resolves no symbolic link, either
 }
 
 func evaluate(dir, root string, lookupEnv func(string) (string, bool)) (Unit, error) {
@@ -108,6 +85,7 @@ func (e *evaluator) fill(u *Unit) error {
 			return err
 		}
 	}
+	u.iamRole = role(scopes)
 	module := moduleBlock(scopes)
 	for _, s := range scopes {
 		if found, err := s.remoteState(u, module); found || err != nil {
@@ -364,4 +342,21 @@ func sourceOf(s *scope) *hcl.Attribute {
 		}
 	}
 	return nil
+}
+
+// role is the role that terragrunt assumes before it runs an engine; empty if there is none, or it is not known.
+func role(scopes []*scope) string {
+	for _, s := range scopes {
+		if s.isSet("TG_IAM_ASSUME_ROLE") || s.isSet("TERRAGRUNT_IAM_ROLE") || s.file.attribute("iam_web_identity_token") != nil {
+			return ""
+		}
+	}
+	for _, s := range scopes {
+		if a := s.file.attribute("iam_role"); a != nil {
+			if arn, err := s.text(a, "iam_role", a.Range); err != nil || arn != "" {
+				return arn
+			}
+		}
+	}
+	return ""
 }

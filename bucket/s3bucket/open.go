@@ -163,6 +163,32 @@ func (c *Config) validate() error {
 			return invalid("custom_ca_bundle: %w", err)
 		}
 	}
+	return c.checkFiles(invalid)
+}
+
+// maxNamedFile is how long a file of credentials, tokens or certificates may be.
+const maxNamedFile = 4 << 20
+
+// checkFiles refuses what the SDK would wait for, or read for ever: a configuration from elsewhere may name a pipe or a device.
+func (c *Config) checkFiles(invalid func(string, ...any) error) error {
+	named := map[string][]string{
+		"custom_ca_bundle": {c.CustomCABundle}, "shared_config_files": c.SharedConfigFiles, "shared_credentials_files": c.SharedCredentialsFiles,
+	}
+	if w := c.AssumeRoleWithWebIdentity; w != nil {
+		named["assume_role_with_web_identity.web_identity_token_file"] = []string{w.WebIdentityTokenFile}
+	}
+	for name, files := range named {
+		for _, f := range files {
+			info, err := os.Stat(expandHome(f))
+			switch {
+			case f == "" || f == os.DevNull || err != nil: // which the SDK has to say something about
+			case !info.Mode().IsRegular():
+				return invalid("%s: %s is not a regular file", name, f)
+			case info.Size() > maxNamedFile:
+				return invalid("%s: %s is longer than %d MiB", name, f, maxNamedFile>>20)
+			}
+		}
+	}
 	return nil
 }
 

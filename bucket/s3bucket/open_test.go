@@ -272,6 +272,10 @@ func TestOpen_Invalid(t *testing.T) {
 		"retry_mode":                    {RetryMode: "legacy"},
 		"http_proxy":                    {HTTPProxy: "http://user:secretexample@[bad"},
 		"custom_ca_bundle":              {CustomCABundle: "/does/not/exist"},
+		"custom_ca_bundle: /dev":        {CustomCABundle: "/dev"}, // as a device would be, which must not be opened
+		"shared_config_files: /dev":     {SharedConfigFiles: []string{"/dev/null", "/dev"}},
+		"shared_credentials_files: /":   {SharedCredentialsFiles: []string{"/"}},
+		"web_identity_token_file: /dev": {AssumeRoleWithWebIdentity: &AssumeRoleWithWebIdentity{RoleARN: "arn", WebIdentityTokenFile: "/dev"}},
 		"assume_role.role_arn":          {AssumeRole: []AssumeRole{{SessionName: "x"}}},
 		"assume_role_with_web_identity": {AssumeRoleWithWebIdentity: &AssumeRoleWithWebIdentity{RoleARN: "arn"}},
 	} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/userdir"
 )
 
 // claims remembers, for this user on this machine, which locks "statelatch lock" took,
@@ -30,27 +32,11 @@ type claim struct {
 
 // openClaims finds the directory.
 func openClaims(getenv func(string) string) (claims, error) {
-	dir, err := stateDir(getenv)
+	dir, err := userdir.State(getenv)
 	if err != nil {
 		return claims{}, err
 	}
 	return claims{filepath.Join(dir, "locks")}, nil
-}
-
-// stateDir is where this user's Statelatch keeps what it must not forget: STATELATCH_STATE_DIR, else the XDG state directory.
-func stateDir(getenv func(string) string) (string, error) {
-	if dir := getenv("STATELATCH_STATE_DIR"); dir != "" {
-		return dir, nil
-	}
-	base := getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(base) {
-		home := getenv("HOME")
-		if home == "" {
-			return "", errors.New("neither STATELATCH_STATE_DIR, XDG_STATE_HOME nor HOME is set")
-		}
-		base = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(base, "statelatch"), nil
 }
 
 func (c claims) file(ref statelatch.Ref, id string) string {
@@ -94,6 +80,26 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 		return fmt.Errorf("forget lock: %w", err)
 	}
 	return nil
+}
+
+// refusedBudget is how long it is looked whether a lock stands that was refused.
+const refusedBudget = 3 * time.Second
+
+// forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could be taken and not be
+// given back, or may.
+func (c claims) forgetRefused(ctx context.Context, t target, id string, why error) error {
+	if errors.Is(why, statelatch.ErrAmbiguous) {
+		return nil
+	}
+	if !errors.Is(why, statelatch.ErrBroken) { // then nothing was sent that could have been done
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedBudget)
+		defer cancel()
+		held, err := t.locks.Status(ctx, t.ref)
+		if err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id) {
+			return nil
+		}
+	}
+	return c.forget(t.ref, id)
 }
 
 // forgetAll drops every claim on ref, once its lock is known to be gone.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -201,10 +202,12 @@ func printGroup(term terminal, g migrate.Group, wide bool) {
 		if wide || len(g.Findings) == 1 {
 			term.print("%-8s %s: %s: %s\n", g.Severity, g.ID, at, statelatch.Printable(f.Text))
 		}
-		places = append(places, at)
+		if !slices.Contains(places, at) {
+			places = append(places, at)
+		}
 	}
-	if !wide && len(places) > 1 {
-		term.print("%-8s %s (%d): %s\n", g.Severity, g.ID, len(places), statelatch.Printable(g.Findings[0].Text))
+	if n := len(g.Findings); !wide && n > 1 {
+		term.print("%-8s %s (%d): %s\n", g.Severity, g.ID, n, statelatch.Printable(g.Findings[0].Text))
 		term.print("%-8s %s\n", "", some(places))
 	}
 	if g.Fix != "" {

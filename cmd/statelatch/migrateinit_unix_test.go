@@ -23,29 +23,32 @@ func TestInitScript_GoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var inits []migrate.Init
+	plan := &migrate.Plan{Phase: 1}
 	want := ""
-	for _, one := range []migrate.Init{
-		{Name: "a", Dir: "a", Words: []string{"terraform", "init", "-reconfigure"}},
-		{Name: "it's", Dir: "it's $(touch x)", Words: []string{"tofu", "init", "-reconfigure", "-backend-config=../a b'.tfbackend"}},
-		{Name: "-c", Dir: "-c", Words: []string{"terragrunt", "init", "-reconfigure"}},
-		{Name: "d\xff", Dir: "d\xff\n", Words: []string{"terraform", "init", "-reconfigure"}},
-		{Name: "d\xff", Dir: "d\xff\n", Words: []string{"terraform", "init", "-reconfigure", "-backend-config=x"}},
-		{Name: ".", Dir: ".", Words: []string{"terraform", "init", "-reconfigure"}},
+	for _, one := range []struct{ dir, tool, file, flag string }{
+		{dir: "a", tool: "terraform"},
+		{dir: "it's $(touch x)", tool: "tofu", file: "a b'.tfbackend", flag: " -backend-config=../a b'.tfbackend"},
+		{dir: "-c", tool: "terragrunt"},
+		{dir: "d\xff\n", tool: "terraform"},
+		{dir: "d\xff\n", tool: "terraform", file: "d\xff\n/x", flag: " -backend-config=x"},
+		{dir: ".", tool: "terraform"},
 	} {
-		if err := os.MkdirAll(filepath.Join(dir, one.Dir), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, one.dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		inits = append(inits, one)
-		want += one.Words[0] + "|" + strings.TrimRight(filepath.Base(filepath.Join(dir, one.Dir)), "\n")
-		want += "|" + strings.Join(one.Words[1:], " ") + " -input=false\n"
+		r := &migrate.Root{Dir: one.dir, Tool: one.tool}
+		if one.file != "" {
+			r.Places = []*migrate.Place{{Kind: migrate.KindBackendConfig, File: one.file}}
+		}
+		plan.Moves = append(plan.Moves, migrate.Move{Root: r, Status: migrate.MoveEdit})
+		want += one.tool + "|" + strings.TrimRight(filepath.Base(filepath.Join(dir, one.dir)), "\n") + "|init -reconfigure" + one.flag + " -input=false\n"
 	}
 	for _, name := range []string{broken, filepath.Join(dir, "-c", "marker")} {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	name, err := writeInitScript(dir, 1, inits)
+	name, err := writeInitScript(dir, plan)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +80,7 @@ func TestInitScript_GoesOn(t *testing.T) {
 	if _, err := os.Stat(name + ".done"); !os.IsNotExist(err) {
 		t.Error("the record is still there at the end")
 	}
-	if second, err := writeInitScript(dir, 1, inits); err != nil || second == name {
+	if second, err := writeInitScript(dir, plan); err != nil || second == name {
 		t.Errorf("got %s, %v, want a name of its own", second, err)
 	}
 }

@@ -217,7 +217,7 @@ func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script 
 	term.say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients exclude each other.\n"+
 		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n", order)
 	inits := plan.Inits()
-	script, err := writeInitScript(o.dir, o.phase, inits)
+	script, err := writeInitScript(o.dir, plan)
 	if err == nil {
 		term.say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n", shellQuote(runnable(script)), count(len(inits), "root"))
 	} else {

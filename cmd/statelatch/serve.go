@@ -22,6 +22,7 @@ import (
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/private"
+	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/urfave/cli/v3"
 )
 
@@ -166,13 +167,11 @@ func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
 	if o.data != "" {
 		return filepath.Abs(o.data)
 	}
-	if base := getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
-		return filepath.Join(base, "statelatch"), nil
+	dir, err := userdir.Data(getenv)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%w: say where to keep the data with -data DIR", err)}
 	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "share", "statelatch"), nil
-	}
-	return "", usageError{errors.New("neither XDG_DATA_HOME nor HOME is set: say where to keep the data with -data DIR")}
+	return dir, nil
 }
 
 func (o serveOptions) tls() (*tls.Config, error) {

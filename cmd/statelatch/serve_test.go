@@ -275,6 +275,7 @@ func TestServe_TLS(t *testing.T) {
 	data := t.TempDir()
 	r := s.serve("-data", data, "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
 	url := r.await(`s3 = "(https://127\.0\.0\.1:\d+)"`)[1]
+	s.want(s.run("serve", "-env", "-data", data), 0, "AWS_ENDPOINT_URL_S3="+url)
 	creds := filepath.Join(data, credentialsFile)
 	s.flags = []string{
 		"-backend-config", `endpoints={s3="` + url + `"}`, "-backend-config", "region=us-east-1",

@@ -18,6 +18,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/backendconf/terragrunt"
+	"github.com/statelatch/statelatch/internal/userdir"
 )
 
 // trustVariable says that whoever runs the program has looked at what it is run on.
@@ -76,7 +77,7 @@ func askTrust(ctx context.Context, term terminal, dir string, says, files []stri
 		return nil
 	}
 	var list strings.Builder
-	fmt.Fprintf(&list, "the configuration in %s decides about more than a bucket:", statelatch.Printable(dir))
+	fmt.Fprintf(&list, "this configuration decides about more than a bucket.\nIn %s", statelatch.Printable(dir))
 	for _, what := range says {
 		fmt.Fprintf(&list, "\n  it %s", statelatch.Printable(what))
 	}
@@ -113,7 +114,7 @@ func trustQuestion(dir string, says, files []string) string {
 
 // trustFile is where an answer is kept; empty if there is nowhere.
 func trustFile(term terminal, question string) string {
-	dir, err := stateDir(term.getenv)
+	dir, err := userdir.State(term.getenv)
 	if err != nil {
 		return ""
 	}

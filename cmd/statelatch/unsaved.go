@@ -14,6 +14,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/filelock"
+	"github.com/statelatch/statelatch/internal/userdir"
 )
 
 const (
@@ -32,7 +33,7 @@ type unsaved struct {
 }
 
 func unsavedOf(ref statelatch.Ref, term terminal) unsaved {
-	dir, err := stateDir(term.getenv)
+	dir, err := userdir.State(term.getenv)
 	if err != nil {
 		return unsaved{}
 	}

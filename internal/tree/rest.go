@@ -76,7 +76,7 @@ func partial() []part {
 		{ // of no configuration in the tree
 			files: map[string]string{"partial-alone/app.tfbackend": withEnv("partial-alone", "prod")},
 			roots: []Root{one("partial-alone", "prod.tfbackend").with(func(r *Root) {
-				r.Variant, r.Engine, r.Plan1, r.NoInit = "app.tfbackend", "may-be-too-old", "refused", true
+				r.Variant, r.Engine, r.Plan1, r.Flagged, r.NoInit = "app.tfbackend", "may-be-too-old", "refused", "edit", true
 			})},
 			findings: []Finding{{"backend-config-alone", "partial-alone/app.tfbackend", 2}, {"engine-may-be-too-old", "partial-alone/app.tfbackend", 2}},
 		},
@@ -204,7 +204,9 @@ func engines() []part {
 		}
 		r := table(v.dir)
 		if r.Engine = v.verdict; v.verdict != "ok" {
-			r.Plan1 = "refused"
+			if r.Plan1 = "refused"; v.verdict == "may-be-too-old" {
+				r.Flagged = "edit"
+			}
 			p.findings = []Finding{{"engine-" + v.verdict, v.dir + "/" + v.at, v.line}}
 		}
 		p.roots = []Root{r}
