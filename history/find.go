@@ -48,6 +48,9 @@ func Find(entries []Entry, selector string) (Entry, error) {
 	return withSerial(entries, serial)
 }
 
+// isState reports whether there was a state: also one of serial 0, but not what a first write puts there before its data.
+func (e Entry) isState() bool { return e.Exists && e.Err == nil && !e.IsVoid() }
+
 // previous is the newest state that is older than the current one and has other content.
 func previous(entries []Entry) (Entry, bool) {
 	same := false // as the current one
@@ -55,7 +58,7 @@ func previous(entries []Entry) (Entry, bool) {
 		switch {
 		case e.Current || same:
 			same = e.Unchanged
-		case e.Exists && e.Err == nil && !e.Header.Empty && e.Header.Serial > 0:
+		case e.isState():
 			return e, true
 		}
 	}
@@ -68,7 +71,7 @@ func withSerial(entries []Entry, serial uint64) (Entry, error) {
 	var ids []string
 	same := false // the entry before has this one's content
 	for _, e := range entries {
-		if e.Exists && e.Err == nil && !e.Header.Empty && e.Header.Serial == serial && !same {
+		if e.isState() && e.Header.Serial == serial && !same {
 			found, ids = append(found, e), append(ids, e.Name())
 		}
 		same = e.Unchanged

@@ -18,6 +18,7 @@ func TestFind_Selectors(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, true)
 	r.put(ref.Key, "")
+	r.later(1, `{"version":4,"terraform_version":"0.12.0","serial":0,"lineage":"claim","outputs":{},"resources":[],"check_results":null}`)
 	one := r.later(1, body(1, lineage, "a"))
 	two := r.later(1, body(2, lineage, "b"))
 	touched := r.later(1, body(2, lineage, "b")+" ")
@@ -54,6 +55,30 @@ func TestFind_Selectors(t *testing.T) {
 	}
 	if e, err := history.Find(r.list(0), "current"); err != nil || e.Exists {
 		t.Errorf("current of a deleted state: got %+v, %v", e, err)
+	}
+}
+
+// Serial 0 is that of the first state that an engine could not save, and of what stands for no state: the content tells.
+func TestFind_SerialZero(t *testing.T) {
+	t.Parallel()
+	for name, versioned := range map[string]bool{"versions": true, "snapshots": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, versioned)
+			r.write(body(0, lineage, "first"))
+			r.write(body(1, lineage, "second"))
+			for _, selector := range []string{"previous", "0"} {
+				e, err := history.Resolve(t.Context(), r.Store, ref, selector)
+				if err != nil || e.Header.Serial != 0 || !e.Exists {
+					t.Errorf("%q: got %+v, %v; want the one of serial 0", selector, e, err)
+				}
+			}
+			r.delete(ref.Key)
+			want := map[bool]uint64{true: 1, false: 0}[versioned] // whoever deletes an object makes no snapshot of it
+			if e, err := history.Resolve(t.Context(), r.Store, ref, "previous"); err != nil || e.Header.Serial != want || !e.Exists {
+				t.Errorf("previous of a deleted state: got %+v, %v; want serial %d", e, err, want)
+			}
+		})
 	}
 }
 

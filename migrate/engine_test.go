@@ -152,3 +152,19 @@ func TestJudgeEngine_NearestLowestAndTheUsersWord(t *testing.T) {
 		t.Errorf("got %+v, %v, want the user's 1.9 to be too old", found.Roots[0].Engine, err)
 	}
 }
+
+// Terragrunt says which engine it runs, and only that one's version counts.
+func TestJudgeEngine_TerragruntBinary(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, ".tool-versions", "terraform 1.5.7\nopentofu 1.11.0\n")
+	const unit = "BINARYremote_state {\n  backend = \"s3\"\n  config = {\n    bucket = \"b\"\n    key = \"KEY\"\n    dynamodb_table = \"t\"\n  }\n}\n"
+	for name, binary := range map[string]string{"a": "", "b": "terraform_binary = \"/usr/bin/tofu\"\n", "c": "terraform_binary = \"terraform\"\n"} {
+		write(t, dir, name+"/terragrunt.hcl", strings.NewReplacer("BINARY", binary, "KEY", name).Replace(unit))
+	}
+	for i, want := range []Verdict{EngineIsTooOld, EngineKnows, EngineIsTooOld} {
+		if r := scan(t, dir).Roots[i]; r.Engine.Verdict != want {
+			t.Errorf("%s: got %s, want %s", r.Name(), r.Engine.Verdict, want)
+		}
+	}
+}

@@ -109,15 +109,23 @@ func telling(p *Place) bool {
 		p.hasTable() && (p.has("region") || p.has("encrypt"))
 }
 
-// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or all of a state's
-// address is in it.
+// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or a command line
+// does and it has a table, or all of a state's address is in it.
 func (s *scanner) sure(src *source) bool {
 	p := src.doc.places[0]
-	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) })
+	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && (p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) }))
 }
 
 // partDirs are names of directories that hold settings for what is beside them.
 var partDirs = []string{"config", "configs", "conf", "cfg", "backend", "backends", "backend-config", "backend-configs", "backend_config", "env", "envs", "environment", "environments", "vars", "tfvars", "settings", "common", ".config"}
+
+// holder is the directory that one of settings stands in; itself if it is none.
+func holder(dir string) string {
+	for slices.Contains(partDirs, path.Base(dir)) {
+		dir = path.Dir(dir)
+	}
+	return dir
+}
 
 // attach finds the directories that each -backend-config file is for, among those with a backend "s3" without a bucket or
 // a key of its own: those in which a command line means it; else its own, or the nearest above; else all that are below the
@@ -147,8 +155,8 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 					attached[dir] = append(attached[dir], src)
 				}
 				taken[src] = true
-				if slices.Contains(partDirs, path.Base(dir)) {
-					around[path.Dir(dir)] = append(around[path.Dir(dir)], src)
+				if beside := holder(dir); beside != dir {
+					around[beside] = append(around[beside], src)
 				}
 				continue
 			}
@@ -156,13 +164,10 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 			for !partial[at] && at != "." {
 				at = path.Dir(at)
 			}
-			switch {
-			case partial[at]:
+			if partial[at] {
 				attached[at] = append(attached[at], src)
-			case slices.Contains(partDirs, path.Base(dir)):
-				around[path.Dir(dir)] = append(around[path.Dir(dir)], src)
-			default:
-				around[dir] = append(around[dir], src)
+			} else {
+				around[holder(dir)] = append(around[holder(dir)], src)
 			}
 		}
 	}
@@ -208,6 +213,7 @@ func (s *scanner) meant(file string, partial []string) (at []string) {
 
 // near says what was taken to be a configuration's, because it is nearest.
 func (s *scanner) near(dir string, files []*source, taken map[*source]bool) {
+	s.assumed[dir] = true
 	var names []string
 	for _, src := range files {
 		taken[src] = true

@@ -324,4 +324,10 @@ func TestScan_StateIsNotItsKeyAlone(t *testing.T) {
 	if p := plan(t, dir, 1); len(p.Files) != 5 {
 		t.Errorf("got %d files, want f to wait for a", len(p.Files))
 	}
+	for name, key := range map[string]string{"w": "accounts/a/prod/terraform.tfstate", "x": "accounts/z/prod/terraform.tfstate", "y": "env:/dev/terraform.tfstate"} {
+		write(t, dir, name+"/main.tf", strings.NewReplacer("VERSION", ">= 1.10", "MORE", "", `"terraform.tfstate"`, `"`+key+`"`).Replace(block))
+	}
+	if got := findingsOf(scan(t, dir)); strings.Count(got, "shared-state") != 4 || !strings.Contains(got, "shared-state w/main.tf") || !strings.Contains(got, "shared-state y/main.tf") {
+		t.Errorf("got %s, want w and y to be workspaces of others", got)
+	}
 }

@@ -24,7 +24,7 @@ func readTerragrunt(src *source) (document, error) {
 	if strings.HasSuffix(src.rel, ".hcl.json") && containsAny(src.data, `"remote_state"`, `"generate"`) {
 		doc.skipped = []unread{{1, "terragrunt's JSON is not read"}}
 	}
-	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") {
+	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") { // of terraform_binary, too
 		return doc, nil
 	}
 	parsed, err := parse(src)
@@ -40,6 +40,9 @@ func readTerragrunt(src *source) (document, error) {
 	}
 	if a := body.Attributes["terraform_version_constraint"]; a != nil {
 		doc.requires = append(doc.requires, require{valueOf(a.Expr, src.data).Text, a.NameRange.Start.Line})
+	}
+	if a := body.Attributes["terraform_binary"]; a != nil {
+		doc.binary = toolNamed(strings.TrimSuffix(path.Base(valueOf(a.Expr, src.data).Text), ".exe"))
 	}
 	for _, b := range body.Blocks {
 		switch b.Type {

@@ -38,7 +38,7 @@ func report(ctx context.Context, term terminal, err error) {
 	var locked *statelatch.LockedError
 	if errors.As(err, &locked) && !errors.Is(err, statelatch.ErrLockLost) { // that one was ours
 		term.say("Error: %v: %s\n\n", statelatch.ErrLocked, locked.Ref)
-		term.say("%s", lockedAdvice(locked, refused.again))
+		term.say("%s", lockedAdvice(term, locked, refused.again))
 		if err.Error() != locked.Error() { // there is more to say, such as that our own request may still land
 			term.say("\n%s\n", oneLine(err))
 		}

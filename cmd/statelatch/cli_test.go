@@ -209,7 +209,7 @@ func TestLock_UnlockNeedsNoID(t *testing.T) {
 	}
 	s.want(s.run("status", demoRef), 11, "is locked by you", "ID:        "+id, "Operation: lock", "Info:      freeze", "Held for")
 	refused := s.run("lock", demoRef)
-	s.want(refused, 11, "Lock Info:", id, "statelatch force-unlock "+id+" ", demoRef+"\n")
+	s.want(refused, 11, "Lock Info:", id, "It is yours, since", "statelatch unlock ", demoRef+"\n")
 	if strings.Contains(o.err+refused.err, "secret-key") {
 		t.Error("the advice shows the secret")
 	}

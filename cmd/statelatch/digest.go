@@ -55,7 +55,7 @@ func digestCheckCommand(term terminal) *cli.Command {
 			"refuse it if it is of other bytes. This reads both and says what each digest is of:\n" +
 			"  in step    of the bytes that are stored\n" +
 			"  none       there is no item: engines check nothing\n" +
-			"  stale      of other bytes: below it stands which version it is of, and what follows\n" +
+			"  stale      of other bytes, or of zero bytes: below it stands which version it is of, and what follows\n" +
 			"  malformed  no MD5: engines pass over it\n" +
 			"  orphan     there is no state: engines refuse that, too\n" +
 			"  foreign    no state can have that key\n" +

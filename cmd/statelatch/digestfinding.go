@@ -33,7 +33,7 @@ type digestFinding struct {
 	Status       digestStatus       `json:"status"`
 	MD5          string             `json:"md5,omitempty"` // of the stored bytes; empty where engines see no state
 	Stored       string             `json:"stored,omitempty"`
-	Serial       uint64             `json:"serial,omitempty"`
+	Serial       *uint64            `json:"serial,omitempty"` // of the stored state; nil: there is none
 	LastModified *time.Time         `json:"last_modified,omitempty"`
 	BelongsTo    *digestVersionJSON `json:"belongs_to,omitempty"`
 	Reading      string             `json:"reading,omitempty"`
@@ -76,7 +76,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		return f, err
 	}
 	f.reading, f.MD5, f.Stored = r, r.Want(), r.Stored
-	f.Serial, f.LastModified = r.Now.Header.Serial, nonZero(r.Now.LastModified)
+	f.Serial, f.LastModified = serialOf(r.Now), nonZero(r.Now.LastModified)
 	switch {
 	case !r.Item:
 		f.Status = digestNone
@@ -88,7 +88,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		f.Status, f.Reading = digestMalformed, "it is no MD5, so engines pass over it, and nothing is checked"
 	default:
 		f.Status = digestStale
-		if f.MD5 == "" {
+		if !r.Now.Exists {
 			f.Status = digestOrphan
 		}
 		err = o.explain(ctx, t.states, &f)
@@ -121,8 +121,11 @@ func (o digestOptions) explain(ctx context.Context, states *state.Store, f *dige
 func (f *digestFinding) explainOrphan(found foundVersions) {
 	newest := found.newest
 	is := "there is no state"
-	if f.reading.Now.Exists {
-		is = "the state has zero bytes"
+	switch now := f.reading.Now; {
+	case now.Exists && strings.EqualFold(f.Stored, now.MD5):
+		is = "the state has zero bytes, of which it is the MD5, but engines take those for no state, and refuse that with any digest"
+	case now.Exists:
+		is = "the state has zero bytes, which engines take for no state"
 	}
 	switch {
 	case newest == nil && !found.all:
@@ -303,12 +306,8 @@ func (d digests) table(shows func(digestFinding) bool, details func(digestFindin
 			continue
 		}
 		shown = append(shown, f)
-		serial := "-"
-		if f.Serial > 0 {
-			serial = strconv.FormatUint(f.Serial, 10)
-		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			statelatch.Printable(f.Key), f.Status, orDash(f.Stored), orDash(f.MD5), serial, timeOf(f.reading.Now.LastModified))
+			statelatch.Printable(f.Key), f.Status, orDash(f.Stored), orDash(f.MD5), serialCell(f.Serial), timeOf(f.reading.Now.LastModified))
 	}
 	if len(shown) == 0 {
 		return ""

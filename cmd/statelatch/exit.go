@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/state"
 )
 
 // The exit codes, the same for every command. exitHelp and docs/CLI.md repeat them.
@@ -35,6 +36,11 @@ const exitHelp = `Exit codes:
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
+
+// storedError is something wrong with what is stored: whoever asked for it made no mistake.
+type storedError struct{ error }
+
+func (e storedError) Unwrap() error { return e.error }
 
 // declinedError is a person's "no" to a question.
 type declinedError struct{}
@@ -71,6 +77,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDenied
 	case errors.Is(err, statelatch.ErrNotFound):
 		return exitNotFound
+	case errors.As(err, new(storedError)), errors.As(err, new(*state.MismatchError)):
+		return exitError
 	case errors.Is(err, statelatch.ErrInvalid):
 		return exitUsage
 	}

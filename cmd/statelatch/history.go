@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -102,18 +101,10 @@ func printVersions(term terminal, entries []history.Entry) error {
 	w := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "SERIAL\tSTORED (UTC)\tBYTES\tENGINE\tWHO\tNOTES\tVERSION\n")
 	for _, e := range entries {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", serialOf(e), timeOf(e.LastModified), e.Size,
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", serialCell(serialOf(e.Version)), timeOf(e.LastModified), e.Size,
 			orDash(e.Header.TerraformVersion), orDash(whoStored(e)), orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)))
 	}
 	return w.Flush()
-}
-
-// serialOf is the serial as a column.
-func serialOf(e history.Entry) string {
-	if !e.Exists || e.Err != nil || e.Header.Empty {
-		return "-"
-	}
-	return strconv.FormatUint(e.Header.Serial, 10)
 }
 
 func timeOf(t time.Time) string {
@@ -197,12 +188,10 @@ func historyOf(ref statelatch.Ref, entries []history.Entry, more bool) historyJS
 			VersionID: e.VersionID, Snapshot: e.Snapshot, Current: e.Current, Deleted: !e.Exists,
 			Lineage: e.Header.Lineage, EngineVersion: e.Header.TerraformVersion, Encrypted: e.Header.Encrypted(),
 			Size: e.Size, LastModified: e.LastModified.UTC(), ETag: e.ETag, Unchanged: e.Unchanged, Anomaly: string(e.Anomaly),
+			Serial: serialOf(e.Version),
 		}
-		switch {
-		case e.Err != nil:
+		if e.Err != nil {
 			v.Unreadable = e.Err.Error()
-		case e.Exists && !e.Header.Empty:
-			v.Serial = &e.Header.Serial
 		}
 		if e.Holder != nil {
 			v.Who, v.Operation, v.LockID, v.Run = e.Holder.Who, e.Holder.Operation, e.Holder.ID, e.Holder.Run

@@ -26,15 +26,30 @@ import (
 // put writes an object into the bucket behind the program's back.
 func (s *shell) put(key string, body []byte) {
 	s.t.Helper()
+	if _, err := s.demoBucket().Put(s.t.Context(), key, strings.NewReader(string(body)), bucket.PutOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *shell) demoBucket() bucket.Bucket {
+	s.t.Helper()
 	b, err := s3bucket.Open(s.t.Context(), "demo", s3bucket.Config{
 		Endpoints: s3bucket.Endpoints{S3: s.url}, Region: "us-east-1", AccessKey: "key", SecretKey: "secret-key",
 	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := b.Put(s.t.Context(), key, strings.NewReader(string(body)), bucket.PutOptions{}); err != nil {
+	return b
+}
+
+// stored is the body of an object.
+func (s *shell) stored(key string) string {
+	s.t.Helper()
+	_, body, err := bucket.ReadAll(s.t.Context(), s.demoBucket(), key, 1<<20)
+	if err != nil {
 		s.t.Fatal(err)
 	}
+	return string(body)
 }
 
 func engineInfo(id string) statelatch.LockInfo {

@@ -305,7 +305,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 	case now.Err != nil:
 		r.note("what is stored is no state: %s", oneLine(now.Err))
 	}
-	if r.Exists, r.Serial = now.Exists, now.Header.Serial; !r.Exists {
+	if r.Exists, r.Serial = now.Exists, serialOf(now); !r.Exists {
 		r.note("there is no state yet")
 	}
 	r.digest = "-"

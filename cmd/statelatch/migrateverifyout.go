@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -28,7 +27,7 @@ type verifiedRootJSON struct {
 	Verdict string        `json:"verdict"`
 	troubles
 	Exists  bool               `json:"exists"`
-	Serial  uint64             `json:"serial,omitempty"`
+	Serial  *uint64            `json:"serial,omitempty"`
 	Digests int                `json:"digests"`
 	Tier    string             `json:"tier,omitempty"`
 	Locks   []verifiedLockJSON `json:"locks"`
@@ -61,11 +60,7 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	fmt.Fprintln(w, "VERDICT\tPHASE\tROOT\tSTATE\tSERIAL\tLOCKS\tDIGEST\tSTORE")
 	for i := range j.Roots {
 		r := &j.Roots[i]
-		serial := "-"
-		if r.Exists {
-			serial = strconv.FormatUint(r.Serial, 10)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serial, len(r.Locks), cell(r.digest), cell(r.Tier))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serialCell(r.Serial), len(r.Locks), cell(r.digest), cell(r.Tier))
 	}
 	_ = w.Flush()
 	of := map[string][]string{} // roots by what is to be said of them

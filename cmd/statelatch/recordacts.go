@@ -120,11 +120,9 @@ func stateEvent(ctx context.Context, base, now state.Version) audit.Event {
 	if r := recorderOf(ctx); r != nil {
 		e.Action = r.action
 	}
-	if base.Exists {
-		e.SerialBefore = &base.Header.Serial
-	}
+	e.SerialBefore, e.SerialAfter = serialOf(base), serialOf(now)
 	if now.Exists {
-		e.SerialAfter, e.ETagAfter, e.VersionID = &now.Header.Serial, now.ETag, now.VersionID
+		e.ETagAfter, e.VersionID = now.ETag, now.VersionID
 	}
 	return e
 }

@@ -44,7 +44,7 @@ func rollbackCommand(term terminal) *cli.Command {
 		Flags: append(append([]cli.Flag{
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
-			&cli.BoolFlag{Name: "force", Usage: "also to a version of another lineage"},
+			&cli.BoolFlag{Name: "force", Usage: "also to a version of another lineage or format"},
 			&cli.BoolFlag{Name: "keep-serial", Usage: "write an encrypted version with its old serial"},
 		}, requestFlags()...), targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -172,22 +172,24 @@ func (o rollbackOptions) judge(p *rollbackPlan) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w version %q of %s: %s; nothing was changed", statelatch.ErrInvalid, p.to.Name(), p.ref, fmt.Sprintf(format, args...))
 	}
-	has := p.now.Exists && p.now.Err == nil && !p.now.Header.Empty && p.now.Header.Serial > 0
 	switch {
 	case p.to.SameContent(p.now):
 		return nil
-	case p.to.Err != nil:
-		return refuse("it is no state: %v", p.to.Err)
+	case p.to.Unfit() != nil:
+		return refuse("it is no state: %v", p.to.Unfit())
 	case header.Empty:
 		return refuse("it has zero bytes")
-	case has && header.Lineage != p.now.Header.Lineage && !o.force:
-		return refuse("its lineage is %q, that of the state is %q: it is the state of something else; -force if it is meant all the same", header.Lineage, p.now.Header.Lineage)
 	case header.Encrypted() && !o.keepSerial:
 		return refuse("it is encrypted, so its serial, %d, cannot be raised above %d, the highest of any version: add -keep-serial to write it with its old serial", header.Serial, p.newest)
 	case !header.Encrypted() && o.keepSerial:
 		return refuse("-keep-serial is for encrypted versions alone: this one's serial is raised")
 	case p.newest == math.MaxUint64:
 		return refuse("a version has the highest serial there is, %d", p.newest)
+	}
+	if !o.force {
+		if err := state.Guard(p.now, p.to.Version, state.WriteOptions{Restore: p.newest + 1}); err != nil {
+			return fmt.Errorf("%w; nothing was changed; -force if it is meant all the same", err)
+		}
 	}
 	p.serial = p.newest + 1
 	if header.Encrypted() {
@@ -210,7 +212,7 @@ func (p rollbackPlan) tell(term terminal) {
 		if !row.e.Exists {
 			version = "no state"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%s\t%s\n", row.name, serialOf(row.e), timeOf(row.e.LastModified), row.e.Size, orDash(whoStored(row.e)), statelatch.Printable(version))
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%s\t%s\n", row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), row.e.Size, orDash(whoStored(row.e)), statelatch.Printable(version))
 	}
 	fmt.Fprintf(w, "  new\t%s\tnow\t\t\ta copy of %s\n", strconv.FormatUint(p.serial, 10), statelatch.Printable(p.to.Name()))
 	_ = w.Flush() // stderr

@@ -163,6 +163,9 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		}
 	}
 	targets, err := o.openAll(ctx, term, o.refs)
+	if err == nil && len(o.refs) > 0 {
+		noteMissing(ctx, term, targets, false)
+	}
 	if err != nil || !isEngine {
 		return targets, err
 	}
@@ -385,11 +388,12 @@ func (o runOptions) giveBack(ctx context.Context, term terminal, set lock.Set, m
 	}
 	weak, err := set.Release(ctx)
 	warnWeak(term, weak)
-	if err == nil || errors.Is(err, statelatch.ErrLockLost) {
-		for _, t := range set {
-			if forgetErr := mine.forget(t.Ref(), t.Held().Info.ID); forgetErr != nil {
-				term.say("Warning: %v\n", forgetErr)
-			}
+	for _, t := range set {
+		if !t.Gone() {
+			continue
+		}
+		if forgetErr := mine.forget(t.Ref(), t.Held().Info.ID); forgetErr != nil {
+			term.say("Warning: %v\n", forgetErr)
 		}
 	}
 	return err

@@ -86,7 +86,9 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 		return c, err
 	}
 	if v.Exists {
-		c.File, err = resources.ParseSome(body, keep)
+		if c.File, err = resources.ParseSome(body, keep); err != nil {
+			err = storedError{fmt.Errorf("%s: %w", t.ref, err)}
+		}
 	} else {
 		err = fmt.Errorf("%w: %s has no state yet", statelatch.ErrNotFound, t.ref)
 	}

@@ -56,6 +56,11 @@ func TestPushPull_GuardsAndForce(t *testing.T) {
 		{"", "zero bytes"},
 		{"{}", "not a state"},
 		{"no json", "JSON"},
+		{strings.Replace(plainState(4, "a", oneResource), `"version": 4`, `"version": 5`, 1), "format is 5"},
+		{`{"version":3,"serial":4,"lineage":"a","modules":[{"path":["root"],"outputs":{},"resources":{"a.b":{}}}]}`, "older than the stored state's, 4"},
+		{`{"version":3,"terraform_version":"1.11.4","backend":{"type":"s3","config":{},"hash":1}}`, "the backend file of a working directory"},
+		{plainState(4, "a", strings.Replace(oneResource, `"x"`, "\"caf\xe9\"", 1)), "UTF-8"},
+		{plainState(4, "a", oneResource+","), "a value is missing"},
 	} {
 		s.want(s.run("push", s.file(tc.body), demoRef), 2, tc.text)
 		s.want(s.run("status", demoRef), 0, "not locked")

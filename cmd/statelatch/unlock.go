@@ -200,7 +200,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.mine && !u.owner.owns(h):
 		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, holderName(h))
 	case u.olderThan > 0 && h.Since.IsZero():
-		refuse("its age is not known, so it is left alone: DynamoDB keeps none")
+		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
 	case u.olderThan > 0 && h.Age < u.olderThan:
 		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
 	case u.expired:
@@ -210,7 +210,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	case h.Err != nil && (u.id != "" || !u.mayForce()):
 		s.err = h.LockedError()
 	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
-		(own || u.mine) && (!h.Leased() || s.verdict.State == evidence.Stale):
+		(own || u.mine) && givesBack(h, s.verdict):
 		s.deed, s.err = deedRelease, notAlive(h)
 	case u.mine:
 		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
@@ -229,8 +229,8 @@ func (u *unlocking) decide(s *unlockStep) {
 }
 
 // mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so beforehand. Many are
-// never removed without either, but may be looked at.
-func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many }
+// never removed without either, but may be looked at, and so is what a dry run is about.
+func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many || u.dryRun }
 
 // approve shows what somebody else may still need, and asks once.
 func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
@@ -276,6 +276,11 @@ func (t target) giveBack(ctx context.Context, held lock.Held, by lock.Request) (
 		return t.locks.ForceRelease(ctx, held, by)
 	}
 	return t.locks.Release(ctx, held)
+}
+
+// givesBack reports whether its owner may give h back at once: no command goes on under it, as far as is known.
+func givesBack(h lock.Held, v evidence.Verdict) bool {
+	return !h.Leased() || v.State == evidence.Stale || h.Stays() && v.State != evidence.Live
 }
 
 // notAlive refuses to pull the lock from under a run of this user that is still going.

@@ -23,6 +23,7 @@ var errUnwatched = errors.New("interrupted before the lock was proven to be over
 type plannedJSON struct {
 	Ref          string         `json:"ref"`
 	WouldRelease bool           `json:"would_release"`
+	Asks         bool           `json:"asks,omitempty"` // first
 	Verdict      evidence.State `json:"verdict,omitempty"`
 	Proof        string         `json:"proof,omitempty"`
 	Lock         any            `json:"lock,omitempty"`
@@ -77,29 +78,35 @@ func (u *unlocking) selects(l fleet.Lock) bool {
 	switch {
 	case u.mine && !u.owner.owns(l.Held),
 		u.olderThan > 0 && (l.Since.IsZero() || l.Age < u.olderThan),
-		u.expired && !over(l.Held):
+		u.expired && !over(l.Held) && !leftBehind(l.Held):
 		return false
 	}
 	return true
 }
 
-// over reports whether a lock is over by the store's clock, which is worth a closer look.
+// over reports whether a lock is over by the store's clock; of a lease that is only worth a closer look.
 func over(h lock.Held) bool {
-	m := h.Managed
-	return m != nil && h.Err == nil && !h.Since.IsZero() && (m.TTL > 0 && h.Age > m.TTL || m.TTL == 0 && m.Expires > 0 && h.Age > m.Expires)
+	if h.Leased() && !h.Stays() {
+		return h.Err == nil && !h.Since.IsZero() && h.Age > h.Managed.TTL
+	}
+	left, promised := h.ExpiresIn()
+	return promised && left <= 0
 }
+
+// leftBehind reports whether nothing is left of the command that took h for its own time: then its lease needs not be watched.
+func leftBehind(h lock.Held) bool { return !h.Stays() && holderGone(h) }
 
 // rehearse tells what would be done.
 func (u *unlocking) rehearse(steps []unlockStep) error {
 	for i := range steps {
 		s := &steps[i]
-		if s.deed == deedExpired && !over(s.held) {
+		if s.deed == deedExpired && !over(s.held) && !leftBehind(s.held) {
 			s.deed, s.err = deedNone, u.notOver(*s)
 		}
 		switch {
 		case s.err != nil: // told below
 		case u.json:
-			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Verdict: s.verdict.State, Proof: s.verdict.Proof}
+			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Asks: s.deed == deedForce && !u.approved, Verdict: s.verdict.State, Proof: s.verdict.Proof}
 			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
@@ -109,7 +116,11 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 		case s.deed == deedNone:
 			u.term.say("%s\n", s.note)
 		default:
-			u.term.print("Would release the lock of %s, held by %s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), verdictLine(s.verdict))
+			asks := ""
+			if s.deed == deedForce && !u.approved {
+				asks = ", once that is confirmed with yes"
+			}
+			u.term.print("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), asks, verdictLine(s.verdict))
 		}
 	}
 	return u.leftAlone(steps)
@@ -138,7 +149,7 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	all := make([]int, len(steps))
 	for i, s := range steps {
 		all[i] = i
-		if s.deed == deedExpired {
+		if s.deed == deedExpired && !leftBehind(s.held) {
 			watched = append(watched, i)
 		}
 	}
