@@ -64,6 +64,9 @@ func (e *evaluator) fill(u *Unit) error {
 	if err != nil {
 		return err
 	}
+	for _, inc := range unit.includes {
+		u.Includes = append(u.Includes, inc.path)
+	}
 	scopes := []*scope{unit} // the first that says something counts
 	for i := len(unit.includes) - 1; i >= 0; i-- {
 		if inc := unit.includes[i]; inc.merge {
