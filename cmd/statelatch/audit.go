@@ -16,6 +16,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
 
@@ -30,12 +31,6 @@ func auditCommand(term terminal) *cli.Command {
 		Usage:     "show what was done with these tools, and prove that the record is whole",
 		UsageText: "statelatch audit log|verify [flags] [LOCATION]",
 		Commands:  []*cli.Command{auditLogCommand(term), auditVerifyCommand(term)},
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: want log or verify", name)}
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
 	}
 }
 
@@ -59,9 +54,9 @@ func auditLogCommand(term terminal) *cli.Command {
 			"  statelatch audit log -action force-unlock -ref s3://acme-state/prod/ file:/var/log/statelatch.log",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "ref", Usage: "only this state, or with a slash at the end all below"},
-			&cli.StringFlag{Name: "action", Usage: "only this action, such as force-unlock"},
+			&choiceFlag{Name: "action", Config: actionNames(), Usage: "only this action"},
 			&cli.StringFlag{Name: "who", Usage: "only who has this in the name; also the holder of a lock that ended"},
-			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h, or since a time such as 2026-11-01T12:00:00Z"},
+			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as 2026-11-01T12:00:00Z"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			location, err := oneLocation(c)
@@ -108,10 +103,17 @@ func auditVerifyCommand(term terminal) *cli.Command {
 	}
 }
 
+func actionNames() (names []string) {
+	for _, a := range audit.Actions {
+		names = append(names, string(a))
+	}
+	return names
+}
+
 // oneLocation takes the optional LOCATION off a command's arguments.
 func oneLocation(c *cli.Command) (string, error) {
 	if args := c.Args().Slice(); len(args) > 1 {
-		return "", usageError{fmt.Errorf("one LOCATION at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return "", usageError{fmt.Errorf("one LOCATION at most, %s", arguments(args))}
 	}
 	return c.Args().First(), nil
 }
@@ -121,7 +123,7 @@ func sinceOf(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+	if d, err := term.ParseDuration(s); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
@@ -129,7 +131,7 @@ func sinceOf(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h, or a time such as 2026-11-01 or 2026-11-01T12:00:00Z", s)}
+	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h or 7d, or a time such as 2026-11-01 or 2026-11-01T12:00:00Z", s)}
 }
 
 // knownOf reads an event that was kept, if one was.

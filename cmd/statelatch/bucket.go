@@ -35,12 +35,6 @@ func bucketCommand(term terminal) *cli.Command {
 		Usage:     "set up a bucket for states, or check one",
 		UsageText: "statelatch bucket init|check [flags] [s3://BUCKET]",
 		Commands:  []*cli.Command{bucketInitCommand(term), bucketCheckCommand(term)},
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: want init or check", name)}
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
 	}
 }
 
@@ -69,7 +63,7 @@ func bucketInitCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "require-conditions", Usage: "refuse lock objects that are written without a condition; engines comply"},
 			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
 			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
-			&cli.StringFlag{Name: "format", Usage: "print 'hcl' or 'awscli' that does the same, and do nothing"},
+			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -227,9 +221,9 @@ func tellContents(ctx context.Context, term terminal, name string, backend backe
 	}
 	among := ""
 	if more {
-		among = fmt.Sprintf(" among its first %d objects", glance)
+		among = fmt.Sprintf(" among its first %s", count(glance, "object"))
 	}
-	term.say("s3://%s exists: %d states, %d locks, %d other objects%s.\n", name, c.States, len(c.Locks), c.Others, among)
+	term.say("s3://%s exists: %s, %s, %s%s.\n", name, count(c.States, "state"), count(len(c.Locks), "lock"), count(c.Others, "other object"), among)
 	if c.Others > 0 {
 		term.say("It is not for states alone (there is %s): the plan is for all of it.\n", statelatch.Printable(fmt.Sprintf("%q", c.Example)))
 	}
@@ -289,12 +283,8 @@ func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Bac
 		d.Region = "us-east-1"
 	}
 	render := bootstrap.HCL
-	switch format {
-	case "hcl":
-	case "awscli":
+	if format == "awscli" {
 		render = bootstrap.Script
-	default:
-		return usageError{fmt.Errorf("-format %q: want hcl or awscli", format)}
 	}
 	text, err := render(d)
 	if err != nil {

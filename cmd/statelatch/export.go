@@ -58,7 +58,7 @@ func exportCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "serve /metrics there (default " + defaultMetricsAddr + ")"},
 			&cli.StringFlag{Name: "textfile", Usage: "write the metrics there instead, in one step"},
-			&cli.DurationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
+			&durationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
 			&cli.IntFlag{
 				Name: "max-series", Value: export.DefaultMaxSeries,
 				Usage: fmt.Sprintf("keys with series of their own (default %d)", export.DefaultMaxSeries),
@@ -67,8 +67,11 @@ func exportCommand(term terminal) *cli.Command {
 			askCIFlag(),
 			&cli.BoolFlag{Name: "probe", Usage: "probe the store first, if no verdict is known"},
 			&cli.StringFlag{Name: "alert-webhook", Sources: cli.EnvVars(envAlertWebhook), Usage: "tell it about old locks; better in " + envAlertWebhook},
-			&cli.DurationFlag{Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)", HideDefault: true},
-			&cli.StringFlag{Name: "alert-verdict", Value: string(export.VerdictsAny), Usage: "of which locks: stale, unknown or any (default any)"},
+			&durationFlag{Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)", HideDefault: true},
+			&choiceFlag{
+				Name: "alert-verdict", Value: string(export.VerdictsAny),
+				Config: choices{string(export.VerdictsStale), string(export.VerdictsUnknown), string(export.VerdictsAny)}, Usage: "of which locks (default any)",
+			},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
@@ -104,11 +107,6 @@ func (o *exportOptions) check(alertGiven bool) error {
 		return usageError{fmt.Errorf("-alert-older-than and -alert-verdict need -alert-webhook URL, or %s", envAlertWebhook)}
 	case o.webhook != "" && o.once:
 		return usageError{errors.New("-alert-webhook with -textfile needs -interval: nothing is remembered from one run to the next")}
-	}
-	switch export.Verdicts(o.alertVerdict) {
-	case export.VerdictsStale, export.VerdictsUnknown, export.VerdictsAny:
-	default:
-		return usageError{fmt.Errorf("-alert-verdict %q: want stale, unknown or any", o.alertVerdict)}
 	}
 	if o.listen == "" && o.textfile == "" {
 		o.listen = defaultMetricsAddr

@@ -51,7 +51,7 @@ func gcCommand(term terminal) *cli.Command {
 			"  statelatch gc -older-than 2160h -auto-approve s3://acme-state/prod\n" +
 			"  statelatch gc -keep-snapshots 20 -chdir infra/prod",
 		Flags: append([]cli.Flag{
-			&cli.DurationFlag{
+			&durationFlag{
 				Name: "older-than", Value: defaultGCAge, HideDefault: true,
 				Usage: "keep what was superseded less than that ago; 0s: nothing (default 720h, 30 days)",
 			},
@@ -196,8 +196,8 @@ func (p gcPlan) show(w io.Writer, o gcOptions, scope statelatch.Scope) {
 	total := p.total()
 	switch {
 	case len(p.snapshots) > 0:
-		fmt.Fprintf(w, "To remove from %s: %s of states, all but the newest %d of each, %d bytes, stored from %s to %s.\n",
-			scope, count(total.Versions, "snapshot"), o.snapshots, total.Bytes, timeOf(total.Oldest), timeOf(total.Newest))
+		fmt.Fprintf(w, "To remove from %s: %s of states, all but the newest %d of each, %s, stored from %s to %s.\n",
+			scope, count(total.Versions, "snapshot"), o.snapshots, count(total.Bytes, "byte"), timeOf(total.Oldest), timeOf(total.Newest))
 		return
 	case !p.Versioned:
 		fmt.Fprintf(w, "Nothing to collect in %s: no old versions of locks are kept there.\n", scope)
@@ -218,8 +218,8 @@ func (p gcPlan) show(w io.Writer, o gcOptions, scope statelatch.Scope) {
 	if more := len(shown) - maxGCKeys; more > 0 {
 		fmt.Fprintf(w, "and %s more (-json lists all)\n", count(more, "lock object"))
 	}
-	fmt.Fprintf(w, "\nTo remove from %s: %s and %s of %s, %d bytes, superseded%s%s. %d stay.\n",
-		scope, count(total.Versions, "old version"), count(total.Markers, "delete marker"), count(len(p.Keys), "lock object"), total.Bytes,
+	fmt.Fprintf(w, "\nTo remove from %s: %s and %s of %s, %s, superseded%s%s. %d stay.\n",
+		scope, count(total.Versions, "old version"), count(total.Markers, "delete marker"), count(len(p.Keys), "lock object"), count(total.Bytes, "byte"),
 		o.ago(), o.andOurs(), p.Kept)
 }
 
@@ -293,7 +293,7 @@ func (o gcOptions) tell(term terminal, what string, p gcPlan, r gc.Result, err e
 	if r.Removed.Markers > 0 {
 		removed += " and " + count(r.Removed.Markers, "delete marker")
 	}
-	term.say("Removed %s, %d bytes.\n", removed, r.Removed.Bytes)
+	term.say("Removed %s, %s.\n", removed, count(r.Removed.Bytes, "byte"))
 	left := p.total().Versions + p.total().Markers - r.Removed.Versions - r.Removed.Markers
 	switch {
 	case errors.Is(err, statelatch.ErrUnsafeStore):

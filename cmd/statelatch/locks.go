@@ -12,6 +12,7 @@ import (
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/plural"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -52,10 +53,10 @@ func locksCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "stale", Usage: "only locks that are provably stale"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took"},
-			&cli.DurationFlag{Name: "older-than", Usage: "only locks of at least that age by the store's clock, such as 2h"},
+			&durationFlag{Name: "older-than", Usage: "only locks of at least that age by the store's clock, such as 2h"},
 			askCIFlag(),
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and show what changes"},
-			&cli.DurationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
+			&durationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			scope, err := oneScope(c)
@@ -280,12 +281,7 @@ func (v *lockView) summary(locks []fleet.Lock) string {
 	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.scope, t.Live, t.Stale, t.Unknown)
 }
 
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func count[N int | int32 | int64](n N, noun string) string { return plural.Of(n, noun) }
 
 // advice names the next commands.
 func (v *lockView) advice(locks []fleet.Lock) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -18,12 +19,6 @@ func migrateCommand(term terminal) *cli.Command {
 		UsageText: "statelatch migrate COMMAND [flags]",
 		Commands: []*cli.Command{
 			migrateScanCommand(term), migratePlanCommand(term), migrateApplyCommand(term), migrateVerifyCommand(term), migrateCleanCommand(term),
-		},
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: run 'statelatch migrate -h' for the list", name)}
-			}
-			return cli.ShowSubcommandHelp(c)
 		},
 	}
 }
@@ -84,8 +79,8 @@ func migrateScanCommand(term terminal) *cli.Command {
 			"  statelatch migrate scan -fail-on error -json infra\n" +
 			"  statelatch migrate scan -format sarif >locks.sarif",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "fail-on", Usage: "exit with 1 from that severity on: error, warning or note"},
-			&cli.StringFlag{Name: "format", Usage: "'sarif': print SARIF 2.1.0, for code scanning"},
+			&choiceFlag{Name: "fail-on", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on"},
+			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, treeFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			tree, err := treeOf(c)
@@ -98,11 +93,8 @@ func migrateScanCommand(term terminal) *cli.Command {
 					return usageError{fmt.Errorf("-fail-on: %w", err)}
 				}
 			}
-			switch {
-			case o.format != "" && o.format != "sarif":
-				return usageError{fmt.Errorf("-format %q: want sarif", o.format)}
-			case o.format != "" && o.json:
-				return usageError{fmt.Errorf("-format sarif and -json: want one of them")}
+			if o.format != "" && o.json {
+				return usageError{errors.New("-format sarif and -json: want one of them")}
 			}
 			return o.finish(ctx, term, runMigrateScan(ctx, o, term))
 		},

@@ -40,7 +40,7 @@ func policyCommand(term terminal) *cli.Command {
 			"  statelatch policy -role admin -kms-key alias/state -region eu-central-1 s3://acme-state/team-a/\n" +
 			"  statelatch policy -role bucket s3://acme-state > policy.json",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "role", Usage: "plan, apply, unlock, admin or bucket"},
+			&choiceFlag{Name: "role", Config: roleNames(), Usage: "whose rights"},
 			&cli.BoolFlag{Name: "workspaces", Usage: "with REF: its named workspaces, too"},
 			&cli.StringFlag{Name: "kms-key", Usage: "the key that encrypts the objects"},
 			&cli.StringFlag{Name: "dynamodb-table", Usage: "the lock table"},
@@ -67,7 +67,7 @@ func policyCommand(term terminal) *cli.Command {
 
 func runPolicy(o policyOptions, term terminal) error {
 	if o.role == "" {
-		return usageError{fmt.Errorf("-role is missing: %s", roleNames())}
+		return usageError{fmt.Errorf("-role is missing: %s", strings.Join(roleNames(), ", "))}
 	}
 	role, err := policy.ParseRole(o.role)
 	if err != nil {
@@ -89,12 +89,12 @@ func runPolicy(o policyOptions, term terminal) error {
 	return nil
 }
 
-func roleNames() string {
+func roleNames() []string {
 	var names []string
 	for _, r := range policy.Roles {
 		names = append(names, string(r))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // of is what the policy is for, in all detail that flags and configuration tell.

@@ -174,6 +174,6 @@ func (v probeJSON) print(term terminal) error {
 	if v.Store.Server != "" {
 		versions += ", server " + v.Store.Server
 	}
-	term.print("\nThe bucket %s. %d requests in %.1f s.\n", versions, v.Requests, v.Seconds)
+	term.print("\nThe bucket %s. %s in %.1f s.\n", versions, count(v.Requests, "request"), v.Seconds)
 	return nil
 }

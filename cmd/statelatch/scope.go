@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
@@ -30,7 +29,7 @@ func oneScope(c *cli.Command) (string, error) {
 	case 1:
 		return args[0], nil
 	default:
-		return "", usageError{fmt.Errorf("one s3://BUCKET[/PREFIX] at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return "", usageError{fmt.Errorf("one s3://BUCKET[/PREFIX] at most, %s", arguments(args))}
 	}
 }
 

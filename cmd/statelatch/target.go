@@ -63,7 +63,7 @@ func oneRef(c *cli.Command) (string, error) {
 	case 1:
 		return args[0], nil
 	default:
-		return "", usageError{fmt.Errorf("one REF at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return "", usageError{fmt.Errorf("one REF at most, %s", arguments(args))}
 	}
 }
 
@@ -228,10 +228,7 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 		}
 		return refusedError{err, o.again(term), o.deniedAdvice(term, err)}
 	}
-	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
-	if isLocked && locked.Err == nil {
-		out.Lock = lockInfoJSON(locked.Holder)
-	}
+	out := failureOf(ctx, err)
 	if grant, ok := o.grant(term, err); ok {
 		out.Grant = &grant
 	}

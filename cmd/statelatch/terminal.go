@@ -11,6 +11,7 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/term"
 )
 
 // terminal is a command's world: results go to out, talk to err.
@@ -20,11 +21,37 @@ type terminal struct {
 	interactive bool // a person is at in
 	live        bool // a person watches err, which can rewrite its last line
 	getenv      func(string) string
+	view        *view // how results are shown; nil: as into a file
+}
+
+// view is how results are shown. The flags of a command change it.
+type view struct {
+	outWidth, errWidth int  // in columns; 0: no terminal is there
+	wide               bool // tables are shown whole
+	outColor, errColor bool
+	failed             error // the first that kept a result from being written
+}
+
+func (t terminal) outWidth() int {
+	if t.view == nil || t.view.wide {
+		return 0
+	}
+	return t.view.outWidth
+}
+
+func (t terminal) errWidth() int {
+	if t.view == nil || t.view.wide {
+		return 0
+	}
+	return t.view.errWidth
 }
 
 func terminalOf(in, out, err *os.File) terminal {
+	v := &view{outWidth: term.Width(out, os.Getenv), errWidth: term.Width(err, os.Getenv)}
+	colors := os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	v.outColor, v.errColor = colors && v.outWidth > 0, colors && v.errWidth > 0
 	return terminal{
-		in: in, out: out, err: err, getenv: os.Getenv,
+		in: in, out: out, err: err, getenv: os.Getenv, view: v,
 		interactive: isatty.IsTerminal(in.Fd()), live: isatty.IsTerminal(err.Fd()) && os.Getenv("TERM") != "dumb",
 	}
 }
@@ -39,9 +66,11 @@ func oneLine(err error) string {
 	return statelatch.Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
-// print writes a result.
+// print writes a result. That it could not be written is told at the end.
 func (t terminal) print(format string, args ...any) {
-	fmt.Fprintf(t.out, format, args...)
+	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.view != nil && t.view.failed == nil {
+		t.view.failed = err
+	}
 }
 
 // printJSON writes a result as one line of JSON.
@@ -55,7 +84,7 @@ func (t terminal) printJSON(v any) error {
 // pipeline would hang or guess.
 func (t terminal) confirm(ctx context.Context, question, orFlag string) error {
 	if !t.interactive {
-		return usageError{fmt.Errorf("no terminal to confirm on: add %s to go ahead without being asked", orFlag)}
+		return unaskedError{fmt.Errorf("no terminal to confirm on: add %s to go ahead without being asked", orFlag)}
 	}
 	t.say("%s\nOnly 'yes' will be accepted to confirm.\n\nEnter a value: ", question)
 	line, _ := bufio.NewReader(t.typed(ctx)).ReadString('\n') // an end of input is no "yes"

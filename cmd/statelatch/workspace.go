@@ -81,9 +81,6 @@ func workspaceCommand(term terminal) *cli.Command {
 				},
 			},
 		},
-		Action: func(_ context.Context, c *cli.Command) error {
-			return usageError{fmt.Errorf("want list, new or delete, got %q: run 'statelatch workspace -h'", c.Args().First())}
-		},
 	}
 }
 
@@ -91,7 +88,7 @@ func workspaceCommand(term terminal) *cli.Command {
 func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
 	args := c.Args().Slice()
 	if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], %s", arguments(args))}
 	}
 	o := workspaceOptions{targetOptions: targetOf(c, strings.Join(args[1:], ""))}
 	o.workspace = args[0]
