@@ -95,6 +95,7 @@ func app(term terminal) *cli.Command {
 		Reader:   term.in, Writer: term.out, ErrWriter: term.err,
 	}
 	recorded(term, root)
+	widened(term, root)
 	settle(root)
 	return root
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -224,7 +223,7 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 		return term.printJSON(result)
 	}
 	if len(shown) > 0 {
-		term.print("%s", auditTable(shown))
+		term.printTable(auditTable(shown))
 	}
 	if result.Unreadable > 0 {
 		term.say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
@@ -247,16 +246,24 @@ func (o auditLogOptions) selects(e audit.Event) bool {
 	return true
 }
 
-func auditTable(events []audit.Event) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "EVENT\tTIME (UTC)\tACTION\tOUTCOME\tWHO\tREF\tSERIAL\tNOTE\n")
+func auditTable(events []audit.Event) table {
+	t := table{Columns: []column{
+		{Head: "EVENT"},
+		{Head: "TIME (UTC)"},
+		{Head: "ACTION"},
+		{Head: "OUTCOME"},
+		{Head: "WHO", Least: 10},
+		{Head: "REF", Least: 14},
+		{Head: "SERIAL", Rank: 1},
+		{Head: "NOTE", Least: 10, Rank: 2},
+	}}
 	for _, e := range events {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, timeOf(e.Time), orDash(string(e.Action)), orDash(string(e.Outcome)), orDash(e.Who),
-			orDash(e.Ref), serialsOf(e), statelatch.Printable(noteOf(e)))
+		t.Rows = append(t.Rows, []string{
+			strconv.FormatUint(e.Seq, 10), timeOf(e.Time), orDash(string(e.Action)), orDash(string(e.Outcome)), orDash(e.Who),
+			orDash(e.Ref), serialsOf(e), statelatch.Printable(noteOf(e)),
+		})
 	}
-	_ = w.Flush() // memory
-	return b.String()
+	return t
 }
 
 // serialsOf is how the serial of the state changed.

@@ -27,6 +27,7 @@ type bucketInitOptions struct {
 	desired     bootstrap.Desired // all but the bucket, the region and the endpoint
 	format      string
 	autoApprove bool
+	dryRun      bool
 }
 
 func bucketCommand(term terminal) *cli.Command {
@@ -65,13 +66,14 @@ func bucketInitCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
 			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
 			if err != nil {
 				return err
 			}
-			o := bucketInitOptions{targetOptions: targetOf(c, ref), format: c.String("format"), autoApprove: c.Bool("auto-approve")}
+			o := bucketInitOptions{targetOptions: targetOf(c, ref), format: c.String("format"), autoApprove: c.Bool("auto-approve"), dryRun: c.Bool("dry-run")}
 			o.desired = bootstrap.Desired{
 				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"), RequireConditions: c.Bool("require-conditions"),
 				LogBucket: c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
@@ -113,12 +115,20 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	if err != nil {
 		return err
 	}
-	if err := o.confirm(ctx, term, backend, d, before, plan); err != nil {
+	if err := o.show(ctx, term, backend, d, before, plan); err != nil {
 		return err
 	}
-	result := bucketInitJSON{Bucket: d.Bucket, Region: d.Region, Created: !before.Exists, Changed: []stepJSON{}, Skipped: []skipJSON{}}
+	result := bucketInitJSON{Bucket: d.Bucket, Region: d.Region, DryRun: o.dryRun, Created: !before.Exists, Changed: []stepJSON{}, Skipped: []skipJSON{}}
 	for _, s := range plan.Skipped {
 		result.Skipped = append(result.Skipped, skipJSON{s.ID, s.Why})
+	}
+	if o.dryRun {
+		return o.rehearsed(term, plan, result)
+	}
+	if len(plan.Steps) > 0 && !o.autoApprove {
+		if err := term.confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve"); err != nil {
+			return err
+		}
 	}
 	if err := intendBucketInit(ctx, scope, plan); err != nil {
 		return err
@@ -160,8 +170,23 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	return nil
 }
 
-// confirm shows what would be changed, and asks. It asks nothing if nothing would.
-func (o bucketInitOptions) confirm(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
+// rehearsed ends a dry run.
+func (o bucketInitOptions) rehearsed(term terminal, plan bootstrap.Plan, r bucketInitJSON) error {
+	r.Created = false
+	for _, s := range plan.Steps {
+		r.Planned = append(r.Planned, stepJSON{s.ID, s.From, s.To})
+	}
+	if o.json {
+		return term.printJSON(r)
+	}
+	if len(plan.Steps) == 0 {
+		term.say("s3://%s: nothing to do.\n", r.Bucket)
+	}
+	return nil
+}
+
+// show tells what would be changed.
+func (o bucketInitOptions) show(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
 	for _, s := range plan.Skipped {
 		term.say("Skipped: %s: %s\n", s.ID, s.Why)
 	}
@@ -182,10 +207,7 @@ func (o bucketInitOptions) confirm(ctx context.Context, term terminal, backend b
 		term.say(" at %s", d.Endpoint)
 	}
 	term.say(":\n%s\n", describePlan(plan))
-	if o.autoApprove {
-		return nil
-	}
-	return term.confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve")
+	return nil
 }
 
 // checkCreator makes sure that a bucket is not created in another account than the one it must belong to: the header that
@@ -298,10 +320,12 @@ func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Bac
 type bucketInitJSON struct {
 	Bucket       string     `json:"bucket"`
 	Region       string     `json:"region"`
+	DryRun       bool       `json:"dry_run"`
 	Created      bool       `json:"created"`
 	Changed      []stepJSON `json:"changed"`
+	Planned      []stepJSON `json:"planned,omitempty"` // of a dry run
 	Skipped      []skipJSON `json:"skipped"`
-	BackendBlock string     `json:"backend_block"`
+	BackendBlock string     `json:"backend_block,omitempty"`
 }
 
 type stepJSON struct {

@@ -125,9 +125,9 @@ func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.F
 				continue
 			}
 			of[severity]++
-			term.print("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
+			term.printProse("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
 			if f.Why != "" {
-				term.print("%-8s %-24s  Why: %s.\n", "", "", f.Why)
+				term.printProse("%-8s %-24s  Why: %s.\n", "", "", f.Why)
 			}
 			if f.Fix != "" {
 				term.print("%-8s %-24s  Fix: %s\n", "", "", f.Fix)

@@ -33,6 +33,7 @@ type shell struct {
 	url   string   // of the store
 	typed string   // by the person at the terminal; empty: nobody is there
 	width int      // of that terminal; 0: there is none
+	color bool     // it has colours
 }
 
 func newShell(t *testing.T) *shell {
@@ -76,7 +77,7 @@ func (s *shell) runContext(ctx context.Context, args ...string) outcome {
 	var out, errs bytes.Buffer
 	code := run(ctx, append([]string{"statelatch"}, args...), terminal{
 		in: strings.NewReader(s.typed), out: &out, err: &errs, interactive: s.typed != "",
-		getenv: func(k string) string { return s.env[k] }, view: &view{outWidth: s.width, errWidth: s.width},
+		getenv: func(k string) string { return s.env[k] }, view: &view{outWidth: s.width, errWidth: s.width, outColor: s.color, errColor: s.color},
 	})
 	return outcome{code, out.String(), errs.String()}
 }

@@ -112,7 +112,7 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	if o.json {
 		return term.printJSON(v.listJSON(list))
 	}
-	term.print("%s", v.table(list))
+	v.print(list)
 	if advice := v.advice(list); advice != "" {
 		term.say("\n%s", advice)
 	}
@@ -173,21 +173,44 @@ func (v *lockView) stateName(key string) string {
 	return statelatch.Printable(key)
 }
 
-// table shows locks to people: a line each, and below it the proof and what else is known.
-func (v *lockView) table(locks []fleet.Lock) string {
+// print shows the locks that are selected.
+func (v *lockView) print(locks []fleet.Lock) {
 	shown := v.selected(locks)
 	if len(shown) == 0 {
-		if len(locks) > 0 {
-			return fmt.Sprintf("No such lock in %s; %s.\n", v.scope, count(len(locks), "other"))
-		}
-		return fmt.Sprintf("No locks in %s.\n", v.scope)
+		v.term.print("%s", v.none(locks))
+		return
 	}
-	rows := make([][]string, len(shown))
-	for i, l := range shown {
-		rows[i] = v.cells(l)
+	v.term.printTable(v.table(shown))
+	v.term.print("\n%s\n", v.summary(shown))
+}
+
+// none says that no lock is selected.
+func (v *lockView) none(locks []fleet.Lock) string {
+	if len(locks) > 0 {
+		return fmt.Sprintf("No such lock in %s; %s.\n", v.scope, count(len(locks), "other"))
 	}
-	head := []string{"STATE", "VERDICT", "AGE", "HOLDER", "OPERATION", "LEASE", "KIND", "ID"}
-	return table(head, rows, func(row int) string { return v.details(shown[row]) }) + "\n" + v.summary(shown) + "\n"
+	return fmt.Sprintf("No locks in %s.\n", v.scope)
+}
+
+// table shows locks to people: a line each, and below it the proof and what else is known.
+func (v *lockView) table(shown []fleet.Lock) table {
+	t := table{
+		Columns: []column{
+			{Head: "STATE", Least: 16, Middle: true},
+			{Head: "VERDICT", Paint: v.term.verdict},
+			{Head: "AGE"},
+			{Head: "HOLDER", Least: 12},
+			{Head: "OPERATION", Rank: 1},
+			{Head: "LEASE", Rank: 2},
+			{Head: "KIND", Rank: 3},
+			{Head: "ID", ID: true},
+		},
+		Details: func(row int) string { return v.details(shown[row]) },
+	}
+	for _, l := range shown {
+		t.Rows = append(t.Rows, v.cells(l))
+	}
+	return t
 }
 
 func (v *lockView) cells(l fleet.Lock) []string {

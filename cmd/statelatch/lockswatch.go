@@ -92,7 +92,11 @@ func stillThere(before, now []fleet.Lock, unlisted bool) []fleet.Lock {
 // screen is the table in place of what a terminal shows, cut to so many rows; 0: all. Its lines do not wrap.
 func (v *lockView) screen(locks []fleet.Lock, rows int) string {
 	const clear, noWrap, wrap = "\033[H\033[J", "\033[?7l", "\033[?7h"
-	text := v.table(locks)
+	text := v.none(locks)
+	if shown := v.selected(locks); len(shown) > 0 {
+		text, _ = v.table(shown).Render(v.term.outWidth())
+		text += "\n" + v.summary(shown) + "\n"
+	}
 	if v.incomplete != nil {
 		text += clip("Locks that are only in the DynamoDB table are not listed: "+oneLine(v.incomplete), maxDetail) + "\n"
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/migrate"
@@ -129,16 +128,24 @@ func printScan(term terminal, tree *migrate.Tree) {
 	if len(tree.Roots) == 0 {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(tree.Dir))
 	} else {
-		t := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
-		fmt.Fprint(t, "PHASE\tENGINE\tROOT\tSTATE\tTABLE\tFILE\n")
+		t := table{Columns: []column{
+			{Head: "PHASE"},
+			{Head: "ENGINE"},
+			{Head: "ROOT", Least: 16, Middle: true},
+			{Head: "STATE", Least: 16},
+			{Head: "TABLE", Least: 10, Rank: 1},
+			{Head: "FILE", Least: 16, Rank: 2},
+		}}
 		for i := range tree.Roots {
 			r := &tree.Roots[i]
 			file, line := placeOf(r)
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%d\n", r.Phase, r.Engine.Verdict, statelatch.Printable(r.Name()),
-				statelatch.Printable("s3://"+shownValue(r.Args["bucket"])+"/"+shownValue(r.Args["key"])),
-				statelatch.Printable(shownValue(r.Table())), statelatch.Printable(file), line)
+			t.Rows = append(t.Rows, []string{
+				string(r.Phase), string(r.Engine.Verdict), statelatch.Printable(r.Name()),
+				statelatch.Printable("s3://" + shownValue(r.Args["bucket"]) + "/" + shownValue(r.Args["key"])),
+				statelatch.Printable(shownValue(r.Table())), fmt.Sprintf("%s:%d", statelatch.Printable(file), line),
+			})
 		}
-		_ = t.Flush()
+		term.printTable(t)
 	}
 	sums := map[migrate.Severity]int{}
 	for i, f := range tree.Findings {

@@ -125,12 +125,12 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 			}
 		}
 	}
-	to := term.err
-	if o.dryRun {
-		to = term.out
-	}
-	if !o.json {
-		showCleaning(to, parts)
+	switch {
+	case o.json:
+	case o.dryRun:
+		showCleaning(term.print, term.printTable, parts)
+	default:
+		showCleaning(term.say, term.sayTable, parts)
 	}
 	if digests+items > 0 && !o.dryRun {
 		if err := o.approve(ctx, term, parts, digests, items, unproven); err != nil {

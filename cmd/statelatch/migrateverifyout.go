@@ -1,11 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
@@ -55,27 +52,36 @@ func (j *verifiedJSON) print(term terminal, bad int) {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
 		return
 	}
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VERDICT\tPHASE\tROOT\tSTATE\tSERIAL\tLOCKS\tDIGEST\tSTORE")
+	t := table{
+		Columns: []column{
+			{Head: "VERDICT"},
+			{Head: "PHASE"},
+			{Head: "ROOT", Least: 12, Middle: true},
+			{Head: "STATE", Least: 12},
+			{Head: "SERIAL"},
+			{Head: "LOCKS"},
+			{Head: "DIGEST"},
+			{Head: "STORE", Rank: 1},
+		},
+		Details: func(row int) string {
+			text := ""
+			for _, line := range slices.Concat(j.Roots[row].InTheWay, j.Roots[row].Notes) {
+				text += "  " + line + "\n"
+			}
+			return text
+		},
+	}
 	for i := range j.Roots {
 		r := &j.Roots[i]
 		serial := "-"
 		if r.Exists {
 			serial = strconv.FormatUint(r.Serial, 10)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serial, len(r.Locks), cell(r.digest), cell(r.Tier))
+		t.Rows = append(t.Rows, []string{
+			string(r.Verdict), string(r.Phase), statelatch.Printable(r.name), cell(r.Ref), serial, strconv.Itoa(len(r.Locks)), cell(r.digest), cell(r.Tier),
+		})
 	}
-	_ = w.Flush()
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		term.print("%s\n", strings.TrimRight(line, " \n"))
-		if row++; row > 0 {
-			for _, text := range slices.Concat(j.Roots[row-1].InTheWay, j.Roots[row-1].Notes) {
-				term.print("  %s\n", text)
-			}
-		}
-	}
+	term.printTable(t)
 	term.say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
 		count(len(j.Roots), "root"), bad)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
@@ -149,23 +148,21 @@ func (v probeJSON) print(term terminal) error {
 		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
 	}
 	term.print("%s %s\n\n", where, tierMeans[v.Tier])
-	table := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
+	t := table{Columns: []column{{Head: "CHECK"}, {Head: "RESULT"}, {Head: "SEEN", Least: 20}}}
 	var advice []string
 	for _, c := range v.Checks {
 		result := map[probe.Outcome]string{probe.Passed: "ok", probe.Failed: "FAILED", probe.Undecided: "-"}[c.Outcome]
-		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, result, statelatch.Printable(c.Evidence))
+		t.Rows = append(t.Rows, []string{c.Name, result, statelatch.Printable(c.Evidence)})
 		if c.Advice != "" && !slices.Contains(advice, c.Advice) {
 			advice = append(advice, c.Advice)
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	term.printTable(t)
 	if len(advice) > 0 {
 		term.print("\nWhat follows, and what to do:\n")
 	}
 	for _, a := range advice {
-		term.print("- %s\n", a)
+		term.printProse("- %s\n", a)
 	}
 	versions := "keeps no versions"
 	if v.Store.Versioned {

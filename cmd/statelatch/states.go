@@ -119,7 +119,7 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	case o.csv:
 		err = o.writeCSV(term.out, states)
 	case len(states) > 0:
-		term.print("%s", o.table(states))
+		term.printTable(o.table(states))
 	}
 	if err != nil {
 		return err
@@ -175,19 +175,20 @@ func (t stateTotalsJSON) describe(took time.Duration) string {
 }
 
 // table shows states to people: a line each, and below it what needs more words.
-func (o statesOptions) table(states []fleet.State) string {
-	head := []string{"KEY", "SIZE", "WRITTEN (UTC)", "LOCKED (UTC)"}
+func (o statesOptions) table(states []fleet.State) table {
+	t := table{Details: func(row int) string { return stateDetails(states[row]) }}
+	t.Columns = []column{{Head: "KEY", Least: 20, Middle: true}, {Head: "SIZE"}, {Head: "WRITTEN (UTC)", Rank: 1}, {Head: "LOCKED (UTC)"}}
 	if o.headers {
-		head = append(head, "SERIAL", "LINEAGE", "ENGINE")
+		t.Columns = append(t.Columns, column{Head: "SERIAL"}, column{Head: "LINEAGE", Rank: 4}, column{Head: "ENGINE", Rank: 2})
 	}
 	if o.versions {
-		head = append(head, "VERSIONS", "IN ALL")
+		t.Columns = append(t.Columns, column{Head: "VERSIONS", Rank: 2}, column{Head: "IN ALL", Rank: 3})
 	}
-	rows := make([][]string, len(states))
-	for i, s := range states {
-		rows[i] = o.cells(s)
+	t.Columns = append(t.Columns, column{Head: "FLAGS", Least: 12})
+	for _, s := range states {
+		t.Rows = append(t.Rows, o.cells(s))
 	}
-	return table(append(head, "FLAGS"), rows, func(row int) string { return stateDetails(states[row]) })
+	return t
 }
 
 func (o statesOptions) cells(s fleet.State) []string {

@@ -26,21 +26,20 @@ type terminal struct {
 
 // view is how results are shown. The flags of a command change it.
 type view struct {
-	outWidth, errWidth int  // in columns; 0: no terminal is there
-	wide               bool // tables are shown whole
+	outWidth, errWidth int // in columns; 0: no terminal is there
 	outColor, errColor bool
 	failed             error // the first that kept a result from being written
 }
 
 func (t terminal) outWidth() int {
-	if t.view == nil || t.view.wide {
+	if t.view == nil {
 		return 0
 	}
 	return t.view.outWidth
 }
 
 func (t terminal) errWidth() int {
-	if t.view == nil || t.view.wide {
+	if t.view == nil {
 		return 0
 	}
 	return t.view.errWidth
@@ -56,9 +55,24 @@ func terminalOf(in, out, err *os.File) terminal {
 	}
 }
 
-// say writes talk.
+// say writes talk, on a terminal without breaking words.
 func (t terminal) say(format string, args ...any) {
-	fmt.Fprintf(t.err, format, args...)
+	_, _ = io.WriteString(t.err, prose(fmt.Sprintf(format, args...), t.errWidth()))
+}
+
+// prose wraps what is no command to paste, and what does not drive the terminal.
+func prose(text string, width int) string {
+	if width == 0 || strings.ContainsAny(text, "\r") {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, "statelatch ") {
+			line = term.Wrap(line, width)
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 // oneLine is an error for people: on one line, and nothing in it can drive a terminal.

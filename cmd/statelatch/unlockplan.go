@@ -67,7 +67,9 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 	case len(planned) == 0:
 		u.term.say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
 	case !u.dryRun:
-		u.term.say("To be released:\n\n%s\n", v.table(planned))
+		u.term.say("To be released:\n\n")
+		u.term.sayTable(v.table(planned))
+		u.term.say("\n%s\n\n", v.summary(planned))
 	}
 	return steps, nil
 }
