@@ -78,7 +78,7 @@ func (j *verifiedJSON) print(term terminal, bad int) {
 			serial = strconv.FormatUint(r.Serial, 10)
 		}
 		t.Rows = append(t.Rows, []string{
-			string(r.Verdict), string(r.Phase), statelatch.Printable(r.name), cell(r.Ref), serial, strconv.Itoa(len(r.Locks)), cell(r.digest), cell(r.Tier),
+			r.Verdict, string(r.Phase), statelatch.Printable(r.name), cell(r.Ref), serial, strconv.Itoa(len(r.Locks)), cell(r.digest), cell(r.Tier),
 		})
 	}
 	term.printTable(t)

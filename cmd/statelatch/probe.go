@@ -77,7 +77,7 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	if o.json {
 		err = term.printJSON(v)
 	} else {
-		err = v.print(term)
+		v.print(term)
 	}
 	if err == nil && v.Tier == tierNames[lock.TierNone] {
 		return reportedError{fmt.Errorf("%w: s3://%s", statelatch.ErrUnsafeStore, v.Store.Bucket)}
@@ -142,7 +142,7 @@ var tierMeans = map[string]string{
 }
 
 // print shows a verdict to people.
-func (v probeJSON) print(term terminal) error {
+func (v probeJSON) print(term terminal) {
 	where := "s3://" + v.Store.Bucket
 	if v.Store.Endpoint != "" {
 		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
@@ -172,5 +172,4 @@ func (v probeJSON) print(term terminal) error {
 		versions += ", server " + v.Store.Server
 	}
 	term.print("\nThe bucket %s. %s in %.1f s.\n", versions, count(v.Requests, "request"), v.Seconds)
-	return nil
 }
