@@ -28,6 +28,7 @@ type Options struct {
 	DataDir       string              // empty: TF_DATA_DIR, else .terraform; relative to Dir
 	Workspace     string              // empty: TF_WORKSPACE, else the selected one, else "default"
 	BackendConfig []string            // as given to the engines' -backend-config: NAME=VALUE, or a file relative to Dir
+	Uncached      bool                // as the next init sees it: the configuration, even where there is a backend cache
 	Getenv        func(string) string // nil: os.Getenv
 }
 
@@ -43,6 +44,7 @@ type Backend struct {
 	DynamoDBEndpoint   string // endpoints.dynamodb; empty: the environment's or AWS's
 	S3                 s3bucket.Config
 	Source             string // the file that it was found in
+	Initialized        bool   // it is what init left, and what engines go by
 }
 
 // Ref is the address of the workspace's state. Errors match [statelatch.ErrInvalid].
@@ -61,7 +63,7 @@ func Load(opts Options) (Backend, error) {
 	if !filepath.IsAbs(dataDir) {
 		dataDir = filepath.Join(dir, dataDir)
 	}
-	found, err := find(dir, dataDir)
+	found, err := find(dir, dataDir, opts.Uncached)
 	if err != nil {
 		return Backend{}, err
 	}
@@ -79,11 +81,28 @@ func Load(opts Options) (Backend, error) {
 	if err != nil {
 		return Backend{}, fmt.Errorf("%s: %w", found.source, err)
 	}
-	b.Type, b.Source = found.kind, found.source
+	b.Type, b.Source, b.Initialized = found.kind, found.source, found.cached
 	b.Workspace, err = workspace(opts, dataDir)
 	if err != nil {
 		return Backend{}, err
 	}
+	return b, nil
+}
+
+// FromArguments is the backend of a type with these arguments, as an engine has saved them in source. Nothing is read. Errors as for Load.
+func FromArguments(kind string, args map[string]any, workspace, source string) (Backend, error) {
+	found := sourceOf(kind, args, source)
+	if err := found.checkType(); err != nil {
+		return Backend{}, err
+	}
+	b, err := decode(found.args)
+	if err != nil {
+		return Backend{}, fmt.Errorf("%s: %w", source, err)
+	}
+	if err := statelatch.ValidateWorkspace(workspace); err != nil {
+		return Backend{}, fmt.Errorf("%s: %w", source, err)
+	}
+	b.Type, b.Source, b.Workspace, b.Initialized = kind, source, workspace, true
 	return b, nil
 }
 
@@ -123,6 +142,7 @@ type source struct {
 	kind   string // its type, or one of those below
 	args   arguments
 	source string
+	cached bool // it is what init left
 }
 
 // What stands in a configuration or a cache instead of a backend.
@@ -132,10 +152,13 @@ const (
 )
 
 // find returns the first source that says something about the backend.
-func find(dir, dataDir string) (source, error) {
-	cached, err := readCache(filepath.Join(dataDir, "terraform.tfstate"))
-	if err != nil || cached.kind != "" {
-		return cached, err
+func find(dir, dataDir string, uncached bool) (source, error) {
+	if !uncached {
+		cached, err := readCache(filepath.Join(dataDir, "terraform.tfstate"))
+		if err != nil || cached.kind != "" {
+			cached.cached = true
+			return cached, err
+		}
 	}
 	configured, err := readConfiguration(dir)
 	if err != nil || configured.kind != "" {
@@ -145,9 +168,23 @@ func find(dir, dataDir string) (source, error) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		shown = abs
 	}
-	return source{}, fmt.Errorf("%w directory %s: no Terraform or OpenTofu backend is configured in it; "+
+	return source{}, elsewhereError("%w directory %s: no Terraform or OpenTofu backend is configured in it; "+
 		"give s3://BUCKET/KEY (or s3://BUCKET, where a whole bucket is meant), or run `terraform init` (or `tofu init`) in the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
 }
+
+func sourceOf(kind string, args map[string]any, from string) source {
+	return source{kind: kind, args: args, source: from}
+}
+
+// elsewhere is an error about a directory whose state is not in S3.
+type elsewhere struct{ error }
+
+func (e elsewhere) Unwrap() error { return e.error }
+
+func elsewhereError(format string, args ...any) error { return elsewhere{fmt.Errorf(format, args...)} }
+
+// IsElsewhere reports whether err tells that a directory has no backend "s3" at all: another one, or none.
+func IsElsewhere(err error) bool { return errors.As(err, new(elsewhere)) }
 
 func (s source) checkType() error {
 	const next = "Statelatch works on backend \"s3\"; give s3://BUCKET/KEY, or the directory of such a backend"
@@ -155,11 +192,11 @@ func (s source) checkType() error {
 	case "s3":
 		return nil
 	case kindCloud:
-		return fmt.Errorf("%w backend: %s keeps the state in HCP Terraform (a cloud block); %s", statelatch.ErrInvalid, s.source, next)
+		return elsewhereError("%w backend: %s keeps the state in HCP Terraform (a cloud block); %s", statelatch.ErrInvalid, s.source, next)
 	case kindStateStore:
-		return fmt.Errorf("%w backend: %s keeps the state with a provider (state_store); %s", statelatch.ErrInvalid, s.source, next)
+		return elsewhereError("%w backend: %s keeps the state with a provider (state_store); %s", statelatch.ErrInvalid, s.source, next)
 	}
-	return fmt.Errorf("%w backend %q: this is what %s uses; %s", statelatch.ErrInvalid, s.kind, s.source, next)
+	return elsewhereError("%w backend %q: this is what %s uses; %s", statelatch.ErrInvalid, s.kind, s.source, next)
 }
 
 // workspace applies the engines' order, and unlike them checks the name from every source.

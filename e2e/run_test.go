@@ -97,15 +97,6 @@ func TestRun_B18_NewWorkspace(t *testing.T) {
 	r.wantFree()
 }
 
-// Through make, with a script between: the variables reach the engine.
-func TestRun_ThroughAScript(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, "")
-	script := r.file("deploy.sh", "set -e\ncd "+r.dir+"\n"+r.terraform+" plan -input=false -no-color -out=p\n"+r.terraform+" apply -no-color p\n")
-	want(t, "run", r.statelatch("run", r.ref, "--", "sh", script), 0, "Apply complete!")
-	r.wantFree()
-}
-
 // B15: whoever is killed, the lock does not stay. The child: it is released. The wrapper: it can be taken over.
 func TestRun_B15_Killed(t *testing.T) {
 	t.Parallel()

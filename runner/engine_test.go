@@ -78,85 +78,6 @@ resource "terraform_data" "b" {}
 output "value" { value = terraform_data.a.output }
 `
 
-// hold leaves an apply waiting at its prompt, with the lock.
-func (e *engine) hold() {
-	e.t.Helper()
-	cmd := exec.Command(e.program, "apply", "-no-color", "-var=value=b")
-	cmd.Dir, cmd.Env = e.dir, e.env
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	r, w := pipe(e.t)
-	cmd.Stdout = w
-	if err := cmd.Start(); err != nil {
-		e.t.Fatal(err)
-	}
-	_ = w.Close()
-	e.t.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Wait()
-	})
-	newTranscript(e.t, r).wait("Only 'yes' will be accepted")
-}
-
-// Which subcommands are listed is proven here: each is accepted with the flag and meets no lock, though one is held; those that
-// are not listed still work; and without our variables the lock is met.
-func TestEngineEnv_Engines(t *testing.T) {
-	t.Parallel()
-	eachEngine(t, func(e *engine) {
-		t := e.t
-		e.write(twoResources)
-		e.must(e.env, "init", "-input=false")
-		e.must(e.env, "apply", "-auto-approve")
-		e.hold()
-		const refused = "Error acquiring the state lock"
-		variants := map[string][]string{
-			"without": e.env,
-			"read":    EngineEnv(e.env, Read),
-			"write":   EngineEnv(append(slices.Clone(e.env), "TF_CLI_ARGS=-lock=true", "TF_CLI_ARGS_plan=-lock=true -no-color"), Write),
-		}
-		for _, tc := range []struct {
-			env, command string
-			refused      bool
-		}{
-			{"without", "plan", true},
-			{"without", "apply -auto-approve", true},
-			{"read", "plan", false},
-			{"read", "apply -auto-approve", true},
-			{"read", "refresh", true},
-			{"read", "taint terraform_data.a", true},
-			{"write", "plan", false},
-		} {
-			_, out := e.run(variants[tc.env], strings.Fields(tc.command)...)
-			if got := strings.Contains(out, refused); got != tc.refused {
-				t.Errorf("%s, %s: refused: got %t, want %t: %s", tc.env, tc.command, got, tc.refused, out)
-			}
-		}
-		write := EngineEnv(e.env, Write)
-		if code, out := e.run(write, "plan", "-lock=true"); code == 0 || !strings.Contains(out, refused) {
-			t.Errorf("-lock=true on the command line counts no longer: %d, %s", code, out)
-		}
-		// In an order in which each finds what it needs.
-		for _, command := range []string{
-			"init -input=false", "init -reconfigure -input=false", "plan", "apply -auto-approve", "refresh",
-			"taint terraform_data.a", "untaint terraform_data.a",
-			"state mv terraform_data.a terraform_data.c", "state mv terraform_data.c terraform_data.a",
-			"state replace-provider -auto-approve hashicorp/null hashicorp/other", "state push terraform.tfstate",
-			"state rm terraform_data.b", "import terraform_data.b an-id", "destroy -auto-approve",
-			"workspace new one", "workspace select default", "workspace delete one",
-			"env new two", "env select default", "env delete two",
-			// Not listed: they take no lock or refuse the flag.
-			"state list", "state pull", "workspace list", "workspace show", "output", "show", "graph", "validate", "get",
-			"providers", "providers schema -json", "version", "fmt", "test", "workspace select -or-create three",
-		} {
-			if code, out := e.run(write, strings.Fields(command)...); code != 0 {
-				t.Errorf("%s: exit code %d: %s", command, code, out)
-			}
-		}
-	})
-}
-
 // Terraform gets one interrupt, also through a shell and make, saves its state, and Run waits for that.
 func TestRun_B15_B27_Engine_InterruptedApplySavesItsState(t *testing.T) {
 	t.Parallel()
@@ -193,7 +114,7 @@ resource "terraform_data" "slow" {
 			tr := newTranscript(t, r)
 			signals, done := make(chan os.Signal), make(chan Result, 1)
 			go func() {
-				result, err := Run(t.Context(), Command{Args: wrapped, Dir: e.dir, Env: EngineEnv(e.env, Write), Stdin: stdin, Stdout: out, Stderr: out}, newLease(noEnd), signals)
+				result, err := Run(t.Context(), Command{Args: wrapped, Dir: e.dir, Env: e.env, Stdin: stdin, Stdout: out, Stderr: out}, newLease(noEnd), signals)
 				if err != nil {
 					t.Error(err)
 				}
@@ -267,7 +188,7 @@ terraform {
 		sub := e.dir
 		e.dir = filepath.Dir(sub)
 		apply := []string{"-chdir=" + filepath.Base(sub), "apply", "-auto-approve"}
-		snapshot, err := SnapshotErrored(Command{Args: append([]string{e.program}, apply...), Dir: e.dir})
+		snapshot, err := SnapshotErrored(sub)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/statelatch/statelatch"
 )
@@ -20,28 +19,31 @@ type ErroredStates struct {
 	before map[string]fs.FileInfo // nil: there was none
 }
 
-// SnapshotErrored looks for errored.tfstate where an engine started as cmd would leave it: in cmd.Dir, or the current
-// directory, and for terraform and tofu in the directory of -chdir. An engine that a script or terragrunt starts
-// in some other directory leaves it there, and is not found out about.
-func SnapshotErrored(cmd Command) (*ErroredStates, error) {
+// SnapshotErrored looks for errored.tfstate where engines that work in dirs would leave it. Empty: the current directory.
+func SnapshotErrored(dirs ...string) (*ErroredStates, error) {
 	s := &ErroredStates{before: map[string]fs.FileInfo{}}
-	dirs := []string{cmd.Dir}
-	if chdir := chdirOf(cmd.Args); chdir != "" {
-		if !filepath.IsAbs(chdir) {
-			chdir = filepath.Join(cmd.Dir, chdir)
-		}
-		dirs = append(dirs, chdir)
-	}
 	for _, dir := range dirs {
-		path, err := filepath.Abs(filepath.Join(dir, erroredName))
-		if err != nil {
-			return nil, fmt.Errorf("%w directory %q: %w", statelatch.ErrInvalid, dir, err)
-		}
-		if s.before[path], err = statErrored(path); err != nil {
+		if err := s.Watch(dir); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// Watch adds the directory of an engine that is about to start, unless it is watched already.
+func (s *ErroredStates) Watch(dir string) error {
+	path, err := filepath.Abs(filepath.Join(dir, erroredName))
+	if err != nil {
+		return fmt.Errorf("%w directory %q: %w", statelatch.ErrInvalid, dir, err)
+	}
+	if _, known := s.before[path]; known {
+		return nil
+	}
+	before, err := statErrored(path)
+	if err == nil {
+		s.before[path] = before
+	}
+	return err
 }
 
 // New returns the absolute paths of the errored.tfstate files that came or changed since the snapshot. Those that could be looked at
@@ -79,26 +81,4 @@ func statErrored(path string) (fs.FileInfo, error) {
 
 func unchanged(before, now fs.FileInfo) bool {
 	return before != nil && os.SameFile(before, now) && before.Size() == now.Size() && before.ModTime().Equal(now.ModTime())
-}
-
-// chdirOf returns the value of -chdir if args start an engine. It accepts the flag where and as the engines do: before the
-// subcommand, with one dash and "=".
-func chdirOf(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	switch strings.TrimSuffix(strings.ToLower(filepath.Base(args[0])), ".exe") {
-	case "terraform", "tofu":
-	default:
-		return ""
-	}
-	for _, arg := range args[1:] {
-		if !strings.HasPrefix(arg, "-") {
-			return ""
-		}
-		if dir, ok := strings.CutPrefix(arg, "-chdir="); ok {
-			return dir
-		}
-	}
-	return ""
 }

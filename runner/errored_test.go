@@ -16,7 +16,6 @@ func TestErroredStates_New(t *testing.T) {
 	write := func(path, content string) error { return os.WriteFile(path, []byte(content), 0o600) }
 	nothing := func(string) error { return nil }
 	for name, tc := range map[string]struct {
-		args   []string
 		before string // content of the file in the directory; empty: none
 		during func(dir string) error
 		want   []string
@@ -51,16 +50,10 @@ func TestErroredStates_New(t *testing.T) {
 		"a directory": {during: func(dir string) error {
 			return os.Mkdir(dir+"/errored.tfstate", 0o700)
 		}},
-		"in -chdir and beside it": {
-			args: []string{"/usr/bin/terraform", "-help", "-chdir=sub", "apply"}, during: func(dir string) error {
+		"in one and the other": {
+			during: func(dir string) error {
 				return errors.Join(write(dir+"/sub/errored.tfstate", "new"), write(dir+"/errored.tfstate", "new"))
 			}, want: []string{"errored.tfstate", "sub/errored.tfstate"},
-		},
-		"-chdir of another program": {
-			args: []string{"make", "-chdir=sub"}, during: func(dir string) error { return write(dir+"/sub/errored.tfstate", "new") },
-		},
-		"-chdir behind the subcommand is none": {
-			args: []string{"tofu", "apply", "-chdir=sub"}, during: func(dir string) error { return write(dir+"/sub/errored.tfstate", "new") },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +69,7 @@ func TestErroredStates_New(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			snapshot, err := SnapshotErrored(Command{Args: tc.args, Dir: dir})
+			snapshot, err := SnapshotErrored(dir, filepath.Join(dir, "sub"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,32 +91,13 @@ func TestErroredStates_New(t *testing.T) {
 	}
 }
 
-func TestSnapshotErrored_ChdirForms(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		args []string
-		want string
-	}{
-		{nil, ""},
-		{[]string{"tofu.exe", "-chdir=/abs", "plan"}, "/abs"},
-		{[]string{"./Terraform.EXE", "-chdir=a b", "plan"}, "a b"},
-		{[]string{"terraform", "--chdir=x", "plan"}, ""},
-		{[]string{"terraform", "-chdir", "x", "plan"}, ""},
-		{[]string{"terragrunt", "-chdir=x", "plan"}, ""},
-	} {
-		if got := chdirOf(tc.args); got != tc.want {
-			t.Errorf("%q: got %q, want %q", tc.args, got, tc.want)
-		}
-	}
-}
-
 func TestErroredStates_CannotBeLookedAt(t *testing.T) {
 	t.Parallel()
 	loop := filepath.Join(t.TempDir(), "loop")
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := SnapshotErrored(Command{Dir: loop}); !errors.Is(err, statelatch.ErrInvalid) {
+	if _, err := SnapshotErrored(loop); !errors.Is(err, statelatch.ErrInvalid) {
 		t.Errorf("got %v, want ErrInvalid", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -16,18 +18,6 @@ import (
 // afterBudget bounds what is done for the states once the command is gone. The store may be what made it fail.
 const afterBudget = 2 * time.Minute
 
-// mark remembers the states as they are.
-func mark(ctx context.Context, targets []target) ([]state.Version, error) {
-	marks := make([]state.Version, len(targets))
-	for i, t := range targets {
-		var err error
-		if marks[i], err = t.states.Mark(ctx, t.ref); err != nil {
-			return nil, err
-		}
-	}
-	return marks, nil
-}
-
 // aftermath looks after the states when the command is gone and the locks are still held. Nothing in it fails the run:
 // the command has ended as it has, and what went wrong is said.
 type aftermath struct {
@@ -35,6 +25,7 @@ type aftermath struct {
 	targets []target
 	set     lock.Set
 	before  []state.Version
+	dirs    map[string][]statelatch.Ref // which states engines worked on, by their directory
 }
 
 // rescue saves the states that engines could not save.
@@ -70,7 +61,7 @@ func (a aftermath) rescueFile(ctx context.Context, path string) error {
 
 // save reports whether the state is where it belongs. Where it is not, the next steps were told.
 func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved bool, err error) {
-	owners, err := a.owners(f)
+	owners, err := a.owners(f, filepath.Dir(path))
 	t := owners[0]
 	if err == nil {
 		var written state.Version
@@ -97,10 +88,15 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	return false, nil
 }
 
-// owners are the targets that the state may belong to, at least one; the error says why it is not clear which.
-func (a aftermath) owners(f *os.File) ([]target, error) {
+// owners are the targets that a state left in dir may belong to, at least one; the error says why it is not clear which.
+func (a aftermath) owners(f *os.File, dir string) ([]target, error) {
 	if len(a.targets) == 1 {
 		return a.targets, nil
+	}
+	if refs := a.dirs[dir]; len(refs) == 1 {
+		if i := slices.IndexFunc(a.targets, func(t target) bool { return t.ref == refs[0] }); i >= 0 {
+			return a.targets[i : i+1], nil
+		}
 	}
 	header, err := statelatch.ReadStateHeader(f)
 	if err != nil {

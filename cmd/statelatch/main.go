@@ -6,9 +6,14 @@ import (
 	"io"
 	"log"
 	"os"
+
+	"github.com/statelatch/statelatch/shim"
 )
 
 func main() {
+	if code, ok := shim.Main(os.Args); ok {
+		os.Exit(code)
+	}
 	log.SetOutput(io.Discard) // net/http logs there what a broken proxy sends unasked, which may be of a state
 	os.Exit(run(context.Background(), os.Args, terminalOf(os.Stdin, os.Stdout, os.Stderr)))
 }

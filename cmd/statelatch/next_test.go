@@ -101,12 +101,12 @@ func TestEngineCall(t *testing.T) {
 		{[]string{"terragrunt", "apply"}, "terragrunt apply", ""},
 		{[]string{"terragrunt", "--auth-token", "hunter2", "apply"}, "terragrunt", ""},
 		{[]string{"./deploy.sh", "hunter2"}, "deploy.sh", ""},
-		{[]string{"make", "-chdir=infra"}, "make", ""},
 	} {
-		if _, dir := engineCall(tc.command); dir != tc.call {
-			t.Errorf("%q: got -chdir %q, want %q", tc.command, dir, tc.call)
+		term := terminal{getenv: func(string) string { return "" }}
+		if call, _ := engineCall(tc.command, term); call.Chdir != tc.call {
+			t.Errorf("%q: got -chdir %q, want %q", tc.command, call.Chdir, tc.call)
 		}
-		if got := programName(tc.command); got != tc.name {
+		if got := programName(tc.command, term); got != tc.name {
 			t.Errorf("%q: got %q, want %q: arguments may be secret", tc.command, got, tc.name)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +130,7 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 	}
 	for _, location := range locations {
 		sink, err := audit.Open(location, []byte(term.getenv(envAuditKey)), func(name string) (bucket.Bucket, error) {
-			return openAuditBucket(ctx, recordingTarget(c, name), term, name)
+			return openAuditBucket(ctx, recordingTarget(c, term, name), term, name)
 		})
 		switch {
 		case err == nil:
@@ -164,7 +163,7 @@ func auditLocations(flag string, term terminal) []string {
 }
 
 // recordingTarget says how a command reaches its bucket, and so the log's: a log in a bucket is at the same store.
-func recordingTarget(c *cli.Command, name string) targetOptions {
+func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 	o, args := targetOf(c, ""), c.Args().Slice()
 	o.owner = "" // of the states; a log belongs to another account where it is kept from those who write them
 	isRef := func(arg string) bool { return strings.HasPrefix(arg, "s3://") }
@@ -177,10 +176,8 @@ func recordingTarget(c *cli.Command, name string) targetOptions {
 	if len(args) > 0 && isRef(args[0]) {
 		o.ref = "s3://" + name
 	} else if len(args) > 0 {
-		if _, dir := engineCall(args); filepath.IsAbs(dir) {
-			o.chdir = dir
-		} else {
-			o.chdir = filepath.Join(o.chdir, dir)
+		if call, ok := engineCall(args, term); ok {
+			o.chdir = call.Dir(o.chdir)
 		}
 	}
 	return o

@@ -112,10 +112,10 @@ func (w *waitTeller) clear() {
 }
 
 // notNested refuses to wait for a lock that would be given back only after this command.
-func notNested(term terminal, targets ...target) error {
+func notNested(ctx context.Context, term terminal, targets ...target) error {
 	held := runner.HeldRefs(term.getenv)
 	for _, t := range targets {
-		if slices.Contains(held, t.ref) {
+		if slices.Contains(held, t.ref) || outerHolds(ctx, term, t.ref) {
 			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
 		}
 	}
@@ -133,7 +133,7 @@ func (t target) acquire(ctx context.Context, term terminal, req lock.Request) (*
 
 // acquireAll takes the locks of all targets or none, telling about the wait. ids are theirs; nil: fresh ones.
 func acquireAll(ctx context.Context, term terminal, targets []target, ids []string, req lock.Request) (lock.Set, error) {
-	if err := notNested(term, targets...); err != nil {
+	if err := notNested(ctx, term, targets...); err != nil {
 		return nil, err
 	}
 	if err := proveTiers(ctx, term, targets); err != nil {

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/engine"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
+	"github.com/statelatch/statelatch/shim"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
@@ -22,7 +26,8 @@ type runOptions struct {
 	requestOptions
 	refs    []string
 	command []string
-	dir     string // that the command runs in; chdir is where the backend is
+	program []string // command, with the engine's shim in place of the engine
+	dir     string   // that the command runs in; chdir is where the backend is
 	lease   time.Duration
 	grace   time.Duration
 	read    bool
@@ -37,14 +42,18 @@ func runCommand(term terminal) *cli.Command {
 		Usage:     "run a command under the lock of its state",
 		UsageText: "statelatch run [flags] [REF...] -- COMMAND [ARG...]",
 		Description: "Takes the lock, with a lease that is renewed while the command runs, runs the command and gives the lock\n" +
-			"back when it is gone, however it ended. The exit code is the command's. Engines below it, also under\n" +
-			"make, terragrunt or a script, do not lock by themselves (TF_CLI_ARGS_plan=-lock=false and so on), so every\n" +
-			"state that they write must be among the REFs. If the lock is lost the command is stopped and the exit\n" +
-			"code is 12. A state that an engine could not save (errored.tfstate) is saved again or rescued.\n\n" +
-			"With -read nothing is locked; at the end it is told whether the state has moved (exit code 15).\n\n" +
+			"back when it is gone, however it ended. The exit code is the command's. If the lock is lost the command\n" +
+			"is stopped and the exit code is 12. A state that an engine could not save (errored.tfstate) is saved again\n" +
+			"or rescued.\n\n" +
+			"Engines below the command, also under make, terragrunt or a script, need no list: the state of each is\n" +
+			"locked when it starts, unless it is locked already, and until the command is gone; only then is the engine's\n" +
+			"own lock switched off. run puts itself in front of terraform and tofu in the PATH for that. An engine that is\n" +
+			"started by its path keeps its own lock, and stops where run holds it.\n\n" +
+			"With -read nothing is locked; at the end it is told whether a state has moved (exit code 15).\n\n" +
 			"Examples:\n" +
 			"  statelatch run -- terraform apply -auto-approve\n" +
 			"  statelatch run -lock-timeout 15m -takeover expired -- make deploy\n" +
+			"  statelatch run -- terragrunt run --all apply\n" +
 			"  statelatch run s3://acme-state/deploys/prod -- ./deploy.sh\n" +
 			"  statelatch run -read -- terraform plan -detailed-exitcode",
 		Flags: append(append([]cli.Flag{
@@ -85,10 +94,8 @@ func runCommand(term terminal) *cli.Command {
 			}
 			if len(o.refs) > 0 {
 				o.ref = o.refs[0]
-			} else if _, dir := engineCall(o.command); filepath.IsAbs(dir) {
-				o.chdir = dir
-			} else {
-				o.chdir = filepath.Join(o.chdir, dir)
+			} else if call, ok := engineCall(o.command, term); ok {
+				o.chdir = call.Dir(o.chdir)
 			}
 			return o.finish(ctx, term, runRun(ctx, o, term))
 		},
@@ -108,24 +115,85 @@ func (e movedError) Error() string {
 }
 
 func runRun(ctx context.Context, o runOptions, term terminal) error {
-	targets, err := o.openAll(ctx, term, o.refs)
+	targets, err := o.targets(ctx, term)
 	if err != nil {
 		return err
 	}
-	if o.read {
-		return runRead(ctx, o, targets, term)
+	if !o.read {
+		if err := notNested(ctx, term, targets...); err != nil {
+			return err
+		}
 	}
-	if err := notNested(term, targets...); err != nil {
+	shims, err := shim.Open(ctx, term.getenv("PATH"))
+	if err != nil {
 		return err
 	}
-	return runLocked(ctx, o, targets, term)
+	defer func() {
+		if err := shims.Close(); err != nil {
+			term.say("Warning: %s\n", oneLine(err))
+		}
+	}()
+	return o.withShims(ctx, term, targets, shims)
+}
+
+// targets are the states to hold from the start: the REFs, else that of the engine or of the working directory. None: the states
+// of engines that the command starts are held when they start.
+func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error) {
+	call, isEngine := engineCall(o.command, term)
+	var own engine.State
+	ownErr := engine.ErrUnsure
+	if isEngine {
+		own, ownErr = call.State(o.dir, term.getenv)
+	}
+	if len(o.refs) == 0 {
+		_, err := o.backend(term)
+		switch {
+		case isEngine && errors.Is(ownErr, engine.ErrPlan):
+			return nil, nil // the engine keeps its own lock, and says so when it starts
+		case isEngine && ownErr == nil && own.Planned:
+			t, err := connect(ctx, term, own.Ref, own.Backend)
+			t.again = targetOptions{ref: own.Ref.String(), owner: o.owner}.again(term)
+			return []target{t}, err
+		case !isEngine && errors.Is(err, statelatch.ErrInvalid):
+			if backendconf.IsElsewhere(err) {
+				err = errors.New("there is no backend \"s3\" here")
+			}
+			term.say("statelatch: nothing is locked yet (%s); the states of engines are locked when the command starts them\n", oneLine(err))
+			return nil, nil
+		}
+	}
+	targets, err := o.openAll(ctx, term, o.refs)
+	if err != nil || !isEngine {
+		return targets, err
+	}
+	switch named := slices.ContainsFunc(targets, func(t target) bool { return t.ref == own.Ref }); {
+	case ownErr == nil && !named:
+		return nil, usageError{fmt.Errorf("%s works on another state than %s: on %s, by %s. "+
+			"Leave the REF out to lock that one, or start %s where the REF's state belongs", call, targets[0].ref, own.Ref, own.Backend.Source, call.Name)}
+	case backendconf.IsElsewhere(ownErr):
+		term.say("Warning: what %s does here is not locked by this run: %s\n", call, oneLine(ownErr))
+	}
+	return targets, nil
+}
+
+// withShims runs the command with shims in front of its engines.
+func (o runOptions) withShims(ctx context.Context, term terminal, targets []target, shims *shim.Dir) error {
+	program, err := shims.Program(o.command[0])
+	if err != nil {
+		return err
+	}
+	o.program = append([]string{program}, o.command[1:]...)
+	if o.read {
+		return runRead(ctx, o, targets, term, shims)
+	}
+	return runLocked(ctx, o, targets, term, shims)
 }
 
 // child is the command as package runner runs it.
 func (o runOptions) child(term terminal, env []string) runner.Command {
 	stdin, _ := term.in.(*os.File)
 	return runner.Command{
-		Args: o.command, Dir: o.dir, Env: env, Stdin: stdin, Stdout: term.out, Stderr: term.err, Grace: o.grace,
+		Args: o.program, Dir: o.dir, Env: env, Stdin: stdin, Stdout: term.out, Stderr: term.err, Grace: o.grace,
 		Notify: func(e runner.Event) { term.say("statelatch: %s\n", eventText(e)) },
 	}
 }
@@ -138,27 +206,32 @@ func start(ctx context.Context, cmd runner.Command, lease runner.Lease, signals 
 	return runner.Run(context.WithoutCancel(ctx), cmd, lease, signals)
 }
 
+// engineDirs are the directories in which an engine may leave a state that it could not save.
+func (o runOptions) engineDirs(term terminal) []string {
+	dirs := []string{o.dir}
+	if call, ok := engineCall(o.command, term); ok {
+		dirs = append(dirs, call.Dir(o.dir))
+	}
+	return dirs
+}
+
 // runRead runs the command without a lock and compares the states before and after.
-func runRead(ctx context.Context, o runOptions, targets []target, term terminal) error {
-	before, err := mark(ctx, targets)
-	if err != nil {
+func runRead(ctx context.Context, o runOptions, targets []target, term terminal, shims *shim.Dir) error {
+	watched, stop := context.WithCancel(settled(ctx))
+	defer stop()
+	h := newHoldings(watched, term, o, lock.Request{})
+	if err := errors.Join(h.begin(ctx, targets), h.prepareAll(ctx)); err != nil {
 		return err
 	}
 	caught := catch(term)
 	defer caught.stop()
-	result, err := start(ctx, o.child(term, runner.EngineEnv(os.Environ(), runner.Read)), nil, caught.signals)
+	result, err := o.serve(ctx, term, h, nil, shims, caught)
 	if err != nil {
 		return startError{err, result.ExitCode}
 	}
-	var moved []string
-	for i, t := range targets {
-		report, err := t.states.Since(settled(ctx), before[i])
-		if err != nil {
-			return failed(term, result, fmt.Errorf("whether %s changed meanwhile is not known: %w", t.ref, err))
-		}
-		if report.Moved {
-			moved = append(moved, t.ref.String())
-		}
+	moved, err := h.moved(settled(ctx))
+	if err != nil {
+		return failed(term, result, err)
 	}
 	if len(moved) > 0 {
 		if result.ExitCode != 0 {
@@ -169,25 +242,47 @@ func runRead(ctx context.Context, o runOptions, targets []target, term terminal)
 	return ended(result)
 }
 
-// runLocked runs the command under the locks of targets.
-func runLocked(ctx context.Context, o runOptions, targets []target, term terminal) error {
-	req := o.request(term, "run "+programName(o.command))
+// serve runs the command, and answers the engines that it starts until it is gone.
+func (o runOptions) serve(ctx context.Context, term terminal, h *holdings, lease runner.Lease, shims *shim.Dir, caught *caught) (runner.Result, error) {
+	var err error
+	if h.errored, err = runner.SnapshotErrored(o.engineDirs(term)...); err != nil {
+		return runner.Result{}, err
+	}
+	asking, stop := context.WithCancel(settled(ctx))
+	shims.Serve(asking, h.hold)
+	var refs []statelatch.Ref
+	for _, t := range h.all {
+		if t.tenure != nil {
+			refs = append(refs, t.ref)
+		}
+	}
+	result, err := start(ctx, o.child(term, shims.Env(runner.WithHeld(os.Environ(), refs...))), lease, caught.signals)
+	stop()
+	_ = shims.Close() // runRun tells what went wrong with it
+	return result, err
+}
+
+// runLocked runs the command under the locks of targets, and of what its engines need.
+func runLocked(ctx context.Context, o runOptions, targets []target, term terminal, shims *shim.Dir) error {
+	req := o.request(term, "run "+programName(o.command, term))
 	req.TTL = o.lease
 	for _, t := range targets {
 		if t.unlocked != "" {
 			term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
 		}
 	}
-	set, err := acquireAll(ctx, term, targets, nil, req)
-	if err != nil {
+	watched, stop := context.WithCancel(settled(ctx))
+	defer stop()
+	h := newHoldings(watched, term, o, req)
+	if err := h.begin(ctx, targets); err != nil {
 		return err
 	}
 	caught := catch(term)
 	defer caught.stop()
-	mine := rememberSet(term, set)
-	result, runErr := o.underLock(ctx, term, targets, set, caught)
+	result, runErr := o.underLock(ctx, term, h, shims, caught)
 	caught.tidying()
-	err = o.giveBack(settled(ctx), term, set, mine, result.Leftover)
+	_, set, _ := h.held()
+	err := o.giveBack(settled(ctx), term, set, h.mine, result.Leftover)
 	recordRunEnd(ctx, set, result, runErr, err)
 	switch {
 	case runErr != nil:
@@ -196,6 +291,8 @@ func runLocked(ctx context.Context, o runOptions, targets []target, term termina
 		return fmt.Errorf("%w; the command ended with exit code %d", lostBecause(set, err), result.ExitCode)
 	case err != nil:
 		return failed(term, result, err)
+	case len(set) == 0:
+		term.say("Warning: nothing was locked: the command started no engine whose state is in S3.\n")
 	}
 	return ended(result)
 }
@@ -214,32 +311,22 @@ func lostBecause(set lock.Set, releaseErr error) error {
 }
 
 // programName is what a lock may tell about a command: everybody who can read the bucket sees it, and arguments may
-// be secret. Of an engine the subcommand is told too.
-func programName(command []string) string {
+// be secret. Of an engine the subcommand is told too, also of terragrunt, which has flags that take the next argument for their value.
+func programName(command []string, term terminal) string {
+	if call, ok := engineCall(command, term); ok {
+		return call.String()
+	}
 	name := strings.TrimSuffix(filepath.Base(command[0]), ".exe")
-	subcommand, _ := engineCall(command)
-	return strings.TrimSpace(name + " " + subcommand)
+	if name == "terragrunt" && len(command) > 1 && !strings.HasPrefix(command[1], "-") {
+		name += " " + command[1]
+	}
+	return name
 }
 
-// engineCall takes the subcommand and the -chdir out of the command line of an engine; both are empty for any other
-// program. Only terragrunt has flags that take the next argument for their value.
-func engineCall(command []string) (subcommand, chdir string) {
-	switch strings.TrimSuffix(filepath.Base(command[0]), ".exe") {
-	case "terraform", "tofu":
-	case "terragrunt":
-		command = command[:min(len(command), 2)]
-	default:
-		return "", ""
-	}
-	for _, arg := range command[1:] {
-		if !strings.HasPrefix(arg, "-") {
-			return arg, chdir
-		}
-		if dir, ok := strings.CutPrefix(arg, "-chdir="); ok {
-			chdir = dir
-		}
-	}
-	return "", chdir
+// engineCall is the call of an engine that a command is; ok is false for any other program.
+func engineCall(command []string, term terminal) (call engine.Call, ok bool) {
+	name := engine.NameOf(command[0])
+	return engine.Parse(name, command[1:], term.getenv), name != ""
 }
 
 // rememberSet notes the locks, so that 'statelatch unlock' knows them as this user's if this process is killed.
@@ -257,62 +344,34 @@ func rememberSet(term terminal, set lock.Set) claims {
 }
 
 // underLock runs the command and looks after the states, all while the locks are held.
-func (o runOptions) underLock(ctx context.Context, term terminal, targets []target, set lock.Set, caught *caught) (runner.Result, error) {
-	for _, t := range targets {
-		if t.namedWorkspace() {
-			// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
-			if err := t.states.EnsureExists(ctx, t.ref); err != nil {
-				return runner.Result{}, err
-			}
-		}
-	}
-	before, err := mark(ctx, targets)
-	if err != nil {
+func (o runOptions) underLock(ctx context.Context, term terminal, h *holdings, shims *shim.Dir, caught *caught) (runner.Result, error) {
+	if err := h.prepareAll(ctx); err != nil {
 		return runner.Result{}, err
 	}
-	if err := keepBefore(ctx, term, targets, before); err != nil {
-		return runner.Result{}, err
-	}
-	refs := make([]statelatch.Ref, len(targets))
-	for i, t := range targets {
-		refs[i] = t.ref
-		if err := tenureOf(set, t.ref).Verify(ctx); err != nil { // what was read is what the lock guards (R7)
-			return runner.Result{}, err
-		}
-	}
-	cmd := o.child(term, runner.WithHeld(runner.EngineEnv(os.Environ(), runner.Write), refs...))
-	errored, err := runner.SnapshotErrored(cmd)
-	if err != nil {
-		return runner.Result{}, err
-	}
-	watched, stop := context.WithCancel(settled(ctx))
-	defer stop()
-	result, err := start(ctx, cmd, leaseOf(watched, set), caught.signals)
+	result, err := o.serve(ctx, term, h, h, shims, caught)
 	if err != nil {
 		return result, startError{err, result.ExitCode}
 	}
 	caught.tidying()
 	bounded, cancel := context.WithTimeout(settled(ctx), afterBudget)
 	defer cancel()
-	after := aftermath{term: term, targets: targets, set: set, before: before}
-	after.rescue(bounded, errored)
+	targets, set, before := h.held()
+	after := aftermath{term: term, targets: targets, set: set, before: before, dirs: h.dirs}
+	after.rescue(bounded, h.errored)
 	after.compare(bounded)
 	return result, nil
 }
 
-// keepBefore keeps the states as they are where the bucket keeps no versions: engines write over them. Credentials that may not
+// keepBefore keeps the state as it is where the bucket keeps no versions: engines write over it. Credentials that may not
 // store snapshots are no reason not to run.
-func keepBefore(ctx context.Context, term terminal, targets []target, before []state.Version) error {
-	for i, t := range targets {
-		err := t.states.Snapshot(ctx, before[i])
-		if errors.Is(err, statelatch.ErrDenied) {
-			term.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
-			t.states.Snapshots = false
-		} else if err != nil {
-			return err
-		}
+func keepBefore(ctx context.Context, term terminal, t target, before state.Version) error {
+	err := t.states.Snapshot(ctx, before)
+	if errors.Is(err, statelatch.ErrDenied) {
+		term.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
+		t.states.Snapshots = false
+		return nil
 	}
-	return nil
+	return err
 }
 
 // giveBack releases the locks, unless something of the command still runs.

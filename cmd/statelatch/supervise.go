@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -51,38 +50,6 @@ func (c *caught) stop() {
 	signal.Stop(c.signals)
 	signal.Stop(c.pipe)
 	close(c.done)
-}
-
-// setLease is the lease of several locks: lost when one is.
-type setLease struct {
-	lost <-chan struct{}
-	set  lock.Set
-}
-
-// leaseOf watches the locks until ctx ends.
-func leaseOf(ctx context.Context, set lock.Set) runner.Lease {
-	lost := make(chan struct{})
-	lose := sync.OnceFunc(func() { close(lost) })
-	for _, t := range set {
-		go func() {
-			select {
-			case <-t.Lost():
-				lose()
-			case <-ctx.Done():
-			}
-		}()
-	}
-	return setLease{lost, set}
-}
-
-func (l setLease) Lost() <-chan struct{} { return l.lost }
-
-func (l setLease) Remaining() time.Duration {
-	left := l.set[0].Remaining()
-	for _, t := range l.set[1:] {
-		left = min(left, t.Remaining())
-	}
-	return left
 }
 
 func tenureOf(set lock.Set, ref statelatch.Ref) *lock.Tenure {

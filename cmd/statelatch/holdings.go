@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/engine"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/runner"
+	"github.com/statelatch/statelatch/shim"
+	"github.com/statelatch/statelatch/state"
+)
+
+// holdings are the states that a run holds: those that it was told to, and those of engines that its command starts. Under
+// -read it holds none of them, and watches them. It is the lease that the command runs under.
+type holdings struct {
+	term    terminal // several engines talk at a time
+	o       runOptions
+	req     lock.Request
+	mine    claims
+	watched context.Context // ends with the command; what waits for a lock that is lost ends then
+	lost    chan struct{}
+	lose    func()
+
+	mu      sync.Mutex
+	all     []*holding // that are held, or about to be
+	errored *runner.ErroredStates
+	dirs    map[string][]statelatch.Ref // which states engines worked on, by their directory
+}
+
+// holding is one state.
+type holding struct {
+	ref    statelatch.Ref
+	target target
+	tenure *lock.Tenure  // nil under -read
+	before state.Version // the state as the command found it
+
+	ready chan struct{} // closed once the outcome is known
+	err   error
+}
+
+func newHoldings(ctx context.Context, term terminal, o runOptions, req lock.Request) *holdings {
+	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}}
+	h.term.err = &oneAtATime{w: term.err}
+	h.lose = sync.OnceFunc(func() { close(h.lost) })
+	return h
+}
+
+// oneAtATime lets several write whole lines.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (w *oneAtATime) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
+}
+
+// begin takes the locks of the states that the run was told to hold, all or none.
+func (h *holdings) begin(ctx context.Context, targets []target) error {
+	var set lock.Set
+	if !h.o.read && len(targets) > 0 {
+		var err error
+		if set, err = acquireAll(ctx, h.term, targets, nil, h.req); err != nil {
+			return err
+		}
+	}
+	for _, t := range targets {
+		e := &holding{ref: t.ref, target: t, ready: make(chan struct{})}
+		close(e.ready)
+		if set != nil {
+			e.tenure = tenureOf(set, t.ref)
+		}
+		h.all = append(h.all, e)
+	}
+	h.mine = rememberSet(h.term, set)
+	return nil
+}
+
+// prepareAll readies what begin took for the command.
+func (h *holdings) prepareAll(ctx context.Context) error {
+	for _, e := range h.all {
+		if err := h.prepare(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare remembers the state as it is, and readies it for an engine.
+func (h *holdings) prepare(ctx context.Context, e *holding) error {
+	t := &e.target
+	if e.tenure != nil && t.namedWorkspace() {
+		// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
+		if err := t.states.EnsureExists(ctx, t.ref); err != nil {
+			return err
+		}
+	}
+	var err error
+	if e.before, err = t.states.Mark(ctx, t.ref); err != nil || e.tenure == nil {
+		return err
+	}
+	if err := keepBefore(ctx, h.term, *t, e.before); err != nil {
+		return err
+	}
+	if err := e.tenure.Verify(ctx); err != nil { // what was read is what the lock guards (R7)
+		return err
+	}
+	go func() {
+		select {
+		case <-e.tenure.Lost():
+			h.lose()
+		case <-h.watched.Done():
+		}
+	}()
+	return nil
+}
+
+// hold answers an engine that the command starts.
+func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) shim.Answer {
+	term := h.term
+	term.err, term.live = sayer(say), false
+	if h.o.read && !r.OnlyIfHeld && r.Call.Locking() != engine.Reads {
+		return shim.Answer{} // it writes, so it takes its own lock
+	}
+	if outerHolds(ctx, term, r.State.Ref) {
+		return shim.Answer{Held: true}
+	}
+	if r.OnlyIfHeld {
+		return shim.Answer{Held: h.has(r.State.Ref)}
+	}
+	if err := r.State.Backend.S3.Adopt(os.Environ(), r.Environ); err != nil && !h.has(r.State.Ref) {
+		term.say("statelatch: %s in %s keeps its own lock: %s\n", r.Call, statelatch.Printable(fromHere(r.Dir)), oneLine(err))
+		return shim.Answer{}
+	}
+	e, err := h.take(ctx, term, r)
+	if err == nil && e.tenure != nil {
+		err = e.tenure.Err()
+	}
+	if err != nil {
+		report(ctx, term, commandLine{name: "statelatch run"}, targetOptions{ref: r.State.Ref.String(), owner: h.o.owner}.finish(ctx, term, err))
+		return shim.Answer{ExitCode: exitCode(ctx, err)}
+	}
+	return shim.Answer{Held: true}
+}
+
+// outerHolds reports whether the lock is held by a run around this process.
+func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref) bool {
+	above, ok := shim.Find(term.getenv("PATH"))
+	return ok && above.Holds(ctx, ref)
+}
+
+// has reports whether the lock of a state is held, now.
+func (h *holdings) has(ref statelatch.Ref) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.all, func(e *holding) bool {
+		if e.ref != ref {
+			return false
+		}
+		select {
+		case <-e.ready:
+			return e.err == nil && e.tenure != nil && e.tenure.Err() == nil
+		default:
+			return false
+		}
+	})
+}
+
+// sayer is a writer for what an engine's shim shows.
+type sayer func(string)
+
+func (s sayer) Write(p []byte) (int, error) {
+	s(string(p))
+	return len(p), nil
+}
+
+// take returns the holding of the state that r is about, and makes it if there is none.
+func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*holding, error) {
+	for {
+		h.mu.Lock()
+		err := h.errored.Watch(r.Dir)
+		if !slices.Contains(h.dirs[r.Dir], r.State.Ref) {
+			h.dirs[r.Dir] = append(h.dirs[r.Dir], r.State.Ref)
+		}
+		i := slices.IndexFunc(h.all, func(e *holding) bool { return e.ref == r.State.Ref })
+		var e *holding
+		if i < 0 {
+			e = &holding{ref: r.State.Ref, ready: make(chan struct{})}
+			h.all = append(h.all, e)
+		} else {
+			e = h.all[i]
+		}
+		h.mu.Unlock()
+		if err != nil {
+			term.say("Warning: %s\n", oneLine(err))
+		}
+		if i < 0 {
+			e.err = h.add(ctx, term, e, r)
+			if e.err != nil {
+				h.mu.Lock()
+				h.all = slices.DeleteFunc(h.all, func(other *holding) bool { return other == e })
+				h.mu.Unlock()
+			}
+			close(e.ready)
+			return e, e.err
+		}
+		select {
+		case <-e.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if e.err == nil || !errors.Is(e.err, context.Canceled) {
+			return e, e.err
+		}
+		// Another engine waited for the same lock and is gone: it is this one's turn.
+	}
+}
+
+// add takes the lock for an engine that needs it.
+func (h *holdings) add(ctx context.Context, term terminal, e *holding, r shim.Request) error {
+	backend := r.State.Backend
+	backend.S3.ExpectedBucketOwner = h.o.owner
+	t, err := connect(ctx, term, e.ref, backend)
+	if err != nil {
+		return err
+	}
+	t.again = targetOptions{ref: e.ref.String(), owner: h.o.owner}.again(term)
+	e.target = t
+	if h.o.read {
+		return h.prepare(ctx, e)
+	}
+	req := h.req
+	req.Operation, req.Wait = "run "+r.Call.String(), max(req.Wait, r.Call.LockTimeout())
+	set, err := acquireAll(ctx, term, []target{t}, nil, req)
+	if err != nil {
+		return err
+	}
+	e.tenure = set[0]
+	mine := rememberSet(term, set)
+	if err := h.prepare(ctx, e); err != nil {
+		return errors.Join(err, h.o.giveBack(settled(ctx), term, set, mine, false))
+	}
+	h.term.say("statelatch: %s is locked for %s in %s\n", e.ref, r.Call, statelatch.Printable(fromHere(r.Dir)))
+	return nil
+}
+
+// fromHere is a directory as seen from the working directory, where it is below that.
+func fromHere(dir string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, dir); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return dir
+}
+
+// held are the states and their tenures. Nothing may be added any more.
+func (h *holdings) held() (targets []target, set lock.Set, before []state.Version) {
+	for _, e := range h.all {
+		targets, before = append(targets, e.target), append(before, e.before)
+		if e.tenure != nil {
+			set = append(set, e.tenure)
+		}
+	}
+	return targets, set, before
+}
+
+// Lost is closed when one of the locks is.
+func (h *holdings) Lost() <-chan struct{} { return h.lost }
+
+// Remaining is how long none of the locks can be somebody else's.
+func (h *holdings) Remaining() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	left := time.Duration(math.MaxInt64)
+	for _, e := range h.all {
+		select {
+		case <-e.ready:
+			if e.tenure != nil {
+				left = min(left, e.tenure.Remaining())
+			}
+		default: // not held yet
+		}
+	}
+	return left
+}
+
+// moved are the states that changed since the command began.
+func (h *holdings) moved(ctx context.Context) ([]string, error) {
+	var refs []string
+	for _, e := range h.all {
+		report, err := e.target.states.Since(ctx, e.before)
+		if err != nil {
+			return nil, fmt.Errorf("whether %s changed meanwhile is not known: %w", e.ref, err)
+		}
+		if report.Moved {
+			refs = append(refs, e.ref.String())
+		}
+	}
+	return refs, nil
+}

@@ -1,0 +1,68 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/statelatch/statelatch"
+)
+
+// Above is the process that put shims into a PATH.
+type Above struct{ dir string }
+
+// Find returns the nearest one above a process with that PATH.
+func Find(path string) (Above, bool) {
+	for _, dir := range filepath.SplitList(path) {
+		if isBin(dir) {
+			return Above{filepath.Dir(dir)}, true
+		}
+	}
+	return Above{}, false
+}
+
+// isBin reports whether dir has shims.
+func isBin(dir string) bool {
+	if filepath.Base(dir) != binDir {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(filepath.Dir(dir), socketName)) //nolint:gosec // the user's own PATH names the directory
+	return err == nil
+}
+
+// Holds reports whether that process holds the lock of a state. One that does not answer holds none.
+func (a Above) Holds(ctx context.Context, ref statelatch.Ref) bool {
+	answer, err := a.send(ctx, ask{Ref: &ref}, func(string) {})
+	return err == nil && answer.Held
+}
+
+// errNoAnswer: the process above is gone, or ended while it was asked.
+var errNoAnswer = errors.New("the statelatch run above it does not answer")
+
+// send asks that process, and shows what it says.
+func (a Above) send(ctx context.Context, question ask, say func(text string)) (Answer, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", filepath.Join(a.dir, socketName))
+	if err != nil {
+		return Answer{}, errNoAnswer
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	if err := json.NewEncoder(conn).Encode(question); err != nil {
+		return Answer{}, errNoAnswer
+	}
+	for in := json.NewDecoder(conn); ; {
+		var m message
+		if err := in.Decode(&m); err != nil {
+			return Answer{}, errors.Join(errNoAnswer, ctx.Err())
+		}
+		if m.Answer != nil {
+			return *m.Answer, nil
+		}
+		say(m.Say)
+	}
+}
