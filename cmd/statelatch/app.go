@@ -25,7 +25,7 @@ func run(ctx context.Context, args []string, term terminal) int {
 	root := app(term)
 	line, err := arrange(root, args)
 	if err == nil {
-		err = root.Run(ctx, line.words)
+		err = root.Run(newRequestLog(term).watched(ctx), line.words)
 	}
 	if err == nil && term.view.failed != nil {
 		err = fmt.Errorf("the result could not be written: %w", term.view.failed)
@@ -90,12 +90,13 @@ func app(term terminal) *cli.Command {
 			group("Migration", migrateCommand(term), digestCommand(term)),
 			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term), versionCommand(term)),
 		),
-		Metadata: map[string]any{helpWidth: term.outWidth()},
+		Metadata: map[string]any{helpWidth: term.outWidth(), bucketKey: bucketNamed(term.getenv)},
 		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },
 		Reader:   term.in, Writer: term.out, ErrWriter: term.err,
 	}
 	recorded(term, root)
 	widened(term, root)
+	debugged(root)
 	settle(root)
 	return root
 }

@@ -62,7 +62,8 @@ func auditLogCommand(term terminal) *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := auditLogOptions{targetOptions: targetOf(c, location), refs: c.String("ref"), action: c.String("action"), who: c.String("who")}
+			o := auditLogOptions{targetOptions: targetOf(c, ""), refs: c.String("ref"), action: c.String("action"), who: c.String("who")}
+			o.ref = location
 			if o.since, err = sinceOf(c.String("since"), time.Now()); err != nil {
 				return err
 			}
@@ -96,7 +97,8 @@ func auditVerifyCommand(term terminal) *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := targetOf(c, location)
+			o := targetOf(c, "")
+			o.ref = location
 			return o.finishAudit(ctx, term, runAuditVerify(ctx, o, known, term))
 		},
 	}

@@ -107,6 +107,12 @@ func (c *completing) set(f cli.Flag, value string) {
 		c.options.backendConfig = append(c.options.backendConfig, value)
 	case "expected-bucket-owner":
 		c.options.owner = value
+	case "profile":
+		c.options.way.profile = value
+	case "region":
+		c.options.way.region = value
+	case "endpoint":
+		c.options.way.endpoint = value
 	}
 }
 

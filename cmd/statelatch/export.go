@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ const (
 
 type exportOptions struct {
 	targetOptions
+	scopes           []string
 	listen, textfile string
 	interval         time.Duration
 	once             bool
@@ -42,7 +44,7 @@ func exportCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "export",
 		Usage:     "export locks and states of a bucket as Prometheus metrics",
-		UsageText: "statelatch export [flags] [s3://BUCKET[/PREFIX]]",
+		UsageText: "statelatch export [flags] [s3://BUCKET[/PREFIX]]...",
 		Description: "Looks at the bucket every -interval and serves what it found last at /metrics, so that a scrape costs the store\n" +
 			"nothing; or writes it to -textfile for the node exporter, once unless -interval is given. States are read for\n" +
 			"their serial only after they were written. Keys beyond -max-series have no series of their own, locked ones\n" +
@@ -74,15 +76,14 @@ func exportCommand(term terminal) *cli.Command {
 			},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneScope(c)
-			if err != nil {
-				return err
-			}
 			o := exportOptions{
-				targetOptions: targetOf(c, ref), listen: c.String("listen"), textfile: c.String("textfile"), interval: c.Duration("interval"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), listen: c.String("listen"), textfile: c.String("textfile"), interval: c.Duration("interval"),
 				once: c.String("textfile") != "" && !c.IsSet("interval"), maxSeries: c.Int("max-series"), holder: c.Bool("holder"),
 				askCI: c.Bool("ask-ci"), probe: c.Bool("probe"), webhook: c.String("alert-webhook"), alertAge: c.Duration("alert-older-than"),
 				alertVerdict: c.String("alert-verdict"),
+			}
+			if err := notTwice(o.scopes); err != nil {
+				return err
 			}
 			if err := o.check(c.IsSet("alert-older-than") || c.IsSet("alert-verdict")); err != nil {
 				return err
@@ -115,13 +116,37 @@ func (o *exportOptions) check(alertGiven bool) error {
 }
 
 func runExport(ctx context.Context, o exportOptions, term terminal) error {
-	p, err := o.openScope(ctx, term)
+	places, err := o.openScopes(ctx, term, o.scopes)
 	if err != nil {
 		return err
 	}
+	all := exporters{}
+	metrics := prometheus.NewPedanticRegistry()
+	for _, p := range places {
+		e, err := o.exporter(ctx, term, p)
+		if err != nil {
+			return err
+		}
+		to := prometheus.Registerer(metrics)
+		if len(places) > 1 {
+			to = prometheus.WrapRegistererWith(prometheus.Labels{"scope": p.scope.String()}, metrics)
+		}
+		if err := to.Register(e.Collector()); err != nil {
+			return err
+		}
+		all = append(all, e)
+	}
+	if o.textfile != "" {
+		return o.writeFile(ctx, all, metrics)
+	}
+	return o.serve(ctx, all, metrics, term)
+}
+
+// exporter is for one bucket, or a part of it.
+func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*export.Exporter, error) {
 	tier, err := o.tier(ctx, term, p.bucket)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg := export.Config{
 		Locks: &lock.Manager{Bucket: p.bucket}, Scope: p.scope, WorkspacePrefix: p.backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
@@ -132,18 +157,47 @@ func runExport(ctx context.Context, o exportOptions, term terminal) error {
 	}
 	if o.webhook != "" {
 		if cfg.Alerts, err = export.NewAlerts(o.webhook, o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
-			return usageError{fmt.Errorf("-alert-webhook: %w", err)}
+			return nil, usageError{fmt.Errorf("-alert-webhook: %w", err)}
 		}
 	}
-	e := export.New(cfg)
-	metrics := prometheus.NewPedanticRegistry()
-	if err := metrics.Register(e.Collector()); err != nil {
-		return err
+	return export.New(cfg), nil
+}
+
+// exporters are those of one process.
+type exporters []*export.Exporter
+
+// Collect looks at every bucket once.
+func (all exporters) Collect(ctx context.Context) error {
+	var errs []error
+	for _, e := range all {
+		errs = append(errs, e.Collect(ctx))
 	}
-	if o.textfile != "" {
-		return o.writeFile(ctx, e, metrics)
+	return errors.Join(errs...)
+}
+
+// Run looks at every bucket again and again until ctx ends; after each look comes after, one at a time.
+func (all exporters) Run(ctx context.Context, interval time.Duration, after func() error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var one sync.Mutex
+	var next func() error
+	if after != nil {
+		next = func() error {
+			one.Lock()
+			defer one.Unlock()
+			return after()
+		}
 	}
-	return o.serve(ctx, e, metrics, term)
+	ended := make(chan error, len(all))
+	for _, e := range all {
+		go func() { ended <- e.Run(ctx, interval, next) }()
+	}
+	var errs []error
+	for range all {
+		errs = append(errs, <-ended)
+		stop()
+	}
+	return errors.Join(errs...)
 }
 
 // tier is what a probe said, as far as it is known.
@@ -157,7 +211,7 @@ func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Buck
 }
 
 // writeFile writes the metrics in one step: once, or after every collection. A collection that fails is written, too.
-func (o exportOptions) writeFile(ctx context.Context, e *export.Exporter, metrics *prometheus.Registry) error {
+func (o exportOptions) writeFile(ctx context.Context, e exporters, metrics *prometheus.Registry) error {
 	write := func() error {
 		if err := prometheus.WriteToTextfile(o.textfile, metrics); err != nil {
 			return fmt.Errorf("-textfile: %w", err)
@@ -175,7 +229,7 @@ func (o exportOptions) writeFile(ctx context.Context, e *export.Exporter, metric
 }
 
 // serve serves the metrics until ctx ends. What is wrong with the bucket's name or the rights to it shows before it starts.
-func (o exportOptions) serve(ctx context.Context, e *export.Exporter, metrics *prometheus.Registry, term terminal) error {
+func (o exportOptions) serve(ctx context.Context, e exporters, metrics *prometheus.Registry, term terminal) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return usageError{fmt.Errorf("-listen %q: %w", o.listen, err)}

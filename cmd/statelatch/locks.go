@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ const maxAdvised = 10
 
 type locksOptions struct {
 	targetOptions
+	scopes    []string
 	stale     bool
 	mine      bool
 	olderThan time.Duration
@@ -34,7 +36,7 @@ func locksCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "locks",
 		Usage:     "list every lock of a bucket, and judge which are stale",
-		UsageText: "statelatch locks [flags] [s3://BUCKET[/PREFIX]]",
+		UsageText: "statelatch locks [flags] [s3://BUCKET[/PREFIX]]...",
 		Description: "Lists the lock objects below the prefix and, where the backend has a dynamodb_table, the lock items in it, each\n" +
 			"with its age by the store's clock, its holder, and a verdict:\n" +
 			"  live     its lease is kept, its process on this machine runs, or its CI run goes on\n" +
@@ -59,13 +61,12 @@ func locksCommand(term terminal) *cli.Command {
 			&durationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			scope, err := oneScope(c)
-			if err != nil {
-				return err
-			}
 			o := locksOptions{
-				targetOptions: targetOf(c, scope), stale: c.Bool("stale"), mine: c.Bool("mine"), olderThan: c.Duration("older-than"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), stale: c.Bool("stale"), mine: c.Bool("mine"), olderThan: c.Duration("older-than"),
 				askCI: c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
+			}
+			if err := notTwice(o.scopes); err != nil {
+				return err
 			}
 			if o.olderThan < 0 {
 				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
@@ -91,16 +92,24 @@ func evidenceOf(term terminal, askCI bool) evidence.Sources {
 }
 
 func runLocks(ctx context.Context, o locksOptions, term terminal) error {
-	p, err := o.openScope(ctx, term)
+	places, err := o.openScopes(ctx, term, o.scopes)
 	if err != nil {
 		return err
 	}
-	v := &lockView{
-		locksOptions: o, term: term, scope: p.scope, backend: p.backend, owner: ownerOf(term),
-		locks: &lock.Manager{Bucket: p.bucket}, sources: evidenceOf(term, o.askCI),
-	}
-	if p.table != nil {
-		v.locks.Table = p.table
+	var v *lockView
+	for _, p := range places {
+		one := &lockView{
+			locksOptions: o, term: term, scope: p.scope, backend: p.backend, owner: ownerOf(term),
+			locks: &lock.Manager{Bucket: p.bucket}, sources: evidenceOf(term, o.askCI),
+		}
+		if p.table != nil {
+			one.locks.Table = p.table
+		}
+		if v == nil {
+			v = one
+		} else {
+			v.more = append(v.more, one)
+		}
 	}
 	if o.watch {
 		return v.follow(ctx)
@@ -130,6 +139,16 @@ type lockView struct {
 	sources evidence.Sources
 	// incomplete is why locks that are only in the DynamoDB table may be missing from the last list.
 	incomplete error
+	more       []*lockView // further scopes, shown together with this one
+}
+
+// where words where the locks are.
+func (v *lockView) where() string {
+	s := v.scope.String()
+	for _, m := range v.more {
+		s += " " + m.scope.String()
+	}
+	return s
 }
 
 // list reads all locks of the scope.
@@ -145,7 +164,29 @@ func (v *lockView) list(ctx context.Context) ([]fleet.Lock, error) {
 	if list.Unlisted != nil && !told && !v.json {
 		v.term.say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
 	}
-	return list.Locks, err
+	if err != nil {
+		return nil, err
+	}
+	locks := list.Locks
+	for _, m := range v.more {
+		found, err := m.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		locks = append(locks, found...)
+		v.incomplete = errors.Join(v.incomplete, m.incomplete)
+	}
+	return locks, nil
+}
+
+// backendOf is the way to the lock's bucket.
+func (v *lockView) backendOf(l fleet.Lock) backendconf.Backend {
+	for _, m := range v.more {
+		if m.scope.Bucket == l.Ref.Bucket {
+			return m.backend
+		}
+	}
+	return v.backend
 }
 
 // shows reports whether the flags select l. What cannot be read is not hidden but by -mine.
@@ -165,8 +206,12 @@ func (v *lockView) selected(locks []fleet.Lock) []fleet.Lock {
 	return slices.DeleteFunc(slices.Clone(locks), func(l fleet.Lock) bool { return !v.shows(l, v.owner) })
 }
 
-// stateName is the key of l's state, with its workspace in words.
-func (v *lockView) stateName(key string) string {
+// stateName is the key of a state, with its workspace in words, and with its bucket where there are several.
+func (v *lockView) stateName(ref statelatch.Ref) string {
+	key := ref.Key
+	if len(v.more) > 0 {
+		return statelatch.Printable(ref.String())
+	}
 	if workspace, of, ok := statelatch.CutWorkspace(key, v.backend.WorkspaceKeyPrefix); ok {
 		return statelatch.Printable(of + " (" + workspace + ")")
 	}
@@ -187,9 +232,9 @@ func (v *lockView) print(locks []fleet.Lock) {
 // none says that no lock is selected.
 func (v *lockView) none(locks []fleet.Lock) string {
 	if len(locks) > 0 {
-		return fmt.Sprintf("No such lock in %s; %s.\n", v.scope, count(len(locks), "other"))
+		return fmt.Sprintf("No such lock in %s; %s.\n", v.where(), count(len(locks), "other"))
 	}
-	return fmt.Sprintf("No locks in %s.\n", v.scope)
+	return fmt.Sprintf("No locks in %s.\n", v.where())
 }
 
 // table shows locks to people: a line each, and below it the proof and what else is known.
@@ -224,7 +269,7 @@ func (v *lockView) cells(l fleet.Lock) []string {
 		lease = "for " + evidence.Span(m.Expires)
 	}
 	return []string{
-		v.stateName(l.Ref.Key), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind), cell(l.Info.ID),
+		v.stateName(l.Ref), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind), cell(l.Info.ID),
 	}
 }
 
@@ -301,7 +346,7 @@ func totalsOf(locks []fleet.Lock) totals {
 
 func (v *lockView) summary(locks []fleet.Lock) string {
 	t := totalsOf(locks)
-	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.scope, t.Live, t.Stale, t.Unknown)
+	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.where(), t.Live, t.Stale, t.Unknown)
 }
 
 func count[N int | int32 | int64](n N, noun string) string { return plural.Of(n, noun) }
@@ -323,7 +368,7 @@ func (v *lockView) advice(locks []fleet.Lock) string {
 			s += fmt.Sprintf("  and so on for %d more\n", len(stale)-i)
 			break
 		}
-		s += "  " + v.againFor(v.backend, l.Ref, v.term).command("unlock") + "\n"
+		s += "  " + v.againFor(v.backendOf(l), l.Ref, v.term).command("unlock") + "\n"
 	}
 	return s
 }

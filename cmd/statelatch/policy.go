@@ -45,7 +45,6 @@ func policyCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "kms-key", Usage: "the key that encrypts the objects"},
 			&cli.StringFlag{Name: "dynamodb-table", Usage: "the lock table"},
 			&cli.StringFlag{Name: "partition", Usage: "such as aws-cn (default: the region's)"},
-			&cli.StringFlag{Name: "region", Usage: "of the bucket, the key and the table"},
 			&cli.StringFlag{Name: "account", Usage: "of the key and the table"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {

@@ -63,7 +63,7 @@ func unlockCommand(term terminal) *cli.Command {
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := unlockOptions{
-				targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), id: c.String("id"), expired: c.Bool("expired"),
+				targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), id: c.String("id"), expired: c.Bool("expired"),
 				mine: c.Bool("mine"), olderThan: c.Duration("if-older-than"), dryRun: c.Bool("dry-run"),
 				approved: c.Bool("auto-approve"), askCI: c.Bool("ask-ci"),
 			}
