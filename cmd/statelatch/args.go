@@ -64,7 +64,7 @@ func (l commandLine) notACommand(early, rest []string) error {
 		}
 	}
 	var names []string
-	for _, sub := range l.command.VisibleCommands() {
+	for _, sub := range visible(l.command) {
 		names = append(names, sub.Name)
 	}
 	switch group := l.command != l.root; {

@@ -85,6 +85,9 @@ func complete(ctx context.Context, root *cli.Command, term terminal, words []str
 	case strings.HasPrefix(c.word, "-"):
 		return c.flags()
 	case len(c.command.Commands) > 0:
+		if len(c.args) > 0 {
+			return nil
+		}
 		return c.commands()
 	case c.command.Name == "help":
 		for _, name := range c.args {
@@ -128,7 +131,7 @@ func (c *completing) candidate(list []string, value, what string) []string {
 }
 
 func (c *completing) commands() (list []string) {
-	for _, sub := range c.command.VisibleCommands() {
+	for _, sub := range visible(c.command) {
 		list = c.candidate(list, sub.Name, sub.Usage)
 	}
 	return list
@@ -197,14 +200,19 @@ func (c *completing) values(ctx context.Context, f cli.Flag, lead string) []stri
 
 var argumentKinds = regexp.MustCompile(`LOCK_ID|VERSION|V[12]\b|FILE|NAME|LOCATION|DIR|s3://BUCKET|REF|bash\|zsh\|fish\|pwsh`)
 
-// argument lists what may stand at this place, by what the usage says.
+// kinds are what the command takes, by what its usage says.
+func (c *completing) kinds() []string {
+	if c.command.Name == "diff" { // [REF] V1 [V2]
+		return []string{"VERSION"}
+	}
+	return argumentKinds.FindAllString(strings.TrimPrefix(c.command.UsageText, c.command.FullName()), -1)
+}
+
+// argument lists what may stand at this place.
 func (c *completing) argument(ctx context.Context) []string {
-	kinds := argumentKinds.FindAllString(strings.TrimPrefix(c.command.UsageText, c.command.FullName()), -1)
+	kinds := c.kinds()
 	if len(kinds) == 0 {
 		return nil
-	}
-	if c.command.Name == "diff" { // [REF] V1 [V2]
-		kinds = []string{"VERSION"}
 	}
 	at := min(len(c.args), len(kinds)-1)
 	if strings.HasPrefix(c.word, "s3://") || len(c.args) > 0 && slices.Contains(kinds, "REF") && kinds[at] != "VERSION" {
@@ -240,6 +248,9 @@ func (c *completing) place(ctx context.Context) (target, bool) {
 		if strings.HasPrefix(arg, "s3://") {
 			o.ref = arg
 		}
+	}
+	if kinds := c.kinds(); o.ref == "" && len(c.args) > 0 && len(kinds) >= len(c.args) && kinds[len(c.args)-1] == "REF" {
+		o.ref = inBucket(bucketNamed(c.term.getenv), c.args[len(c.args)-1])
 	}
 	if o.ref == "" {
 		if _, err := os.Stat(filepath.Join(o.chdir, ".terraform", "terraform.tfstate")); err != nil {
@@ -321,7 +332,10 @@ func (c *completing) wholeBucket(ctx context.Context, name string) (place, bool)
 	if name != "" {
 		o.ref = "s3://" + name
 	} else if _, err := os.Stat(filepath.Join(o.chdir, ".terraform", "terraform.tfstate")); err != nil {
-		return place{}, false
+		if name = bucketNamed(c.term.getenv); name == "" {
+			return place{}, false
+		}
+		o.ref = "s3://" + name
 	}
 	p, err := o.openScope(ctx, c.term)
 	return p, err == nil
@@ -334,14 +348,17 @@ func (c *completing) refs(ctx context.Context) (list []string) {
 			list = c.candidate(list, ref, "locked by you")
 		}
 	}
-	name, key, slash := strings.Cut(strings.TrimPrefix(c.word, "s3://"), "/")
-	typed := strings.HasPrefix(c.word, "s3://")
-	if !typed || !slash {
-		p, ok := c.wholeBucket(ctx, "")
-		if !ok {
-			return list
+	lead := "s3://"
+	name, key, slash := strings.Cut(strings.TrimPrefix(c.word, lead), "/")
+	switch typed := strings.HasPrefix(c.word, lead); {
+	case typed && slash:
+		lead += name + "/"
+	case !typed && bucketNamed(c.term.getenv) != "" && c.command.Name != "run":
+		name, key, lead = bucketNamed(c.term.getenv), c.word, ""
+	default:
+		if p, ok := c.wholeBucket(ctx, ""); ok {
+			list = c.candidate(list, lead+p.scope.Bucket+"/", "a bucket")
 		}
-		list = c.candidate(list, "s3://"+p.scope.Bucket+"/", "the bucket of this directory")
 		return c.goesOn(list)
 	}
 	folder := key[:strings.LastIndex(key, "/")+1]
@@ -350,7 +367,7 @@ func (c *completing) refs(ctx context.Context) (list []string) {
 		return list
 	}
 	for _, k := range keys {
-		ref := "s3://" + name + "/" + k
+		ref := lead + k
 		if !slices.ContainsFunc(list, func(known string) bool { return known == ref || strings.HasPrefix(known, ref+"\t") }) {
 			list = c.candidate(list, ref, "")
 		}

@@ -106,7 +106,7 @@ func helpPage(c *cli.Command, width int) string {
 		b.WriteString("\n" + describeAt(c.Description, width))
 	}
 	title := ""
-	for _, sub := range c.VisibleCommands() {
+	for _, sub := range visible(c) {
 		if next := cmp.Or(sub.Category, "Commands"); next != title {
 			title = next
 			add("\n%s:\n", title)
@@ -130,6 +130,11 @@ func helpPage(c *cli.Command, width int) string {
 		add("\nRun '%s COMMAND -h' for flags and examples.\n", name)
 	}
 	return b.String()
+}
+
+// visible are the commands below c that are no secret. The library counts 'help' among those.
+func visible(c *cli.Command) []*cli.Command {
+	return slices.DeleteFunc(slices.Clone(c.Commands), func(sub *cli.Command) bool { return sub.Hidden })
 }
 
 // helpEntry explains a word, in a column of its own if it is short.
