@@ -295,11 +295,18 @@ func (c *checker) contents() {
 		return
 	}
 	if n := c.Contents.Litter; n >= manyLitter {
-		c.find(idLitter, Note, fmt.Sprintf("%s of locks, delete markers included, %d of them at %s", plural.Of(n, "old version"), c.Contents.Most, c.Contents.MostKey),
+		c.find(idLitter, Note, fmt.Sprintf("%s, %d of them at %s", litter(n), c.Contents.Most, c.Contents.MostKey),
 			"they cost little, but slow down every listing of versions", c.Command("gc"))
 	} else {
-		c.ok(idLitter, plural.Of(n, "old version")+" of locks, delete markers included")
+		c.ok(idLitter, litter(n))
 	}
 }
 
 func looksLikeState(key string) bool { return strings.HasSuffix(key, ".tfstate") }
+
+func litter(n int) string {
+	if n == 1 {
+		return "1 old version or delete marker of locks"
+	}
+	return fmt.Sprintf("%d old versions and delete markers of locks", n)
+}

@@ -332,7 +332,7 @@ func raceTornReads(ctx context.Context, p *prober, name string) (string, error) 
 			err = e
 		}
 	}
-	return fmt.Sprintf("whole: %s during %s of %d KiB", plural.Of(seen.reads-tornWrites, "read"), plural.Of(tornWrites, "write"), tornWords*tornWord>>10), err
+	return fmt.Sprintf("%s during %s of %d KiB were whole", plural.Of(seen.reads-tornWrites, "read"), plural.Of(tornWrites, "write"), tornWords*tornWord>>10), err
 }
 
 // sightings remembers which body each ETag was seen with.

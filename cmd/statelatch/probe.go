@@ -148,7 +148,7 @@ func (v probeJSON) print(term terminal) {
 		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
 	}
 	term.print("%s %s\n\n", where, tierMeans[v.Tier])
-	t := table{Columns: []column{{Head: "CHECK"}, {Head: "RESULT"}, {Head: "SEEN", Least: 20}}}
+	t := table{Columns: []column{{}, {}, {Least: 20}}}
 	var advice []string
 	for _, c := range v.Checks {
 		result := map[probe.Outcome]string{probe.Passed: "ok", probe.Failed: "FAILED", probe.Undecided: "-"}[c.Outcome]

@@ -214,7 +214,7 @@ func (p rollbackPlan) tell(term terminal) {
 			row.name, serialOf(row.e), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10), orDash(whoStored(row.e)), statelatch.Printable(version),
 		})
 	}
-	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "as in 'to'"})
+	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "a copy of 'to'"})
 	term.sayTable(t)
 	if p.to.Header.Encrypted() {
 		term.say("\nThe version is encrypted, so it keeps its serial: a saved plan of that time would apply again.\n")

@@ -21,7 +21,7 @@ type Column struct {
 	Paint func(cell string) string
 }
 
-// Table is rows below heads. Its text has nothing in it that drives a terminal; that is for the caller to see to.
+// Table is rows below heads, if there are any. Its text has nothing in it that drives a terminal; that is for the caller to see to.
 type Table struct {
 	Columns []Column
 	Rows    [][]string
@@ -218,7 +218,9 @@ func (t Table) draw(widths []int, width int) string {
 	for i, c := range t.Columns {
 		heads[i] = c.Head
 	}
-	line(heads, 0, false)
+	if strings.Join(heads, "") != "" || t.titles != nil {
+		line(heads, 0, false)
+	}
 	for i, row := range t.Rows {
 		line(row, i+1, true)
 		b.WriteString(t.details(i, width))
