@@ -92,7 +92,7 @@ func app(term terminal) *cli.Command {
 		),
 		Metadata: map[string]any{helpWidth: term.outWidth(), bucketKey: bucketNamed(term.getenv)},
 		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },
-		Reader:   term.in, Writer: term.out, ErrWriter: term.err,
+		Reader:   term.in, Writer: term.results(), ErrWriter: term.err,
 	}
 	recorded(term, root)
 	widened(term, root)

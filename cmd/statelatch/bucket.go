@@ -64,6 +64,7 @@ func bucketInitCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "require-conditions", Usage: "refuse lock objects that are written without a condition; engines comply"},
 			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
 			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
+			&cli.StringSliceFlag{Name: "tag", Usage: "tag the bucket, beside the tags that it has; repeatable", HideDefault: true},
 			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
@@ -78,9 +79,28 @@ func bucketInitCommand(term terminal) *cli.Command {
 				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"), RequireConditions: c.Bool("require-conditions"),
 				LogBucket: c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
 			}
+			if o.desired.Tags, err = tagsOf(c.StringSlice("tag")); err != nil {
+				return err
+			}
 			return o.finish(ctx, term, runBucketInit(ctx, o, term))
 		},
 	}
+}
+
+// tagsOf reads KEY=VALUE.
+func tagsOf(words []string) (map[string]string, error) {
+	if len(words) == 0 {
+		return nil, nil
+	}
+	tags := map[string]string{}
+	for _, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if _, twice := tags[key]; !ok || twice {
+			return nil, usageError{fmt.Errorf("-tag %q: want KEY=VALUE, each KEY once", word)}
+		}
+		tags[key] = value
+	}
+	return tags, nil
 }
 
 func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) error {

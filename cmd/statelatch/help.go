@@ -50,6 +50,7 @@ var valueNames = map[string]string{
 	"ref":                   "REF",
 	"region":                "REGION",
 	"since":                 "DURATION|TIME",
+	"tag":                   "KEY=VALUE",
 	"textfile":              "FILE",
 	"tls-cert":              "FILE",
 	"tls-key":               "FILE",

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/statelatch/statelatch/internal/term"
@@ -110,4 +112,72 @@ func TestBucketInit_DryRun(t *testing.T) {
 	s.want(s.run("bucket", "check", "s3://brand-new"), 10)
 	s.want(s.run("bucket", "init", "-auto-approve", "s3://brand-new"), 0)
 	s.want(s.run("bucket", "init", "-dry-run", "s3://brand-new"), 0, "nothing to do")
+}
+
+func TestBucketInit_Tags(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("bucket", "init", "-auto-approve", "-tag", "team=platform", "-tag", "note=a=b c", "s3://tagged"), 0, "tag the bucket")
+	s.want(s.run("bucket", "init", "-auto-approve", "-tag", "team=platform", "s3://tagged"), 0, "nothing to do")
+	o := s.run("bucket", "init", "-dry-run", "-tag", "team=other", "-tag", "cost=42", "s3://tagged")
+	s.want(o, 0, "- cost: absent", "- team = platform", "+ cost = 42", "+ team = other")
+	s.want(s.run("bucket", "init", "-auto-approve", "-tag", "team=other", "s3://tagged"), 0)
+	s.want(s.run("bucket", "init", "-dry-run", "-tag", "note=a=b c", "-tag", "team=other", "s3://tagged"), 0, "nothing to do") // the others stay
+	for _, tag := range []string{"team", "=x", "aws:x=y", "a=b\x00"} {
+		s.want(s.run("bucket", "init", "-auto-approve", "-tag", tag, "s3://tagged"), 2)
+	}
+	s.want(s.run("bucket", "init", "-auto-approve", "-tag", "a=1", "-tag", "a=2", "s3://tagged"), 2, "each KEY once")
+	s.want(s.run("bucket", "init", "-format", "hcl", "-tag", "team=${x}", "s3://tagged"), 0, `"team" = "$${x}"`)
+	s.want(s.run("bucket", "init", "-format", "awscli", "-tag", "team=it's", "s3://tagged"), 0, "put-bucket-tagging", `{"TagSet":[{"Key":"team","Value":"it'\''s"}]}`)
+}
+
+// fullDisk takes nothing, as a full disk.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// A result that could not be written is no success, whatever the command.
+func TestPrint_FullDiskIsAnError(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("lock", "s3://demo/held"), 0)
+	file := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(file, []byte(`{"version":4,"terraform_version":"1.11.4","serial":1,"lineage":"l","outputs":{},"resources":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.run("push", file, "s3://demo/state"), 0)
+	for _, args := range [][]string{
+		{"lock", demoRef},
+		{"status", "s3://demo/free"},
+		{"locks", "s3://demo"},
+		{"locks", "-json", "s3://demo"},
+		{"states", "s3://demo"},
+		{"states", "-csv", "s3://demo"},
+		{"history", "s3://demo/state"},
+		{"pull", "s3://demo/state"},
+		{"show", "s3://demo/state"},
+		{"workspace", "list", "s3://demo/state"},
+		{"version"},
+		{"help"},
+		{"-h"},
+		{"lock", "-h"},
+		{"bucket", "check", "s3://demo"},
+		{"policy", "-role", "plan", "s3://demo"},
+		{"completion", "bash"},
+		{"diff", "s3://demo/state", "1"},
+		{"unlock", "-mine", "-dry-run", "s3://demo/"},
+		{"bucket", "init", "-format", "hcl", "s3://demo"},
+		{"rollback", "-dry-run", "-json", "1", "s3://demo/state"},
+	} {
+		var errs strings.Builder
+		if !slices.Contains([]string{"version", "help", "-h", "completion"}, args[0]) && !slices.Contains(args, "-h") {
+			args = append(args, s.flags...)
+		}
+		code := run(t.Context(), append([]string{"statelatch"}, args...), terminal{
+			in: strings.NewReader(""), out: fullDisk{}, err: &errs, getenv: func(k string) string { return s.env[k] },
+		})
+		if code != exitError || !strings.Contains(errs.String(), "no space left on device") {
+			t.Errorf("%q: exit %d, %s", args, code, &errs)
+		}
+	}
 }

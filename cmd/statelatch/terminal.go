@@ -80,11 +80,22 @@ func oneLine(err error) string {
 	return statelatch.Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
-// print writes a result. That it could not be written is told at the end.
+// print writes a result.
 func (t terminal) print(format string, args ...any) {
-	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.view != nil && t.view.failed == nil {
-		t.view.failed = err
+	fmt.Fprintf(t.results(), format, args...)
+}
+
+// results is where results go. What cannot be written there is remembered, and told at the end.
+func (t terminal) results() io.Writer { return resultWriter{t} }
+
+type resultWriter struct{ t terminal }
+
+func (w resultWriter) Write(p []byte) (int, error) {
+	n, err := w.t.out.Write(p)
+	if v := w.t.view; err != nil && v != nil && v.failed == nil {
+		v.failed = err
 	}
+	return n, err
 }
 
 // printJSON writes a result as one line of JSON.
