@@ -18,8 +18,8 @@ var (
 	ErrDenied = errors.New("access denied")
 	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
 	ErrConflict = errors.New("conflicting request, try again")
-	// ErrThrottled: the store asked to slow down and nothing was attempted. A throttled write to S3
-	// is ErrAmbiguous, because a 503 may follow the deed (defect B6); DynamoDB's own throttling is certain.
+	// ErrThrottled: the store asked to slow down and nothing was attempted. A write to S3 that is answered 503
+	// is ErrAmbiguous, because that may follow the deed (defect B6); a 429 and DynamoDB's own throttling are certain.
 	ErrThrottled = errors.New("throttled by the store")
 	// ErrUnsupported: the store or the driver cannot do this; nothing was attempted.
 	ErrUnsupported = errors.New("not supported by this store")
@@ -29,6 +29,10 @@ var (
 	// ErrBroken: the store could not be reached or answered nonsense; nothing was changed.
 	ErrBroken = errors.New("store not usable")
 )
+
+// ErrAltered is the cause of a [StoreError] whose bytes are not those that the store says they are: they were changed on the way, or in
+// the store. Of a read it is ErrBroken, and nothing of the bytes may be used. Of a write it is ErrAmbiguous: something was stored.
+var ErrAltered = errors.New("the bytes were changed on the way")
 
 // The outcomes of a lock operation that a caller decides on.
 var (
@@ -55,6 +59,7 @@ type StoreError struct {
 	Code    string // the store's error code, empty where there was none
 	Message string // the store's message, for people
 	Action  string // for ErrDenied: the IAM action that was missing, such as "s3:PutObject"
+	Over    bool   // for ErrAmbiguous: the store itself has answered, so what did not happen by now will not
 	Err     error  // the cause, if any; errors.Is and errors.As see it
 }
 

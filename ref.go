@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,15 +32,15 @@ type Ref struct {
 	Key    string
 }
 
-// ParseRef reads "s3://bucket/key". The key is taken as it stands: nothing is
+// ParseRef reads "s3://bucket/key", where the bucket may be an access point's ARN. The key is taken as it stands: nothing is
 // percent-decoded and nothing is cleaned. Errors match [ErrInvalid].
 func ParseRef(s string) (Ref, error) {
 	rest, ok := strings.CutPrefix(s, scheme)
 	if !ok {
 		return Ref{}, fmt.Errorf("%w REF %q: want s3://BUCKET/KEY", ErrInvalid, s)
 	}
-	bucket, key, ok := strings.Cut(rest, "/")
-	if !ok || key == "" {
+	bucket, key := cutBucket(rest)
+	if key == "" {
 		return Ref{}, fmt.Errorf("%w REF %q: the key is missing: want s3://BUCKET/KEY", ErrInvalid, s)
 	}
 	r := Ref{Bucket: bucket, Key: key}
@@ -76,6 +77,15 @@ func WorkspaceRef(bucket, key, prefix, workspace string) (Ref, error) {
 	return r, nil
 }
 
+// WorkspaceDir is what the keys of all named workspaces begin with: the prefix as path.Join cleans it, and a slash; empty
+// for an empty prefix.
+func WorkspaceDir(prefix string) string {
+	if prefix = path.Clean(prefix); prefix == "." {
+		return ""
+	}
+	return prefix + "/"
+}
+
 // ValidateWorkspace applies the engines' rule for workspace names (equal to its own
 // URL path escape) and refuses the empty name, "." and "..". Errors match [ErrInvalid].
 func ValidateWorkspace(name string) error {
@@ -90,9 +100,10 @@ func ValidateWorkspace(name string) error {
 	return nil
 }
 
-// Validate reports the first reason why r cannot address a state. It is stricter
-// than S3 and refuses what an engine or a file-backed store would read as another
-// object's name. Errors match [ErrInvalid].
+// Validate reports the first reason why r cannot address a state. What engines accept is accepted, for they send a key as it
+// stands: "./terraform.tfstate", "a//b" and "a/../b" are names like others. Refused is what engines refuse (a slash at
+// either end), what S3 does (a key that leads out of the bucket), and what is another object's name to an engine.
+// Errors match [ErrInvalid].
 func (r Ref) Validate() error {
 	if err := validateBucket(r.Bucket); err != nil {
 		return err
@@ -111,6 +122,44 @@ func (r Ref) Validate() error {
 	return nil
 }
 
+// In reports whether r lies in the bucket of that name, for who works in one: what is done there with a Ref to another
+// would be reported, and believed, of that. Errors match [ErrInvalid].
+func (r Ref) In(bucket string) error { return sameBucket(r.String(), r.Bucket, bucket) }
+
+// ValidateIn is Validate and In.
+func (r Ref) ValidateIn(bucket string) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	return r.In(bucket)
+}
+
+func sameBucket(address, of, bucket string) error {
+	if of != bucket {
+		return fmt.Errorf("%w address %s: what it was given to works in bucket %q; give it to one that works in %q", ErrInvalid, address, bucket, of)
+	}
+	return nil
+}
+
+// accessPoint is the ARN of an access point, or of one for several regions. Those of S3 on Outposts and of Object Lambda are no
+// such: they know no conditional writes, and so no locks.
+var accessPoint = regexp.MustCompile(`^arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]+`)
+
+// IsAccessPoint reports whether a bucket is the ARN of an access point.
+func IsAccessPoint(bucket string) bool {
+	return accessPoint.FindString(bucket) == bucket && bucket != ""
+}
+
+// cutBucket splits what follows "s3://" into the bucket and the rest behind its slash, which may be empty.
+func cutBucket(s string) (bucket, rest string) {
+	bucket = accessPoint.FindString(s)
+	if after, ok := strings.CutPrefix(s[len(bucket):], "/"); bucket != "" && (ok || after == "") {
+		return bucket, after
+	}
+	bucket, rest, _ = strings.Cut(s, "/")
+	return bucket, rest
+}
+
 func validateBucket(b string) error {
 	bad := func(r rune) bool {
 		return r != '.' && r != '-' && r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
@@ -118,6 +167,10 @@ func validateBucket(b string) error {
 	switch {
 	case b == "":
 		return fmt.Errorf("%w bucket %q: it is empty", ErrInvalid, b)
+	case IsAccessPoint(b):
+		return nil
+	case strings.HasPrefix(b, "arn:"):
+		return fmt.Errorf("%w bucket %q: of ARNs only an access point's will do, arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME", ErrInvalid, b)
 	case b == "." || b == "..":
 		return fmt.Errorf("%w bucket %q: not a bucket name", ErrInvalid, b)
 	case len(b) > 255 || strings.ContainsFunc(b, bad):
@@ -138,12 +191,16 @@ func validateKeyShape(field, s string) error {
 	case strings.HasPrefix(s, "/") || strings.HasSuffix(s, "/"):
 		return fmt.Errorf("%w %s %q: it must not start or end with '/'", ErrInvalid, field, s)
 	}
+	depth := 0
 	for segment := range strings.SplitSeq(s, "/") {
 		switch segment {
-		case "":
-			return fmt.Errorf("%w %s %q: it must not contain '//'", ErrInvalid, field, s)
-		case ".", "..":
-			return fmt.Errorf("%w %s %q: it must not contain the path segment %q", ErrInvalid, field, s, segment)
+		case "..":
+			depth--
+		default:
+			depth++
+		}
+		if depth < 0 {
+			return fmt.Errorf("%w %s %q: its %q lead out of the bucket, which S3 refuses", ErrInvalid, field, s, "..")
 		}
 	}
 	return nil

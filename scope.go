@@ -26,7 +26,7 @@ func ParseScope(s string) (Scope, error) {
 	if !ok {
 		return Scope{}, fmt.Errorf("%w %q: want s3://BUCKET or s3://BUCKET/PREFIX", ErrInvalid, s)
 	}
-	bucket, prefix, _ := strings.Cut(rest, "/")
+	bucket, prefix := cutBucket(rest)
 	scope := Scope{Bucket: bucket, Prefix: strings.TrimSuffix(prefix, "/")}
 	return scope, scope.Validate()
 }
@@ -37,6 +37,14 @@ func (s Scope) Validate() error {
 		return err
 	}
 	return validateKeyShape("prefix", s.Prefix)
+}
+
+// ValidateIn is Validate, and refuses a scope of another bucket than that, as [Ref.In] does.
+func (s Scope) ValidateIn(bucket string) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	return sameBucket(s.String(), s.Bucket, bucket)
 }
 
 // String formats s as ParseScope reads it.
@@ -79,10 +87,12 @@ func (s Scope) ListPrefixes(workspacePrefix string) []string {
 	return []string{s.Prefix, workspacePrefix + "/"}
 }
 
-// CutWorkspace splits the key of a named workspace, PREFIX/WORKSPACE/KEY, into its workspace and the default workspace's key.
+// CutWorkspace splits the key of a named workspace, PREFIX/WORKSPACE/KEY, into its workspace and the default workspace's key. That is
+// the configured one as path.Clean has it.
 func CutWorkspace(key, workspacePrefix string) (workspace, of string, ok bool) {
-	rest, ok := strings.CutPrefix(key, workspacePrefix+"/")
-	if !ok || workspacePrefix == "" {
+	dir := WorkspaceDir(workspacePrefix)
+	rest, ok := strings.CutPrefix(key, dir)
+	if !ok || dir == "" {
 		return "", "", false
 	}
 	workspace, of, ok = strings.Cut(rest, "/")

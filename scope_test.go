@@ -14,6 +14,9 @@ func TestParseScope(t *testing.T) {
 		"s3://acme/team-a":   {"acme", "team-a"},
 		"s3://acme/team-a/":  {"acme", "team-a"},
 		"s3://acme/env:/a/b": {"acme", "env:/a/b"},
+		"s3://acme/a//b/./":  {"acme", "a//b/."},
+		"s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x":       {"arn:aws:s3:us-east-1:123456789012:accesspoint/x", ""},
+		"s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x/team/": {"arn:aws:s3:us-east-1:123456789012:accesspoint/x", "team"},
 	} {
 		got, err := ParseScope(in)
 		if err != nil || got != want {
@@ -24,7 +27,7 @@ func TestParseScope(t *testing.T) {
 			t.Errorf("ParseScope(%q): got %+v, %v, want %+v again", got, again, err, got)
 		}
 	}
-	for _, in := range []string{"", "acme", "s3://", "s3:///a", "s3://acme//a", "s3://acme/a//b", "s3://acme/../a", "s3://acme/a\n", "s3://ac me"} {
+	for _, in := range []string{"", "acme", "s3://", "s3:///a", "s3://acme//a", "s3://acme/../a", "s3://acme/a\n", "s3://ac me"} {
 		if got, err := ParseScope(in); !errors.Is(err, ErrInvalid) {
 			t.Errorf("ParseScope(%q): got %+v, %v, want ErrInvalid", in, got, err)
 		}

@@ -3,10 +3,12 @@
 //
 // What it guarantees of a log in a bucket ([BucketLog]) or a file ([FileLog]): an event that Append returned nil for is stored
 // durably and exactly once, with a number of its own and without a gap, whatever writers race and whatever replies are lost; and
-// [Verify] finds an event that was edited, removed, moved, doubled or put in, and a tail that was cut off.
-// What it does not: whoever may delete both the newest events and the head beside them, or write the log anew
-// from an event on, can hide the end of it. Object Lock, versions that writers may not delete, or a second
-// location take that power away. An event says what our tools did, as whoever ran them claims to be; it proves no identity and
+// [Verify] finds an event that was edited, removed, moved, doubled or put in, and a tail that was cut off. In a bucket that keeps
+// versions it finds as well what was written again or deleted, with all hashes behind it, for as long as the older versions are there; and
+// with [Keys] every event that somebody without the key wrote.
+// What it does not: whoever has the key, or none being used may delete versions, can write the log anew; who cuts off the
+// newest events, their versions and the head's, hides them. Object Lock, rights (package policy's role audit), or a hash kept elsewhere take that
+// power away: see docs/GUARANTEES.md. An event says what our tools did, as whoever ran them claims to be; it proves no identity and
 // knows nothing of engines that lock by themselves.
 //
 // Events hold no state, no lock body and no credential. Text of users is made printable and cut.
@@ -106,6 +108,8 @@ type Event struct {
 	Run    *statelatch.Run `json:"run,omitempty"`
 	Tool   string          `json:"tool,omitempty"`   // version of Statelatch
 	Detail string          `json:"detail,omitempty"` // for people
+
+	MAC string `json:"mac,omitempty"` // by a key that whoever stores the log need not have; the last member, see [Keys]
 }
 
 // Sink takes events. It is safe for concurrent use.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path"
 	"regexp"
@@ -29,6 +30,9 @@ const (
 // of that number (protocol 6.5), and PREFIX/head.json. Writers need s3:GetObject, s3:PutObject and s3:ListBucket there, and
 // must not have s3:DeleteObject.
 type BucketLog struct {
+	// Keys sign what is appended. They must not be changed once it is in use.
+	Keys Keys
+
 	bucket bucket.Bucket
 	prefix string
 }
@@ -86,7 +90,7 @@ func (l *BucketLog) Append(ctx context.Context, e Event) error {
 	}
 	e.StoreTime = now.UTC()
 	for {
-		raw, is := last.next(e)
+		raw, is := last.next(e, l.Keys...)
 		stored, err := l.create(ctx, is.Seq, raw)
 		if err != nil {
 			return fmt.Errorf("audit log %s: event %d: %w", l, is.Seq, err)
@@ -263,7 +267,62 @@ func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
 		}
 		return err
 	})
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	c.Older, c.OlderErr = l.older(ctx)
+	if ctx.Err() != nil {
+		return c, context.Cause(ctx)
+	}
+	return c, nil
+}
+
+// errNoVersions says that the bucket keeps none.
+var errNoVersions = fmt.Errorf("%w: the bucket keeps no versions", statelatch.ErrUnsupported)
+
+// older reads what the bucket keeps of the log beside what is current: the older versions of events, and of the head, and where something was
+// deleted. Of an event's one and only version there is nothing to say.
+func (l *BucketLog) older(ctx context.Context) ([]Older, error) {
+	var all []Older
+	var versioned bool
+	for obj, err := range l.bucket.ListVersions(ctx, bucket.ListOptions{Prefix: l.prefix + "/"}) {
+		if err != nil {
+			return nil, err
+		}
+		versioned = versioned || obj.VersionID != "" && obj.VersionID != "null"
+		number, isHead := l.number(obj.Key), obj.Key == path.Join(l.prefix, headName)
+		if number == 0 && !isHead || obj.IsLatest && !obj.DeleteMarker && !isHead {
+			continue
+		}
+		all = append(all, Older{
+			Name: obj.Key, Number: number, VersionID: obj.VersionID, Stored: obj.LastModified, Deleted: obj.DeleteMarker, Current: obj.IsLatest,
+		})
+	}
+	if !versioned {
+		return nil, errNoVersions
+	}
+	var unread []*Older
+	for i, o := range all {
+		if !o.Deleted {
+			unread = append(unread, &all[i])
+		}
+	}
+	err := fleet.Each(ctx, 0, unread, func(ctx context.Context, o *Older) error {
+		err := retry(ctx, func() error {
+			_, body, err := l.bucket.Get(ctx, o.Name, bucket.ReadOptions{VersionID: o.VersionID})
+			if err != nil {
+				return err
+			}
+			o.Raw, err = io.ReadAll(io.LimitReader(body, MaxEvent+1))
+			return errors.Join(err, body.Close())
+		})
+		if errors.Is(err, statelatch.ErrNotFound) { // it has just expired
+			o.Raw = nil
+			return nil
+		}
+		return err
+	})
+	return all, err
 }
 
 // retry calls do again when it failed in passing.

@@ -26,10 +26,10 @@ func hashOf(raw []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// next links e to h: the bytes to store, and the head that they make.
-func (h Head) next(e Event) ([]byte, Head) {
+// next links e to h: the bytes to store, signed if there are keys, and the head that they make.
+func (h Head) next(e Event, keys ...[]byte) ([]byte, Head) {
 	e = e.clean()
-	e.V, e.Chain, e.Seq, e.Prev = version, h.Chain, h.Seq+1, h.Hash
+	e.V, e.Chain, e.Seq, e.Prev, e.MAC = version, h.Chain, h.Seq+1, h.Hash, ""
 	if h.Chain == "" {
 		e.Chain = NewID()
 	}
@@ -41,6 +41,7 @@ func (h Head) next(e Event) ([]byte, Head) {
 		// Only a year outside 0..9999 can get here.
 		panic(fmt.Sprintf("audit: an event always encodes: %v", err))
 	}
+	raw = Keys(keys).sign(raw)
 	return raw, Head{Chain: e.Chain, Seq: e.Seq, Hash: hashOf(raw)}
 }
 
@@ -77,6 +78,7 @@ func parseHead(raw []byte) (Head, error) {
 
 // processChain links the events of a process that are sent to where nothing can be read back.
 type processChain struct {
+	keys Keys
 	mu   sync.Mutex
 	last Head
 }
@@ -84,7 +86,7 @@ type processChain struct {
 func (c *processChain) next(e Event) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	raw, head := c.last.next(e)
+	raw, head := c.last.next(e, c.keys...)
 	c.last = head
 	return raw
 }

@@ -12,15 +12,21 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/filelock"
 )
 
 // FileLog is a log in a file of mode 0600, one line of JSON an event, with its head in a second file, PATH.head. Processes that
 // write at the same time exclude each other by a lock of the operating system on the file. To start a new log move both
 // files away.
-type FileLog struct{ path string }
+type FileLog struct {
+	// Keys sign what is appended. They must not be changed once it is in use.
+	Keys Keys
+
+	path string
+}
 
 // NewFileLog is the log in the file at path, which need not exist.
-func NewFileLog(path string) *FileLog { return &FileLog{path} }
+func NewFileLog(path string) *FileLog { return &FileLog{path: path} }
 
 // String is file:PATH.
 func (l *FileLog) String() string { return "file:" + l.path }
@@ -44,7 +50,7 @@ func (l *FileLog) Append(ctx context.Context, e Event) (err error) {
 	if err != nil {
 		return err
 	}
-	raw, is := last.next(e)
+	raw, is := last.next(e, l.Keys...)
 	if err := f.Truncate(end); err != nil {
 		return err
 	}
@@ -63,7 +69,7 @@ func (l *FileLog) Append(ctx context.Context, e Event) (err error) {
 // open opens the file and locks it, waiting until ctx ends.
 func (l *FileLog) open(ctx context.Context) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|noFollow, 0o600)
+		f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|filelock.NoFollow, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +97,7 @@ func (l *FileLog) open(ctx context.Context) (*os.File, error) {
 func lockFile(ctx context.Context, f *os.File) error {
 	const poll = 5 * time.Millisecond
 	for {
-		locked, err := tryLock(f)
+		locked, err := filelock.Try(f)
 		if locked || err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/guardhttp"
 )
 
 // Opener connects to the bucket of an s3:// location.
@@ -19,11 +20,16 @@ type Opener func(name string) (bucket.Bucket, error)
 //	file:PATH                        a [FileLog]
 //	syslog:                          the local syslog daemon
 //	syslog:udp://HOST:PORT, tcp://   one on the network
-//	https://...                      a webhook: events are posted as JSON, signed with key if there is one
+//	https://...                      a webhook: events are posted as JSON
 //
+// key, if it is not empty, are the [Keys] that sign every event, and a webhook's bodies by the first of them.
 // A [BucketLog] and a [FileLog] can be read back, as a [Log]. Elsewhere the events of one process make a chain of their own. It
 // sends nothing yet. Errors are open's, or match [statelatch.ErrInvalid] or [statelatch.ErrUnsupported].
 func Open(location string, key []byte, open Opener) (Sink, error) {
+	keys, err := ParseKeys(key)
+	if err != nil {
+		return nil, err
+	}
 	kind, rest, _ := strings.Cut(location, ":")
 	switch kind {
 	case "s3":
@@ -39,24 +45,33 @@ func Open(location string, key []byte, open Opener) (Sink, error) {
 		if err != nil {
 			return nil, err
 		}
-		return NewBucketLog(b, prefix)
+		l, err := NewBucketLog(b, prefix)
+		if err != nil {
+			return nil, err
+		}
+		l.Keys = keys
+		return l, nil
 	case "file":
 		if rest == "" {
 			return nil, fmt.Errorf("%w audit location %q: the path is missing: want file:PATH", statelatch.ErrInvalid, location)
 		}
-		return NewFileLog(rest), nil
+		return &FileLog{Keys: keys, path: rest}, nil
 	case "syslog":
-		return openSyslog(rest)
+		return openSyslog(rest, keys)
 	case "https", "http":
-		return newWebhook(location, key)
+		hook, err := guardhttp.NewWebhook(location, keys.first(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("audit location: %w", err)
+		}
+		return &webhook{Webhook: hook, chain: processChain{keys: keys}}, nil
 	}
 	// It is not shown: it may be a webhook without its scheme, or what stands behind a comma in one.
 	return nil, fmt.Errorf("%w audit location: want s3://BUCKET/PREFIX, file:PATH, syslog: or https://HOST/PATH, and commas only between several", statelatch.ErrInvalid)
 }
 
-func openSyslog(at string) (Sink, error) {
+func openSyslog(at string, keys Keys) (Sink, error) {
 	if at == "" {
-		return newSyslog("", "")
+		return newSyslog("", "", keys...)
 	}
 	u, err := url.Parse(at)
 	if err != nil || u.Scheme != "udp" && u.Scheme != "tcp" {
@@ -65,5 +80,5 @@ func openSyslog(at string) (Sink, error) {
 	if _, _, err := net.SplitHostPort(u.Host); err != nil || u.Path != "" {
 		return nil, fmt.Errorf("%w audit location %q: want syslog:%s://HOST:PORT", statelatch.ErrInvalid, "syslog:"+at, u.Scheme)
 	}
-	return newSyslog(u.Scheme, u.Host)
+	return newSyslog(u.Scheme, u.Host, keys...)
 }

@@ -14,8 +14,8 @@ type syslogSink struct {
 	chain            processChain
 }
 
-func newSyslog(network, address string) (Sink, error) {
-	return &syslogSink{network: network, address: address}, nil
+func newSyslog(network, address string, keys ...[]byte) (Sink, error) {
+	return &syslogSink{network: network, address: address, chain: processChain{keys: keys}}, nil
 }
 
 // String is the location.

@@ -8,6 +8,6 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-func newSyslog(string, string) (Sink, error) {
+func newSyslog(string, string, ...[]byte) (Sink, error) {
 	return nil, fmt.Errorf("%w: there is no syslog on this system: use s3://, file: or https://", statelatch.ErrUnsupported)
 }

@@ -21,6 +21,22 @@ type Contents struct {
 	Head    *Head // nil: there is none, or HeadErr says why it cannot be read
 	HeadErr error
 	Foreign []string // keys that are no part of a log
+
+	// Older is what the bucket keeps of the log beside what is current, by key, the newest first; of a file nothing. OlderErr says why it
+	// is not known: errors matching [statelatch.ErrUnsupported] that nothing is kept.
+	Older    []Older
+	OlderErr error
+}
+
+// Older is a version of an event or of the head that is not the current event, or a mark that it was deleted.
+type Older struct {
+	Name      string // key
+	Number    uint64 // that it is stored under; 0: it is of the head
+	VersionID string
+	Stored    time.Time
+	Deleted   bool   // it is such a mark
+	Current   bool   // nothing is newer
+	Raw       []byte // nil: it is such a mark, or has just expired
 }
 
 // Record is one stored event.
@@ -44,6 +60,10 @@ const (
 	WrongLog  Kind = "chain"     // the event belongs to another log
 	BadHead   Kind = "head"      // the head is missing, cannot be read or belongs to another log
 	Foreign   Kind = "foreign"   // an object that is no part of the log
+	Rewritten Kind = "rewritten" // the bucket keeps an older version of it that says something else
+	Deleted   Kind = "deleted"   // it was deleted; the bucket may keep what it was
+	Forged    Kind = "forged"    // its MAC is of none of the keys
+	Unsigned  Kind = "unsigned"  // it has no MAC, although events before it have
 )
 
 // Finding is one thing that is wrong.
@@ -62,11 +82,26 @@ type Report struct {
 	// Behind is how many events the head does not cover yet. Without findings that is a writer that
 	// died, or one that is just at work, and the next event mends it.
 	Behind uint64
+	Signed int // events with a MAC; with [Check.Keys], with one of those
+	// Compared is how many older versions were compared with what is there, and NotCompared why none could be.
+	Compared    int
+	NotCompared error
 }
 
-// Verify checks the whole chain. Known are events whose hash was kept elsewhere, of which Seq and Hash count: they show that the
-// log was written anew from an event before them on, together with its head.
-func Verify(c Contents, known ...Head) Report {
+// Check says what a log is held against, beyond itself.
+type Check struct {
+	// Known are events whose hash was kept elsewhere, of which Seq and Hash count: they show that the log was written anew from an event before
+	// them on, together with its head.
+	Known []Head
+	// Keys, if there are some, are those that events are signed with, from the first signed one on.
+	Keys Keys
+}
+
+// Verify is Check.Verify with what is known.
+func Verify(c Contents, known ...Head) Report { return Check{Known: known}.Verify(c) }
+
+// Verify checks the whole chain, what the bucket keeps of it, and its signatures.
+func (check Check) Verify(c Contents) Report {
 	v := verifier{Contents: c, events: map[uint64]link{}}
 	parsed := make([]Event, len(c.Records)) // zero: unreadable
 	for i, r := range c.Records {
@@ -82,7 +117,9 @@ func Verify(c Contents, known ...Head) Report {
 	v.numbers()
 	v.links()
 	v.head()
-	for _, k := range known {
+	v.signatures(check.Keys)
+	v.older()
+	for _, k := range check.Known {
 		if e, there := v.events[k.Seq]; !there || e.hash != k.Hash {
 			v.find(k.Seq, Edited, "it, or one before it, is not what it was when its sha256 was %s", k.Hash)
 		}
@@ -228,5 +265,89 @@ func (v *verifier) head() {
 		v.find(h.Seq, Edited, "it is not the one that the head names")
 	default:
 		v.Behind = v.Last.Seq - h.Seq
+	}
+}
+
+// signatures looks at the MACs, in the order of numbers.
+func (v *verifier) signatures(keys Keys) {
+	records := slices.SortedStableFunc(slices.Values(v.Records), func(a, b Record) int { return cmp.Compare(a.Number, b.Number) })
+	begun := false
+	for i, r := range records {
+		has, good := keys.signed(r.Raw)
+		place := cmp.Or(r.Number, uint64(i)+1)
+		switch {
+		case len(keys) == 0:
+			if has {
+				v.Signed++
+			}
+		case good:
+			v.Signed++
+			begun = true
+		case has:
+			v.find(place, Forged, "%s is signed by none of the keys", r.Name)
+		case begun:
+			v.find(place, Unsigned, "%s is not signed, although events before it are: a client without the key stored it, or somebody wrote it anew", r.Name)
+		}
+	}
+	if len(keys) > 0 && v.Signed == 0 && len(records) > 0 {
+		v.find(0, Unsigned, "no event is signed by the keys")
+	}
+}
+
+// older compares what the bucket keeps with what is there. Events are created once and for all, and the head only moves on.
+func (v *verifier) older() {
+	v.NotCompared = v.OlderErr
+	now := map[uint64][]byte{}
+	for _, r := range v.Records {
+		now[r.Number] = r.Raw
+	}
+	told := map[uint64]bool{}
+	tell := func(n uint64, kind Kind, format string, args ...any) {
+		if n == 0 || !told[n] {
+			v.find(n, kind, format, args...)
+		}
+		told[n] = true
+	}
+	var heads []Older
+	for _, o := range v.Older {
+		current, there := now[o.Number]
+		switch {
+		case o.Deleted && o.Number == 0:
+			v.find(0, Deleted, "the head was deleted at %s", o.Stored.UTC().Format(time.RFC3339))
+		case o.Deleted:
+			tell(o.Number, Deleted, "%s was deleted at %s", o.Name, o.Stored.UTC().Format(time.RFC3339))
+		case o.Raw == nil:
+		case o.Number == 0:
+			heads = append(heads, o)
+		default:
+			v.Compared++
+			if there && string(current) != string(o.Raw) {
+				tell(o.Number, Rewritten, "%s says something else than the version %s of %s, which the bucket keeps", o.Name, o.VersionID, o.Stored.UTC().Format(time.RFC3339))
+			}
+		}
+	}
+	if i := slices.IndexFunc(heads, func(o Older) bool {
+		h, err := parseHead(o.Raw)
+		return err == nil && v.Head != nil && h == *v.Head
+	}); i > 0 {
+		heads = heads[i:] // those before were stored since the log was read
+	}
+	newer := uint64(0) // that the head after it named
+	for _, o := range heads {
+		v.Compared++
+		h, err := parseHead(o.Raw)
+		e, there := v.events[h.Seq]
+		switch {
+		case err != nil:
+			v.find(0, BadHead, "the head's version %s cannot be read: %v", o.VersionID, err)
+			continue
+		case newer > 0 && h.Seq > newer:
+			v.find(h.Seq, CutTail, "the head was moved back from it to event %d", newer)
+		case !there && h.Seq > v.Last.Seq:
+			tell(h.Seq, CutTail, "the head named it until its version %s of %s", o.VersionID, o.Stored.UTC().Format(time.RFC3339))
+		case there && (e.hash != h.Hash || h.Chain != v.chain):
+			tell(h.Seq, Rewritten, "it is not what the head's version %s of %s names", o.VersionID, o.Stored.UTC().Format(time.RFC3339))
+		}
+		newer = h.Seq
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // Options say where to look. The zero Options mean the current directory as the engines see it.
@@ -82,6 +83,7 @@ func Load(opts Options) (Backend, error) {
 		return Backend{}, fmt.Errorf("%s: %w", found.source, err)
 	}
 	b.Type, b.Source, b.Initialized = found.kind, found.source, found.cached
+	b.filesIn(dir)
 	b.Workspace, err = workspace(opts, dataDir)
 	if err != nil {
 		return Backend{}, err
@@ -89,8 +91,9 @@ func Load(opts Options) (Backend, error) {
 	return b, nil
 }
 
-// FromArguments is the backend of a type with these arguments, as an engine has saved them in source. Nothing is read. Errors as for Load.
-func FromArguments(kind string, args map[string]any, workspace, source string) (Backend, error) {
+// FromArguments is the backend of a type with these arguments, as an engine that works in dir has saved them in source. Nothing is read.
+// Errors as for Load.
+func FromArguments(kind string, args map[string]any, workspace, source, dir string) (Backend, error) {
 	found := sourceOf(kind, args, source)
 	if err := found.checkType(); err != nil {
 		return Backend{}, err
@@ -103,6 +106,7 @@ func FromArguments(kind string, args map[string]any, workspace, source string) (
 		return Backend{}, fmt.Errorf("%s: %w", source, err)
 	}
 	b.Type, b.Source, b.Workspace, b.Initialized = kind, source, workspace, true
+	b.filesIn(dir)
 	return b, nil
 }
 
@@ -207,7 +211,7 @@ func workspace(opts Options, dataDir string) (string, error) {
 	}
 	if name == "" {
 		file := filepath.Join(dataDir, "environment")
-		data, err := os.ReadFile(file)
+		data, err := treefile.Read(file, treefile.MaxSize)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("%w workspace file: %w", statelatch.ErrInvalid, err)
 		}

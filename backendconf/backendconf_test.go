@@ -160,7 +160,7 @@ func TestLoad_Cache_Golden(t *testing.T) {
 			}
 			dir := directory(t, files)
 			got := load(t, Options{Dir: dir})
-			tc.want.Type, tc.want.Workspace = "s3", tc.workspace
+			tc.want.Type, tc.want.Workspace, tc.want.Initialized = "s3", tc.workspace, true
 			if tc.workspace == "" {
 				tc.want.Workspace = "default"
 			}

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // cacheVersion is the only format of the backend cache that either engine has used since 2014.
@@ -17,7 +17,7 @@ const cacheVersion = 3
 // readCache reads the backend cache. Its kind is empty if there is no cache, or one
 // without a backend, which is how the engines note that none was configured.
 func readCache(file string) (source, error) {
-	data, err := os.ReadFile(file)
+	data, err := treefile.Read(file, treefile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return source{}, nil
 	}

@@ -12,11 +12,10 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 const initFirst = "run `terraform init` (or `tofu init`) first, so that the value can be read from its cache"
@@ -30,6 +29,9 @@ var (
 	}}
 )
 
+// maxDirectory is how many bytes the configuration files of a directory may have.
+const maxDirectory = 4 * treefile.MaxSize
+
 // readConfiguration reads the backend block of the configuration files in dir. Its kind is
 // empty if there is none.
 func readConfiguration(dir string) (source, error) {
@@ -37,10 +39,10 @@ func readConfiguration(dir string) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	parser := hclparse.NewParser()
+	read := within(maxDirectory)
 	var found source
 	for _, file := range primary {
-		s, err := readFile(parser, file)
+		s, err := readFile(file, read)
 		if err != nil {
 			return source{}, err
 		}
@@ -52,7 +54,7 @@ func readConfiguration(dir string) (source, error) {
 		}
 	}
 	for _, file := range overrides { // each replaces the whole block of those before it
-		s, err := readFile(parser, file)
+		s, err := readFile(file, read)
 		if err != nil {
 			return source{}, err
 		}
@@ -61,6 +63,15 @@ func readConfiguration(dir string) (source, error) {
 		}
 	}
 	return found, nil
+}
+
+// within reads files until they are left bytes together.
+func within(left int64) readFunc {
+	return func(name string, limit int64) ([]byte, error) {
+		data, err := treefile.Read(name, min(limit, left))
+		left -= int64(len(data))
+		return data, err
+	}
 }
 
 // suffixes of configuration files. OpenTofu reads NAME.tofu in place of NAME.tf.
@@ -96,14 +107,18 @@ func configurationFiles(dir string) (primary, overrides []string, err error) {
 }
 
 // readFile reads the backend block of one file.
-func readFile(parser *hclparse.Parser, file string) (source, error) {
-	body, err := parse(parser, file)
+func readFile(file string, read readFunc) (source, error) {
+	body, err := parse(file, read)
 	if err != nil {
 		return source{}, err
 	}
+	return backendIn(body, file)
+}
+
+// backendIn reads the backend block of a file's body.
+func backendIn(body hcl.Body, file string) (found source, err error) {
 	// What is not asked for may be in error; that is the engine's to say.
 	content, _, _ := body.PartialContent(fileSchema)
-	var found source
 	for _, block := range content.Blocks {
 		inner, _, diags := block.Body.PartialContent(terraformSchema)
 		if diags.HasErrors() {
@@ -129,19 +144,30 @@ func readFile(parser *hclparse.Parser, file string) (source, error) {
 	return found, nil
 }
 
-func parse(parser *hclparse.Parser, file string) (hcl.Body, error) {
-	data, err := os.ReadFile(file)
+// readFunc is how a file is read: one of a tree, or one that a person named.
+type readFunc func(name string, limit int64) ([]byte, error)
+
+func parse(file string, read readFunc) (hcl.Body, error) {
+	data, err := read(file, treefile.MaxSize)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%w file %s: there is none of that name", statelatch.ErrInvalid, file)
 		}
 		return nil, fmt.Errorf("%w file: %w", statelatch.ErrInvalid, err)
 	}
-	read := parser.ParseHCL
-	if strings.HasSuffix(file, ".json") {
-		read = parser.ParseJSON
+	return ParseHCL(data, file)
+}
+
+// ParseHCL parses HCL, or its JSON form if name ends in ".json". The text may be hostile. Errors match [statelatch.ErrInvalid] and
+// show nothing of it.
+func ParseHCL(text []byte, name string) (hcl.Body, error) {
+	var f *hcl.File
+	var diags hcl.Diagnostics
+	if strings.HasSuffix(name, ".json") {
+		f, diags = treefile.ParseJSON(text, name)
+	} else {
+		f, diags = treefile.ParseHCL(text, name, hcl.InitialPos)
 	}
-	f, diags := read(data, file)
 	if diags.HasErrors() {
 		return nil, hclError(diags)
 	}
@@ -179,14 +205,11 @@ func attributes(body hcl.Body) (arguments, error) {
 	return args, nil
 }
 
-// literal evaluates an expression that refers to nothing.
+// literal is the value of an expression that refers to nothing.
 func literal(name string, expr hcl.Expression) (any, error) {
-	value, diags := expr.Value(nil)
-	if diags.HasErrors() || len(expr.Variables()) > 0 {
+	value, ok := treefile.Literal(expr)
+	if !ok {
 		return nil, fmt.Errorf("%w argument %s: its value is computed; %s", statelatch.ErrInvalid, name, initFirst)
-	}
-	if !value.IsWhollyKnown() {
-		return nil, fmt.Errorf("%w argument %s: its value is not known", statelatch.ErrInvalid, name)
 	}
 	data, err := ctyjson.Marshal(value, value.Type())
 	if err != nil {
@@ -212,7 +235,7 @@ func readBackendConfig(dir string, items []string) (arguments, error) {
 			if !filepath.IsAbs(file) {
 				file = filepath.Join(dir, file)
 			}
-			body, err := parse(hclparse.NewParser(), file)
+			body, err := parse(file, treefile.ReadNamed)
 			if err != nil {
 				return nil, fmt.Errorf("-backend-config: %w", err)
 			}
@@ -247,7 +270,7 @@ func pair(name, text string) (any, error) {
 	case kind.scalar():
 		return text, nil
 	}
-	expr, diags := hclsyntax.ParseExpression([]byte(text), name, hcl.InitialPos)
+	expr, diags := treefile.ParseExpression([]byte(text), name, hcl.InitialPos)
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("%w argument %s: its value is not an expression such as {a = \"b\"} or [\"a\"]", statelatch.ErrInvalid, name)
 	}

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch/internal/safejson"
 )
 
 // The Sids of our statements (protocol 6.3).
@@ -169,13 +171,11 @@ func (p policyDocument) String() string {
 
 // encode is v as JSON on one line, without the escapes that are for HTML alone.
 func encode(v any) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	line, err := safejson.Marshal(v)
+	if err != nil {
 		panic(err) // of our own types, and of JSON that was parsed
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return string(line)
 }
 
 func generic(raw []byte) map[string]any {

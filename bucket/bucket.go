@@ -38,8 +38,9 @@ type Bucket interface {
 
 	// Get opens the current version of key, or the version of opts, in one request:
 	// the bytes are of one version, never a mixture (terraform-wire W14). The caller closes the body.
-	// A body that ends early fails with an error (of any type), never with io.EOF;
-	// it may fail once ctx is done.
+	// A body that ends early, or is not what the store says of it (statelatch.ErrAltered), fails with an error
+	// (of any type), never with io.EOF, and before its last byte is handed out; so nothing of it is good until its end was read.
+	// It may fail once ctx is done.
 	// ErrNotFound also for a delete marker. It is a read: safe to repeat.
 	Get(ctx context.Context, key string, opts ReadOptions) (Object, io.ReadCloser, error)
 
@@ -47,11 +48,13 @@ type Bucket interface {
 	// from its start to its end, possibly twice (to hash and to send), and leaves its
 	// offset undefined.
 	// An error of body itself is ErrBroken, with that error as its cause.
-	//   nil                    it is stored and durable; Object tells its ETag and version
+	//   nil                    it is stored and durable; Object tells its ETag and version, and whether the
+	//                          store's answer confirms the bytes
 	//   ErrPreconditionFailed  refused by opts.If, nothing changed
 	//   ErrNotFound            IfMatch on an absent key (or no such bucket), nothing changed
 	//   ErrConflict            a concurrent request, nothing changed
-	//   ErrAmbiguous           may or may not have happened, or may still happen
+	//   ErrAmbiguous           may or may not have happened, or may still happen; or, with
+	//                          statelatch.ErrAltered, other bytes were stored
 	// Repeating after ErrAmbiguous is safe only if the caller can tell its own write apart.
 	Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Object, error)
 
@@ -84,6 +87,7 @@ type Object struct {
 	ContentType  string
 	Encryption   string // "AES256", "aws:kms", "SSE-C" or empty: what the store says it did
 
+	Confirmed    bool // Put: the answer proves that the store has the bytes that were sent, by a checksum or an MD5
 	IsLatest     bool // ListVersions: the current version
 	DeleteMarker bool // ListVersions: a delete marker, not an object
 	IsPrefix     bool // List with a delimiter: Key is a common prefix, not an object

@@ -59,7 +59,9 @@ func kindOf(write bool, status int, code string) error {
 	switch status { // of something in between, for DynamoDB always gives a code
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return statelatch.ErrDenied
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case http.StatusTooManyRequests:
+		return statelatch.ErrThrottled // RFC 6585: it was not carried out
+	case http.StatusRequestTimeout, http.StatusServiceUnavailable:
 		if write {
 			return statelatch.ErrAmbiguous
 		}

@@ -40,7 +40,7 @@ func TestKindOf(t *testing.T) {
 		{404, "", statelatch.ErrBroken, statelatch.ErrBroken},
 		{408, "", statelatch.ErrAmbiguous, statelatch.ErrThrottled},
 		{409, "", statelatch.ErrBroken, statelatch.ErrBroken},
-		{429, "", statelatch.ErrAmbiguous, statelatch.ErrThrottled},
+		{429, "", statelatch.ErrThrottled, statelatch.ErrThrottled},
 		{502, "", statelatch.ErrAmbiguous, statelatch.ErrBroken},
 		{504, "", statelatch.ErrAmbiguous, statelatch.ErrBroken},
 	} {

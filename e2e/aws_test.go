@@ -71,8 +71,9 @@ func TestAWS_BucketTutorial(t *testing.T) {
 	if location.LocationConstraint != nil {
 		t.Errorf("location %q, want none", *location.LocationConstraint)
 	}
-	again := r.try("s3api", "create-bucket", "--bucket", "plain")
-	wantFailure(t, "create again", again, "BucketAlreadyOwnedByYou")
+	r.api(nil, "create-bucket", "--bucket", "plain") // as in us-east-1, again is fine
+	again := r.try("s3api", "create-bucket", "--bucket", "located", "--create-bucket-configuration", "LocationConstraint=eu-central-1")
+	wantFailure(t, "create again elsewhere", again, "BucketAlreadyOwnedByYou")
 
 	const b = "located"
 	r.api(nil, "put-bucket-versioning", "--bucket", b, "--versioning-configuration", "Status=Enabled")

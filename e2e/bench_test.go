@@ -31,7 +31,7 @@ func openBench(b *testing.B) bucket.Bucket {
 
 // BenchmarkLockUnlock is one acquire and one release: a durable create and a durable delete.
 func BenchmarkLockUnlock(b *testing.B) {
-	locks := lock.Manager{Bucket: openBench(b)}
+	locks := lock.Manager{Bucket: openBench(b), Tier: lock.TierFull}
 	ref := statelatch.Ref{Bucket: "terraform-state", Key: "bench/terraform.tfstate"}
 	for b.Loop() {
 		held, err := locks.Acquire(b.Context(), ref, lock.Request{Operation: "bench"})
@@ -123,7 +123,7 @@ func BenchmarkServeColdStart(b *testing.B) {
 // BenchmarkHandover is how long after a release a waiter that polls has the lock: the median and the 95th percentile, in ms.
 // Meaningful with -benchtime 50x or more.
 func BenchmarkHandover(b *testing.B) {
-	locks := lock.Manager{Bucket: openBench(b)}
+	locks := lock.Manager{Bucket: openBench(b), Tier: lock.TierFull}
 	ref := statelatch.Ref{Bucket: "terraform-state", Key: "handover/terraform.tfstate"}
 	var took []time.Duration
 	for b.Loop() {

@@ -67,7 +67,7 @@ func (s *store) bucket(t *testing.T, versioned bool) bucket.Bucket {
 func embeddedStore(tb testing.TB) *store {
 	tb.Helper()
 	w := newWorld(tb)
-	s := &store{accessKey: "conformance", secretKey: "conformance-secret"}
+	s := &store{accessKey: "conformance-access-key-id", secretKey: "conformance-secret-access-key-of-the-tests"}
 	w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = s.accessKey, s.secretKey
 	s.url = w.serve().url
 	return s

@@ -133,14 +133,14 @@ func TestServe_KilledAtRandomMoments(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = "crash", "crash-secret"
+	w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = "crash-access-key-id", "crash-secret-access-key-of-the-tests"
 	writers := make([]*writer, 8)
 	for i := range writers {
 		writers[i] = &writer{id: i}
 	}
 	open := func(s *server) bucket.Bucket {
 		b, err := s3bucket.Open(t.Context(), "terraform-state", s3bucket.Config{
-			Endpoints: s3bucket.Endpoints{S3: s.url}, UsePathStyle: true, AccessKey: "crash", SecretKey: "crash-secret",
+			Endpoints: s3bucket.Endpoints{S3: s.url}, UsePathStyle: true, AccessKey: "crash-access-key-id", SecretKey: "crash-secret-access-key-of-the-tests",
 		})
 		if err != nil {
 			t.Fatal(err)

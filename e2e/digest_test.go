@@ -13,9 +13,9 @@ func TestDigest_W21_FileOnlyWriter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	engine := need(t, engine())
-	w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = "digest", "digest-secret"
+	w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = "digest-access-key-id", "digest-secret-access-key-of-the-tests"
 	server := w.serve()
-	w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "digest", "digest-secret"
+	w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "digest-access-key-id", "digest-secret-access-key-of-the-tests"
 	url := w.dynalite()
 	dirs := map[string]string{}
 	for name, arguments := range map[string]string{"both": "use_lockfile = true\ndynamodb_table = \"locks\"", "file": "use_lockfile = true"} {
@@ -37,7 +37,7 @@ func TestDigest_W21_FileOnlyWriter(t *testing.T) {
 
 	// The state steps back behind the table, as if a copy from before had been put in its place: not to be blessed.
 	b, err := s3bucket.Open(t.Context(), "terraform-state", s3bucket.Config{
-		Endpoints: s3bucket.Endpoints{S3: server.url}, Region: "us-east-1", UsePathStyle: true, AccessKey: "digest", SecretKey: "digest-secret",
+		Endpoints: s3bucket.Endpoints{S3: server.url}, Region: "us-east-1", UsePathStyle: true, AccessKey: "digest-access-key-id", SecretKey: "digest-secret-access-key-of-the-tests",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -264,29 +264,28 @@ func (w *world) statelatch(args ...string) result {
 type server struct {
 	*process
 	url, data string
-	block     string // the backend block it printed
+	paste     string // the line for a shell that it printed
+	block     string // the backend block
 }
 
 // serve starts the store and points the world's environment at it, by what the program itself prints.
 func (w *world) serve(args ...string) *server {
 	w.t.Helper()
-	data := filepath.Join(w.home, "data")
+	data := filepath.Join(w.home, ".local", "share", "statelatch") // where it is by itself
 	p := w.start(w.home, binary, append([]string{"serve", "-data", data, "-addr", "127.0.0.1:0"}, args...)...)
 	p.waitFor(`Lock events`)
 	s := &server{process: p, data: data}
 	printed := p.snapshot().stdout
-	for line := range strings.Lines(printed) {
-		if kv, ok := strings.CutPrefix(strings.TrimSpace(line), "export "); ok {
-			k, v, _ := strings.Cut(kv, "=")
-			w.env[k] = strings.Trim(v, "'")
+	paste := regexp.MustCompile(`(?m)^eval .*$`).FindString(printed)
+	if paste == "" {
+		w.t.Fatalf("serve printed nothing to paste: %s", printed)
+	}
+	for kv := range strings.SplitSeq(w.must(w.home, "sh", "-c", "set -e; "+paste+"; env -0").stdout, "\x00") {
+		if k, v, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(k, "AWS_") {
+			w.env[k] = v
 		}
 	}
-	also := regexp.MustCompile(`export (AWS_ENDPOINT_URL_S3)=(\S+)`).FindStringSubmatch(printed)
-	if also == nil {
-		w.t.Fatalf("serve printed no endpoint: %s", printed)
-	}
-	s.url = also[2]
-	w.env[also[1]] = also[2]
+	s.url, s.paste = w.env["AWS_ENDPOINT_URL_S3"], paste
 	block := regexp.MustCompile(`(?s)terraform \{\n.*?\n\}\n`).FindString(printed)
 	if block == "" {
 		w.t.Fatalf("serve printed no backend block: %s", printed)

@@ -25,12 +25,12 @@ func TestHistory_RollbackPlansClean(t *testing.T) {
 			t.Run(fmt.Sprintf("versioned=%v,table=%v", versioned, table), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
-				w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = "history", "history-secret"
+				w.env["STATELATCH_ACCESS_KEY_ID"], w.env["STATELATCH_SECRET_ACCESS_KEY"] = "history-access-key-id", "history-secret-access-key-of-the-tests"
 				server := w.serve()
-				w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "history", "history-secret"
+				w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "history-access-key-id", "history-secret-access-key-of-the-tests"
 				block := strings.Replace(server.block, "example/terraform.tfstate", stateKey, 1)
 				if !versioned {
-					plainBucket(t, server.url, "history", "history-secret", "plain")
+					plainBucket(t, server.url, "history-access-key-id", "history-secret-access-key-of-the-tests", "plain")
 					block = strings.Replace(block, `"terraform-state"`, `"plain"`, 1)
 				}
 				if table {

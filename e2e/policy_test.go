@@ -123,7 +123,7 @@ func newRecorder(t *testing.T) *recorder {
 	t.Helper()
 	r := &recorder{rig: &rig{world: newWorld(t), terraform: need(t, engine())}, table: dynamotest.NewServer(lockTable)}
 	delete(r.env, "STATELATCH_PROBE")
-	const id, secret = "recorder", "recorder-secret"
+	const id, secret = "recorder-access-key-id", "recorder-secret-access-key-of-the-tests"
 	r.env["STATELATCH_ACCESS_KEY_ID"], r.env["STATELATCH_SECRET_ACCESS_KEY"] = id, secret
 	r.server = r.serve()
 	r.env["AWS_ACCESS_KEY_ID"], r.env["AWS_SECRET_ACCESS_KEY"] = id, secret

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	osuser "os/user"
@@ -30,7 +31,6 @@ func TestTutorial(t *testing.T) {
 	}
 	w := newWorld(t)
 	delete(w.env, "STATELATCH_PROBE")
-	s := w.serve()
 	path := filepath.Join(w.home, "bin")
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
@@ -39,8 +39,14 @@ func TestTutorial(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.env["PATH"] = path + ":" + w.env["PATH"]
+	delete(w.env, "AWS_REGION")
+	clean := maps.Clone(w.env)
+	s := w.serve()
+	w.env = clean // a shell in which nothing was set yet: the page does that
+	if paste := "$ " + s.paste + "\n"; !strings.Contains(string(page), paste) {
+		t.Errorf("the page does not paste the line that serve prints: %s", paste)
+	}
 	sh := w.shell()
-	sh.run("mkdir infra && cd infra")
 	shown := &disguise{world: w, port: s.url[strings.LastIndex(s.url, ":")+1:]}
 
 	var rewritten strings.Builder

@@ -12,7 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/endpoint"
@@ -20,22 +23,49 @@ import (
 	"github.com/statelatch/statelatch/embedded/sigv4"
 )
 
+// The least lengths of a key pair for a store that is not a test. An ID is no secret, but one of three letters is
+// a sign of a pair that was made up; AWS's have 20 and 40 characters.
+const (
+	minAccessKeyID     = 16
+	minSecretAccessKey = 32
+)
+
+// CheckKeyPair refuses a key pair that could be guessed, or that clients could not send. The error names no value.
+func CheckKeyPair(id, secret string) error {
+	switch {
+	case len(id) < minAccessKeyID:
+		return fmt.Errorf("the access key ID has %d characters, want at least %d", len(id), minAccessKeyID)
+	case len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
+		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without '/', ',' and '='")
+	case len(secret) < minSecretAccessKey:
+		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl rand -base64 30'", len(secret), minSecretAccessKey)
+	}
+	return nil
+}
+
 // Config says what to serve.
 type Config struct {
 	// Dir keeps everything; it is created if absent. One process at a time.
 	Dir string
-	// AccessKeyID and SecretAccessKey are the one key pair that may do everything.
+	// AccessKeyID and SecretAccessKey are the one key pair that may do everything; see CheckKeyPair.
 	AccessKeyID, SecretAccessKey string
+	// Domain enables requests for BUCKET.DOMAIN beside path style; empty means path style alone.
+	Domain string
 	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
 	Watch func(s3model.Store) s3model.Store
+	// MaxConnections bounds the connections of HTTPServer. Zero means 1000, or half of what the process may open.
+	MaxConnections int
+	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
+	Patience time.Duration
 	// Logger gets what went wrong inside; nil means slog.Default.
 	Logger *slog.Logger
 }
 
 // Server is an open store and its endpoint.
 type Server struct {
-	store   *boltstore.Store
-	handler http.Handler
+	store       *boltstore.Store
+	handler     http.Handler
+	connections *connections
 }
 
 // Open opens or creates the store. It fails if another process has it open (boltstore.ErrInUse).
@@ -54,16 +84,27 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.Watch != nil {
 		served = cfg.Watch(store)
 	}
-	return &Server{store: store, handler: endpoint.New(endpoint.Config{
-		Store:  served,
-		Logger: cfg.Logger,
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = maxConnections
+		if n := descriptors(); n > 0 {
+			cfg.MaxConnections = int(min(maxConnections, n/2)) // the rest is for the files behind them
+		}
+	}
+	conns := &connections{limit: cfg.MaxConnections, open: map[net.Conn]*connection{}}
+	return &Server{store: store, connections: conns, handler: endpoint.New(endpoint.Config{
+		Store:    served,
+		Logger:   cfg.Logger,
+		Domain:   cfg.Domain,
+		Patience: cfg.Patience,
+		Verified: conns.verified,
 		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
 			return cfg.SecretAccessKey, id == cfg.AccessKeyID
 		}},
 	})}, nil
 }
 
-// Handler serves the S3 protocol.
+// Handler serves the S3 protocol. It needs limits around it (see HTTPServer), and nothing in front of it that
+// cleans or cuts paths, as http.ServeMux and http.StripPrefix do: keys such as a//b are keys, and paths are signed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // EnsureBucket creates a versioned, encrypted bucket, or leaves an existing one as it is.

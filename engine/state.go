@@ -48,7 +48,7 @@ func (c Call) State(dir string, getenv func(string) string) (State, error) {
 			return State{}, fmt.Errorf("%w: %w: %s: %w", ErrUnsure, ErrPlan, plan, readErr)
 		}
 		planned = true
-		backend, err = backendconf.FromArguments(saved.kind, saved.args, saved.workspace, plan)
+		backend, err = backendconf.FromArguments(saved.kind, saved.args, saved.workspace, plan, work)
 	case c.Locking() == Moves:
 		backend, err = backendconf.Load(backendconf.Options{Dir: work, Getenv: getenv, BackendConfig: c.values("backend-config"), Uncached: true})
 	default:

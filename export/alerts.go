@@ -1,14 +1,10 @@
 package export
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,13 +12,8 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
-)
-
-const (
-	// A message is sent up to alertTries times, and then again at the next collection.
-	alertTries   = 3
-	alertTimeout = 10 * time.Second
-	alertPause   = time.Second // before the second try; doubles
+	"github.com/statelatch/statelatch/internal/guardhttp"
+	"github.com/statelatch/statelatch/internal/safejson"
 )
 
 // The values of [Message.Event].
@@ -65,32 +56,27 @@ type Message struct {
 	Proof      string         `json:"proof,omitempty"`
 	AgeSeconds int64          `json:"age_seconds"` // when it was last seen
 	Since      time.Time      `json:"since"`
+	Time       time.Time      `json:"time"` // when it was sent, so that a message that somebody repeats is known
 }
 
 // Alerts tells a webhook about locks of at least an age: once when one gets that old, and once when it is gone.
 type Alerts struct {
-	url       string
+	hook      *guardhttp.Webhook
 	olderThan time.Duration
 	verdicts  Verdicts
-	client    *http.Client
 	told      map[string]Message // by [lockName]; of the collecting goroutine alone
 	unsent    atomic.Int64
 }
 
-// NewAlerts returns an Alerts for the webhook at address, which is a secret: it is in no error and no log. Redirects are not followed.
-// transport nil means [http.DefaultTransport]. Errors match ErrInvalid.
-func NewAlerts(address string, olderThan time.Duration, verdicts Verdicts, transport http.RoundTripper) (*Alerts, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, fmt.Errorf("%w webhook: want http://HOST/PATH or https://HOST/PATH", statelatch.ErrInvalid) // without the URL: it may hold a token
+// NewAlerts returns an Alerts for the webhook at address, which is a secret: it is in no error and no log. It is https, or http to this machine,
+// and its messages are signed with key if there is one, in the header X-Statelatch-Signature. Redirects are not followed. transport, if
+// not nil, sends instead of one that keeps away from addresses of metadata services. Errors match ErrInvalid.
+func NewAlerts(address string, key []byte, olderThan time.Duration, verdicts Verdicts, transport http.RoundTripper) (*Alerts, error) {
+	hook, err := guardhttp.NewWebhook(address, key, transport)
+	if err != nil {
+		return nil, err
 	}
-	return &Alerts{
-		url: address, olderThan: olderThan, verdicts: verdicts, told: map[string]Message{},
-		client: &http.Client{
-			Transport: transport, Timeout: alertTimeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	return &Alerts{hook: hook, olderThan: olderThan, verdicts: verdicts, told: map[string]Message{}}, nil
 }
 
 // lockName tells one lock from all others; empty if it cannot be told.
@@ -122,7 +108,7 @@ func (a *Alerts) see(ctx context.Context, c *collection, cfg Config) {
 		switch err := a.send(ctx, m, cfg); {
 		case err == nil:
 			a.told[name] = m
-		case !errors.Is(err, errRefused):
+		case !refused(err):
 			return
 		}
 	}
@@ -138,7 +124,7 @@ func (a *Alerts) see(ctx context.Context, c *collection, cfg Config) {
 		switch err := a.send(ctx, m, cfg); {
 		case err == nil:
 			delete(a.told, name)
-		case !errors.Is(err, errRefused):
+		case !refused(err):
 			return
 		}
 	}
@@ -172,60 +158,22 @@ func escape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(statelatch.Printable(s))
 }
 
-// errRefused says that this message is not wanted. Another one may be.
-var errRefused = errors.New("the message was refused")
+// refused reports whether this message is not wanted. Another one may be.
+func refused(err error) bool {
+	status, ok := errors.AsType[guardhttp.StatusError](err)
+	return ok && status.Refused()
+}
 
 // send sends m, a few times if it must.
 func (a *Alerts) send(ctx context.Context, m Message, cfg Config) error {
-	body, err := json.Marshal(m)
-	for try := 1; err == nil; try++ {
-		var again bool
-		if again, err = a.post(ctx, body); err == nil {
-			return nil
-		}
-		if !again || try == alertTries || pause(ctx, alertPause<<(try-1)) != nil {
-			break
-		}
-		err = nil
+	m.Time = time.Now().UTC()
+	body, err := safejson.Marshal(m)
+	if err == nil {
+		err = a.hook.Post(ctx, body)
 	}
-	a.unsent.Add(1)
-	cfg.Log.Warn("the webhook did not take a message", "event", m.Event, "ref", statelatch.Printable(m.Ref), "error", err)
+	if err != nil {
+		a.unsent.Add(1)
+		cfg.Log.Warn("the webhook did not take a message", "event", m.Event, "ref", statelatch.Printable(m.Ref), "error", err)
+	}
 	return err
-}
-
-// post sends body once. Again tells that another try may help.
-func (a *Alerts) post(ctx context.Context, body []byte) (again bool, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, bytes.NewReader(body))
-	if err != nil {
-		return false, errors.New("its URL is not usable")
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := a.client.Do(req)
-	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok {
-			err = wrapped.Err // the outer one has the URL in it
-		}
-		return ctx.Err() == nil, err
-	}
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
-	_ = resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
-		return false, nil
-	}
-	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		return false, fmt.Errorf("%w: it answered with status %d", errRefused, resp.StatusCode)
-	}
-	return resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests, fmt.Errorf("it answered with status %d", resp.StatusCode)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -35,7 +35,7 @@ type yard struct {
 func newYard(t *testing.T, cfg Config) *yard {
 	t.Helper()
 	y := &yard{t: t, store: faultbucket.New(membucket.New("b", membucket.Options{}), faultbucket.Options{})}
-	cfg.Locks, cfg.Scope, cfg.WorkspacePrefix = &lock.Manager{Bucket: y.store}, statelatch.Scope{Bucket: "b"}, "env:"
+	cfg.Locks, cfg.Scope, cfg.WorkspacePrefix = &lock.Manager{Bucket: y.store, Tier: lock.TierFull}, statelatch.Scope{Bucket: "b"}, "env:"
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -229,6 +229,9 @@ func (h *hook) RoundTrip(r *http.Request) (*http.Response, error) {
 	if code == 0 {
 		return nil, errors.New("connection refused")
 	}
+	if !strings.HasPrefix(r.Header.Get("X-Statelatch-Signature"), "sha256=") {
+		return nil, errors.New("not signed")
+	}
 	if code == http.StatusOK {
 		var m Message
 		if err := json.Unmarshal(body, &m); err != nil {
@@ -245,7 +248,7 @@ const secretURL = "https://hooks.example.com/services/T0KEN"
 func newAlerted(t *testing.T, verdicts Verdicts, codes ...int) (*yard, *hook, *strings.Builder) {
 	t.Helper()
 	h, log := &hook{codes: codes}, &strings.Builder{}
-	alerts, err := NewAlerts(secretURL, time.Hour, verdicts, h)
+	alerts, err := NewAlerts(secretURL, []byte(strings.Repeat("k", 32)), time.Hour, verdicts, h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,8 +368,8 @@ func TestAlerts_Verdicts(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", verdicts, g, want)
 		}
 	}
-	for _, address := range []string{"", "hooks.example.com/T0KEN", "ftp://x/T0KEN", "https:///T0KEN", "https://x/%zzT0KEN"} {
-		if _, err := NewAlerts(address, time.Hour, VerdictsAny, nil); !errors.Is(err, statelatch.ErrInvalid) || strings.Contains(err.Error(), "T0KEN") {
+	for _, address := range []string{"", "hooks.example.com/T0KEN", "ftp://x/T0KEN", "https:///T0KEN", "https://x/%zzT0KEN", "http://x.example/T0KEN", "https://169.254.169.254/T0KEN"} {
+		if _, err := NewAlerts(address, nil, time.Hour, VerdictsAny, nil); !errors.Is(err, statelatch.ErrInvalid) || strings.Contains(err.Error(), "T0KEN") {
 			t.Errorf("%q: got %v", address, err)
 		}
 	}

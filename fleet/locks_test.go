@@ -85,7 +85,7 @@ func (y *yard) item(key, id string) {
 // locks lists a scope of the bucket, one line a lock.
 func (y *yard) locks(ctx context.Context, prefix string) ([]string, LockList) {
 	y.t.Helper()
-	m := &lock.Manager{Bucket: y.store}
+	m := &lock.Manager{Bucket: y.store, Tier: lock.TierFull}
 	if y.table.ids != nil || y.table.err != nil {
 		m.Table = y.table
 	}
@@ -217,7 +217,7 @@ func TestLocks_FailuresAreRows(t *testing.T) {
 	}
 
 	y.store.Add(faultbucket.Rule{Op: faultbucket.OpList, Fault: faultbucket.Answer(403)})
-	_, err := Locks(t.Context(), &lock.Manager{Bucket: y.store}, statelatch.Scope{Bucket: "b"}, LockOptions{})
+	_, err := Locks(t.Context(), &lock.Manager{Bucket: y.store, Tier: lock.TierFull}, statelatch.Scope{Bucket: "b"}, LockOptions{})
 	if !errors.Is(err, statelatch.ErrDenied) {
 		t.Errorf("a listing that is denied: got %v, want ErrDenied", err)
 	}
@@ -257,7 +257,7 @@ func TestLocks_Cancelled(t *testing.T) {
 	y.plain("a", "1")
 	ctx, cancel := context.WithCancel(t.Context())
 	y.store.Add(faultbucket.Rule{Op: faultbucket.OpGet, Match: func(faultbucket.Request) bool { cancel(); return false }})
-	if _, err := Locks(ctx, &lock.Manager{Bucket: y.store}, statelatch.Scope{Bucket: "b"}, LockOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := Locks(ctx, &lock.Manager{Bucket: y.store, Tier: lock.TierFull}, statelatch.Scope{Bucket: "b"}, LockOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want that it was cancelled", err)
 	}
 }

@@ -45,8 +45,11 @@ type Progress struct {
 // A worker that has fetched a full page gives parts of the rest of its range to idle ones. So it takes more requests than one
 // listing from end to end, by four and a third of them all at most, but has many under way at once.
 //
-// Errors are the bucket's, and ErrBroken for a store that does not list in byte order of the keys.
+// Errors are the bucket's, ErrInvalid for a scope of another bucket, and ErrBroken for a store that does not list in byte order of the keys.
 func Walk(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts WalkOptions, visit func(bucket.Object) error) error {
+	if err := scope.ValidateIn(b.Name()); err != nil {
+		return err
+	}
 	if opts.Workers <= 0 {
 		opts.Workers = defaultWorkers
 	}

@@ -37,8 +37,11 @@ type Result struct {
 // until then is told with the error, and a new plan finds the rest. onProgress, if not nil, is called after every
 // removal, one call at a time.
 //
-// Errors are the bucket's; ErrDenied if not a single version could be removed for that reason.
+// Errors are the bucket's, and ErrInvalid for a plan of another one; ErrDenied if not a single version could be removed for that reason.
 func Collect(ctx context.Context, b bucket.Bucket, p Plan, workers int, onProgress func(Result)) (Result, error) {
+	if len(p.Keys) > 0 && p.Bucket != b.Name() {
+		return Result{}, fmt.Errorf("%w plan: it is of bucket %q, not of %q", statelatch.ErrInvalid, p.Bucket, b.Name())
+	}
 	c := &collector{bucket: b, onProgress: onProgress}
 	err := fleet.Each(ctx, workers, p.Keys, func(ctx context.Context, k Key) error {
 		err := c.collect(ctx, k)

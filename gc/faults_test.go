@@ -152,7 +152,7 @@ func TestCollect_BesideLockers(t *testing.T) {
 				all.Go(func() {
 					random := rand.New(rand.NewPCG(seed, 100+n))
 					m := &lock.Manager{
-						Bucket: network(n), Boot: func() time.Duration { return time.Since(began) },
+						Bucket: network(n), Tier: lock.TierFull, Boot: func() time.Duration { return time.Since(began) },
 						Fence: func(context.Context, statelatch.Ref) error { return nil },
 					}
 					for ctx.Err() == nil {

@@ -43,6 +43,7 @@ type Options struct {
 
 // Plan is what may go.
 type Plan struct {
+	Bucket string // that it was found in
 	// Versioned: the bucket keeps versions. If it does not, a lock that was given back leaves nothing.
 	Versioned bool
 	// Before is the store's time that everything planned was superseded before. Zero: any, or there is nothing to judge.
@@ -92,7 +93,7 @@ func (p Plan) Total() Sum {
 
 // Find lists what may go in scope. It changes nothing. A bucket that keeps no versions is no error: see [Plan].
 func Find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Options) (Plan, error) {
-	var p Plan
+	p := Plan{Bucket: b.Name()}
 	chains := map[string]chain{}
 	var other bucket.Object // that is no lock
 	err := fleet.Walk(ctx, b, scope, fleet.WalkOptions{
@@ -107,7 +108,7 @@ func Find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Opt
 		return nil
 	})
 	if errors.Is(err, statelatch.ErrUnsupported) {
-		return Plan{}, nil
+		return Plan{Bucket: b.Name()}, nil
 	}
 	if err != nil || !p.Versioned || len(chains) == 0 {
 		return p, err

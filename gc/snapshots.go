@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/statelatch/statelatch"
@@ -14,9 +15,10 @@ import (
 
 // Snapshot is an older version of a state, kept where the bucket keeps none (package state).
 type Snapshot struct {
-	Key  string // its own
-	etag string
-	sum  Sum
+	Key    string // its own
+	bucket string
+	etag   string
+	sum    Sum
 }
 
 // Snapshots are those that may go, by key.
@@ -47,7 +49,7 @@ func FindSnapshots(ctx context.Context, b bucket.Bucket, scope statelatch.Scope,
 			return nil // somebody else's
 		}
 		sum := Sum{Versions: 1, Bytes: obj.Size, Oldest: obj.LastModified, Newest: obj.LastModified}
-		byState[of] = append(byState[of], Snapshot{Key: obj.Key, etag: obj.ETag, sum: sum})
+		byState[of] = append(byState[of], Snapshot{Key: obj.Key, bucket: b.Name(), etag: obj.ETag, sum: sum})
 		return nil
 	})
 	byKey := func(a, b Snapshot) int { return cmp.Compare(a.Key, b.Key) } // the names of one state sort by age
@@ -65,6 +67,9 @@ func FindSnapshots(ctx context.Context, b bucket.Bucket, scope statelatch.Scope,
 func CollectSnapshots(ctx context.Context, b bucket.Bucket, old Snapshots, workers int, onProgress func(Result)) (Result, error) {
 	c := &collector{bucket: b, onProgress: onProgress}
 	err := fleet.Each(ctx, workers, old, func(ctx context.Context, s Snapshot) error {
+		if s.bucket != b.Name() {
+			return fmt.Errorf("%w snapshot %q: it is of bucket %q, not of %q", statelatch.ErrInvalid, s.Key, s.bucket, b.Name())
+		}
 		err := retry(ctx, func() error {
 			_, err := b.Delete(ctx, s.Key, bucket.DeleteOptions{If: bucket.IfMatch(s.etag)})
 			return err

@@ -132,7 +132,7 @@ func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector s
 				return e, many
 			}
 		}
-		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.Validate()
+		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.ValidateIn(s.Bucket.Name())
 	}
 	limit := 0 // any version may have that serial
 	switch selector {
@@ -158,6 +158,9 @@ func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector s
 // stored as exactly as [Attribute] is told of locks. It costs a listing down to v. Where that is not possible v stays as it is: that is no error.
 func Place(ctx context.Context, s *state.Store, v state.Version) (Entry, error) {
 	e := Entry{Version: v}
+	if err := v.Ref.In(s.Bucket.Name()); err != nil {
+		return e, err
+	}
 	if _, e.Snapshot = state.ParseSnapshot(v.VersionID); e.Snapshot {
 		return e, nil
 	}

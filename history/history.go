@@ -58,7 +58,7 @@ type Options struct {
 // List returns the versions of ref, newest first, delete markers among them. It lists the versions and the snapshots, reads the
 // headers of as many as it returns, and bodies where the headers do not tell what happened. An empty list is no error: there is no state, and never was.
 func List(ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options) ([]Entry, error) {
-	if err := ref.Validate(); err != nil {
+	if err := ref.ValidateIn(s.Bucket.Name()); err != nil {
 		return nil, err
 	}
 	limit := opts.Limit

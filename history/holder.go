@@ -32,6 +32,9 @@ const maxCandidates = 4
 // store's, as its listings tell them: many to the second, so two holders may come into question. Then nobody is named. Nobody is named either for snapshots, and where
 // the versions of the lock cannot be read: that is no error. It costs a listing and one small GET a holder.
 func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries []Entry) error {
+	if err := ref.In(s.Bucket.Name()); err != nil {
+		return err
+	}
 	var oldest time.Time
 	for _, e := range entries {
 		if e.attributable() && (oldest.IsZero() || e.LastModified.Before(oldest)) {

@@ -14,8 +14,6 @@ const (
 	// pollMin and pollMax bound the pause between two looks at a held lock. The engines' grows to 16 s (W8).
 	pollMin = 250 * time.Millisecond
 	pollMax = time.Second
-	// takeBackBudget bounds the search for a lock that an interrupted create left behind.
-	takeBackBudget = 3 * time.Second
 	// minTTL is the shortest lease: a store answers slower than this often enough.
 	minTTL = time.Second
 	// maxBody leaves room in a lock object that everybody reads for what renewals add.
@@ -33,7 +31,8 @@ const (
 //	other              nothing is locked; or, if the error says so, a lock that was taken over
 //	                   could not be fenced, and is left to its lease
 //
-// It waits through every transient answer (B2, B3), keeps one ID for all attempts, and ends at once with ctx.
+// It waits through every transient answer (B2, B3), keeps one ID for all attempts, and ends with ctx: at once if nothing of it may be left
+// behind, else after Manager.TakeBackTimeout at the latest. The error then matches that of ctx, and tells who was waited for, as a *LockedError.
 func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) (*Tenure, error) {
 	if err := m.check(ref, req); err != nil {
 		return nil, err
@@ -41,14 +40,38 @@ func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) 
 	if req.ID == "" {
 		req.ID = m.newID()
 	}
-	a := &attempt{m: m, ref: ref, req: req, waitEnd: time.Now().Add(req.Wait)}
-	a.deadline = a.waitEnd
+	a, cancel := m.attempt(ctx, ref, req)
+	defer cancel()
 	return a.run(ctx)
+}
+
+// attempt begins one. The caller must cancel it.
+func (m *Manager) attempt(ctx context.Context, ref statelatch.Ref, req Request) (*attempt, context.CancelFunc) {
+	after, cancel := outlast(ctx, m.takeBackTimeout())
+	now := time.Now()
+	return &attempt{m: m, boot: m.clock(), caller: ctx, after: after, ref: ref, req: req, waitEnd: now.Add(req.Wait), deadline: now.Add(req.Wait)}, cancel
+}
+
+// outlast is a context with the values of ctx that ends so much later.
+func outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if sleep(after, d) == nil {
+			cancel()
+		}
+	})
+	return after, func() {
+		stop()
+		cancel()
+	}
 }
 
 // attempt is one Acquire in progress.
 type attempt struct {
 	m        *Manager
+	boot     func() time.Duration
+	caller   context.Context
+	after    context.Context // of what must still be done when the caller's has ended
 	ref      statelatch.Ref
 	req      Request
 	waitEnd  time.Time // of req.Wait
@@ -99,7 +122,7 @@ func (a *attempt) try(ctx context.Context, lastTry bool) (*Tenure, error) {
 	t, err := a.enter(ctx, won)
 	if err == nil && t.ttl > 0 && t.inTime() != nil {
 		// Somebody may have taken it over while the last answer was under way.
-		return nil, a.giveUp(ctx, t, a.conflict("its lease was over when the last answer came"))
+		return nil, a.giveUp(t, a.conflict("its lease was over when the last answer came")) //nolint:contextcheck // it goes on when ctx has ended
 	}
 	return t, err
 }
@@ -152,7 +175,7 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 
 // occupied deals with somebody else's lock object: it is over and taken over, or waited for.
 func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
-	left, provable := a.watch.see(h, a.m.boot())
+	left, provable := a.watch.see(h, a.boot())
 	switch {
 	case !provable || !a.req.TakeOver:
 		left = 0
@@ -251,7 +274,7 @@ func (a *attempt) send(ctx context.Context, body []byte, cond bucket.Condition) 
 		return bucket.Object{}, fmt.Errorf("%w lock request: the lock object would have %d bytes, more than %d: shorten Info, Reason or Run",
 			statelatch.ErrInvalid, len(body), maxBody)
 	}
-	a.sentAt = a.m.boot()
+	a.sentAt = a.boot()
 	obj, err := a.m.put(ctx, a.ref, body, cond)
 	if errors.Is(err, statelatch.ErrAmbiguous) {
 		a.unknown = true

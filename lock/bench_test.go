@@ -10,7 +10,7 @@ import (
 func BenchmarkAcquireRelease(b *testing.B) {
 	for name, req := range map[string]lock.Request{"plain": request(), "leased": leased(minute)} {
 		b.Run(name, func(b *testing.B) {
-			m := &lock.Manager{Bucket: membucket.New("b", membucket.Options{})}
+			m := &lock.Manager{Bucket: membucket.New("b", membucket.Options{}), Tier: lock.TierFull}
 			for b.Loop() {
 				tenure, err := m.Acquire(b.Context(), ref, req)
 				if err != nil {

@@ -49,6 +49,26 @@ func (c *stepping) read(now time.Time) time.Duration {
 	return c.sum
 }
 
+// elapsed is a clock that starts at its first reading, made of the system's and Go's monotonic one, as [stepping] is. The latter alone counts
+// under testing/synctest, where the system's stands still while hours pass.
+type elapsed struct {
+	mu       sync.Mutex
+	last     time.Time
+	lastBoot time.Duration
+	sum      time.Duration
+}
+
+func (c *elapsed) read() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, boot := time.Now(), bootTime()
+	if !c.last.IsZero() {
+		c.sum += max(now.Sub(c.last), boot-c.lastBoot, 0)
+	}
+	c.last, c.lastBoot = now, boot
+	return c.sum
+}
+
 var processClock stepping
 
 // fallbackBootTime counts from its first call.

@@ -15,8 +15,11 @@ func (a *attempt) leave(ctx context.Context, err error) error {
 	}
 	if !errors.Is(err, statelatch.ErrLocked) {
 		err = fmt.Errorf("acquire lock %s: %w", a.ref, err)
+		if ctx.Err() != nil && a.holder != nil {
+			err = fmt.Errorf("%w; %w", err, a.holder.LockedError())
+		}
 	}
-	if !a.over && a.landed > 0 && !a.takeBack(ctx) {
+	if !a.over && a.landed > 0 && !a.takeBack() { //nolint:contextcheck // it goes on when ctx has ended
 		err = fmt.Errorf("%w; %w: a lock with ID %s may stand or yet appear at s3://%s/%s",
 			err, statelatch.ErrAmbiguous, a.req.ID, a.ref.Bucket, a.ref.LockKey())
 	}
@@ -29,8 +32,8 @@ func (a *attempt) leave(ctx context.Context, err error) error {
 
 // takeBack removes what interrupted writes of ours left behind, so that Ctrl-C during a slow write
 // does not jam the state. It reports whether as many were removed as may have landed, and no more is seen.
-func (a *attempt) takeBack(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+func (a *attempt) takeBack() bool {
+	ctx, cancel := context.WithTimeout(a.after, a.m.takeBackTimeout())
 	defer cancel()
 	for {
 		h, mine, err := a.look(ctx)
@@ -42,7 +45,7 @@ func (a *attempt) takeBack(ctx context.Context) bool {
 				}
 				a.fenced = true
 			}
-			if a.removeItemOfRobbed(ctx) != nil {
+			if a.removeItemOfRobbed() != nil {
 				return false
 			}
 			_, err := a.m.removeObject(ctx, h, nil)
@@ -68,15 +71,17 @@ func (a *attempt) leaveToLease(t *Tenure, why string, err error) error {
 }
 
 // giveUp releases what was won when err stops the rest: the item first, as Release does. It goes on when ctx ends.
-func (a *attempt) giveUp(ctx context.Context, t *Tenure, err error) error {
-	a.takeBackItem(ctx)
-	if itemErr := a.removeItemOfRobbed(ctx); itemErr != nil {
+func (a *attempt) giveUp(t *Tenure, err error) error {
+	a.takeBackItem()
+	if itemErr := a.removeItemOfRobbed(); itemErr != nil {
 		err = errors.Join(err, itemErr)
 		if t.ttl > 0 {
 			return a.leaveToLease(t, "the item of its last holder may still be in the DynamoDB table", err)
 		}
 	}
-	_, releaseErr := t.Release(ctx)
+	releasing, cancel := context.WithTimeout(a.after, a.m.releaseTimeout())
+	defer cancel()
+	_, releaseErr := t.release(releasing)
 	if releaseErr == nil || errors.Is(releaseErr, statelatch.ErrLockLost) {
 		a.landed = max(a.landed-1, 0)
 		return err
@@ -85,13 +90,22 @@ func (a *attempt) giveUp(ctx context.Context, t *Tenure, err error) error {
 	return fmt.Errorf("%w; and then: %w", err, releaseErr)
 }
 
+// forItem is the time for one step in the table. Once the caller has gone, what is left is shared: two items may have to go, and then the object.
+func (a *attempt) forItem() (context.Context, context.CancelFunc) {
+	d := a.m.takeBackTimeout()
+	if a.caller.Err() != nil {
+		d /= 3
+	}
+	return context.WithTimeout(a.after, d)
+}
+
 // removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to it: without
 // that nothing would tell any more that its holder is dead.
-func (a *attempt) removeItemOfRobbed(ctx context.Context) error {
+func (a *attempt) removeItemOfRobbed() error {
 	if a.robbed == nil || a.m.Table == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+	ctx, cancel := a.forItem()
 	defer cancel()
 	h, err := a.m.withItem(ctx, *a.robbed)
 	if err == nil {
@@ -104,8 +118,8 @@ func (a *attempt) removeItemOfRobbed(ctx context.Context) error {
 }
 
 // takeBackItem is takeBack for the table: it removes the item that a put with an unknown outcome left behind.
-func (a *attempt) takeBackItem(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackBudget)
+func (a *attempt) takeBackItem() {
+	ctx, cancel := a.forItem()
 	defer cancel()
 	raw := string(a.itemInfo.Marshal())
 	for a.items > 0 {

@@ -12,6 +12,7 @@ package lock
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -30,24 +31,44 @@ const (
 	// transientTries is how many failures in a row that say nothing about the lock
 	// are borne once there is no time left to wait.
 	transientTries = 5
-	// releaseBudget bounds a release. It runs on when the caller's context ends (B13).
-	releaseBudget = 30 * time.Second
+)
+
+// The limits that a [Manager] has by default.
+const (
+	DefaultReleaseTimeout  = 30 * time.Second
+	DefaultTakeBackTimeout = 3 * time.Second
 )
 
 // Tier is what a store's conditions are good for. It is proven by a probe, not by asking once.
 type Tier int
 
-// The tiers, best first.
+// The tiers. Behind the zero value they come best first.
 const (
-	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic.
-	TierFull Tier = iota
-	// TierCAS: no atomic conditional delete. Releases are weak (protocol 3.6), and a lease cannot be taken over: the
+	// TierUnknown: nobody has said. Nothing is locked or removed: on a store that ignores conditions everybody would hold the lock.
+	TierUnknown Tier = iota
+	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic. Set without a probe, it is the caller's word for that.
+	TierFull
+	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the
 	// robbed holder's delete could remove the new holder's lock. A person may force it away all the same, and vouches that
 	// the holder is gone.
 	TierCAS
 	// TierNone: no atomic conditions. Nothing is ever locked.
 	TierNone
 )
+
+// String is the word of 'statelatch probe' for t.
+func (t Tier) String() string {
+	switch t {
+	case TierFull:
+		return "full"
+	case TierCAS:
+		return "cas"
+	case TierNone:
+		return "none"
+	case TierUnknown:
+	}
+	return "unknown"
+}
 
 // Fence makes every state write that is under way for ref fail from now on: it gives the state a new ETag
 // without changing what it says (R6). state.Store.Touch is one.
@@ -67,17 +88,26 @@ type Table interface {
 	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error
 }
 
-// Manager works on the locks of one bucket. The zero values of its optional fields are good.
+// Manager works on the locks of one bucket. It is safe for concurrent use. The zero values of its optional fields are good.
 type Manager struct {
-	Bucket bucket.Bucket // required
+	Bucket bucket.Bucket // required; refs to another bucket are refused with ErrInvalid
 	// Table, if not nil, is locked as well, after the lock object and with the same ID, as engines do that have
 	// both configured. Engines that know only one of the two are excluded by either.
 	Table Table
-	Tier  Tier
+	// Tier is required for everything but looking: package probe finds it out.
+	Tier Tier
 	// Fence is required for taking over and force-unlocking locks with a lease.
 	Fence Fence
+	// ReleaseTimeout is how long a release tries on, both halves of the lock together, whatever becomes of its context: an interrupted
+	// caller leaves no lock behind (B13). 0: 30 s.
+	ReleaseTimeout time.Duration
+	// TakeBackTimeout is how long an Acquire that ends without the lock goes on, also behind the end of its context, to take back
+	// what it may have left: at most that long in all once the context has ended. 0: 3 s; negative: not at all, and
+	// then ErrAmbiguous tells more often that a lock may stand.
+	TakeBackTimeout time.Duration
+
 	Now   func() time.Time     // for Created; nil: time.Now
-	Boot  func() time.Duration // a clock for leases that runs through suspend; nil: the system's
+	Boot  func() time.Duration // a clock for leases that runs through suspend; nil: the system's, which under testing/synctest is the bubble's
 	NewID func() string        // nil: 16 random bytes as the engines format them
 }
 
@@ -118,6 +148,17 @@ func (h Held) LockedError() *statelatch.LockedError {
 	return e
 }
 
+// String names the lock, not its bytes.
+func (h Held) String() string {
+	switch {
+	case h.Err != nil:
+		return fmt.Sprintf("lock of %s: unreadable: %v", h.Ref, h.Err)
+	case h.ETag == "" && h.Item == nil:
+		return fmt.Sprintf("lock of %s: none", h.Ref)
+	}
+	return fmt.Sprintf("lock of %s: held by %s (ID %s)", h.Ref, h.Info.Who, h.Info.ID)
+}
+
 // Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table its text.
 func (h Held) Named(id string) bool {
 	switch {
@@ -137,8 +178,36 @@ func (h Held) owns(item Item) bool {
 // Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 
-// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing.
+// serves refuses a ref to another bucket.
+func (m *Manager) serves(ref statelatch.Ref) error {
+	if m.Bucket == nil {
+		return fmt.Errorf("%w lock manager: it has no Bucket", statelatch.ErrInvalid)
+	}
+	return ref.In(m.Bucket.Name())
+}
+
+// admit refuses a ref that m cannot serve, or that addresses no state.
+func (m *Manager) admit(ref statelatch.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	return m.serves(ref)
+}
+
+// proven refuses to change anything on a store of which nobody has said what its conditions are good for.
+func (m *Manager) proven() error {
+	if m.Tier == TierUnknown {
+		return fmt.Errorf("%w: %w lock manager: its Tier is not set; set it to what probe.Run finds, or to TierFull where you vouch for the store",
+			statelatch.ErrUnsafeStore, statelatch.ErrInvalid)
+	}
+	return nil
+}
+
+// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing, and needs no Tier.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
+	if err := m.serves(ref); err != nil {
+		return Held{}, err
+	}
 	h, err := m.read(ctx, ref)
 	free := errors.Is(err, statelatch.ErrNotLocked)
 	if err != nil && !free {
@@ -217,11 +286,20 @@ func (m *Manager) now() time.Time {
 	return time.Now()
 }
 
-func (m *Manager) boot() time.Duration {
+// clock is a clock for the leases of one call or tenure.
+func (m *Manager) clock() func() time.Duration {
 	if m.Boot != nil {
-		return m.Boot()
+		return m.Boot
 	}
-	return bootTime()
+	return new(elapsed).read
+}
+
+func (m *Manager) releaseTimeout() time.Duration {
+	return cmp.Or(m.ReleaseTimeout, DefaultReleaseTimeout)
+}
+
+func (m *Manager) takeBackTimeout() time.Duration {
+	return cmp.Or(m.TakeBackTimeout, DefaultTakeBackTimeout)
 }
 
 func (m *Manager) newID() string {

@@ -26,7 +26,7 @@ const engineID = "c8d5b5a4-205f-4f02-a807-ffcaf7127645"
 
 func setup(rules ...faultbucket.Rule) (*lock.Manager, *faultbucket.Bucket) {
 	store := faultbucket.New(membucket.New("b", membucket.Options{Versioned: true}), faultbucket.Options{Rules: rules})
-	return &lock.Manager{Bucket: store}, store
+	return &lock.Manager{Bucket: store, Tier: lock.TierFull}, store
 }
 
 func request() lock.Request {
@@ -106,6 +106,8 @@ func (bucketless) Get(context.Context, string, bucket.ReadOptions) (bucket.Objec
 	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNotFound, Op: "get", Status: 404, Code: "NoSuchBucket"}
 }
 
+func (bucketless) Name() string { return ref.Bucket }
+
 // A mistyped bucket is not a free lock.
 func TestManager_Status_NoSuchBucket(t *testing.T) {
 	t.Parallel()
@@ -122,7 +124,7 @@ func TestManager_Status_NoSuchBucket(t *testing.T) {
 func TestManager_RefusesInvalidRef(t *testing.T) {
 	t.Parallel()
 	m, store := setup()
-	bad := statelatch.Ref{Bucket: "b", Key: "a/../b"}
+	bad := statelatch.Ref{Bucket: "b", Key: "../b"}
 	_, err1 := m.Acquire(t.Context(), bad, request())
 	_, _, err2 := m.ForceUnlock(t.Context(), bad, "x", request())
 	if !errors.Is(err1, statelatch.ErrInvalid) || !errors.Is(err2, statelatch.ErrInvalid) || len(store.Requests()) != 0 {

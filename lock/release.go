@@ -19,8 +19,9 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 	if err := m.removable(h); err != nil {
 		return false, err
 	}
-	ctx = context.WithoutCancel(ctx)
-	itemErr := m.removeItem(ctx, h)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.releaseTimeout())
+	defer cancel()
+	itemErr := m.removeItemFirst(ctx, h)
 	weak, err = m.removeObject(ctx, h, nil)
 	return weak, halves(h, err, itemErr)
 }
@@ -32,11 +33,11 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 //	nil            that lock is gone; Held says what it was
 //	ErrNotLocked   there is no lock (B16)
 //	*LockedError   the lock has another ID, or changed hands meanwhile; nothing was removed
-//	ErrAmbiguous   it could not be found out within 30 s, or before the end of ctx
+//	ErrAmbiguous   it could not be found out within ReleaseTimeout, or before the end of ctx
 //
 // by says who does it. See ForceRelease for what happens to a holder that is still alive.
 func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string, by Request) (removed Held, weak bool, err error) {
-	if err := ref.Validate(); err != nil {
+	if err := m.admit(ref); err != nil {
 		return Held{}, false, err
 	}
 	h, err := m.Status(ctx, ref)
@@ -93,6 +94,12 @@ func (m *Manager) removable(h Held) error {
 	if h.ETag == "" && h.Item == nil {
 		return fmt.Errorf("%w lock of %s: it has no ETag; give what Acquire or Status returned", statelatch.ErrInvalid, h.Ref)
 	}
+	if err := m.serves(h.Ref); err != nil {
+		return err
+	}
+	if err := m.proven(); err != nil {
+		return err
+	}
 	return m.sameTable(h)
 }
 
@@ -109,7 +116,8 @@ func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) 
 		by.ID = m.newID()
 	}
 	by.TTL, by.Expires = forceTTL, 0
-	a := &attempt{m: m, ref: h.Ref, req: by}
+	a, cancel := m.attempt(ctx, h.Ref, by)
+	defer cancel()
 	t, err := a.rob(ctx, h)
 	if err != nil {
 		return nil, a.leave(ctx, err)
@@ -135,13 +143,13 @@ func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
 	}
 }
 
-// removeObject deletes exactly the lock object h, if it has one, trying until the end of releaseBudget or ctx. pending is
+// removeObject deletes exactly the lock object h, if it has one, trying until the end of ReleaseTimeout or ctx. pending is
 // a body of ours that may have taken h's place unseen.
 func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (weak bool, err error) {
 	if h.ETag == "" {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, releaseBudget)
+	ctx, cancel := context.WithTimeout(ctx, m.releaseTimeout())
 	defer cancel()
 	if m.Tier != TierFull {
 		return true, m.removeWeakly(ctx, h, pending)
@@ -185,29 +193,44 @@ func gone(ref statelatch.Ref, perhapsByUs bool) error {
 	return fmt.Errorf("%w: %s", statelatch.ErrLockLost, ref)
 }
 
-// removeWeakly releases on a store without conditional delete: one look, one delete that is
-// never sent again once it may be on its way, then only looks (protocol 3.6, H2).
+// late is how long a delete that was never answered is given to arrive, before another one is sent on a store without conditional
+// delete. Meanwhile our lock stands, so that it cannot hit anybody else's.
+const late = 10 * time.Second
+
+// removeWeakly releases on a store without conditional delete: a look, and a delete only while the lock is ours (protocol 3.6). Seen
+// again after a delete of unknown outcome, our own lock is reason to delete again, but not as long as the first one may still
+// arrive: it would remove the lock of whoever came next. One that the store itself has answered is over.
 func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) error {
-	var unknown error // of the delete
+	var unknown error      // of the last delete
+	var patience time.Time // when another one may be sent
 	for failures := 0; ; failures++ {
+		patient := time.Now().Before(patience) // before the look: what arrives after it must not be followed by another
 		now, err := m.read(ctx, h.Ref)
 		other := err == nil && now.ETag != h.ETag && !now.isAny(pending)
 		switch {
 		case errors.Is(err, statelatch.ErrNotLocked), other:
 			return gone(h.Ref, unknown != nil)
-		case err == nil && unknown == nil:
+		case err == nil && !patient:
 			_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{})
 			if err == nil {
 				return nil
 			}
 			if errors.Is(err, statelatch.ErrAmbiguous) {
-				unknown = err
+				if unknown = err; !isOver(err) {
+					patience = time.Now().Add(late)
+				}
 			}
 		}
 		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
 			return releaseError(h.Ref, err, unknown)
 		}
 	}
+}
+
+// isOver reports whether a request of unknown outcome can have no effect any more.
+func isOver(err error) bool {
+	se, ok := errors.AsType[*statelatch.StoreError](err)
+	return ok && se.Over
 }
 
 // releaseError words the end of a release that err stopped. unknown is of a delete whose outcome never became known.

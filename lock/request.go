@@ -54,7 +54,10 @@ type Waiting struct {
 }
 
 func (m *Manager) check(ref statelatch.Ref, req Request) error {
-	if err := ref.Validate(); err != nil {
+	if err := m.admit(ref); err != nil {
+		return err
+	}
+	if err := m.proven(); err != nil {
 		return err
 	}
 	switch {
@@ -67,7 +70,7 @@ func (m *Manager) check(ref statelatch.Ref, req Request) error {
 	case m.Tier == TierNone:
 		return fmt.Errorf("%w: its conditions do not hold; locking on it would protect nothing", statelatch.ErrUnsafeStore)
 	case m.Tier == TierCAS && req.TakeOver:
-		return fmt.Errorf("%w: without an atomic conditional delete a lock cannot be taken over (protocol 3.6); "+
+		return fmt.Errorf("%w: without an atomic conditional delete a lock cannot be taken over; "+
 			"remove it with force-unlock once its holder is certainly gone", statelatch.ErrUnsafeStore)
 	}
 	return nil

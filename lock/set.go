@@ -57,7 +57,7 @@ func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error)
 	deadline := time.Now().Add(req.Wait)
 	for late := 0; ; {
 		set, blocked, err := acquireOnce(ctx, targets, req)
-		if err == nil || blocked < 0 {
+		if err == nil || blocked < 0 || ctx.Err() != nil {
 			return set, err
 		}
 		if !time.Now().Before(deadline) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/statelatch/statelatch"
 )
@@ -99,7 +100,17 @@ func (a *attempt) blockedBy(item Item) error {
 	return h.LockedError()
 }
 
-// removeItem deletes exactly h's item, if it has one of its own, trying until the end of releaseBudget or ctx. ErrLockLost
+// removeItemFirst is removeItem where the lock object is still to be removed before ctx ends: it gets half of the time.
+func (m *Manager) removeItemFirst(ctx context.Context, h Held) error {
+	if end, limited := ctx.Deadline(); limited && h.ETag != "" {
+		half, cancel := context.WithDeadline(ctx, end.Add(-time.Until(end)/2))
+		defer cancel()
+		ctx = half
+	}
+	return m.removeItem(ctx, h)
+}
+
+// removeItem deletes exactly h's item, if it has one of its own, trying until the end of ReleaseTimeout or ctx. ErrLockLost
 // if it is another's by now, or gone.
 func (m *Manager) removeItem(ctx context.Context, h Held) error {
 	if h.Item == nil || h.ETag != "" && !h.owns(*h.Item) {
@@ -108,7 +119,7 @@ func (m *Manager) removeItem(ctx context.Context, h Held) error {
 	if m.Table == nil || m.Table.Name() != h.Item.Table {
 		return fmt.Errorf("%w lock table: the item is in %q", statelatch.ErrInvalid, h.Item.Table)
 	}
-	ctx, cancel := context.WithTimeout(ctx, releaseBudget)
+	ctx, cancel := context.WithTimeout(ctx, m.releaseTimeout())
 	defer cancel()
 	var unknown error
 	for failures := 0; ; failures++ {

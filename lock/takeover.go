@@ -105,14 +105,14 @@ func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
 			err = a.conflict("the lock was taken away before it was entered")
 		}
 		if err != nil {
-			return nil, a.giveUp(ctx, t, err)
+			return nil, a.giveUp(t, err) //nolint:contextcheck // it goes on when ctx has ended
 		}
 	}
 	if a.m.Table == nil {
 		return t, nil
 	}
 	if err = a.lockItem(ctx, t); err != nil {
-		return nil, a.giveUp(ctx, t, err)
+		return nil, a.giveUp(t, err) //nolint:contextcheck // it goes on when ctx has ended
 	}
 	return t, nil
 }
@@ -126,7 +126,7 @@ func (a *attempt) tellTakeOver(robbed Held) {
 // begin starts the tenure of the lock object that was won, and fences the state where that must be. Until it is fenced the lock of
 // somebody who was robbed is not released.
 func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
-	t := newTenure(a.m, won, a.sentAt)
+	t := newTenure(a.m, a.boot, won, a.sentAt)
 	t.keep(ctx)
 	if !a.unfenced() && !a.req.FenceAlways {
 		return t, nil
@@ -139,7 +139,7 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	case a.unfenced():
 		return nil, a.leaveToLease(t, "its last holder could not be fenced out", err)
 	}
-	return nil, a.giveUp(ctx, t, err)
+	return nil, a.giveUp(t, err) //nolint:contextcheck // it goes on when ctx has ended
 }
 
 // WaitExpired watches the lock of ref until it is provably over, at most for as long as it promised, and returns it as Status does.
@@ -148,10 +148,11 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 //	ErrNotLocked   there is none
 //	*LockedError   it promised nothing, or its holder renewed it: it is not over
 func (m *Manager) WaitExpired(ctx context.Context, ref statelatch.Ref, onWait func(Waiting)) (Held, error) {
-	if err := ref.Validate(); err != nil {
+	if err := m.admit(ref); err != nil {
 		return Held{}, err
 	}
 	var w watch
+	boot := m.clock()
 	first, failures := "", 0
 	for {
 		h, err := m.Status(ctx, ref)
@@ -166,7 +167,7 @@ func (m *Manager) WaitExpired(ctx context.Context, ref statelatch.Ref, onWait fu
 			continue
 		}
 		failures = 0
-		left, provable := w.see(h, m.boot())
+		left, provable := w.see(h, boot())
 		switch {
 		case !provable, first != "" && first != h.ETag, left > 0 && !h.Leased():
 			return Held{}, h.LockedError()

@@ -24,6 +24,7 @@ const (
 // background. Its methods are safe for concurrent use.
 type Tenure struct {
 	m    *Manager
+	boot func() time.Duration
 	ref  statelatch.Ref
 	ttl  time.Duration
 	turn chan struct{} // held for as long as a request about the lock object is under way
@@ -33,8 +34,11 @@ type Tenure struct {
 	pending   *renewal      // whose outcome is not known
 	confirmed time.Duration // when the last write that is known to have landed was sent, on the boot clock
 	lostErr   error
+	failure   error // of the last renewal, if none has succeeded since
 	reason    error // of Hold
 	ended     bool
+	released  bool // by us, for certain
+	weak      bool // and how
 
 	lost    chan struct{}
 	stop    context.CancelFunc
@@ -49,9 +53,9 @@ type renewal struct {
 	first   time.Duration // when it was first sent
 }
 
-func newTenure(m *Manager, won Held, sentAt time.Duration) *Tenure {
+func newTenure(m *Manager, boot func() time.Duration, won Held, sentAt time.Duration) *Tenure {
 	t := &Tenure{
-		m: m, ref: won.Ref, held: won, confirmed: sentAt, turn: make(chan struct{}, 1), lost: make(chan struct{}),
+		m: m, boot: boot, ref: won.Ref, held: won, confirmed: sentAt, turn: make(chan struct{}, 1), lost: make(chan struct{}),
 		stop: func() {},
 	}
 	if won.Managed != nil {
@@ -74,7 +78,8 @@ func (t *Tenure) Held() Held {
 // runs under the lock must end then, before Remaining is over. Without a lease it is closed only by Verify.
 func (t *Tenure) Lost() <-chan struct{} { return t.lost }
 
-// Err says why Lost is closed; it matches ErrLockLost. It is nil before.
+// Err says why Lost is closed; it matches ErrLockLost. It is nil before. Where renewals failed until it was too late, errors.Is and errors.As
+// find the last failure, such as ErrDenied or a *statelatch.StoreError; where somebody else has the lock, a *statelatch.LockedError that tells who.
 func (t *Tenure) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,7 +94,7 @@ func (t *Tenure) Remaining() time.Duration {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.confirmed + t.ttl - t.m.boot()
+	return t.confirmed + t.ttl - t.boot()
 }
 
 // Check reports whether the state may be written now, without asking the store: nil, or ErrLockLost once the lock is lost or
@@ -102,7 +107,7 @@ func (t *Tenure) Check() error {
 		return err
 	}
 	if t.Remaining() <= 0 {
-		return t.lose("its lease ran out unrenewed")
+		return t.loseUnrenewed("its lease ran out unrenewed")
 	}
 	return nil
 }
@@ -145,15 +150,13 @@ func (t *Tenure) look(ctx context.Context) error {
 	h, err := t.m.read(ctx, t.ref)
 	switch {
 	case errors.Is(err, statelatch.ErrNotLocked):
-		return t.lose("its lock object is gone")
+		return t.lose("its lock object is gone", nil)
 	case err != nil:
 		return err
 	case t.adopt(h):
 		return nil
-	case h.Err != nil:
-		return t.lose("it is held by somebody whose lock object cannot be read")
 	}
-	return t.lose(fmt.Sprintf("it is held by %s (ID %s)", h.Info.Who, h.Info.ID))
+	return t.lose("somebody else has it", h.LockedError())
 }
 
 // adopt accepts h as ours if it is exactly the last body, or the renewal whose outcome was not known.
@@ -170,20 +173,45 @@ func (t *Tenure) adopt(h Held) bool {
 // confirm notes that p landed, by a request sent not before the given time. The caller holds t.mu.
 func (t *Tenure) confirm(p *renewal, etag string, sent time.Duration) {
 	t.held.body, t.held.Managed, t.held.ETag = p.body, &p.managed, etag
-	t.pending = nil
+	t.pending, t.failure = nil, nil
 	t.confirmed = max(t.confirmed, sent)
 }
 
-// lose ends the tenure's right to act; the first reason counts.
-func (t *Tenure) lose(why string) error {
+// lose ends the tenure's right to act; the first reason counts. cause may be nil.
+func (t *Tenure) lose(why string, cause error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lostErr == nil {
 		t.lostErr = fmt.Errorf("%w: %s: %s", statelatch.ErrLockLost, t.ref, why)
+		if cause != nil {
+			t.lostErr = fmt.Errorf("%w: %w", t.lostErr, lossCause{cause})
+		}
 		close(t.lost)
 	}
 	return t.lostErr
 }
+
+// loseUnrenewed is lose with the last renewal's failure for its cause.
+func (t *Tenure) loseUnrenewed(why string) error {
+	t.mu.Lock()
+	cause := t.failure
+	t.mu.Unlock()
+	return t.lose(why, cause)
+}
+
+// lossCause is what a lock was lost by. It tells all that it is but what would be taken for the outcome of the call that
+// reports it: an unknown one, or the end of the caller's context.
+type lossCause struct{ err error }
+
+func (c lossCause) Error() string { return c.err.Error() }
+
+// Is reports what the cause is.
+func (c lossCause) Is(target error) bool {
+	return target != statelatch.ErrAmbiguous && target != context.Canceled && target != context.DeadlineExceeded && errors.Is(c.err, target)
+}
+
+// As finds the cause's own type.
+func (c lossCause) As(target any) bool { return errors.As(c.err, target) }
 
 // begin waits for the turn to ask the store about the lock object: an answer that another request has made out of date would
 // look like a theft.
@@ -232,7 +260,7 @@ func (t *Tenure) inTime() error {
 		return err
 	}
 	if t.Remaining() <= t.ttl-t.ttl*giveUp/renewals {
-		return t.lose("its lease could not be renewed in time")
+		return t.loseUnrenewed("its lease could not be renewed in time")
 	}
 	return nil
 }
@@ -254,7 +282,7 @@ func (t *Tenure) tick() time.Duration { return min(maxTick, t.ttl/20) }
 // renew rewrites the lock once, however many requests that takes. The error is ErrLockLost, or of ctx.
 func (t *Tenure) renew(ctx context.Context) error {
 	h := t.Held()
-	p := &renewal{from: h.ETag, managed: *h.Managed, first: t.m.boot()}
+	p := &renewal{from: h.ETag, managed: *h.Managed, first: t.boot()}
 	p.managed.Nonce = nonce()
 	p.managed.Seq++
 	p.body = h.Info.MarshalManaged(p.managed)
@@ -266,9 +294,19 @@ func (t *Tenure) renew(ctx context.Context) error {
 		if err == nil || errors.Is(err, statelatch.ErrLockLost) {
 			return err
 		}
+		t.failed(err)
 		if err := sleep(ctx, min(backoff(failures), t.ttl/renewals)); err != nil {
 			return err
 		}
+	}
+}
+
+// failed notes why a renewal did not succeed. The end of its own time says less than what was answered before.
+func (t *Tenure) failed(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failure == nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.failure = err
 	}
 }
 
@@ -281,7 +319,7 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 	if err := t.inTime(); err != nil {
 		return err
 	}
-	sent := t.m.boot()
+	sent := t.boot()
 	limited, cancel := t.limit(ctx)
 	defer cancel()
 	obj, err := t.m.put(limited, t.ref, p.body, bucket.IfMatch(p.from))
@@ -304,31 +342,51 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 	return err
 }
 
-// Release ends the tenure and gives up its lock. It tries on for 30 s for each half even when ctx ends (B13) and
+// Release ends the tenure and gives up its lock. It tries on even when ctx ends (B13), for Manager.ReleaseTimeout in all, and
 // never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so that a crash in
 // between leaves what can be taken over. Both halves are always tried, and the error names the one that failed.
 //
-//	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost
-//	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs
+//	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost; also
+//	               after a Release that said so
+//	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs. Of a tenure
+//	               that was lost it says what Err does
 //	ErrAmbiguous   it could not be found out within the budget; or Hold forbids it, and the lock is left to its lease
 //	other          it is still there
 //
 // Weak reports that the store has no conditional delete, so that a lock taken by
 // somebody else in between could have been removed (protocol 3.6).
 func (t *Tenure) Release(ctx context.Context) (weak bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.m.releaseTimeout())
+	defer cancel()
+	return t.release(ctx)
+}
+
+// release is Release, at most until ctx ends.
+func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 	t.mu.Lock()
 	t.ended = true
-	held, reason := t.held, t.reason
+	held, reason, released, weak := t.held, t.reason, t.released, t.weak
 	t.mu.Unlock()
+	if released {
+		return weak, nil
+	}
 	if reason != nil {
 		t.Abandon()
 		return false, fmt.Errorf("%w: the lock of %s is kept, because a write of the state may still land: %w",
 			statelatch.ErrAmbiguous, t.ref, reason)
 	}
-	ctx = context.WithoutCancel(ctx)
-	itemErr := t.m.removeItem(ctx, held)
+	itemErr := t.m.removeItemFirst(ctx, held)
 	weak, err = t.removeObject(ctx)
-	return weak, halves(held, err, itemErr)
+	err = halves(held, err, itemErr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		t.released, t.weak = true, weak
+	}
+	if errors.Is(err, statelatch.ErrLockLost) && t.lostErr != nil {
+		err = fmt.Errorf("%w; when it was released: %w", t.lostErr, err)
+	}
+	return weak, err
 }
 
 // removeObject ends the tenure and gives up the lock object alone.

@@ -46,7 +46,7 @@ func (w *world) client(rules ...faultbucket.Rule) *client {
 	c := &client{store: faultbucket.New(w.objects, faultbucket.Options{Rules: rules})}
 	c.fence = &fence{store: c.store}
 	c.Manager = &lock.Manager{
-		Bucket: c.store, Fence: c.fence.touch,
+		Bucket: c.store, Tier: lock.TierFull, Fence: c.fence.touch,
 		Boot: func() time.Duration { return time.Since(w.start) },
 	}
 	return c

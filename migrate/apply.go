@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // ErrChanged means that a file is not what the plan was made for. Those before it were written, the others were not; each
@@ -30,7 +32,7 @@ func (p *Plan) Apply(ctx context.Context, done func(FileEdit)) error {
 }
 
 func (f FileEdit) write() error {
-	now, err := os.ReadFile(f.real)
+	now, err := treefile.Read(f.real, treefile.MaxSize)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", f.Path, ErrChanged, cause(err))
 	}

@@ -193,6 +193,30 @@ func requiresOf(src *source) []required {
 	return all
 }
 
+// moduleRequires are the constraints of the local modules that a directory calls, and that these call.
+func (s *scanner) moduleRequires(dir string) (all []required) {
+	seen := map[string]bool{dir: true}
+	for next := []string{dir}; len(next) > 0 && len(seen) <= maxModules; next = next[1:] {
+		for _, src := range s.dirs[next[0]] {
+			for _, m := range src.doc.modules {
+				target := path.Join(next[0], m)
+				if kindOfFile(src.rel) != fileTerraform || seen[target] {
+					continue
+				}
+				seen[target] = true
+				next = append(next, target)
+				for _, file := range s.engineFiles(target, ToolTerraform) {
+					all = append(all, requiresOf(file)...)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// maxModules of a root that are looked at for their constraints.
+const maxModules = 200
+
 // unit is what terragrunt's files say about a directory.
 type unit struct {
 	places   []*Place
@@ -264,7 +288,7 @@ func (u *unit) live() []*Place {
 // addRoots adds the roots of a view: one, or one for each -backend-config file that stands for another environment.
 func (s *scanner) addRoots(dir string, v view, u *unit, files []*source) {
 	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked}
-	requires := slices.Clone(v.requires)
+	requires := slices.Concat(s.moduleRequires(dir), v.requires)
 	if u != nil {
 		r.Tool = ToolTerragrunt
 		r.Places = append(r.Places, u.live()...)
@@ -301,62 +325,35 @@ func (s *scanner) add(r Root, requires []required) {
 			r.Args[e.name] = p.value(e)
 		}
 	}
+	if r.Tool == ToolTerragrunt && r.Variant == "" {
+		s.resolveUnit(&r)
+	}
 	r.Phase = phaseOf(&r)
 	tool := r.Tool
 	r.Engine = judgeEngine(requires, s.pinsFor(r.Dir, tool))
 	s.tree.Roots = append(s.tree.Roots, r)
 }
 
-// attach finds the directory of each -backend-config file: its own, else the nearest above it, that has a backend "s3"
-// without a bucket or a key of its own. Those of no directory are under the empty name.
-func (s *scanner) attach(dirs []string) map[string][]*source {
-	partial := map[string]bool{}
-	for _, dir := range dirs {
-		for _, src := range s.dirs[dir] {
-			for _, p := range src.doc.places {
-				if p.Kind == KindBackend && (!p.has("bucket") || !p.has("key")) {
-					partial[dir] = true
-				}
-			}
-		}
-	}
-	attached := map[string][]*source{}
-	for _, dir := range dirs {
-		for _, src := range s.dirs[dir] {
-			if len(src.doc.places) == 0 || src.doc.places[0].Kind != KindBackendConfig {
-				continue
-			}
-			at := dir
-			for !partial[at] && at != "." {
-				at = path.Dir(at)
-			}
-			if !partial[at] {
-				at = ""
-			}
-			attached[at] = append(attached[at], src)
-		}
-	}
-	return attached
-}
-
 // split tells files that are given together from those of which each stands for another environment: these set the same
 // argument to different values.
 func split(files []*source) (common, alternatives []*source) {
-	for _, a := range files {
-		if slices.ContainsFunc(files, func(b *source) bool { return conflict(a.doc.places[0], b.doc.places[0]) }) {
-			alternatives = append(alternatives, a)
+	first := map[string]string{} // by argument
+	differ := map[string]bool{}
+	for _, f := range files {
+		for _, e := range f.doc.places[0].entries {
+			if text, ok := first[e.name]; ok && text != e.value.Text {
+				differ[e.name] = true
+			} else if !ok {
+				first[e.name] = e.value.Text
+			}
+		}
+	}
+	for _, f := range files {
+		if slices.ContainsFunc(f.doc.places[0].entries, func(e entry) bool { return differ[e.name] }) {
+			alternatives = append(alternatives, f)
 		} else {
-			common = append(common, a)
+			common = append(common, f)
 		}
 	}
 	return common, alternatives
-}
-
-func conflict(a, b *Place) bool {
-	for _, e := range a.entries {
-		if other := b.entry(e.name); other != nil && other.value.Text != e.value.Text {
-			return true
-		}
-	}
-	return false
 }

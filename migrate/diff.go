@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
 const (
@@ -14,17 +17,14 @@ const (
 
 const hidden = `"(sensitive)"`
 
-// assigned is an argument with a string; what a name has to end with to be a secret's.
-var (
-	assigned   = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"(?:[^"\\]|\\.)*"`)
-	secretName = regexp.MustCompile(`(?i)(?:secret|token|passw(?:or)?d|passphrase|credentials?|(?:access|secret|private|api|customer|account)_?key)$`)
-)
+// assigned is an argument with a string.
+var assigned = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
 
-// withoutSecrets hides the values of arguments that are secrets by their names: a diff is for logs and reviews.
+// withoutSecrets hides the values of arguments that are secrets by their names or looks: a diff is for logs and reviews.
 func withoutSecrets(line string) string {
 	return assigned.ReplaceAllStringFunc(line, func(argument string) string {
 		m := assigned.FindStringSubmatch(argument)
-		if !secretName.MatchString(m[1]) {
+		if !secretlike.Named(m[1], m[3]) {
 			return argument
 		}
 		return m[1] + m[2] + hidden
@@ -36,7 +36,7 @@ func (f FileEdit) Diff() string {
 	a, b := lines(f.Before), lines(f.After)
 	ops := compare(a, b)
 	var out strings.Builder
-	fmt.Fprintf(&out, "--- a/%s\n+++ b/%s\n", f.Path, f.Path)
+	fmt.Fprintf(&out, "--- %s\n+++ %s\n", diffName("a/"+f.Path), diffName("b/"+f.Path))
 	for from := 0; from < len(ops); {
 		first := from
 		for first < len(ops) && ops[first].sign == ' ' {
@@ -56,6 +56,29 @@ func (f FileEdit) Diff() string {
 		hunkTo(&out, hunk)
 	}
 	return out.String()
+}
+
+// diffName is a file's name as git quotes it.
+func diffName(name string) string {
+	plain := utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' })
+	if plain {
+		return name
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range []byte(name) {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ' || c >= 0x7f:
+			fmt.Fprintf(&b, "\\%03o", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // op is a line of a comparison: ' ' of both, '-' of the first, '+' of the second; a and b are how many of each are before it.

@@ -11,12 +11,12 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // document is what one file says.
@@ -61,7 +61,7 @@ func read(kind fileKind, src *source) (document, error) {
 		doc, err = readTerraform(src)
 	} else {
 		flat := false
-		if kind == fileBackendConfig || containsAny(src.data, "bucket", argTable) {
+		if kind == fileBackendConfig || kind == fileMaybe || containsAny(src.data, "bucket", argTable) {
 			doc, flat, err = readBackendConfig(src)
 		}
 		if !flat && err == nil {
@@ -88,9 +88,9 @@ func parse(src *source) (hcl.Body, error) {
 	var f *hcl.File
 	var diags hcl.Diagnostics
 	if strings.HasSuffix(src.rel, ".json") {
-		f, diags = hcljson.Parse(src.data, src.rel)
+		f, diags = treefile.ParseJSON(src.data, src.rel)
 	} else {
-		f, diags = hclsyntax.ParseConfig(src.data, src.rel, hcl.InitialPos)
+		f, diags = treefile.ParseHCL(src.data, src.rel, hcl.InitialPos)
 	}
 	if diags.HasErrors() {
 		return nil, syntaxError(diags)
@@ -216,7 +216,8 @@ func blockPlace(src *source, b *hcl.Block, kind string) *Place {
 	p := &Place{Kind: kind, Line: b.DefRange.Start.Line, entries: entriesOf(attrs, src.data), syntax: syntaxJSON}
 	if _, native := b.Body.(*hclsyntax.Body); native {
 		p.syntax = syntaxBody
-		p.body = oneLine(src.data, b.DefRange.End.Byte, p.entries)
+		p.head = b.DefRange.End.Byte
+		p.body = oneLine(src.data, p.head, p.entries)
 	}
 	return p
 }
@@ -298,8 +299,8 @@ func itemsOf(expr hcl.Expression, data []byte) ([]entry, bool) {
 func valueOf(expr hcl.Expression, data []byte) Value {
 	r := expr.Range()
 	v := Value{Source: strings.TrimSpace(string(r.SliceBytes(data)))}
-	value, diags := expr.Value(&hcl.EvalContext{})
-	if diags.HasErrors() || !value.IsWhollyKnown() {
+	value, ok := treefile.Literal(expr)
+	if !ok {
 		return v
 	}
 	v.Static = true

@@ -46,7 +46,7 @@ var (
 )
 
 // maxSteps of one file; an edit that does not come to its end is none.
-const maxSteps = 10_000
+const maxSteps = 200
 
 // edit carries out a phase on some places of a file, one argument at a time, and proves the result: it can be read,
 // has all that was asked for, and all comments of before.
@@ -135,13 +135,29 @@ func turnOn(data []byte, p *Place) ([]byte, error) {
 	if e == nil {
 		e = p.entry(argLockTable)
 	}
+	if n := len(p.entries); e == nil && n > 0 {
+		e = &p.entries[n-1]
+	}
 	if e == nil {
-		return nil, nil
+		return fill(data, p)
 	}
 	if isHeredoc(data, *e) {
 		return nil, errHeredoc
 	}
 	return insertAfter(data, p, *e), nil
+}
+
+// fill puts use_lockfile into a block that has nothing.
+func fill(data []byte, p *Place) ([]byte, error) {
+	rest := data[p.head:]
+	open := bytes.IndexByte(rest, '{')
+	end := open + 1 + bytes.IndexByte(rest[open+1:], '}')
+	if p.syntax != syntaxBody || p.head == 0 || open < 0 || end <= open || len(bytes.TrimSpace(rest[open+1:end])) > 0 {
+		return nil, notSafe{"there is no argument beside which " + argLockfile + " could stand"}
+	}
+	lineStart := bytes.LastIndexByte(data[:p.head], '\n') + 1
+	newline, indent := lineEnd(data), leadingBlanks(data[lineStart:])
+	return splice(data, p.head+open+1, p.head+end, newline+indent+"  "+argLockfile+" = true"+newline+indent), nil
 }
 
 func splice(data []byte, from, to int, text string) []byte {
@@ -306,11 +322,12 @@ func removeMember(data []byte, e entry) []byte {
 
 // sameComments compares the comments of two versions of a file, those in generated contents included.
 func sameComments(a, b *source) bool {
-	x, y := commentsOf(a.data, a.rel), commentsOf(b.data, b.rel)
+	x, y := commentsOf(a.data, a.rel, true), commentsOf(b.data, b.rel, true)
 	return strings.Join(x, "\x00") == strings.Join(y, "\x00")
 }
 
-func commentsOf(data []byte, name string) []string {
+// commentsOf are the comments of a text, and of the texts in it if they may be generated contents.
+func commentsOf(data []byte, name string, inner bool) []string {
 	var all []string
 	tokens, _ := hclsyntax.LexConfig(data, name, hcl.InitialPos)
 	for i := 0; i < len(tokens); i++ {
@@ -322,7 +339,9 @@ func commentsOf(data []byte, name string) []string {
 			for i < len(tokens)-1 && tokens[i].Type != hclsyntax.TokenCHeredoc {
 				i++
 			}
-			all = append(all, commentsOf(data[from:tokens[i].Range.Start.Byte], name)...)
+			if inner {
+				all = append(all, commentsOf(data[from:tokens[i].Range.Start.Byte], name, false)...)
+			}
 		}
 	}
 	return all

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/statelatch/statelatch"
 )
 
 // firstWithLockfile is the version of Terraform, and of OpenTofu, that use_lockfile came with (terraform-wire 6).
@@ -27,55 +29,56 @@ const (
 
 // Engine is what a root says about versions.
 type Engine struct {
-	Constraints []string // of its configuration and its version files, as they are written
+	Constraints []string // of its configuration and of the files that name a version, as they are written
 	Verdict     Verdict
 	File        string // what to change; empty: nothing says anything
 	Line        int
+
+	fix string // empty if nothing is in the way
 }
 
-// pin is a version in a file of a version manager.
-type pin struct {
-	tool, text, file string
-	line             int
-}
-
-var pinFiles = []string{".terraform-version", ".opentofu-version", ".tool-versions"}
-
-// readPins reads a file of a version manager.
-func readPins(file, text string) []pin {
-	var pins []pin
-	for i, line := range strings.Split(text, "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		fields := strings.Fields(line)
-		switch base := path.Base(file); {
-		case len(fields) == 0:
-		case base == ".tool-versions":
-			if len(fields) > 1 && (fields[0] == ToolTerraform || fields[0] == "opentofu") {
-				pins = append(pins, pin{strings.Replace(fields[0], "opentofu", ToolTofu, 1), fields[1], file, i + 1})
-			}
-		case base == ".opentofu-version":
-			return []pin{{ToolTofu, fields[0], file, i + 1}}
-		default:
-			return []pin{{ToolTerraform, fields[0], file, i + 1}}
-		}
-	}
-	return pins
-}
-
-// pinsFor are the nearest pins of each tool, from dir upwards, as version managers look for them.
+// pinsFor are what the nearest directory says of each tool, from dir upwards, as version managers look for it. Where it says
+// several things, all count. The user's word is for where nothing is said but by jobs and images.
 func (s *scanner) pinsFor(dir, tool string) []pin {
 	var found []pin
+	var known []string // tools
 	for {
+		var here []string
 		for _, p := range s.pins[dir] {
-			if (tool != ToolTofu || p.tool == ToolTofu) && !slices.ContainsFunc(found, func(f pin) bool { return f.tool == p.tool }) {
+			if (tool != ToolTofu || p.tool == ToolTofu) && !slices.Contains(known, p.tool) && (s.engine == nil || !p.job) {
 				found = append(found, p)
+				here = append(here, p.tool)
 			}
 		}
+		known = append(known, here...)
 		if dir == "." {
-			return found
+			break
 		}
 		dir = path.Dir(dir)
 	}
+	if len(found) == 0 && s.engine != nil {
+		found = append(found, *s.engine)
+	}
+	return found
+}
+
+// parseEngine reads the user's word for the engine that runs: a version, perhaps behind a tool. Errors match
+// [statelatch.ErrInvalid].
+func parseEngine(text string) (*pin, error) {
+	if text == "" {
+		return nil, nil
+	}
+	p := pin{tool: ToolTerraform, text: strings.TrimSpace(text)}
+	for _, tool := range []string{"terraform", "opentofu", "tofu"} {
+		if rest, ok := strings.CutPrefix(p.text, tool); ok {
+			p.tool, p.text = toolNamed(tool), strings.TrimLeft(rest, " @")
+			break
+		}
+	}
+	if _, ok := p.span(); !ok {
+		return nil, fmt.Errorf("%w engine %q: want a version such as 1.11.4, or \"tofu 1.10\"", statelatch.ErrInvalid, text)
+	}
+	return &p, nil
 }
 
 // required is a version constraint with its place.
@@ -84,24 +87,34 @@ type required struct {
 	line       int
 }
 
+// What to do about engines that may be too old, by what says so.
+const (
+	fixConstraint = constraintToAdd
+	fixManager    = "raise it to 1.10 or later"
+	fixJob        = "raise it to 1.10 or later; if something else runs there, say what: -engine VERSION"
+	fixUnknown    = "say what runs there: -engine VERSION, a version file, or " + constraintToAdd
+)
+
 // judgeEngine intersects a root's constraints with each of its pins.
 func judgeEngine(requires []required, pins []pin) Engine {
-	e := Engine{Verdict: EngineKnows}
-	base := span{to: release{math.MaxInt}}
+	e := Engine{Verdict: EngineKnows, fix: fixUnknown}
+	base := span{to: release{maxRelease}}
 	readable := true
 	for _, r := range requires {
-		e.Constraints = append(e.Constraints, r.text)
-		e.File, e.Line = r.file, r.line
+		e.says(r.text)
 		s, ok := parseConstraint(r.text)
 		readable = readable && ok
+		if firstWithLockfile.less(base.to) {
+			e.File, e.Line = r.file, r.line
+		}
 		base = base.and(s)
 	}
 	if !firstWithLockfile.less(base.to) { // whatever is pinned
-		e.Verdict = EngineIsTooOld
+		e.Verdict, e.fix = EngineIsTooOld, fixConstraint
 	}
 	spans := []span{base}
 	for _, p := range pins {
-		s, ok := parsePin(p.text)
+		s, ok := p.span()
 		if !ok {
 			continue
 		}
@@ -109,8 +122,14 @@ func judgeEngine(requires []required, pins []pin) Engine {
 			spans = nil
 		}
 		spans = append(spans, base.and(s))
-		e.Constraints = append(e.Constraints, fmt.Sprintf("%s %s", path.Base(p.file), p.text))
-		if e.File == "" || s.from.less(firstWithLockfile) {
+		e.says(p.name() + " " + p.text)
+		if e.Verdict == EngineIsTooOld || !base.and(s).from.less(firstWithLockfile) {
+			continue
+		}
+		if e.fix = fixManager; p.job {
+			e.fix = fixJob
+		}
+		if p.file != "" {
 			e.File, e.Line = p.file, p.line
 		}
 	}
@@ -125,10 +144,23 @@ func judgeEngine(requires []required, pins []pin) Engine {
 			e.Verdict = EngineMayBeOld
 		}
 	}
+	if e.Verdict == EngineKnows {
+		e.fix = ""
+	}
 	return e
 }
 
+// says adds a constraint, once.
+func (e *Engine) says(text string) {
+	if !slices.Contains(e.Constraints, text) {
+		e.Constraints = append(e.Constraints, text)
+	}
+}
+
 type release [3]int
+
+// maxRelease is beyond all versions.
+const maxRelease = math.MaxInt
 
 func (r release) less(o release) bool { return slices.Compare(r[:], o[:]) < 0 }
 
@@ -151,17 +183,17 @@ var term = regexp.MustCompile(`^(=|!=|>=|<=|~>|>|<)?\s*v?(\d+)(?:\.(\d+))?(?:\.(
 
 // parseConstraint reads a constraint; false if it is none, or not static. What != leaves out cannot make it newer.
 func parseConstraint(text string) (span, bool) {
-	all := span{to: release{math.MaxInt}}
+	all := span{to: release{maxRelease}}
 	for part := range strings.SplitSeq(text, ",") {
 		m := term.FindStringSubmatch(strings.TrimSpace(part))
 		if m == nil {
-			return span{to: release{math.MaxInt}}, false
+			return span{to: release{maxRelease}}, false
 		}
 		var v release
 		for i := range v {
 			v[i], _ = strconv.Atoi(m[i+2]) // empty: 0
 		}
-		s := span{to: release{math.MaxInt}}
+		s := span{to: release{maxRelease}}
 		switch m[1] {
 		case "", "=":
 			s = span{v, v.next()}
@@ -187,13 +219,10 @@ func parseConstraint(text string) (span, bool) {
 	return all, true
 }
 
-// parsePin reads what a version manager takes; false where that depends on other files or on the day.
-func parsePin(text string) (span, bool) {
-	if text == "latest" {
-		return span{firstWithLockfile, release{math.MaxInt}}, true
+// name is what says the version.
+func (p pin) name() string {
+	if p.file == "" {
+		return "-engine"
 	}
-	if strings.ContainsAny(text, "<>=!~:") {
-		return span{}, false
-	}
-	return parseConstraint(text)
+	return p.file
 }

@@ -1,8 +1,13 @@
 package migrate
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/statelatch/statelatch"
 )
 
 func TestJudgeEngine_Constraints(t *testing.T) {
@@ -37,17 +42,113 @@ func TestJudgeEngine_Pins(t *testing.T) {
 		{".terraform-version", "1.9.8", ">= 1.3", EngineIsTooOld},
 		{".terraform-version", "latest", ">= 1.3", EngineKnows},
 		{".terraform-version", "latest:^1.9", ">= 1.3", EngineMayBeOld},
+		{".terraform-version", ">= 1.3", "", EngineKnows}, // the newest is taken
 		{".opentofu-version", "# ours\n1.10.0", "", EngineKnows},
 		{".tool-versions", "terraform 1.11.4\nopentofu 1.9.0\n", "", EngineIsTooOld},
 		{".tool-versions", "nodejs 20\n", "", EngineMayBeOld},
 		{".terraform-version", "1.11.4", "~> 1.5.0", EngineIsTooOld}, // nothing fits; what is pinned is not what runs there
+		{".tfswitchrc", "1.10.2\n", "", EngineKnows},
+		{".tfswitch.toml", "bin = \"/x\"\nversion = \"1.9.0\"\n", "", EngineIsTooOld},
+		{"mise.toml", "[tools]\nnode = \"20\"\nterraform = \"1.10\"\n", "", EngineKnows},
+		{".mise.toml", "[tools]\n\"aqua:hashicorp/terraform\" = {version = \"1.5\"}\n", "", EngineIsTooOld},
+		{".config/mise/config.toml", "[tools]\nopentofu = [\"1.11\", \"1.9\"]\n", "", EngineIsTooOld},
+		{".config/mise.toml", "[tools]\nterraform = \"1\"\n", "", EngineKnows},
+		{"mise.toml", "[tools\n", "", EngineMayBeOld},
+		{"mise.toml", "a = " + strings.Repeat("[", 60_000), "", EngineMayBeOld},
+		{".env", "TERRAFORM_VERSION=1.11.4\n", "", EngineKnows},
+		{"Makefile", "TF_VERSION := 1.5.7\n", "", EngineIsTooOld},
+		{"Makefile", "# TF_VERSION := 1.5.7\n", "", EngineMayBeOld},
+		{"Dockerfile", "FROM hashicorp/terraform:1.10\n", "", EngineKnows},
+		{"Dockerfile", "ARG TERRAFORM_VERSION=1.9.2\nFROM x\n", "", EngineIsTooOld},
+		{"Dockerfile.ci", "ENV TOFU_VERSION 1.10.1\n", "", EngineKnows},
+		{"Dockerfile", "RUN wget https://releases.hashicorp.com/terraform/1.8.0/terraform_1.8.0_linux_amd64.zip\n", "", EngineIsTooOld},
+		{"ci.sh", "tfenv install 1.11.4\n", "", EngineKnows},
+		{"ci.sh", "docker run hashicorp/terraform:light fmt\n", "", EngineKnows},
+		{".devcontainer/devcontainer.json", "{\n  // ours\n  \"features\": {\"ghcr.io/devcontainers/features/terraform:1\": {\"version\": \"1.9.5\"}}\n}\n", "", EngineIsTooOld},
+		{"devbox.json", "{\"packages\": [\"terraform@1.11.2\"]}", "", EngineKnows},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with:\n    terraform_version: 1.11.4\n", "", EngineKnows},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with:\n    terraform_version: 1.10\n", "", EngineIsTooOld}, // the number 1.1
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with:\n    terraform_version: \"1.10\"\n", "", EngineKnows},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n", "", EngineKnows}, // the latest
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with: {terraform_version: ~1.5}\n", "", EngineIsTooOld},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with: {terraform_version: ~> 1.5}\n", "", EngineIsTooOld},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with: {terraform_version: ^1.5}\n", "", EngineKnows},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with: {terraform_version: 1.5.x}\n", "", EngineIsTooOld},
+		{".github/workflows/a.yml", "env:\n  TF: 1.11.4\njobs:\n  a:\n    steps:\n    - uses: hashicorp/setup-terraform@v3\n      with:\n        terraform_version: ${{ env.TF }}\n", "", EngineKnows},
+		{".github/workflows/a.yml", "jobs:\n  a:\n    strategy:\n      matrix:\n        tf: [1.11.4, 1.9.0]\n    steps:\n    - uses: opentofu/setup-opentofu@v1\n      with:\n        tofu_version: ${{ matrix.tf }}\n", "", EngineIsTooOld},
+		{".github/workflows/a.yml", "on:\n  workflow_call:\n    inputs:\n      version:\n        default: 1.12.0\njobs:\n  a:\n    steps:\n    - uses: opentofu/setup-opentofu@v1\n      with:\n        tofu_version: ${{ inputs.version }}\n", "", EngineKnows},
+		{".github/workflows/a.yml", "steps:\n- uses: hashicorp/setup-terraform@v3\n  with:\n    terraform_version: ${{ vars.TF }}\n", "", EngineMayBeOld},
+		{".github/actions/x/action.yml", "runs:\n  steps:\n  - run: install\n    env:\n      TERRAFORM_VERSION: 1.11.4\n", "", EngineKnows},
+		{".gitlab-ci.yml", "image:\n  name: hashicorp/terraform:1.9\n  entrypoint: [\"\"]\n", "", EngineIsTooOld},
+		{".gitlab-ci.yml", "variables:\n  TF_VERSION: \"1.10.5\"\n", "", EngineKnows},
+		{".gitlab-ci.yml", "image: registry.gitlab.com/gitlab-org/terraform-images/releases/1.5:v1\n", "", EngineIsTooOld},
+		{"azure-pipelines.yml", "steps:\n- task: TerraformInstaller@1\n  inputs:\n    terraformVersion: '1.11.4'\n", "", EngineKnows},
+		{".circleci/config.yml", "jobs:\n  a:\n    docker:\n    - image: docker.mirror.hashicorp.services/hashicorp/terraform:1.5.7\n", "", EngineIsTooOld},
+		{"buildspec.yml", "phases:\n  install:\n    commands:\n    - curl https://releases.hashicorp.com/terraform/1.11.0/x.zip\n", "", EngineKnows},
+		{"atlantis.yaml", "version: 3\nprojects:\n- dir: .\n  terraform_version: v1.11.4\n- dir: other\n  terraform_version: v0.12.0\n", "", EngineKnows},
+		{"atlantis.yaml", "version: 3\nprojects:\n- &a\n  dir: app\n  terraform_version: v1.5.0\n- *a\n", "", EngineIsTooOld},
+		{"values.yaml", "defaultTFVersion: 1.5.7\n", "", EngineIsTooOld},
+		{"chart.yaml", "{{ if .Values.terraform }}\nTF_VERSION: 1.5.7\n{{ end }}\n", "", EngineIsTooOld},
+		{"x.yml", "run: |\n  echo '{\"version\":4,\"terraform_version\":\"1.6.0\"}'\n", "", EngineMayBeOld}, // a state
 	} {
-		var requires []required
+		dir := t.TempDir()
+		write(t, dir, tc.file, tc.text)
+		require := ""
 		if tc.require != "" {
-			requires = []required{{text: tc.require}}
+			require = "  required_version = \"" + tc.require + "\"\n"
 		}
-		if got := judgeEngine(requires, readPins(tc.file, tc.text)).Verdict; got != tc.want {
-			t.Errorf("%s %q with %q: got %s, want %s", tc.file, tc.text, tc.require, got, tc.want)
+		write(t, dir, "app/main.tf", "terraform {\n"+require+"  backend \"s3\" {\n    bucket = \"b\"\n    key = \"k\"\n    dynamodb_table = \"t\"\n  }\n}\n")
+		if got := scan(t, dir).Roots[0].Engine; got.Verdict != tc.want {
+			t.Errorf("%s %q with %q: got %s (%q), want %s", tc.file, tc.text, tc.require, got.Verdict, got.Constraints, tc.want)
 		}
+	}
+}
+
+// The nearest directory that says something wins, and the lowest of what it says; the user's word is for the rest, and
+// counts more than what jobs and images have.
+func TestJudgeEngine_NearestLowestAndTheUsersWord(t *testing.T) {
+	t.Parallel()
+	const block = "terraform {\nVERSION  backend \"s3\" {\n    bucket = \"b\"\n    key = \"KEY\"\n    dynamodb_table = \"t\"\n  }\n}\n"
+	dir := t.TempDir()
+	for name, version := range map[string]string{"near": "", "far": "", "module": "", "old": "  required_version = \"~> 1.5.0\"\n", "managed": "", "free": "  required_version = \">= 1.3\"\n"} {
+		write(t, dir, "live/"+name+"/main.tf", strings.NewReplacer("VERSION", version, "KEY", name).Replace(block))
+	}
+	write(t, dir, "live/.github/workflows/ci.yml", "env:\n  TF_VERSION: 1.11.4\n---\nenv:\n  TF_VERSION: 1.9.0\n")
+	write(t, dir, ".terraform-version", "1.11.4\n")
+	write(t, dir, "live/near/Makefile", "TF_VERSION = 1.12.0\n")
+	write(t, dir, "live/managed/.terraform-version", "1.9.0\n")
+	write(t, dir, "live/module/m.tf", "module \"a\" {\n  source = \"../../modules/a\"\n}\n")
+	write(t, dir, "modules/a/main.tf", "module \"b\" {\n  source = \"../b\"\n}\n")
+	write(t, dir, "modules/b/main.tf", "terraform {\n  required_version = \">= 1.10\"\n}\n")
+	for engine, want := range map[string]string{
+		"":                 "far too-old free too-old managed too-old module ok near ok old too-old",
+		"1.11.4":           "far ok free ok managed too-old module ok near ok old too-old",
+		"tofu 1.10":        "far ok free ok managed too-old module ok near ok old too-old",
+		"1.9":              "far ok free ok managed too-old module ok near ok old too-old",
+		"terraform 1.10.5": "far ok free ok managed too-old module ok near ok old too-old",
+	} {
+		found, err := Scan(t.Context(), dir, Options{Engine: engine})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i := range found.Roots {
+			got = append(got, strings.TrimPrefix(found.Roots[i].Dir, "live/"), string(found.Roots[i].Engine.Verdict))
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("-engine %q: got %s, want %s", engine, text, want)
+		}
+	}
+	for _, engine := range []string{"new", "tofu", "1.x.y.z", "<"} {
+		if _, err := Scan(t.Context(), dir, Options{Engine: engine}); !errors.Is(err, statelatch.ErrInvalid) {
+			t.Errorf("-engine %q: got %v, want ErrInvalid", engine, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, ".terraform-version")); err != nil {
+		t.Fatal(err)
+	}
+	found, err := Scan(t.Context(), dir, Options{Engine: "1.9"})
+	if err != nil || found.Roots[0].Engine.Verdict != EngineIsTooOld {
+		t.Errorf("got %+v, %v, want the user's 1.9 to be too old", found.Roots[0].Engine, err)
 	}
 }

@@ -32,6 +32,7 @@ var titles = map[string]string{
 	"overridden":            "No override replaces the backend",
 	"module-backend":        "Modules have no backend",
 	"backend-config-alone":  "Files for -backend-config belong to a configuration",
+	"backend-config-near":   "Something names a configuration's files for -backend-config",
 	"command-line":          "No script passes a table on a command line",
 	"template":              "No template writes a backend with a table",
 	"remote-state-table":    "No terraform_remote_state reads digests of the table",
@@ -87,7 +88,11 @@ func (s *scanner) judgeRoot(r *Root) {
 	}
 	for _, name := range []string{"bucket", "key", argTable, argLockTable, argLockfile} {
 		if v := r.Args[name]; v.Set() && !v.Static {
-			s.find("not-static", Note, v.File, v.Line, fmt.Sprintf("%s = %s is computed, so it is not known here", name, v.Source), "")
+			why := "is computed, so it is not known here"
+			if v.unknown != "" {
+				why += ": cannot evaluate " + v.unknown
+			}
+			s.find("not-static", Note, v.File, v.Line, fmt.Sprintf("%s = %s %s", name, v.Source, why), "")
 		}
 	}
 	if v := r.Args[argLockfile]; v.quoted && v.Static && v.Text != "" {
@@ -112,9 +117,9 @@ func (s *scanner) judgeVersions(r *Root, file string, line int) {
 	}
 	switch e.Verdict {
 	case EngineIsTooOld:
-		s.find("engine-too-old", Error, file, line, fmt.Sprintf("%s admits only engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), constraintToAdd)
+		s.find("engine-too-old", Error, file, line, fmt.Sprintf("%s admits only engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
 	case EngineMayBeOld:
-		s.find("engine-may-be-too-old", Warning, file, line, fmt.Sprintf("%s admits engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), constraintToAdd)
+		s.find("engine-may-be-too-old", Warning, file, line, fmt.Sprintf("%s admits engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
 	}
 }
 
@@ -125,36 +130,42 @@ func shown(v Value) string {
 	return v.Source
 }
 
-// judgeStates compares the roots of each state.
+// judgeStates compares the roots of each state, each with the first that it differs from.
 func (s *scanner) judgeStates() {
-	byRef := map[string][]*Root{}
+	byState := map[string][]*Root{}
 	for i := range s.tree.Roots {
-		r := &s.tree.Roots[i]
-		if ref, ok := r.Ref(); ok {
-			byRef[ref.String()] = append(byRef[ref.String()], r)
+		if id := s.tree.Roots[i].identity(); id != "" {
+			byState[id] = append(byState[id], &s.tree.Roots[i])
 		}
 	}
-	for ref, roots := range byRef {
-		first := roots[0]
-		for _, r := range roots[1:] {
+	for id, roots := range byState {
+		for i, r := range roots[1:] {
+			before := roots[:i+1]
 			at := r.Args["key"]
-			if r.Dir != first.Dir {
-				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does %s", r.Name(), ref, first.Name()), "give it a key of its own, unless both are meant to be one")
+			if o := roots[0]; r.Dir != o.Dir {
+				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does %s", r.Name(), id, o.Name()), "give it a key of its own, unless both are meant to be one")
 			}
-			for _, o := range roots {
-				if o == r {
-					break
-				}
-				a, b := o.Table(), r.Table()
-				switch {
-				case !excludes(o.Phase, r.Phase):
-					s.find("mixed-phases", Error, at.File, at.Line, fmt.Sprintf("%s is at phase %q and %s at phase %q of %s: they do not exclude each other", r.Name(), r.Phase, o.Name(), o.Phase, ref), "bring both to phase 1")
-				case a.Set() && b.Set() && a.Static && b.Static && a.Text != b.Text && (!r.UseLockfile() || !o.UseLockfile()):
-					s.find("two-tables", Error, b.File, b.Line, fmt.Sprintf("%s locks %s in the table %q and %s in %q: they do not exclude each other", r.Name(), ref, b.Text, o.Name(), a.Text), "use one table")
-				}
+			if o := first(before, func(o *Root) bool { return !excludes(o.Phase, r.Phase) }); o != nil {
+				s.find("mixed-phases", Error, at.File, at.Line, fmt.Sprintf("%s is at phase %q and %s at phase %q of %s: they do not exclude each other", r.Name(), r.Phase, o.Name(), o.Phase, id), "bring both to phase 1")
+				continue
+			}
+			b := r.Table()
+			if o := first(before, func(o *Root) bool {
+				a := o.Table()
+				return a.Set() && b.Set() && a.Static && b.Static && a.Text != b.Text && (!r.UseLockfile() || !o.UseLockfile())
+			}); o != nil {
+				s.find("two-tables", Error, b.File, b.Line, fmt.Sprintf("%s locks %s in the table %q and %s in %q: they do not exclude each other", r.Name(), id, b.Text, o.Name(), o.Table().Text), "use one table")
 			}
 		}
 	}
+}
+
+// first of some roots that is so; nil if none is.
+func first(roots []*Root, is func(*Root) bool) *Root {
+	if i := slices.IndexFunc(roots, is); i >= 0 {
+		return roots[i]
+	}
+	return nil
 }
 
 // excludes reports whether clients of two phases exclude each other (terraform-wire 4.4). Of an unknown one it is assumed.

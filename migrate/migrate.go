@@ -13,8 +13,10 @@
 package migrate
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -28,6 +30,7 @@ const (
 	argLockTable = "lock_table" // terragrunt's old name of it
 	argEndpoint  = "dynamodb_endpoint"
 	argEndpoints = "endpoints"
+	argPrefix    = "workspace_key_prefix"
 )
 
 // Tree is what [Scan] found.
@@ -87,6 +90,39 @@ func (r *Root) Ref() (statelatch.Ref, bool) {
 	return ref, ref.Bucket != "" && ref.Key != ""
 }
 
+// identity is what tells a root's states from others': clients of one identity can write the same objects. Roots with one
+// key and prefixes of their own keep their workspaces apart; their default workspaces are one object, which such trees do
+// not use. It is empty if the tree does not tell.
+func (r *Root) identity() string {
+	ref, ok := r.Ref()
+	if !ok {
+		return ""
+	}
+	id := ref.String()
+	if prefix := r.Args[argPrefix]; prefix.Set() && (!prefix.Static || prefix.Text != statelatch.DefaultWorkspaceKeyPrefix) {
+		id += fmt.Sprintf(" (%s %s)", argPrefix, shown(prefix))
+	}
+	if endpoint := r.endpoint(); endpoint != "" {
+		id += " at " + endpoint
+	}
+	return id
+}
+
+// endpoint is of S3, as it is written; empty if there is none.
+func (r *Root) endpoint() string {
+	if v := r.Args["endpoint"]; v.Set() {
+		return shown(v)
+	}
+	endpoints := r.Args[argEndpoints]
+	var values map[string]any
+	if endpoints.Static && json.Unmarshal([]byte(endpoints.Text), &values) == nil {
+		if s3, ok := values["s3"].(string); ok && s3 != "" {
+			return strconv.Quote(s3)
+		}
+	}
+	return ""
+}
+
 // BackendConfig is all static arguments of the backend as NAME=VALUE, for [backendconf.Options].
 func (r *Root) BackendConfig() []string {
 	var items []string
@@ -101,13 +137,14 @@ func (r *Root) BackendConfig() []string {
 
 // Value is one argument.
 type Value struct {
-	Static bool   // it is a literal
+	Static bool   // it is known: a literal, or computed as terragrunt would
 	Text   string // of a static one: a scalar as it is, anything else as JSON
 	Source string // as it is written
 	File   string // relative to the tree
 	Line   int
 
-	quoted bool // it is a string
+	quoted  bool   // it is a string
+	unknown string // why it is not known; empty where nothing tried to evaluate it
 }
 
 // Set reports whether there is such an argument.
@@ -132,6 +169,7 @@ type Place struct {
 
 	entries []entry
 	syntax  syntax
+	head    int    // the offset of a block's end of its header; zero: it is none
 	body    [2]int // the offsets of a one-line block's inside; zero: it has lines of its own
 	manual  string // why it cannot be edited
 	hidden  bool   // it mentions a table where this package cannot follow

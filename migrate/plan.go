@@ -23,6 +23,8 @@ type Move struct {
 	Why    string // of refused and manual
 	Fix    string // what to do about it; may be empty
 	Manual []ManualEdit
+
+	places []*Place // that are edited, or would be
 }
 
 // ManualEdit is an edit for a person to make.
@@ -65,13 +67,13 @@ func (t *Tree) Plan(phase int) (*Plan, error) {
 			p.Loose = append(p.Loose, f)
 		}
 	}
-	p.together()
+	t.together(p)
 	return p, t.editFiles(p)
 }
 
 // move judges one root by itself.
 func (t *Tree) move(r *Root, phase int) Move {
-	m := Move{Root: r}
+	m := Move{Root: r, places: r.targets(phase)}
 	refuse := func(why, fix string) Move {
 		m.Status, m.Why, m.Fix = MoveRefused, why, fix
 		return m
@@ -88,7 +90,7 @@ func (t *Tree) move(r *Root, phase int) Move {
 	case phase == 2 && r.Phase == PhaseTable:
 		return refuse("it is not in phase 1 yet: clients with the table alone and with the lock object alone do not exclude each other", "statelatch migrate apply -phase 1, and wait until every checkout and job has it")
 	}
-	targets := r.targets(phase)
+	targets := m.places
 	if len(targets) == 0 {
 		m.Status = MoveDone
 		return m
@@ -98,7 +100,7 @@ func (t *Tree) move(r *Root, phase int) Move {
 		if len(r.Engine.Constraints) > 0 {
 			says = strings.Join(r.Engine.Constraints, "; ")
 		}
-		return refuse("it admits engines before 1.10, which refuse use_lockfile: "+says, constraintToAdd+", or a version file")
+		return refuse("it admits engines before 1.10, which refuse use_lockfile: "+says, r.Engine.fix)
 	}
 	if phase == 2 {
 		for _, p := range targets {
@@ -111,16 +113,24 @@ func (t *Tree) move(r *Root, phase int) Move {
 		return m.byHand(r, phase, r.blocked, targets)
 	}
 	for _, p := range targets {
-		if _, err := edit(t.sources[p.source.real], phase, map[int]bool{p.index: true}); err != nil {
-			why, ok := isNotSafe(err)
-			if !ok {
-				why = err.Error()
-			}
+		if why := t.unsafe(p, phase); why != "" {
 			return m.byHand(r, phase, why, targets)
 		}
 	}
 	m.Status = MoveEdit
 	return m
+}
+
+// unsafe is why a place cannot be edited; empty if it can.
+func (t *Tree) unsafe(p *Place, phase int) string {
+	_, err := edit(t.sources[p.source.real], phase, map[int]bool{p.index: true})
+	if err == nil {
+		return ""
+	}
+	if why, ok := isNotSafe(err); ok {
+		return why
+	}
+	return err.Error()
 }
 
 // byHand leaves a root to a person.
@@ -171,15 +181,16 @@ func (r *Root) targets(phase int) []*Place {
 	return targets
 }
 
-// together holds back the roots that share a state or a file with one that does not move.
-func (p *Plan) together() {
+// together holds back the roots that share a state with one that does not move. One that shares no more than a file with it,
+// such as the -backend-config file of an account, gets its use_lockfile in its own block instead.
+func (t *Tree) together(p *Plan) {
 	for changed := true; changed; {
 		changed = false
 		owner := map[string]*Move{} // of a state or a file that cannot move
 		for i := range p.Moves {
 			m := &p.Moves[i]
 			if m.Status == MoveRefused || m.Status == MoveManual {
-				for _, key := range m.Root.ties(p.Phase) {
+				for _, key := range m.ties() {
 					if owner[key] == nil {
 						owner[key] = m
 					}
@@ -191,24 +202,46 @@ func (p *Plan) together() {
 			if m.Status != MoveEdit {
 				continue
 			}
-			for _, key := range m.Root.ties(p.Phase) {
-				if o := owner[key]; o != nil {
-					m.Status, m.Why, m.Fix = MoveRefused, fmt.Sprintf("it shares %s with %s, which does not move: %s", key, o.Root.Name(), o.Why), o.Fix
-					changed = true
+			for _, key := range m.ties() {
+				o := owner[key]
+				if o == nil {
+					continue
+				}
+				changed = true
+				if own := t.own(m, p.Phase); own != nil && owner[own.source.target] == nil && owner[m.Root.identity()] == nil {
+					m.places = []*Place{own}
 					break
 				}
+				m.Status, m.Why, m.Fix = MoveRefused, fmt.Sprintf("it shares %s with %s, which does not move: %s", key, o.Root.Name(), o.Why), o.Fix
+				break
 			}
 		}
 	}
 }
 
-// ties are what binds a root to others: its state, and the files that a phase edits for it.
-func (r *Root) ties(phase int) []string {
-	var ties []string
-	if ref, ok := r.Ref(); ok {
-		ties = append(ties, ref.String())
+// own is the root's own block if phase 1 can be set there instead of where its table stands; nil if not.
+func (t *Tree) own(m *Move, phase int) *Place {
+	if phase != 1 || m.Root.Args[argLockfile].Set() {
+		return nil
 	}
-	for _, p := range r.targets(phase) {
+	i := slices.IndexFunc(m.Root.Places, func(p *Place) bool { return p.Kind == KindBackend && !p.Shadowed })
+	if i < 0 {
+		return nil
+	}
+	own := m.Root.Places[i]
+	if slices.Contains(m.places, own) || slices.ContainsFunc(m.Root.Places, func(p *Place) bool { return p.Shadowed }) || t.unsafe(own, phase) != "" {
+		return nil
+	}
+	return own
+}
+
+// ties are what binds a root to others: its state, and the files that are edited for it.
+func (m *Move) ties() []string {
+	var ties []string
+	if id := m.Root.identity(); id != "" {
+		ties = append(ties, id)
+	}
+	for _, p := range m.places {
 		ties = append(ties, p.source.target)
 	}
 	return ties
@@ -222,7 +255,7 @@ func (t *Tree) editFiles(p *Plan) error {
 		if m.Status != MoveEdit {
 			continue
 		}
-		for _, place := range m.Root.targets(p.Phase) {
+		for _, place := range m.places {
 			real := place.source.real
 			if places[real] == nil {
 				places[real] = map[int]bool{}

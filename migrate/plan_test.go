@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -109,7 +110,7 @@ func TestApply_BothPhases(t *testing.T) {
 		}
 	}
 	for name, text := range files(t, dir) {
-		got, want := commentsOf([]byte(text), name), commentsOf([]byte(original[name]), name)
+		got, want := commentsOf([]byte(text), name, true), commentsOf([]byte(original[name]), name, true)
 		if !strings.HasSuffix(name, ".json") && !slices.Equal(got, want) {
 			t.Errorf("%s: got comments %q, want %q", name, got, want)
 		}
@@ -273,5 +274,74 @@ func TestPlan_TogetherByLink(t *testing.T) {
 	p := plan(t, dir, 1)
 	if m := p.Moves[0]; len(p.Files) != 0 || m.Status != MoveRefused || !strings.Contains(m.Why, "shared/backend.txt") {
 		t.Errorf("got %s: %s and %d files, want new to wait for old", m.Status, m.Why, len(p.Files))
+	}
+}
+
+// Roots that share a -backend-config file with one that may not move get use_lockfile in their own blocks.
+func TestPlan_OwnBlockInsteadOfSharedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const stub = "terraform {\n  required_version = \"VERSION\"\n  backend \"s3\" {\n    key = \"KEY\"\n  }\n}\n"
+	write(t, dir, "config/backend.tfvars", "bucket = \"b\"\nregion = \"r\"\ndynamodb_table = \"t\"\n")
+	for name, version := range map[string]string{"new": ">= 1.10", "old": "~> 1.5.0"} {
+		write(t, dir, name+"/main.tf", strings.NewReplacer("VERSION", version, "KEY", name).Replace(stub))
+	}
+	write(t, dir, "empty/main.tf", "terraform {\n  required_version = \">= 1.10\"\n  backend \"s3\" {} # see config\n}\n")
+	write(t, dir, "empty/key.tfbackend", "bucket = \"b\"\nkey = \"empty\"\nregion = \"r\"\ndynamodb_table = \"t\"\n")
+	p := plan(t, dir, 1)
+	if got := p.Moves[1]; got.Status != MoveEdit || len(p.Files) != 2 || p.Files[1].Path != "new/main.tf" || !strings.Contains(string(p.Files[1].After), "    key          = \"new\"\n    use_lockfile = true\n") {
+		t.Fatalf("got %s (%s) and %d files, want new to move in its own block", got.Status, got.Why, len(p.Files))
+	}
+	apply(t, p)
+	for i, want := range []Phase{PhaseBoth, PhaseBoth, PhaseTable} {
+		if r := scan(t, dir).Roots[i]; r.Phase != want {
+			t.Errorf("%s: got phase %s, want %s", r.Name(), r.Phase, want)
+		}
+	}
+	p = plan(t, dir, 2)
+	if got := p.Moves[1]; got.Status != MoveRefused { // the table of old is there until it has moved
+		t.Errorf("phase 2: got %s, want new to wait for old", got.Status)
+	}
+}
+
+func TestEdit_EmptyBlock(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[string]string{
+		"terraform {\n  backend \"s3\" {} # see\n}\n":       "terraform {\n  backend \"s3\" {\n    use_lockfile = true\n  } # see\n}\n",
+		"terraform {\r\n  backend \"s3\" {\r\n  }\r\n}\r\n": "terraform {\r\n  backend \"s3\" {\r\n    use_lockfile = true\r\n  }\r\n}\r\n",
+		"terraform {\n  backend \"s3\" { # see\n  }\n}\n":   "",
+	} {
+		src := &source{rel: "main.tf", data: []byte(before)}
+		var err error
+		if src.doc, err = read(fileTerraform, src); err != nil {
+			t.Fatal(err)
+		}
+		got, err := edit(src, 1, map[int]bool{0: true})
+		if string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v", before, got, err)
+		}
+	}
+}
+
+// After one flag every root moves that can: what stays has no lock, or says itself that it cannot.
+func TestPlan_OneFlag(t *testing.T) {
+	t.Parallel()
+	dir, truth := wild(t)
+	found, err := Scan(t.Context(), dir, Options{Engine: "1.11.4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := found.Plan(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, r := range truth.Roots {
+		want[r.Dir+" "+r.Variant] = cmp.Or(r.Flagged, r.Plan1)
+	}
+	for _, m := range p.Moves {
+		if got := m.Status; got != want[m.Root.Dir+" "+m.Root.Variant] {
+			t.Errorf("%s: got %s (%s), want %s", m.Root.Name(), got, m.Why, want[m.Root.Dir+" "+m.Root.Variant])
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -251,5 +253,75 @@ func TestScan_CommandLines(t *testing.T) {
 	want := "command-line .envrc:1\ncommand-line ci/init.py:2\ncommand-line terragrunt.hcl:3\nnot-static old/terragrunt.hcl.json:1"
 	if got := findingsOf(scan(t, dir)); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// The form of nearly every tree of terragrunt: the key is known, and what runs a program or asks AWS is not.
+func TestScan_TerragruntKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ran := filepath.Join(dir, "ran")
+	write(t, dir, "root.hcl", `locals {
+  env = read_terragrunt_config(find_in_parent_folders("env.hcl")).locals
+  who = run_cmd("touch", "`+ran+`")
+}
+remote_state {
+  backend = "s3"
+  config = merge({
+    bucket         = "acme-${local.env.name}"
+    key            = "${path_relative_to_include()}/terraform.tfstate"
+    dynamodb_table = local.env.table
+  }, {})
+}
+`)
+	write(t, dir, "prod/env.hcl", "locals {\n  name  = \"prod\"\n  table = \"locks\"\n}\n")
+	write(t, dir, "dev/env.hcl", "locals {\n  name  = get_aws_account_id()\n  table = \"locks\"\n}\n")
+	for _, unit := range []string{"prod/app", "prod/db", "dev/app"} {
+		write(t, dir, unit+"/terragrunt.hcl", "include \"root\" {\n  path = find_in_parent_folders(\"root.hcl\")\n}\n")
+	}
+	var got []string
+	tree := scan(t, dir)
+	for i := range tree.Roots {
+		ref, _ := tree.Roots[i].Ref()
+		got = append(got, fmt.Sprintf("%s %s %s", tree.Roots[i].Dir, ref, tree.Roots[i].Table().Text))
+	}
+	want := []string{"dev/app s3:///dev/app/terraform.tfstate locks", "prod/app s3://acme-prod/prod/app/terraform.tfstate locks", "prod/db s3://acme-prod/prod/db/terraform.tfstate locks"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the scan ran a program that the tree names")
+	}
+}
+
+// The workspaces of roots with one key and prefixes of their own are other objects, and so is a bucket of that name elsewhere.
+func TestScan_StateIsNotItsKeyAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const block = "terraform {\n  required_version = \"VERSION\"\n  backend \"s3\" {\n    bucket = \"b\"\n    key = \"terraform.tfstate\"\n    dynamodb_table = \"t\"\n    MORE\n  }\n}\n"
+	for name, more := range map[string]string{
+		"a": `workspace_key_prefix = "accounts/a"`, "b": `workspace_key_prefix = "accounts/b"`, "c": `endpoints = { s3 = "https://minio.example" }`, "d": "",
+		"e": `workspace_key_prefix = local.prefix`,
+	} {
+		version := ">= 1.10"
+		if name == "a" {
+			version = "~> 1.5.0"
+		}
+		write(t, dir, name+"/main.tf", strings.NewReplacer("VERSION", version, "MORE", more).Replace(block))
+	}
+	if got := findingsOf(scan(t, dir)); strings.Contains(got, "shared-state") {
+		t.Errorf("got %s, want no shared state", got)
+	}
+	p := plan(t, dir, 1)
+	if len(p.Files) != 4 || p.Moves[0].Status != MoveRefused {
+		t.Errorf("got %d files (a: %s), want all but a's: one old root holds back no other", len(p.Files), p.Moves[0].Status)
+	}
+	write(t, dir, "f/main.tf", strings.NewReplacer("VERSION", ">= 1.10", "MORE", `workspace_key_prefix = "accounts/a"`).Replace(block))
+	write(t, dir, "g/main.tf", strings.NewReplacer("VERSION", ">= 1.10", "MORE", `workspace_key_prefix = "env:"`).Replace(block))
+	if got := findingsOf(scan(t, dir)); strings.Count(got, "shared-state") != 2 || !strings.Contains(got, "shared-state f/main.tf") || !strings.Contains(got, "shared-state g/main.tf") {
+		t.Errorf("got %s, want f and g alone to share a state", got)
+	}
+	if p := plan(t, dir, 1); len(p.Files) != 5 {
+		t.Errorf("got %d files, want f to wait for a", len(p.Files))
 	}
 }

@@ -2,12 +2,17 @@ package migrate
 
 import (
 	"bytes"
+	"encoding/json"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/statelatch/statelatch/backendconf/terragrunt"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // unitFile is the name of the file that makes a directory a unit of terragrunt.
@@ -100,7 +105,7 @@ func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
 			return
 		}
 		// Parsed where it stands, so that offsets are the file's.
-		f, diags := hclsyntax.ParseConfig(text[from:to], src.rel, hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
+		f, diags := treefile.ParseHCL(text[from:to], src.rel, hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
 		if diags.HasErrors() {
 			if bytes.Contains(text, []byte("backend")) {
 				doc.skipped = append(doc.skipped, unread{line, "the contents of generate are a template that cannot be read as it stands"})
@@ -120,7 +125,7 @@ func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
 		return
 	}
 	quoted := &source{rel: src.rel, data: []byte(v.Text)}
-	f, diags := hclsyntax.ParseConfig(quoted.data, src.rel, hcl.InitialPos)
+	f, diags := treefile.ParseHCL(quoted.data, src.rel, hcl.InitialPos)
 	if diags.HasErrors() {
 		return
 	}
@@ -179,4 +184,35 @@ func unwrapped(expr hcl.Expression) hcl.Expression {
 		return w.Wrapped
 	}
 	return expr
+}
+
+// resolveUnit puts the values that terragrunt would compute in place of those that no literal gives. It evaluates files of the
+// tree alone and runs nothing; what depends on the environment stays unknown, as the scan's is not that of whoever runs the unit.
+func (s *scanner) resolveUnit(r *Root) {
+	unit, err := terragrunt.Evaluate(terragrunt.Options{Dir: filepath.Join(s.root, filepath.FromSlash(r.Dir)), Tree: s.root})
+	if err != nil || unit.Type != "s3" {
+		return
+	}
+	for name, arg := range unit.Args {
+		v, ok := r.Args[name]
+		switch {
+		case v.Static:
+		case len(arg.Unknown) > 0:
+			if v.unknown = arg.Unknown[0].String(); ok {
+				r.Args[name] = v
+			}
+		case arg.Value == nil:
+			delete(r.Args, name)
+		default:
+			if !ok {
+				v.File, v.Line = r.Places[0].File, r.Places[0].Line
+			}
+			v.Static = true
+			if v.Text, v.quoted = arg.Value.(string); !v.quoted {
+				text, _ := json.Marshal(arg.Value)
+				v.Text = string(text)
+			}
+			r.Args[name] = v
+		}
+	}
 }

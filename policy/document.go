@@ -3,6 +3,8 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/statelatch/statelatch/internal/safejson"
 )
 
 // MaxManaged is how many characters AWS allows in a managed policy, white space not counted. An inline policy of a role may
@@ -15,7 +17,7 @@ type Document struct {
 	Statement []Statement
 }
 
-// Statement allows actions on resources. IAM joins the conditions with "and", the values of each with "or".
+// Statement allows, or denies, actions on resources. IAM joins the conditions with "and", the values of each with "or".
 type Statement struct {
 	Sid       string `json:",omitempty"`
 	Effect    string
@@ -35,7 +37,7 @@ func (d Document) JSON() []byte {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	_ = enc.Encode(d) // strings alone: it cannot fail
-	return b.Bytes()
+	return safejson.Escape(b.Bytes())
 }
 
 // Size is the number of characters that count towards [MaxManaged].

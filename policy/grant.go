@@ -37,6 +37,10 @@ func missing(region string, e *statelatch.StoreError) []Statement {
 			s[0].Condition = leadingKeys(key)
 		}
 		return s
+	case t.express():
+		return t.sessions()
+	case alias(t.Bucket):
+		return nil // its access point, which a policy would have to name, is not known
 	case key == "":
 		return t.onBucket("", actions...)
 	case e.Action == "s3:GetObject":

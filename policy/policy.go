@@ -2,7 +2,8 @@
 // or on a whole bucket, and no more.
 //
 // What it guarantees: each role can make every S3 and DynamoDB call that its commands make, ours and the engines', and nothing
-// in its policy is there for nothing; the end-to-end tests hold the policies against recorded calls. It does no I/O and knows
+// in its policy is there for nothing; the end-to-end tests hold the policies against recorded calls; and no role that may write below a
+// prefix rewrites or deletes events of an audit log there. It does no I/O and knows
 // no credentials. What it does not: an asterisk of IAM matches slashes, too, so that the named workspaces of "app/x"
 // ("env:/*/app/x") include those of "other/app/x". The calls that S3 makes to KMS cannot be recorded; their conditions follow
 // the documentation. Whether the account's own rules (a bucket policy, a permissions boundary, the KMS key's policy) allow it
@@ -33,10 +34,12 @@ const (
 	Admin Role = "admin"
 	// Bucket sets up a bucket and checks it. It reads no state and no lock.
 	Bucket Role = "bucket"
+	// Audit appends to an audit log and verifies it. It rewrites and deletes nothing.
+	Audit Role = "audit"
 )
 
 // Roles are all roles.
-var Roles = []Role{Plan, Apply, Unlock, Admin, Bucket}
+var Roles = []Role{Plan, Apply, Unlock, Admin, Bucket, Audit}
 
 // ParseRole reads a role's name. Errors match [statelatch.ErrInvalid].
 func ParseRole(name string) (Role, error) {
@@ -76,8 +79,14 @@ func For(role Role, t Target) (Document, error) {
 		return Document{}, err
 	}
 	t = t.settled()
-	if role == Bucket {
+	switch role {
+	case Bucket:
 		return document(t.bucket()...), nil
+	case Audit:
+		return document(t.auditLog()...), nil
+	}
+	if t.express() {
+		return document(t.inSessions(role)...), nil
 	}
 	read := []string{"", lockSuffix, historySuffix}
 	write := []string{"", lockSuffix, historySuffix, rescueSuffix}
@@ -126,6 +135,9 @@ func For(role Role, t Target) (Document, error) {
 	}
 	if t.probes(role) {
 		all = append(all, t.probe()...)
+	}
+	if role != Plan {
+		all = append(all, t.keepAuditLogs()...)
 	}
 	return document(all...), nil
 }

@@ -85,7 +85,7 @@ func TestFor_DecidesRequests(t *testing.T) {
 	for i, target := range targets {
 		policies[i] = map[policy.Role]*policytest.Policy{}
 		for _, role := range policy.Roles {
-			if role != policy.Bucket || target.Key == "" && target.Prefix == "" {
+			if role != policy.Audit && (role != policy.Bucket || target.Key == "" && target.Prefix == "") {
 				policies[i][role] = policyFor(t, role, target)
 			}
 		}
@@ -257,7 +257,7 @@ func TestFor_RefusesBadTargets(t *testing.T) {
 	for field, target := range map[string]policy.Target{
 		"bucket":         {Bucket: "a/b", Key: "k"},
 		"key":            {Bucket: "acme", Key: "k.tflock"},
-		"prefix":         {Bucket: "acme", Prefix: "a/../b"},
+		"prefix":         {Bucket: "acme", Prefix: "a/../../b"},
 		"partition":      {Bucket: "acme", Key: "k", Partition: "azure"},
 		"region":         {Bucket: "acme", Key: "k", Region: "*"},
 		"account":        {Bucket: "acme", Key: "k", Account: "acme"},
@@ -344,5 +344,63 @@ func TestGrant_Several(t *testing.T) {
 	}
 	if d, ok := policy.Grant("", expired); ok {
 		t.Errorf("expired credentials: got %s, want none", d.JSON())
+	}
+}
+
+// conditionalPut is a write with one of the two headers.
+func conditionalPut(header, key string) policytest.Request {
+	r := onObject("PutObject", key)
+	r.Context = map[string][]string{"s3:" + header: {"x"}}
+	return r
+}
+
+// An audit log below what a role writes to is appended to at most, and the role audit does no more either.
+func TestFor_AuditLog(t *testing.T) {
+	t.Parallel()
+	const event, head = "/00000000000000000007.json", "/head.json"
+	log := policyFor(t, policy.Audit, policy.Target{Bucket: "acme", Prefix: "app/audit", KMSKey: keyARN})
+	for _, tc := range []struct {
+		request policytest.Request
+		audit   bool
+		writers bool
+	}{
+		{onObject("GetObject", "app/audit"+event), true, true},
+		{conditionalPut("if-none-match", "app/audit"+event), true, true},
+		{conditionalPut("if-match", "app/audit"+event), false, false},
+		{onObject("PutObject", "app/audit"+event), false, false},
+		{conditionalPut("if-none-match", "app/audit"+head), true, true},
+		{conditionalPut("if-match", "app/audit"+head), true, true},
+		{onObject("PutObject", "app/audit"+head), false, false},
+		{onObject("DeleteObject", "app/audit"+event), false, false},
+		{onObject("DeleteObject", "app/audit"+head), false, false},
+		{onObject("DeleteObjectVersion", "app/audit"+event), false, false},
+		{onObject("PutObject", "app"+event), false, false},
+		{onObject("PutObject", "app/00000000000000000007.tfstate"), false, true},
+		{listing("app/audit/"), true, true},
+		{onObject("GetObjectVersion", "app/audit"+event), true, false},
+		{onKey("GenerateDataKey", "arn:aws:s3:::acme/app/audit"+event), true, false},
+		{onObject("GetObject", "app/tf"), false, true},
+	} {
+		if got := log.Allows(tc.request); got != tc.audit {
+			t.Errorf("%s: role audit may: %t, want %t", tc.request, got, tc.audit)
+		}
+		for _, target := range []policy.Target{{Bucket: "acme", Prefix: "app", WorkspacePrefix: "env:"}, {Bucket: "acme", WorkspacePrefix: "env:"}} {
+			for _, role := range []policy.Role{policy.Apply, policy.Unlock, policy.Admin} {
+				if role == policy.Unlock && strings.Contains(tc.request.Resource, "tfstate") {
+					continue
+				}
+				if strings.HasPrefix(tc.request.Action, "kms:") || tc.request.Action == "s3:GetObjectVersion" || target.Prefix == "" && strings.HasPrefix(tc.request.Resource, "arn:aws:s3:::acme/app/0") {
+					continue
+				}
+				if got := policyFor(t, role, target).Allows(tc.request); got != tc.writers {
+					t.Errorf("%s: role %s of prefix %q may: %t, want %t", tc.request, role, target.Prefix, got, tc.writers)
+				}
+			}
+		}
+	}
+	for _, target := range []policy.Target{{Bucket: "acme"}, {Bucket: "acme", Key: "k"}} {
+		if _, err := policy.For(policy.Audit, target); !errors.Is(err, statelatch.ErrInvalid) || !strings.Contains(err.Error(), "PREFIX") {
+			t.Errorf("%+v: got %v, want ErrInvalid", target, err)
+		}
 	}
 }

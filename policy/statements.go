@@ -85,19 +85,22 @@ func (t Target) regional(service, kind, name string) string {
 	return "arn:" + t.Partition + ":" + service + ":" + t.Region + ":" + t.Account + ":" + kind + name
 }
 
-// kms allows S3 to use the key, and for these objects alone. With a bucket key S3 names the bucket instead of the object.
+// kms allows S3 to use the key, and for these objects alone. With a bucket key S3 names the bucket instead of the object; behind an
+// access point, or in S3 Express, what it names cannot be known here.
 func (t Target) kms(patterns []string, actions ...string) []Statement {
 	if t.KMSKey == "" {
 		return nil
 	}
 	s := Statement{
 		Sid: "UseEncryptionKey", Effect: "Allow", Resource: []string{t.regional("kms", "key/", t.KMSKey)},
-		Condition: stringLike("kms:EncryptionContext:aws:s3:arn", append([]string{t.arn("")}, t.arns(patterns)...)...),
+		Condition: stringLike("kms:ViaService", t.viaS3()...),
+	}
+	if t.accessPoint() == "" && !t.express() {
+		s.Condition["StringLike"]["kms:EncryptionContext:aws:s3:arn"] = append([]string{t.arn("")}, t.arns(patterns)...)
 	}
 	for _, a := range actions {
 		s.Action = append(s.Action, "kms:"+a)
 	}
-	s.Condition["StringLike"]["kms:ViaService"] = t.viaS3()
 	// An alias is no resource that KMS would look at, but its keys know their aliases.
 	if before, alias, ok := strings.Cut(t.KMSKey, "alias/"); ok {
 		if before == "" {

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -37,8 +38,14 @@ func (t Target) validate(role Role) error {
 	} else if err := (statelatch.Scope{Bucket: t.Bucket, Prefix: t.Prefix}).Validate(); err != nil {
 		return err
 	}
+	if err := t.validateKind(role); err != nil {
+		return err
+	}
 	if role == Bucket && (t.Key != "" || t.Prefix != "") {
 		return fmt.Errorf("%w target: role %q is about a whole bucket, give s3://%s", statelatch.ErrInvalid, role, t.Bucket)
+	}
+	if role == Audit && (t.Key != "" || t.Prefix == "") {
+		return fmt.Errorf("%w target: role %q is about an audit log, give s3://%s/PREFIX", statelatch.ErrInvalid, role, t.Bucket)
 	}
 	for _, f := range [...]struct {
 		name, value, want string
@@ -61,6 +68,9 @@ func (t Target) validate(role Role) error {
 func (t Target) settled() Target {
 	if m := keyARN.FindStringSubmatch(t.KMSKey); m != nil && t.Region == "" {
 		t.Region = m[1] // S3 uses keys of the bucket's region only
+	}
+	if ap := strings.Split(t.accessPoint(), ":"); len(ap) > 3 {
+		t.Partition, t.Region = cmp.Or(t.Partition, ap[1]), cmp.Or(t.Region, ap[3])
 	}
 	t.Partition = cmp.Or(t.Partition, partitionOf(t.Region))
 	t.Region, t.Account = cmp.Or(t.Region, "*"), cmp.Or(t.Account, "*")
@@ -91,7 +101,7 @@ func (t Target) states() []string {
 	case t.Key != "" && !t.Workspaces:
 		return []string{key}
 	case t.Key != "":
-		return []string{key, t.inWorkspaces(key)}
+		return []string{key, t.inWorkspaces(escape(path.Clean(t.Key)))}
 	case t.Prefix == "":
 		return []string{"*"}
 	case t.aroundWorkspaces() || t.amongWorkspaces():
@@ -109,7 +119,7 @@ func (t Target) workspaceStates() []string {
 	case named:
 		return []string{escape(t.Key)}
 	case t.Key != "":
-		return []string{t.inWorkspaces(escape(t.Key))}
+		return []string{t.inWorkspaces(escape(path.Clean(t.Key)))}
 	case t.Prefix == "" || t.aroundWorkspaces():
 		return []string{t.inWorkspaces("*")}
 	case t.amongWorkspaces():
@@ -133,13 +143,8 @@ func (t Target) amongWorkspaces() bool {
 // inWorkspaces is where the named workspaces keep what the default one keeps at pattern.
 func (t Target) inWorkspaces(pattern string) string { return escape(t.workspaceDir()) + "*/" + pattern }
 
-// workspaceDir is what the keys of all named workspaces begin with, and what the engines list.
-func (t Target) workspaceDir() string {
-	if t.WorkspacePrefix == "" {
-		return ""
-	}
-	return t.WorkspacePrefix + "/"
-}
+// workspaceDir is what the keys of all named workspaces begin with.
+func (t Target) workspaceDir() string { return statelatch.WorkspaceDir(t.WorkspacePrefix) }
 
 // beside are the patterns of what lies beside states.
 func beside(states []string, suffix string) []string {
@@ -172,11 +177,20 @@ func (t Target) listed(suffixes ...string) []string {
 	if t.Key == "" {
 		patterns = append([]string{escape(t.Prefix)}, patterns...)
 	}
+	if asked := t.WorkspacePrefix + "/"; asked != t.workspaceDir() {
+		patterns = append(patterns, escape(asked)) // engines list what is configured, as it stands
+	}
 	return append(patterns, escape(t.workspaceDir()))
 }
 
 // arn is that of the objects at a pattern, or of the bucket itself.
 func (t Target) arn(pattern string) string {
+	if ap := t.accessPoint(); ap != "" {
+		if pattern != "" {
+			ap += "/object/" + pattern
+		}
+		return ap
+	}
 	arn := "arn:" + t.Partition + ":s3:::" + t.Bucket
 	if pattern != "" {
 		arn += "/" + pattern

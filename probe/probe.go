@@ -124,6 +124,11 @@ func Run(ctx context.Context, doors []bucket.Bucket, opts Options) (Result, erro
 	if len(doors) == 0 {
 		return Result{}, fmt.Errorf("%w probe: no bucket is given", statelatch.ErrInvalid)
 	}
+	for _, door := range doors {
+		if door.Name() != doors[0].Name() {
+			return Result{}, fmt.Errorf("%w probe: the endpoints are given for bucket %q and for %q, but a verdict is of one", statelatch.ErrInvalid, doors[0].Name(), door.Name())
+		}
+	}
 	if opts.Clients == 0 {
 		opts.Clients = DefaultClients
 	}

@@ -5,15 +5,90 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
-// address is that of an instance, as the engines write it.
-func address(o Object) string {
+// locate sets the addresses of an instance in a module, as the engines write them: the one that tells it from others, and the
+// one to show, without keys that are secrets. Its attributes are guarded.
+func (o *Object) locate(module string) {
+	shown := *o
+	shown.Module = hideKeys(module)
+	if key, ok := o.index.(string); ok && (secretlike.Text(key) || isHidden(o.Attributes, key)) {
+		shown.index = Redacted
+	}
+	o.Module, o.module = shown.Module, module
+	o.Address, o.address = address(shown, shown.Module), address(*o, module)
+}
+
+var moduleKey = regexp.MustCompile(`\["((?:[^"\\]|\\.)*)"\]`)
+
+// hideKeys hides the keys in the address of a module that are secrets.
+func hideKeys(module string) string {
+	return moduleKey.ReplaceAllStringFunc(module, func(quoted string) string {
+		key := quoted[2 : len(quoted)-2]
+		if plain, err := strconv.Unquote(quoted[1 : len(quoted)-1]); err == nil {
+			key = plain
+		}
+		if secretlike.Text(key) {
+			return `["` + Redacted + `"]`
+		}
+		return quoted
+	})
+}
+
+// isHidden reports whether a text is one of the secrets in a value tree.
+func isHidden(v any, text string) bool {
+	switch v := v.(type) {
+	case Secret:
+		return holds(v.value, text)
+	case map[string]any:
+		for _, e := range v {
+			if isHidden(e, text) {
+				return true
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if isHidden(e, text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holds reports whether a text is one of the values in a tree.
+func holds(v any, text string) bool {
+	switch v := v.(type) {
+	case Secret:
+		return holds(v.value, text)
+	case string:
+		return v == text
+	case map[string]any:
+		for _, e := range v {
+			if holds(e, text) {
+				return true
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if holds(e, text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// address is that of an instance in a module.
+func address(o Object, module string) string {
 	var b strings.Builder
-	if o.Module != "" {
-		b.WriteString(o.Module + ".")
+	if module != "" {
+		b.WriteString(module + ".")
 	}
 	if o.Mode != "managed" {
 		b.WriteString(o.Mode + ".")
@@ -37,7 +112,7 @@ func quoteHCL(s string) string {
 // compareObjects is the order of addresses: the root module first, data before managed resources, indexes by number.
 func compareObjects(a, b Object) int {
 	return cmp.Or(
-		strings.Compare(a.Module, b.Module),
+		strings.Compare(a.module, b.module),
 		strings.Compare(a.Mode, b.Mode),
 		strings.Compare(a.Type, b.Type),
 		strings.Compare(a.Name, b.Name),
@@ -66,6 +141,9 @@ func number(v any) (*big.Float, bool) {
 
 // Below reports whether o is addr: the address of an instance, of all instances of a resource, or of a module.
 func (o Object) Below(addr string) bool {
-	rest, ok := strings.CutPrefix(o.Address, addr)
-	return ok && addr != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	below := func(address string) bool {
+		rest, ok := strings.CutPrefix(address, addr)
+		return ok && addr != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	}
+	return below(o.address) || below(o.Address)
 }

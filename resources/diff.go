@@ -36,6 +36,33 @@ type Change struct {
 	// Tainted and Untainted: it became tainted, or is no longer.
 	Tainted, Untainted bool
 	Attributes         []ValueChange // of one that was changed or replaced
+
+	place, fromPlace string // Address and From with keys that are secrets
+}
+
+// Revealed is the change with secrets shown.
+func (c Change) Revealed() Change {
+	c.Address, c.From = c.place, c.fromPlace
+	c.Attributes = revealValues(c.Attributes)
+	return c
+}
+
+func revealValues(values []ValueChange) []ValueChange {
+	shown := slices.Clone(values)
+	for i, v := range shown {
+		shown[i].Old, shown[i].New = Reveal(v.Old), Reveal(v.New)
+	}
+	return shown
+}
+
+// Revealed is the diff with secrets shown.
+func (d Diff) Revealed() Diff {
+	d.Objects = slices.Clone(d.Objects)
+	for i, c := range d.Objects {
+		d.Objects[i] = c.Revealed()
+	}
+	d.Outputs = revealValues(d.Outputs)
+	return d
 }
 
 // ValueChange is what became of one value.
@@ -71,11 +98,11 @@ func changes(old, now []Object) []Change {
 	var found []Change
 	at := map[string]Object{}
 	for _, o := range old {
-		at[o.Label()] = o
+		at[o.place()] = o
 	}
 	for _, o := range now {
-		before, ok := at[o.Label()]
-		delete(at, o.Label())
+		before, ok := at[o.place()]
+		delete(at, o.place())
 		if !ok {
 			fresh = append(fresh, o)
 		} else if c, differs := compareObject(before, o); differs {
@@ -83,36 +110,36 @@ func changes(old, now []Object) []Change {
 		}
 	}
 	for _, o := range old {
-		if _, left := at[o.Label()]; left {
+		if _, left := at[o.place()]; left {
 			gone = append(gone, o)
 		}
 	}
 	origin := moves(gone, fresh)
 	place := map[string]Object{} // of a change, in the order of addresses
 	for _, o := range slices.Concat(old, now) {
-		place[o.Label()] = o
+		place[o.place()] = o
 	}
 	from := map[string]bool{}
 	for _, o := range fresh {
-		c := Change{Kind: Added, Address: o.Label(), Tainted: o.Tainted}
-		if before, ok := origin[o.Label()]; ok {
-			c.Kind, c.From = Moved, before
-			from[before] = true
+		c := Change{Kind: Added, Address: o.Label(), Tainted: o.Tainted, place: o.place()}
+		if before, ok := origin[o.place()]; ok {
+			c.Kind, c.From, c.fromPlace = Moved, before.Label(), before.place()
+			from[before.place()] = true
 		}
 		found = append(found, c)
 	}
 	for _, o := range gone {
-		if !from[o.Label()] {
-			found = append(found, Change{Kind: Removed, Address: o.Label()})
+		if !from[o.place()] {
+			found = append(found, Change{Kind: Removed, Address: o.Label(), place: o.place()})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b Change) int { return compareObjects(place[a.Address], place[b.Address]) })
+	slices.SortStableFunc(found, func(a, b Change) int { return compareObjects(place[a.place], place[b.place]) })
 	return found
 }
 
 // moves pairs objects that vanished with those that appeared, where each is the only one of its content.
-func moves(gone, fresh []Object) map[string]string {
-	type pair struct{ from, to []string }
+func moves(gone, fresh []Object) map[string]Object {
+	type pair struct{ from, to []Object }
 	byContent := map[string]*pair{}
 	at := func(o Object) *pair {
 		if o.Deposed != "" || o.ID() == "" {
@@ -126,16 +153,16 @@ func moves(gone, fresh []Object) map[string]string {
 	}
 	for _, o := range gone {
 		p := at(o)
-		p.from = append(p.from, o.Label())
+		p.from = append(p.from, o)
 	}
 	for _, o := range fresh {
 		p := at(o)
-		p.to = append(p.to, o.Label())
+		p.to = append(p.to, o)
 	}
-	origin := map[string]string{}
+	origin := map[string]Object{}
 	for _, p := range byContent {
 		if len(p.from) == 1 && len(p.to) == 1 {
-			origin[p.to[0]] = p.from[0]
+			origin[p.to[0].place()] = p.from[0]
 		}
 	}
 	return origin
@@ -143,7 +170,7 @@ func moves(gone, fresh []Object) map[string]string {
 
 func compareObject(old, now Object) (Change, bool) {
 	c := Change{
-		Kind: Changed, Address: now.Label(), Tainted: now.Tainted && !old.Tainted, Untainted: old.Tainted && !now.Tainted,
+		Kind: Changed, Address: now.Label(), place: now.place(), Tainted: now.Tainted && !old.Tainted, Untainted: old.Tainted && !now.Tainted,
 		Attributes: compareValues(nil, "", old.Attributes, now.Attributes),
 	}
 	if old.Provider != now.Provider {

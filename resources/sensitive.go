@@ -2,9 +2,10 @@ package resources
 
 import (
 	"encoding/json"
-	"reflect"
-	"slices"
 	"strings"
+	"unicode"
+
+	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
 // Redacted is what stands for a secret.
@@ -43,11 +44,16 @@ func Reveal(v any) any {
 	return v
 }
 
+// secrets hides what has the name or the looks of a secret.
+func secrets(payload func(string) bool) secretlike.Tree {
+	return secretlike.Tree{Hide: func(v any) any { return Secret{v} }, Payload: payload, Wrapped: isDynamic}
+}
+
 func guardOutput(name string, declared bool, value any) any {
 	if declared {
 		return Secret{value}
 	}
-	return guardNames(value, secretName(name), nil)
+	return secrets(nil).Member(name, value)
 }
 
 // guard replaces the secrets in the attributes of an instance. sensitive is its "sensitive_attributes".
@@ -68,16 +74,55 @@ func guard(typ string, attributes any, sensitive json.RawMessage) any {
 			}
 			keys = append(keys, key)
 		}
-		attributes = guardPath(attributes, keys)
+		attributes = guardAttribute(attributes, keys)
 	}
 	// What a provider computes from them, such as an output from an input, is not marked.
-	var declared contents
+	declared := newContents()
 	declared.collect(attributes, false)
 	var payload func(string) bool
-	if secretName(typ) {
+	if secretlike.Name(typ) {
 		payload = payloadName
 	}
-	return guardNames(declared.guardCopies(attributes), false, payload)
+	return secrets(payload).Redact(declared.guardCopies(attributes))
+}
+
+// payloadName knows what is secret in a resource whose type is named after a secret.
+func payloadName(name string) bool {
+	for _, w := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if payloads[w] {
+			return true
+		}
+	}
+	return false
+}
+
+var payloads = words("data value values result content payload plaintext hash json base64")
+
+func words(s string) map[string]bool {
+	m := map[string]bool{}
+	for w := range strings.FieldsSeq(s) {
+		m[w] = true
+	}
+	return m
+}
+
+// guardAttribute is guardPath from the attributes of an instance on. One that is not there has nothing to hide, unless it is spread over
+// flat ones, as Terraform 0.11 stored it.
+func guardAttribute(attributes any, path []any) any {
+	all, isMap := attributes.(map[string]any)
+	name, isName := "", false
+	if len(path) > 0 {
+		name, isName = path[0].(string)
+	}
+	if _, there := all[name]; !isMap || !isName || there || isDynamic(all) {
+		return guardPath(attributes, path)
+	}
+	for k, v := range all {
+		if strings.HasPrefix(k, name+".") {
+			all[k] = guardPath(v, nil)
+		}
+	}
+	return all
 }
 
 // stepKey reads a step of a path: {"type":"get_attr","value":"name"} or
@@ -142,74 +187,3 @@ func isDynamic(m map[string]any) bool {
 }
 
 var dynamicTypes = words("string number bool dynamic list set map object tuple")
-
-// contents are those of secrets.
-type contents struct {
-	trees  []any // maps and lists: their keys may be secret, too
-	leaves []any // strings and numbers
-}
-
-// collect adds the secrets in a tree.
-func (c *contents) collect(v any, secret bool) {
-	switch v := v.(type) {
-	case Secret:
-		c.collect(Reveal(v), true)
-	case map[string]any:
-		if secret && len(v) > 0 {
-			c.trees = append(c.trees, v)
-		}
-		dynamic := isDynamic(v)
-		for k, e := range v {
-			if !dynamic || k == "value" {
-				c.collect(e, secret)
-			}
-		}
-	case []any:
-		if secret && len(v) > 0 {
-			c.trees = append(c.trees, v)
-		}
-		for _, e := range v {
-			c.collect(e, secret)
-		}
-	case string, json.Number:
-		if secret && v != "" && !slices.Contains(c.leaves, v) {
-			c.leaves = append(c.leaves, v)
-		}
-	}
-}
-
-// guardCopies makes a secret of everything in v that is one of c, and of every text with one of c in it.
-func (c *contents) guardCopies(v any) any {
-	isCopy := func(secret any) bool { return reflect.DeepEqual(v, secret) }
-	switch at := v.(type) {
-	case map[string]any:
-		if slices.ContainsFunc(c.trees, isCopy) {
-			return Secret{v}
-		}
-		for k, e := range at {
-			at[k] = c.guardCopies(e)
-		}
-	case []any:
-		if slices.ContainsFunc(c.trees, isCopy) {
-			return Secret{v}
-		}
-		for i, e := range at {
-			at[i] = c.guardCopies(e)
-		}
-	case string:
-		if slices.ContainsFunc(c.leaves, func(secret any) bool {
-			s, ok := secret.(string)
-			return ok && (at == s || len(s) >= minInside && strings.Contains(at, s))
-		}) {
-			return Secret{v}
-		}
-	case json.Number:
-		if slices.Contains(c.leaves, v) {
-			return Secret{v}
-		}
-	}
-	return v
-}
-
-// minInside is how long a secret must be to be looked for within other texts: shorter ones are there by chance.
-const minInside = 6

@@ -22,7 +22,7 @@ import (
 )
 
 // helperVariable turns this test binary into one of the programs below.
-const helperVariable = "STATELATCH_RUNNER_HELPER"
+const helperVariable = "RUNNER_TEST_HELPER"
 
 // patience bounds every wait for another process; nothing is measured with it.
 const patience = time.Minute
@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		parent(&syscall.SysProcAttr{Setsid: true})
 		os.Exit(0)
 	case "run":
+		runHelper()
+	case "nested":
+		fmt.Printf("nested %d\n", os.Getpid())
+		_ = os.Setenv("RUNNER_TEST_INNER", "report")
 		runHelper()
 	}
 }
@@ -89,9 +93,9 @@ func parent(attr *syscall.SysProcAttr) {
 func runHelper() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	_ = os.Setenv(helperVariable, os.Getenv("STATELATCH_RUNNER_INNER"))
+	_ = os.Setenv(helperVariable, os.Getenv("RUNNER_TEST_INNER"))
 	cmd := Command{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	verbose := os.Getenv("STATELATCH_RUNNER_SUMMARY") != ""
+	verbose := os.Getenv("RUNNER_TEST_SUMMARY") != ""
 	if verbose {
 		cmd.Notify = func(e Event) { fmt.Printf("event %+v\n", e) }
 	}
@@ -248,6 +252,16 @@ func (j *job) event(step Step) Event {
 			}
 		case <-timeout:
 			j.t.Fatalf("no event had step %d; output %q", step, j.seen)
+		}
+	}
+}
+
+// eventually waits until a condition of other processes holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not: %s", what)
 		}
 	}
 }

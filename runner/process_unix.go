@@ -17,7 +17,7 @@ func prepare(child *exec.Cmd, stdin *os.File) *terminal {
 	// Inherited by the child. SIGTTOU must be ignored for taking the terminal back from the background, too.
 	signal.Ignore(unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
 	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	prepareSystem(child.SysProcAttr)
+	prepareSystem()
 	if stdin == nil {
 		return nil
 	}
@@ -42,35 +42,81 @@ func (t *terminal) takeBack() {
 	}
 }
 
+// startGroup starts child as the first of its group, watched if that is possible.
+func startGroup(child *exec.Cmd, tty *terminal) (*processGroup, error) {
+	if !tty.given() && signal.Ignored(unix.SIGINT) {
+		// Caught here means at its default there.
+		caught := make(chan os.Signal, 1)
+		signal.Notify(caught, unix.SIGINT)
+		defer signal.Stop(caught)
+	}
+	watchdog, watchErr := startWatchdog() // first, so that there is no moment without it
+	if err := child.Start(); err != nil {
+		watchdog.end()
+		return nil, err
+	}
+	watchdog.join(child.Process.Pid)
+	return &processGroup{id: child.Process.Pid, watchdog: watchdog, watchErr: watchErr}, nil
+}
+
 // processGroup is a group by the ID of its first process.
-type processGroup int
+type processGroup struct {
+	id       int
+	watchdog *watchdog // nil: none could be started
+	watchErr error     // why
+	left     bool      // the watchdog, because the command itself is gone
+}
 
-func groupOf(p *os.Process) group { return processGroup(p.Pid) }
+func (g *processGroup) unwatched() <-chan error {
+	c := make(chan error, 1)
+	if g.watchdog == nil {
+		c <- g.watchErr
+		return c
+	}
+	go func() {
+		<-g.watchdog.gone
+		c <- nil
+	}()
+	return c
+}
 
-func (g processGroup) interrupt() error { return g.signal(unix.SIGINT) }
-func (g processGroup) terminate() error { return g.signal(unix.SIGTERM) }
-func (g processGroup) kill() error      { return g.signal(unix.SIGKILL) }
+func (g *processGroup) close() { g.watchdog.end() }
 
-func (g processGroup) signal(sig unix.Signal) error {
-	err := unix.Kill(-int(g), sig)
+func (g *processGroup) interrupt() error {
+	g.watchdog.announce()
+	return g.signal(unix.SIGINT)
+}
+
+func (g *processGroup) terminate() error { return g.signal(unix.SIGTERM) }
+func (g *processGroup) kill() error      { return g.signal(unix.SIGKILL) }
+
+func (g *processGroup) signal(sig unix.Signal) error {
+	err := unix.Kill(-g.id, sig)
+	if err == nil { // it reached one of the group, which may be the watchdog: may it reach the command?
+		err = unix.Kill(g.id, 0)
+	}
 	if errors.Is(err, unix.ESRCH) {
 		return nil // gone, as it should be
 	}
 	return err
 }
 
-func (g processGroup) alive() bool {
+func (g *processGroup) alive() bool {
+	if !g.left {
+		g.left = true
+		g.watchdog.leave()
+	}
 	// A zombie counts as a member. Orphans are ours to bury on Linux, and wherever we are the first process of a container.
 	for {
-		pid, err := unix.Wait4(-int(g), nil, unix.WNOHANG, nil)
+		pid, err := unix.Wait4(-g.id, nil, unix.WNOHANG, nil)
 		if pid <= 0 && !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
-	return !errors.Is(unix.Kill(-int(g), 0), unix.ESRCH)
+	return !errors.Is(unix.Kill(-g.id, 0), unix.ESRCH)
 }
 
-func exitOf(state *os.ProcessState) exit {
+func exitBy(state *os.ProcessState) exit {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() {
 		return exit{code: state.ExitCode()}

@@ -2,6 +2,4 @@
 
 package runner
 
-import "syscall"
-
-func prepareSystem(*syscall.SysProcAttr) {}
+func prepareSystem() {}

@@ -7,10 +7,19 @@
 // the command is stopped before the lease is over (B8), also after a sleep of the machine.
 //
 // What it does not: stop processes that left the process group (setsid, a daemon) or that run as somebody else (sudo); keep
-// the lock when this process itself is killed: then the command is asked to end where the system allows it (Linux),
-// and the lease runs out. On Windows there are no process groups: only the command itself is waited for and killed.
+// the lock when this process itself is killed: then the lease runs out.
+//
+// # Our own death
+//
+// Whatever ends this process, kill -9 and a panic included, the command's group gets one SIGINT, unless it got one before: a
+// watchdog sees to it, a process that is this program once more and ends with Run. If that one is killed, [Unwatched] tells it
+// and the command runs on. On Windows a job object stands for the group, and kills it when we die.
 //
 // # Signals
+//
+// A signal that was ignored when this process started stays ignored, see [EndSignals], and the command inherits that. One
+// exception: SIGINT is at its default for a command that is not in the foreground of a terminal, where no Ctrl-C
+// reaches it, because SIGINT is how it is asked to end.
 //
 // The first signal is passed on as SIGINT to the whole process group, once, whichever it was: that is what a terminal does, so
 // nothing between us and the engine (sh, make, terragrunt) passes it on a second time, as some do with SIGTERM, and shells
@@ -33,7 +42,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -68,7 +76,7 @@ type Lease interface {
 type Command struct {
 	Args []string // the program, looked up in PATH, and its arguments
 	Dir  string   // empty: the current directory
-	Env  []string // nil: our own
+	Env  []string // nil: our own; of our own variables, STATELATCH_..., only some are handed on, and no secret
 
 	// Stdin is handed to the command as it is. Nil: the null device. Stdout and Stderr are too if they are files, so that
 	// a terminal stays one; anything else is copied to through a pipe. Nil: the null device.
@@ -101,6 +109,7 @@ const (
 	Limit // nothing is sent, but the time until Terminate runs from now
 	Terminate
 	Kill
+	Unwatched // nothing is sent, but the death of this process would leave the command without an interrupt; Err may say why
 )
 
 // Cause is why.
@@ -152,20 +161,21 @@ func Run(ctx context.Context, cmd Command, lease Lease, signals <-chan os.Signal
 
 	// The end of ctx is a request to stop, not a kill.
 	child := exec.CommandContext(context.WithoutCancel(ctx), cmd.Args[0], cmd.Args[1:]...) //nolint:gosec // to run what it is given is this package's purpose
-	child.Dir, child.Env = cmd.Dir, cmd.Env
+	child.Dir, child.Env = cmd.Dir, childEnv(cmd.Env)
 	child.Stdout, child.Stderr = cmd.Stdout, cmd.Stderr
 	child.WaitDelay = outputDelay
 	if cmd.Stdin != nil {
 		child.Stdin = cmd.Stdin
 	}
 	tty := prepare(child, cmd.Stdin)
-	exited, err := start(child)
+	group, err := startGroup(child, tty)
 	if err != nil {
 		tty.takeBack()
 		return startError(cmd.Args[0], err)
 	}
+	defer group.close()
 
-	s := supervisor{cmd: cmd, group: groupOf(child.Process), exited: exited, terminal: tty, lease: lease, signals: signals}
+	s := supervisor{cmd: cmd, group: group, exited: exitOf(child.Process), unwatched: group.unwatched(), terminal: tty, lease: lease, signals: signals}
 	result := s.run(ctx)
 	tty.takeBack()
 	if !result.Leftover {
@@ -175,28 +185,19 @@ func Run(ctx context.Context, cmd Command, lease Lease, signals <-chan os.Signal
 	return result, nil
 }
 
-// start starts child and returns where it will say how child ended. Parent death signals (Linux) go by the thread
-// that started the child, so that thread is kept until then.
-func start(child *exec.Cmd) (<-chan exit, error) {
-	started := make(chan error)
+// exitOf returns where it will be said how p ended.
+func exitOf(p *os.Process) <-chan exit {
 	exited := make(chan exit, 1)
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := child.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		state, err := child.Process.Wait()
+		state, err := p.Wait()
 		if err != nil {
 			// Only somebody else's wait in this process can cause this; how the child ended is not known.
 			exited <- exit{code: exitCannotRun}
 			return
 		}
-		exited <- exitOf(state)
+		exited <- exitBy(state)
 	}()
-	return exited, <-started
+	return exited
 }
 
 func startError(name string, err error) (Result, error) {

@@ -38,6 +38,8 @@ type supervisor struct {
 	terminal *terminal   // that the group has; nil: none
 	lease    Lease       // nil: none
 	signals  <-chan os.Signal
+	// unwatched gets a value if nobody interrupts the group any more when we die. Nil: never.
+	unwatched <-chan error
 
 	result      Result
 	cause       Cause // of what is under way
@@ -79,6 +81,10 @@ func (s *supervisor) run(ctx context.Context) Result {
 		case <-lost:
 			lost = nil
 			s.leaseLost()
+		case err := <-s.unwatched:
+			if !s.gone && !s.result.Killed { // else it got what was meant for the group
+				s.notify(Event{Step: Unwatched, Err: err})
+			}
 		case <-look.C:
 		}
 		if s.gone && !s.group.alive() {

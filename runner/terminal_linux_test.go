@@ -40,7 +40,7 @@ func onTerminal(t *testing.T, inner string, args ...string) (*transcript, *os.Fi
 	t.Helper()
 	master, slave := openTerminal(t)
 	cmd := exec.Command(self(t), args...)
-	cmd.Env = append(os.Environ(), helperVariable+"=run", "STATELATCH_RUNNER_INNER="+inner, "STATELATCH_RUNNER_SUMMARY=yes")
+	cmd.Env = append(os.Environ(), helperVariable+"=run", "RUNNER_TEST_INNER="+inner, "RUNNER_TEST_SUMMARY=yes")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -115,23 +115,22 @@ func TestRun_Terminal_StartErrorTakesItBack(t *testing.T) {
 	}
 }
 
-// kill -9 of the wrapper: the command is told to end, and the lease runs out.
-func TestRun_B15_KilledWrapper_TerminatesTheCommand(t *testing.T) {
+// Ctrl-C, and then somebody loses patience with the wrapper: that is one interrupt, not two.
+func TestRun_Terminal_CtrlCThenKilledWrapper(t *testing.T) {
 	t.Parallel()
-	stdin, _ := pipe(t)
-	r, out := pipe(t)
-	cmd := exec.Command(self(t), self(t), "child")
-	cmd.Env = append(os.Environ(), helperVariable+"=run", "STATELATCH_RUNNER_INNER=report")
-	cmd.Stdin, cmd.Stdout = stdin, out
-	if err := cmd.Start(); err != nil {
+	tr, keys, cmd := onTerminal(t, "report", self(t), "child")
+	child := tr.pid("child")
+	awaitMember(t, cmd.Process.Pid, child)
+	press(t, keys, "\x03")
+	tr.wait("child got SIGINT")
+	kill9(t, cmd)
+	awaitNoWatchdog(t, cmd.Process.Pid)
+	if err := unix.Kill(child, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	_ = out.Close()
-	tr := newTranscript(t, r)
-	tr.wait("child ")
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	tr.wait("child got SIGTERM")
+	if got := tr.count("child got SIGINT"); got != 1 {
+		t.Errorf("got %d interrupts, want 1: %q", got, tr.seen)
+	}
 }
 
 func press(t *testing.T, keys *os.File, s string) {

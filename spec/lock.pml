@@ -88,7 +88,7 @@
 /* Rules left out: NO_R1, NO_R1_TOUCH, NO_R2, NO_R3, NO_R4, NO_R5, NO_R7, NO_R7_TAKEOVER, NO_R8, NO_R9, NO_R11, NO_R12
  * (for R6 and R10 there is TOUCH), NO_FENCE_UNLOCK, NO_FENCE_TAKEBACK, NO_PREV, NO_CLAIM.
  * OBJECT_FIRST: a release removes the lock object before the item, as the engines do.
- * WEAK: the store has no conditional delete (R13).
+ * WEAK: the store has no conditional delete (R13). NO_PATIENCE: a delete without an answer is sent again at once.
  * FORCE_IDLE: only locks of clients that have written are forced.
  * Properties: see store.pml. */
 

@@ -114,13 +114,33 @@ inline touch() {
   atomic { again = 0; base = 0; content = 0; body = 0; fenced = ok }
 }
 
+#define DELETE_ON_ITS_WAY (unsure && slot > c * PER && r[slot - 1].st == Orphan && r[slot - 1].op == Delete)
+inline give_up_delete() { CLEAR(slot - 1) }
+
 /* lock.Manager.removeObject: DELETE If-Match, sent again while the outcome is unknown. ok: it was ours and is gone. */
 inline remove(etag) {
-#ifdef WEAK                                     /* removeWeakly: the store has no conditional delete. Look, then one delete, never again */
-  if
-  :: lock_etag == etag -> send(Delete, 0, 0, 0, 0); ok = 1
-  :: lock_etag != etag -> ok = 0
-  fi
+#ifdef WEAK                                     /* removeWeakly: the store has no conditional delete. Look, then delete; without an answer, again */
+  unsure = 0;
+  do
+  :: if
+#ifdef NO_PATIENCE                              /* at once */
+     :: true
+#else                                           /* when the one before has arrived, or its time to do so is over */
+     :: d_step { DELETE_ON_ITS_WAY -> give_up_delete() }
+     :: !DELETE_ON_ITS_WAY
+#endif
+     fi;
+     if
+     :: lock_etag != etag -> ok = unsure; break
+     :: lock_etag == etag ->
+        send(Delete, 0, 0, 0, 0);
+        if
+        :: out == Unknown -> unsure = 1
+        :: out != Unknown -> ok = 1; break
+        fi
+     fi
+  od;
+  unsure = 0
 #else
   unsure = 0;
   do

@@ -44,7 +44,7 @@ func (r DigestReading) same(o DigestReading) bool {
 // ReadDigest reads the state of ref whole and its digest. If they are not in step it reads both again until they are, or nothing
 // has changed for half a second. Store.Digests is required.
 func (s *Store) ReadDigest(ctx context.Context, ref statelatch.Ref) (DigestReading, error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return DigestReading{}, err
 	}
 	var last DigestReading
@@ -87,6 +87,9 @@ func (s *Store) readDigest(ctx context.Context, ref statelatch.Ref) (r DigestRea
 //	ErrDigestStale  it could not be brought in step: [DigestError]
 //	other           of the reads, or what Verify said; nothing was changed
 func (s *Store) FixDigest(ctx context.Context, t Tenure, shown DigestReading) (changed bool, err error) {
+	if err := s.serves(t.Ref()); err != nil {
+		return false, err
+	}
 	now, err := s.readDigest(ctx, t.Ref())
 	if err != nil {
 		return false, err

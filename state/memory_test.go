@@ -63,6 +63,8 @@ type largeBucket struct {
 	size   int64
 }
 
+func (*largeBucket) Name() string { return ref.Bucket }
+
 func (b *largeBucket) Get(context.Context, string, bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
 	again := *b.object
 	return bucket.Object{ETag: `"large"`, Size: b.object.n}, io.NopCloser(&again), nil

@@ -40,7 +40,7 @@ func (s *Store) Open(ctx context.Context, ref statelatch.Ref) (Version, io.ReadS
 func (s *Store) OpenVersion(ctx context.Context, ref statelatch.Ref, versionID string) (Version, io.ReadSeekCloser, error) {
 	body := s.newSpool()
 	var v Version
-	err := ref.Validate()
+	err := s.admit(ref)
 	if err == nil {
 		err = retry(ctx, func() (err error) {
 			v, err = s.get(ctx, ref, versionID, body)
@@ -65,7 +65,7 @@ func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
 // readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it takes
 // a malformed one for none.
 func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool) (v Version, stored string, err error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return Version{}, "", err
 	}
 	for waited := time.Duration(0); ; waited += mismatchPause {

@@ -146,6 +146,8 @@ func TestStore_Read_NoSuchBucket(t *testing.T) {
 
 type noBucket struct{ bucket.Bucket }
 
+func (noBucket) Name() string { return ref.Bucket }
+
 func (noBucket) Get(context.Context, string, bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
 	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNotFound, Op: "get", Code: "NoSuchBucket"}
 }

@@ -21,7 +21,7 @@ const maxRescues = 100
 //	ErrAmbiguous  it may be stored at key, or may be yet
 //	other         it is not stored
 func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, body io.ReadSeeker) (key string, err error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return "", err
 	}
 	if run == "" {
@@ -44,7 +44,12 @@ func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, 
 		switch out.fate {
 		case done:
 			return place.Key, nil
-		case refused, superseded:
+		case superseded:
+			if out.damage != nil {
+				return place.Key, fmt.Errorf("save state to %s: %w", place, out.damage)
+			}
+			continue
+		case refused:
 			continue
 		case unknown:
 			return place.Key, fmt.Errorf("save state to %s: %w", place, out.err)

@@ -149,10 +149,10 @@ func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) 
 		case out.fate == refused, out.fate == superseded && same:
 			return &ChangedError{Base: x.base, Now: out.now}
 		case out.fate == superseded && !out.late:
-			x.stuck = &ChangedError{Base: x.base, Now: out.now, Unknown: true} // it is over, so the lock need not stay
+			x.stuck = &ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage} // it is over, so the lock need not stay
 			return x.stuck
 		case out.fate == superseded:
-			return x.hold(&ChangedError{Base: x.base, Now: out.now, Unknown: true})
+			return x.hold(&ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage})
 		case out.fate == unknown:
 			return x.hold(fmt.Errorf("%s may be changed, or may be yet, so its lock must stay: %w", x.base.Ref, out.err))
 		default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -33,12 +34,35 @@ func (s *Store) put(ref statelatch.Ref, body io.ReadSeeker, is Version, mine fun
 		store: s, ref: ref, size: is.Size, mine: mine,
 		deed: func(ctx context.Context, cond bucket.Condition) (Version, error) {
 			obj, err := s.Bucket.Put(ctx, ref.Key, body, bucket.PutOptions{If: cond})
+			if err == nil && !obj.Confirmed {
+				err = s.confirm(ctx, ref, obj, is)
+			}
 			v := is
 			v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.Date
 			return v, err
 		},
 	}
 }
+
+// confirm reads back what was stored, where the store's answer did not say what it has. That somebody else has written since
+// says nothing: the answer told that ours was stored.
+func (s *Store) confirm(ctx context.Context, ref statelatch.Ref, obj bucket.Object, is Version) error {
+	now, err := s.load(context.WithoutCancel(ctx), ref, nil)
+	switch {
+	case errors.Is(err, statelatch.ErrAltered): // by what the store says of it when it is read
+	case err != nil, !now.Exists, now.ETag != obj.ETag, now.sameBytes(is):
+		return nil //nolint:nilerr // it cannot be told
+	default:
+		err = fmt.Errorf("%w: %d bytes with the MD5 %s were sent, and %d with %s are stored", statelatch.ErrAltered, is.Size, is.MD5, now.Size, now.MD5)
+	}
+	return &statelatch.StoreError{Kind: statelatch.ErrAmbiguous, Op: "put", Bucket: ref.Bucket, Key: ref.Key, Err: alteredError{err}}
+}
+
+// alteredError is ErrAltered in another's words, of whatever kind those are.
+type alteredError struct{ err error }
+
+func (e alteredError) Error() string { return e.err.Error() }
+func (e alteredError) Unwrap() error { return statelatch.ErrAltered }
 
 // fate is what became of a change.
 type fate int
@@ -57,6 +81,8 @@ type outcome struct {
 	read bool // now was read back, so its ETag may be of a touch by whoever holds the lock by now
 	late bool // an attempt was never answered, so it may yet arrive
 	err  error
+	// damage is why what is stored is not what was sent (statelatch.ErrAltered); nil if that is not what happened.
+	damage error
 }
 
 // settle sends c until it is known what became of it (R2): after a refusal or an unknown outcome it reads back and
@@ -71,10 +97,16 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget+time.Duration(c.size>>20)*settleRate)
 	defer cancel()
-	inDoubt, unread := false, false
+	inDoubt, unread, unanswered := false, false, false
+	var damage error
 	for failures := 0; ; failures++ {
 		_, barred := errors.AsType[*barredError](err)
 		inDoubt = inDoubt || !barred && errors.Is(err, statelatch.ErrAmbiguous)
+		if errors.Is(err, statelatch.ErrAltered) {
+			damage = err
+		} else {
+			unanswered = unanswered || !barred && errors.Is(err, statelatch.ErrAmbiguous)
+		}
 		refusal := !barred && isRefusal(err)
 		if inDoubt || refusal {
 			now, lookErr := c.store.get(ctx, c.ref, "", nil)
@@ -84,7 +116,7 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 			case c.mine(now):
 				return outcome{fate: done, now: now, read: true}
 			case cond.Check(now.Exists, now.ETag) != nil && (inDoubt || c.buries != nil && c.buries(now)):
-				return outcome{fate: superseded, now: now, late: inDoubt, err: err}
+				return outcome{fate: superseded, now: now, late: unanswered, err: err, damage: damage}
 			case cond.Check(now.Exists, now.ETag) != nil:
 				return outcome{fate: refused, now: now, err: err}
 			}
@@ -92,7 +124,7 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 		// In doubt it is looked for to the end of the budget, even where it may not be sent again.
 		lost := inDoubt || unread
 		gaveUp := !lost && (barred || caller.Err() != nil)
-		answered := !barred && !passing(err) && !refusal
+		answered := !barred && !refusal && (!passing(err) || failures >= readTries && outOfRoom(err))
 		if gaveUp || answered || sleep(ctx, backoff(failures)) != nil {
 			if lost {
 				return outcome{fate: unknown, err: doubt(err)}
@@ -140,6 +172,12 @@ func isRefusal(err error) bool {
 	return errors.Is(err, statelatch.ErrPreconditionFailed) || objectMissing(err)
 }
 
+// outOfRoom reports whether the store did nothing because it is full, which seldom passes while somebody waits.
+func outOfRoom(err error) bool {
+	se, ok := errors.AsType[*statelatch.StoreError](err)
+	return ok && se.Status == http.StatusInsufficientStorage
+}
+
 // on is the condition that the state is still v.
 func on(v Version) bucket.Condition {
 	if !v.Exists {
@@ -163,7 +201,7 @@ const touchRounds = 10
 //	ErrAmbiguous    it could not be found out within 30 s
 //	other           it may be unfenced; the content is as it was in any case
 func (s *Store) Touch(ctx context.Context, ref statelatch.Ref) error {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return err
 	}
 	for range touchRounds {
@@ -202,6 +240,9 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 	case done:
 		return false, s.syncDigest(ctx, out.now, digest)
 	case refused, superseded:
+		if out.damage != nil { // once more would only do it once more
+			return false, fmt.Errorf("touch state: %w", &ChangedError{Base: base, Now: out.now, Unknown: true, Err: out.damage})
+		}
 		return true, nil
 	default:
 		return false, fmt.Errorf("touch state: %w", out.err)

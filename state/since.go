@@ -62,7 +62,7 @@ func (a Anomaly) String() string {
 // Mark remembers the state of ref for [Store.Since], in one GET. It does not look at the digest, and any object will do.
 // [Session.Base] is a mark too.
 func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return Version{}, err
 	}
 	return s.load(ctx, ref, nil)
@@ -74,6 +74,9 @@ func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
 // deleted again meanwhile is not seen.
 func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report, error) {
 	r := Report{Mark: mark}
+	if err := s.serves(mark.Ref); err != nil {
+		return r, err
+	}
 	var head bucket.Object
 	err := retry(ctx, func() (err error) {
 		head, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
@@ -166,31 +169,40 @@ func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markS
 	return chain, markSeen, nil
 }
 
-// drained is how much of an unwanted body is read for the sake of its connection: a new one takes longer.
-const drained = 64 << 10
+// verified is up to which size a body that is read for its header is read to its end, which also keeps its connection: a new one
+// takes longer. Only the whole can be compared with what the store says of it.
+const verified = 1 << 20
 
-// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set, and reads no more of its body than it takes.
+// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set. A body above 1 MiB is read no further than
+// it takes, and then nothing proves that the header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
 func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
+	if err := s.serves(v.Ref); err != nil {
+		return err
+	}
 	return retry(ctx, func() error {
 		at := placeOf(v.Ref, v.VersionID)
-		_, body, err := s.Bucket.Get(ctx, at.key, at.read)
+		obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
 		if err != nil {
 			return err
 		}
-		v.Header, v.Err = statelatch.ReadStateHeader(body)
-		_, _ = io.CopyN(io.Discard, body, drained) // what was not read cannot fail
-		_ = body.Close()
-		if v.Err != nil && !errors.Is(v.Err, statelatch.ErrInvalid) {
-			return s.bodyError(v.Ref, v.Err)
+		source := &errorReader{r: body}
+		header, err := statelatch.ReadStateHeader(source)
+		if (obj.Size <= verified || err != nil) && source.err == nil { // that it is no state must be true, however large it is
+			_, _ = io.Copy(io.Discard, source)
 		}
+		_ = body.Close()
+		if source.err != nil && !errors.Is(source.err, io.EOF) {
+			return s.bodyError(v.Ref, source.err)
+		}
+		v.Header, v.Err = header, err
 		return nil
 	})
 }
 
 // readWhole replaces a listed version by what its whole body says.
 func (s *Store) readWhole(ctx context.Context, v *Version) error {
-	if !v.Exists || v.MD5 != "" {
-		return nil
+	if err := s.serves(v.Ref); err != nil || !v.Exists || v.MD5 != "" {
+		return err
 	}
 	return retry(ctx, func() error {
 		whole, err := s.get(ctx, v.Ref, v.VersionID, nil)

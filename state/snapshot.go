@@ -52,6 +52,9 @@ func (v Version) keptByBucket() bool { return v.VersionID != "" && v.VersionID !
 //	ErrPreconditionFailed  [ChangedError]: v is not what is stored any more
 //	other                  it may not be kept; never ErrAmbiguous, because nothing but the snapshot may be there
 func (s *Store) Snapshot(ctx context.Context, v Version) error {
+	if err := s.serves(v.Ref); err != nil {
+		return err
+	}
 	if !s.Snapshots || !v.Exists || v.keptByBucket() || v.isVoid() {
 		return nil
 	}
@@ -90,6 +93,9 @@ func (s *Store) keep(ctx context.Context, v Version) (err error) {
 	case done:
 		return nil
 	case refused, superseded:
+		if out.damage != nil {
+			return out.damage
+		}
 		return fmt.Errorf("%w: something else is at %s", statelatch.ErrInvalid, now.snapshotRef())
 	default:
 		return out.err

@@ -68,6 +68,22 @@ type Store struct {
 	spoolAbove int64 // bytes of a body that are kept in memory; 0: spoolAbove
 }
 
+// serves refuses a ref to another bucket.
+func (s *Store) serves(ref statelatch.Ref) error {
+	if s.Bucket == nil {
+		return fmt.Errorf("%w state store: it has no Bucket", statelatch.ErrInvalid)
+	}
+	return ref.In(s.Bucket.Name())
+}
+
+// admit refuses a ref that s cannot serve, or that addresses no state.
+func (s *Store) admit(ref statelatch.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	return s.serves(ref)
+}
+
 // Version is one version of a state, or its absence.
 type Version struct {
 	Ref          statelatch.Ref
@@ -128,27 +144,43 @@ var (
 )
 
 // ChangedError says that the state is not what the write was based on. It matches ErrPreconditionFailed if
-// nothing of ours was written, and ErrAmbiguous if ours may have been written and replaced since (R9).
+// nothing of ours was written, and ErrAmbiguous if ours may have been written and replaced since (R9), or something was
+// written that is not what was sent (statelatch.ErrAltered).
 type ChangedError struct {
 	Base, Now Version
 	Unknown   bool
+	Err       error // what was altered; nil: nothing, as far as is known
 }
 
 // Error names both versions.
 func (e *ChangedError) Error() string {
 	what := "nothing was written: the state changed"
-	if e.Unknown {
+	switch {
+	case e.Err != nil:
+		what = "the state was damaged on its way to the store, so keep your copy, and bring back the version before; it changed"
+	case e.Unknown:
 		what = "our state may have been written and replaced since; keep it until that is clear: the state changed"
 	}
-	return fmt.Sprintf("%v: %s: %s under the lock from %s to %s", e.Unwrap(), e.Base.Ref, what, e.Base.describe(), e.Now.describe())
+	text := fmt.Sprintf("%v: %s: %s under the lock from %s to %s", e.kind(), e.Base.Ref, what, e.Base.describe(), e.Now.describe())
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
-// Unwrap is ErrPreconditionFailed or ErrAmbiguous.
-func (e *ChangedError) Unwrap() error {
+func (e *ChangedError) kind() error {
 	if e.Unknown {
 		return statelatch.ErrAmbiguous
 	}
 	return statelatch.ErrPreconditionFailed
+}
+
+// Unwrap is ErrPreconditionFailed or ErrAmbiguous, and the cause.
+func (e *ChangedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.kind()}
+	}
+	return []error{e.kind(), e.Err}
 }
 
 // describe names a version for people.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -19,14 +20,11 @@ type Workspaces struct {
 }
 
 // List returns the workspaces in one listing: "default" first, whether or not it has a state, then the others that have an object, in byte order. It lists
-// everything under the prefix, as the engines do. If the listing fails, also for want of the right to list, it
+// everything under the prefix, as the engines do, and finds those whose key path.Join has cleaned, which engines do not. If the listing fails, also for want of the right to list, it
 // returns what it has, at least "default", together with the error.
 func (w Workspaces) List(ctx context.Context) ([]string, error) {
 	names := []string{statelatch.DefaultWorkspace}
-	prefix := ""
-	if w.Prefix != "" {
-		prefix = w.Prefix + "/"
-	}
+	prefix := statelatch.WorkspaceDir(w.Prefix)
 	for obj, err := range w.Store.Bucket.List(ctx, bucket.ListOptions{Prefix: prefix}) {
 		if err != nil {
 			return names, fmt.Errorf("list workspaces under s3://%s/%s: %w", w.Store.Bucket.Name(), prefix, err)
@@ -44,15 +42,12 @@ func (w Workspaces) name(key string) string {
 	if key == w.Key {
 		return statelatch.DefaultWorkspace
 	}
-	rest := key
-	if w.Prefix != "" {
-		var ok bool
-		if rest, ok = strings.CutPrefix(key, w.Prefix+"/"); !ok {
-			return ""
-		}
+	rest, ok := strings.CutPrefix(key, statelatch.WorkspaceDir(w.Prefix))
+	if !ok {
+		return ""
 	}
 	name, rest, _ := strings.Cut(rest, "/")
-	if rest != w.Key || statelatch.ValidateWorkspace(name) != nil {
+	if rest != path.Clean(w.Key) || statelatch.ValidateWorkspace(name) != nil {
 		return ""
 	}
 	return name
@@ -115,7 +110,7 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 //	ErrPreconditionFailed  it exists already
 //	ErrAmbiguous           it may exist or may come to; it is empty then, and asking again is harmless
 func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return Version{}, err
 	}
 	blank, lineage := emptyState(1)
@@ -134,6 +129,9 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 		}
 		return out.now, s.syncDigest(ctx, out.now, "")
 	case refused, superseded:
+		if out.damage != nil {
+			return Version{}, fmt.Errorf("create state: %w", out.damage)
+		}
 		return Version{}, fmt.Errorf("create state %s: %w: it exists already, with %s", ref, statelatch.ErrPreconditionFailed, out.now.describe())
 	default:
 		return Version{}, fmt.Errorf("create state: %w", out.err)
@@ -144,7 +142,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 // workspace and do not take their unconditional first lock (terraform-wire 1.3). They read it as "no state yet", also those that
 // encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
 func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref) error {
-	if err := ref.Validate(); err != nil {
+	if err := s.admit(ref); err != nil {
 		return err
 	}
 	_, err := s.createBlank(ctx, ref)

@@ -45,6 +45,19 @@ func TestWorkspaces_List(t *testing.T) {
 	}
 }
 
+// path.Join cleans the keys of named workspaces; engines look for the key as it is configured, and never find these.
+func TestWorkspaces_List_UncleanKey(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	for _, key := range []string{"./app//s", "teams/dev/app/s", "teams/dev/app//s", "./teams/x/app/s"} {
+		r.seedAt(t, key, "")
+	}
+	got, err := state.Workspaces{Store: r.Store, Key: "./app//s", Prefix: "./teams"}.List(t.Context())
+	if want := []string{"default", "dev"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
 func TestWorkspaces_List_Denied(t *testing.T) {
 	t.Parallel()
 	r := newRig(faultbucket.Rule{Op: faultbucket.OpList, Fault: faultbucket.Answer(403)})

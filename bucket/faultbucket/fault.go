@@ -122,9 +122,9 @@ func DelayReplyWith(wait func(ctx context.Context) error) Fault {
 	}}
 }
 
-// Answer answers with an HTTP status without executing the request: 403, 404, 409, 412, 501, 503, or any
+// Answer answers with an HTTP status without executing the request: 403, 404, 409, 412, 429, 501, 503, 507, or any
 // other as a failure of the server. The kinds of error follow package statelatch:
-// a 500 or 503 leaves a write ErrAmbiguous.
+// a 500 or 503 leaves a write ErrAmbiguous, and Over.
 func Answer(status int) Fault {
 	return Fault{fmt.Sprintf("answer %d", status), func(f fate) error { return f.answer(status) }}
 }
@@ -266,6 +266,7 @@ func (s *sending[T]) answer(status int) error {
 	code, kind := s.meaning(status)
 	err := s.error(kind, nil)
 	err.Status, err.Code = status, code
+	err.Over = errors.Is(kind, statelatch.ErrAmbiguous)
 	return err
 }
 
@@ -282,6 +283,10 @@ func (s *sending[T]) meaning(status int) (code string, kind error) {
 		return "PreconditionFailed", statelatch.ErrPreconditionFailed
 	case http.StatusNotImplemented:
 		return "NotImplemented", statelatch.ErrUnsupported
+	case http.StatusTooManyRequests:
+		return "TooManyRequests", statelatch.ErrThrottled
+	case http.StatusInsufficientStorage:
+		return "InsufficientStorage", statelatch.ErrBroken
 	case http.StatusServiceUnavailable:
 		if s.isWrite() {
 			return "SlowDown", statelatch.ErrAmbiguous

@@ -145,7 +145,7 @@ func (b *Bucket) Put(ctx context.Context, key string, content io.ReadSeeker, opt
 		return bucket.Object{}, err
 	}
 	v = b.push(key, v)
-	return bucket.Object{Key: key, ETag: v.etag, VersionID: b.versionID(v), Date: v.modified}, nil
+	return bucket.Object{Key: key, ETag: v.etag, VersionID: b.versionID(v), Date: v.modified, Confirmed: true}, nil
 }
 
 // Delete implements [bucket.Bucket]. Like S3 it writes a delete marker over nothing and

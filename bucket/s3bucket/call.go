@@ -63,6 +63,7 @@ func (t Timeouts) orDefaults() Timeouts {
 // operation is one method of the port, for errors.
 type operation struct {
 	name          string
+	which         string // bytes of its body, to people
 	write         bool
 	action        string // the IAM action that it needs
 	versionAction string // the same for one named version, if it differs
@@ -70,8 +71,8 @@ type operation struct {
 
 var (
 	opHead         = operation{name: "head", action: "s3:GetObject", versionAction: "s3:GetObjectVersion"}
-	opGet          = operation{name: "get", action: "s3:GetObject", versionAction: "s3:GetObjectVersion"}
-	opPut          = operation{name: "put", action: "s3:PutObject", write: true}
+	opGet          = operation{name: "get", which: "that arrived", action: "s3:GetObject", versionAction: "s3:GetObjectVersion"}
+	opPut          = operation{name: "put", which: "that were sent", action: "s3:PutObject", write: true}
 	opDelete       = operation{name: "delete", action: "s3:DeleteObject", versionAction: "s3:DeleteObjectVersion", write: true}
 	opList         = operation{name: "list", action: "s3:ListBucket"}
 	opListVersions = operation{name: "list versions", action: "s3:ListBucketVersions"}
@@ -103,8 +104,10 @@ type call struct {
 	dialling  atomic.Bool // which asked for a connection
 	connected atomic.Bool // and got one, so that something may have been sent
 
-	date       time.Time     // the answer's Date
+	header     http.Header   // the answer's
+	date       time.Time     // the same, of its Date
 	endUnknown bool          // nothing but the closed connection marks the body's end
+	spoke      bool          // it is an error in S3's own words, not those of something in between
 	hasBody    bool          // the answer came with a body (as far as the length told, except for deletes)
 	answer     *bytes.Buffer // if set, collects the answer's body
 }
@@ -165,9 +168,14 @@ func (t tracked) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return resp, err
 	}
+	c.header = resp.Header
 	c.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	if server := statelatch.Printable(resp.Header.Get("Server")); server != c.bucket.Server() {
 		c.bucket.server.Store(&server)
+	}
+	if c.op.write && resp.StatusCode >= http.StatusInternalServerError {
+		start := peek(resp, codeWithin)
+		c.spoke = bytes.Contains(start, []byte("<Error"))
 	}
 	c.hasBody = resp.ContentLength > 0
 	if c.op.name == opDelete.name && resp.ContentLength < 0 { // only reading can tell

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
@@ -14,92 +15,103 @@ import (
 	"github.com/statelatch/statelatch/internal/sdkerr"
 )
 
-// codes are the error codes that decide, whatever status they come with: S3 has been seen
-// to answer PreconditionFailed with status 200 (defect B4), and stores disagree on statuses.
-var codes = map[string]error{
-	"PreconditionFailed": statelatch.ErrPreconditionFailed,
-	"NotModified":        statelatch.ErrPreconditionFailed,
+// outcome is what an error answer says of a write.
+type outcome int
 
-	"NoSuchKey":     statelatch.ErrNotFound,
-	"NotFound":      statelatch.ErrNotFound,
-	"NoSuchVersion": statelatch.ErrNotFound,
-	"NoSuchBucket":  statelatch.ErrNotFound,
+const (
+	nothing outcome = iota // was done
+	over                   // it was done or not, and that will not change: whoever looks learns it
+	pending                // it may be done yet
+)
 
-	"ConditionalRequestConflict": statelatch.ErrConflict,
-	"OperationAborted":           statelatch.ErrConflict,
-	"Conflict":                   statelatch.ErrConflict, // the SDK's name for a 409 without a body
+// meaning is what a kind of answer means. Codes decide, whatever status they come with: S3 has been seen to answer
+// PreconditionFailed with status 200 (defect B4), and stores disagree on statuses. A status decides where no code does.
+type meaning struct {
+	kind     error
+	outcome  outcome
+	why      string
+	statuses []int
+	codes    []string
+}
 
-	"AccessDenied":                statelatch.ErrDenied,
-	"AccountProblem":              statelatch.ErrDenied,
-	"AllAccessDisabled":           statelatch.ErrDenied,
-	"ExpiredToken":                statelatch.ErrDenied,
-	"ExpiredTokenException":       statelatch.ErrDenied,
-	"InvalidAccessKeyId":          statelatch.ErrDenied,
-	"InvalidClientTokenId":        statelatch.ErrDenied,
-	"InvalidSecurity":             statelatch.ErrDenied,
-	"InvalidToken":                statelatch.ErrDenied,
-	"NotSignedUp":                 statelatch.ErrDenied,
-	"RequestTimeTooSkewed":        statelatch.ErrDenied,
-	"SignatureDoesNotMatch":       statelatch.ErrDenied,
-	"TokenRefreshRequired":        statelatch.ErrDenied,
-	"UnauthorizedAccess":          statelatch.ErrDenied,
-	"UnrecognizedClientException": statelatch.ErrDenied,
+var meanings = []meaning{
+	{
+		statelatch.ErrPreconditionFailed, nothing, "the condition was evaluated",
+		[]int{http.StatusNotModified, http.StatusPreconditionFailed},
+		[]string{"PreconditionFailed", "NotModified"},
+	}, {
+		statelatch.ErrNotFound, nothing, "there is nothing to act on",
+		[]int{http.StatusNotFound},
+		[]string{"NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"},
+	}, {
+		statelatch.ErrConflict, nothing, "AWS: another request won, send it again",
+		[]int{http.StatusConflict},
+		[]string{"ConditionalRequestConflict", "OperationAborted", "Conflict"}, // the last is the SDK's name for a 409 without a body
+	}, {
+		statelatch.ErrDenied, nothing, "who asks is judged before what is asked for",
+		[]int{http.StatusUnauthorized, http.StatusForbidden},
+		[]string{
+			"AccessDenied", "AccountProblem", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
+			"InvalidClientTokenId", "InvalidSecurity", "InvalidToken", "NotSignedUp", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+			"TokenRefreshRequired", "UnauthorizedAccess", "UnrecognizedClientException",
+		},
+	}, {
+		statelatch.ErrUnsupported, nothing, "the store does not know how",
+		[]int{http.StatusMethodNotAllowed, http.StatusNotImplemented},
+		[]string{"NotImplemented", "MethodNotAllowed"},
+	}, {
+		statelatch.ErrThrottled, nothing, "RFC 6585: the request was counted, and not carried out",
+		[]int{http.StatusTooManyRequests},
+		[]string{"TooManyRequests", "TooManyRequestsException"},
+	}, {
+		statelatch.ErrBroken, nothing, "RFC 4918: there was no room to carry it out",
+		[]int{http.StatusInsufficientStorage},
+		[]string{"InsufficientStorage", "StoreReadOnly", "XMinioStorageFull"},
+	}, {
+		statelatch.ErrBroken, nothing, "the wrong place: nothing was done there",
+		[]int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect},
+		nil,
+	}, {
+		statelatch.ErrThrottled, over, "AWS: slow down; but it has been seen to follow the deed (defect B6)",
+		[]int{http.StatusServiceUnavailable, http.StatusRequestTimeout},
+		[]string{
+			"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "Throttling", "ThrottlingException", "ThrottledException",
+			"RequestThrottled", "RequestThrottledException", "RequestLimitExceeded", "BandwidthLimitExceeded", "LimitExceededException",
+		},
+	}, {
+		statelatch.ErrBroken, over, "AWS does not say whether it was carried out",
+		[]int{http.StatusInternalServerError},
+		[]string{"InternalError", "RequestTimeout"},
+	},
+}
 
-	"NotImplemented":   statelatch.ErrUnsupported,
-	"MethodNotAllowed": statelatch.ErrUnsupported,
-
-	"SlowDown":                  statelatch.ErrThrottled,
-	"SlowDownRead":              statelatch.ErrThrottled,
-	"SlowDownWrite":             statelatch.ErrThrottled,
-	"ServiceUnavailable":        statelatch.ErrThrottled,
-	"Throttling":                statelatch.ErrThrottled,
-	"ThrottlingException":       statelatch.ErrThrottled,
-	"ThrottledException":        statelatch.ErrThrottled,
-	"RequestThrottled":          statelatch.ErrThrottled,
-	"RequestThrottledException": statelatch.ErrThrottled,
-	"RequestLimitExceeded":      statelatch.ErrThrottled,
-	"BandwidthLimitExceeded":    statelatch.ErrThrottled,
-	"LimitExceededException":    statelatch.ErrThrottled,
-	"TooManyRequests":           statelatch.ErrThrottled,
-	"TooManyRequestsException":  statelatch.ErrThrottled,
+// meaningOf finds what an answer means.
+func meaningOf(status int, code string) meaning {
+	for _, m := range meanings {
+		if slices.Contains(m.codes, code) {
+			return m
+		}
+	}
+	for _, m := range meanings {
+		// A conflict of another name does not pass by trying again.
+		if slices.Contains(m.statuses, status) && (code == "" || status != http.StatusConflict) {
+			return m
+		}
+	}
+	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
+		// A gateway's word about itself, such as 502 or 504, or no answer of S3 at all: what was passed on may be carried out yet.
+		return meaning{kind: statelatch.ErrBroken, outcome: pending}
+	}
+	return meaning{kind: statelatch.ErrBroken, outcome: nothing}
 }
 
 // kindOf maps an answer to the kinds of statelatch. Pure, so that a table can test it.
 func kindOf(write bool, status int, code string) error {
-	kind := codes[code]
-	if kind == nil && (code == "" || status != http.StatusConflict) {
-		kind = kindOfStatus(status) // a conflict of another name does not pass by trying again
-	}
-	if write && (errors.Is(kind, statelatch.ErrThrottled) || code == "RequestTimeout") {
-		return statelatch.ErrAmbiguous // a 503 may follow the deed (defect B6)
-	}
-	if kind != nil {
-		return kind
-	}
-	if write && (status < 400 || status >= 500) {
+	m := meaningOf(status, code)
+	if write && m.outcome != nothing {
 		return statelatch.ErrAmbiguous
 	}
-	return statelatch.ErrBroken
-}
-
-func kindOfStatus(status int) error {
-	switch status {
-	case http.StatusNotModified, http.StatusPreconditionFailed:
-		return statelatch.ErrPreconditionFailed
-	case http.StatusNotFound:
-		return statelatch.ErrNotFound
-	case http.StatusConflict:
-		return statelatch.ErrConflict
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return statelatch.ErrDenied
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return statelatch.ErrUnsupported
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return statelatch.ErrThrottled
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return statelatch.ErrBroken // the wrong place: nothing was done there
-	}
-	return nil
+	return m.kind
 }
 
 // error makes an error of the driver's own finding.
@@ -148,6 +160,7 @@ func (c *call) refused(re *smithyhttp.ResponseError, err error) error {
 		se.Code, se.Message = api.ErrorCode(), statelatch.Printable(api.ErrorMessage())
 	}
 	se.Kind = kindOf(c.op.write, se.Status, se.Code)
+	se.Over = c.op.write && c.spoke && meaningOf(se.Status, se.Code).outcome == over
 	var header http.Header
 	if re.HTTPResponse() != nil {
 		header = re.HTTPResponse().Header

@@ -46,7 +46,10 @@ func TestKindOf_Table(t *testing.T) {
 		{405, "MethodNotAllowed", statelatch.ErrUnsupported, statelatch.ErrUnsupported},
 		{503, "SlowDown", statelatch.ErrThrottled, statelatch.ErrAmbiguous}, // B6
 		{503, same, statelatch.ErrThrottled, statelatch.ErrAmbiguous},
-		{429, "TooManyRequests", statelatch.ErrThrottled, statelatch.ErrAmbiguous},
+		{429, "TooManyRequests", statelatch.ErrThrottled, statelatch.ErrThrottled},
+		{429, same, statelatch.ErrThrottled, statelatch.ErrThrottled},
+		{507, "InsufficientStorage", statelatch.ErrBroken, statelatch.ErrBroken},
+		{507, same, statelatch.ErrBroken, statelatch.ErrBroken},
 		{500, "InternalError", statelatch.ErrBroken, statelatch.ErrAmbiguous},
 		{502, same, statelatch.ErrBroken, statelatch.ErrAmbiguous},
 		{504, same, statelatch.ErrBroken, statelatch.ErrAmbiguous},
@@ -64,6 +67,60 @@ func TestKindOf_Table(t *testing.T) {
 		}
 		if got := kindOf(true, tc.status, tc.code); !errors.Is(got, tc.write) {
 			t.Errorf("write, %d %s: got %v, want %v", tc.status, tc.code, got, tc.write)
+		}
+	}
+}
+
+// The table names no code or status twice, and a reason for each line.
+func TestMeanings(t *testing.T) {
+	t.Parallel()
+	seen := make(map[any]bool)
+	for _, m := range meanings {
+		if m.why == "" {
+			t.Errorf("%v %v: no reason", m.statuses, m.codes)
+		}
+		for _, s := range m.statuses {
+			if seen[s] {
+				t.Errorf("%d: twice", s)
+			}
+			seen[s] = true
+		}
+		for _, c := range m.codes {
+			if seen[c] {
+				t.Errorf("%s: twice", c)
+			}
+			seen[c] = true
+		}
+	}
+}
+
+// Only the store's own words end a request whose outcome is unknown.
+func TestBucket_Writes_Over(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status     int
+		body, kind string
+		over       bool
+	}{
+		{500, s3Error("InternalError", "again"), "ambiguous", true},
+		{503, s3Error("SlowDown", "slower"), "ambiguous", true},
+		{500, "", "ambiguous", false},
+		{503, "<html>upstream connect error or disconnect/reset before headers</html>", "ambiguous", false},
+		{502, s3Error("BadGateway", ""), "ambiguous", false},
+		{504, s3Error("GatewayTimeout", ""), "ambiguous", false},
+		{507, s3Error("InsufficientStorage", "full"), "broken", false},
+		{429, s3Error("TooManyRequests", ""), "throttled", false},
+	} {
+		s := newStore(t, answer(tc.status, nil, tc.body))
+		b := open(t, s.config())
+		for _, c := range calls {
+			if !c.write {
+				continue
+			}
+			kind := map[string]error{"ambiguous": statelatch.ErrAmbiguous, "broken": statelatch.ErrBroken, "throttled": statelatch.ErrThrottled}[tc.kind]
+			if se := storeError(t, c.do(t.Context(), b), kind); se.Over != tc.over {
+				t.Errorf("%s, %d %.40s: over %v, want %v", c.name, tc.status, tc.body, se.Over, tc.over)
+			}
 		}
 	}
 }
@@ -310,8 +367,15 @@ func TestBucket_AllCalls_BareStatus(t *testing.T) {
 			}
 		}
 		want := len(calls)
-		if status == http.StatusForbidden {
+		switch status {
+		case http.StatusForbidden:
 			want++ // a GET that asks why the HEAD was denied
+		case http.StatusNotImplemented:
+			for _, c := range calls {
+				if c.name == "get" {
+					want++ // again, without asking for a checksum
+				}
+			}
 		}
 		if got := len(s.requests()); got != want {
 			t.Errorf("%d: requests: got %d, want %d", status, got, want)

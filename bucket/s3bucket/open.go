@@ -83,6 +83,7 @@ func (c *Config) connect(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, c.loadError(ctx, err)
 	}
+	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
 		if err := checkAccount(ctx, awsConfig, base); err != nil {
 			return aws.Config{}, denied(err)
@@ -163,6 +164,32 @@ func (c *Config) validate() error {
 			return invalid("custom_ca_bundle: %w", err)
 		}
 	}
+	return c.checkFiles(invalid)
+}
+
+// maxNamedFile is how long a file of credentials, tokens or certificates may be.
+const maxNamedFile = 4 << 20
+
+// checkFiles refuses what the SDK would wait for, or read for ever: a configuration from elsewhere may name a pipe or a device.
+func (c *Config) checkFiles(invalid func(string, ...any) error) error {
+	named := map[string][]string{
+		"custom_ca_bundle": {c.CustomCABundle}, "shared_config_files": c.SharedConfigFiles, "shared_credentials_files": c.SharedCredentialsFiles,
+	}
+	if w := c.AssumeRoleWithWebIdentity; w != nil {
+		named["assume_role_with_web_identity.web_identity_token_file"] = []string{w.WebIdentityTokenFile}
+	}
+	for name, files := range named {
+		for _, f := range files {
+			info, err := os.Stat(expandHome(f))
+			switch {
+			case f == "" || f == os.DevNull || err != nil: // which the SDK has to say something about
+			case !info.Mode().IsRegular():
+				return invalid("%s: %s is not a regular file", name, f)
+			case info.Size() > maxNamedFile:
+				return invalid("%s: %s is longer than %d MiB", name, f, maxNamedFile>>20)
+			}
+		}
+	}
 	return nil
 }
 
@@ -178,13 +205,20 @@ func resolveEndpoint(service string, value *string) error {
 	}
 	u, err := url.Parse(*value)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		shown := *value
-		if err == nil {
-			shown = u.Redacted()
-		}
-		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com", statelatch.ErrInvalid, service, shown)
+		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com, without user, query and fragment", statelatch.ErrInvalid, service, shownURL(u))
 	}
 	return nil
+}
+
+// shownURL is what may be shown of a URL, nil if it is none: a user, and what is behind the path, may be secret.
+func shownURL(u *url.URL) string {
+	switch {
+	case u == nil:
+		return "..."
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return u.Scheme + "://" + u.Host + "..."
+	}
+	return u.String()
 }
 
 // base puts c into the words of the library that the engines resolve with.

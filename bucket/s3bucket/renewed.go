@@ -56,15 +56,7 @@ func (w expiryWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusForbidden {
 		return resp, err
 	}
-	start, readErr := io.ReadAll(io.LimitReader(resp.Body, codeWithin))
-	rest := io.Reader(resp.Body)
-	if readErr != nil {
-		rest = failedReader{readErr}
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(start), rest), resp.Body}
+	start := peek(resp, codeWithin)
 	for _, code := range expiredCodes {
 		if bytes.Contains(start, code) {
 			w.credentials.expire()
@@ -72,6 +64,20 @@ func (w expiryWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, nil
+}
+
+// peek returns the start of a body, which stays unread.
+func peek(resp *http.Response, size int64) []byte {
+	start, err := io.ReadAll(io.LimitReader(resp.Body, size))
+	rest := io.Reader(resp.Body)
+	if err != nil {
+		rest = failedReader{err}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), rest), resp.Body}
+	return start
 }
 
 type failedReader struct{ err error }

@@ -42,6 +42,7 @@ type Bucket struct {
 	objects ObjectOptions
 	limits  Timeouts
 	server  atomic.Pointer[string] // what the store called itself last
+	unasked atomic.Bool            // it refuses to be asked for checksums
 }
 
 var _ bucket.Bucket = (*Bucket)(nil)
@@ -133,10 +134,25 @@ func (b *Bucket) head(ctx context.Context, key string, opts bucket.ReadOptions) 
 // Get implements [bucket.Bucket]. Waiting for data is limited by [Timeouts.Request]
 // at each read; a slow reader is not.
 func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+	asked := !b.objects.SkipS3Checksum && !b.unasked.Load()
+	obj, body, err := b.get(ctx, key, opts, asked)
+	if asked && isBadRequest(err) { // some refuse the header that asks (defect B24)
+		if obj, body, err = b.get(ctx, key, opts, false); err == nil {
+			b.unasked.Store(true)
+		}
+	}
+	return obj, body, err
+}
+
+func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, ask bool) (bucket.Object, io.ReadCloser, error) {
 	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
 	b.objects.applyToGet(in)
-	out, err := b.client.GetObject(ctx, in, c.options)
+	var asking []func(*middleware.Stack) error
+	if ask {
+		asking = append(asking, askChecksum)
+	}
+	out, err := b.client.GetObject(ctx, in, c.options, s3.WithAPIOptions(asking...))
 	if err != nil {
 		err = c.fail(err)
 		c.end()
@@ -153,8 +169,12 @@ func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (
 		Encryption:   encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
 	}
 	err = c.checkETag(obj.ETag)
-	if err == nil && c.endUnknown {
+	switch {
+	case err != nil:
+	case c.endUnknown:
 		err = c.error(statelatch.ErrUnsupported, "the store sends bodies without a length, so a cut connection would look like a whole object")
+	case out.ContentRange != nil:
+		err = c.error(statelatch.ErrBroken, "the answer is a part of the object, which nobody asked for")
 	}
 	if err != nil {
 		_ = out.Body.Close() // unread, so there is nothing it could add
@@ -162,7 +182,7 @@ func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (
 		return bucket.Object{}, nil, err
 	}
 	c.pause()
-	body := &body{call: c, from: out.Body, left: -1}
+	body := &body{call: c, from: out.Body, left: -1, claim: b.claimOf(c.header, obj.ETag, obj.Encryption, checksums)}
 	if out.ContentLength != nil {
 		body.left = *out.ContentLength
 	}
@@ -217,6 +237,9 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 	if err := c.checkETag(obj.ETag); err != nil {
 		return bucket.Object{}, err
 	}
+	if obj.Confirmed, err = c.confirm(sums, obj.ETag, obj.Encryption); err != nil {
+		return bucket.Object{}, err
+	}
 	return obj, nil
 }
 
@@ -254,30 +277,46 @@ func (b *Bucket) Delete(ctx context.Context, key string, opts bucket.DeleteOptio
 	}, nil
 }
 
-// body is an object's content with the two guarantees of the port: it ends with
-// io.EOF only if it is complete, and its errors are StoreErrors.
+// body is an object's content with the guarantees of the port: it ends with io.EOF only if it is complete and what the store says it
+// is, it does not hand out its last bytes before that, and its errors are StoreErrors.
 type body struct {
-	call *call
-	from io.ReadCloser
-	left int64 // bytes still to come, -1 if the framing alone tells the end
+	call  *call
+	from  io.ReadCloser
+	left  int64  // bytes still to come, -1 if the framing alone tells the end
+	claim *claim // nil: the store says nothing that could be checked
+	err   error  // for good
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
 	b.call.resume()
 	n, err := b.from.Read(p)
 	b.call.pause()
 	if b.left >= 0 {
 		b.left -= int64(n)
 	}
-	switch {
-	case err == nil:
-		return n, nil
-	case err == io.EOF && b.left <= 0:
-		return n, io.EOF
-	case err == io.EOF:
-		err = io.ErrUnexpectedEOF
+	if b.claim != nil {
+		b.claim.hash.Write(p[:n])
 	}
-	return n, b.call.fail(err)
+	switch {
+	case err == io.EOF && b.left > 0:
+		err = io.ErrUnexpectedEOF
+	case b.left == 0, err == io.EOF:
+		// Whoever knows the size reads no further, so it is told with the last bytes, not after them.
+		if c := b.claim; c != nil && !c.holds() {
+			b.err = b.call.altered(statelatch.ErrBroken, c.what, c.want, c.hash.Sum(nil))
+			return 0, b.err
+		}
+		b.claim = nil
+	}
+	switch err {
+	case nil, io.EOF:
+		return n, err
+	}
+	b.err = b.call.fail(err)
+	return n, b.err
 }
 
 func (b *body) Close() error {
@@ -295,7 +334,7 @@ func (c *call) options(o *s3.Options) {
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}
-	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"))
+	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"), leaveUnsigned)
 }
 
 // signPayload signs a body whose hash is known, over TLS too, instead of reading

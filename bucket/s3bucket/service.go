@@ -17,7 +17,7 @@ import (
 // Service is what a client of one AWS service is made of.
 type Service struct {
 	// AWS holds credentials, proxies, retries of reads and a region. Its connections have limits and follow no
-	// redirect. A failure to obtain credentials matches [statelatch.ErrDenied].
+	// redirect, and requests sign no header that proxies rewrite. A failure to obtain credentials matches [statelatch.ErrDenied].
 	AWS aws.Config
 	// Timeouts are those of the [Config], its zero fields filled in.
 	Timeouts Timeouts

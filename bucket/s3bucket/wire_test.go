@@ -94,18 +94,6 @@ func TestBucket_Put_B24_PlainSignedBody(t *testing.T) {
 	}
 }
 
-func TestBucket_Get_B24_NoChecksumMode(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, answer(http.StatusOK, map[string]string{"ETag": `"e1"`}, testBody))
-	_, body, err := open(t, s.config()).Get(t.Context(), testKey, bucket.ReadOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer body.Close()
-	r := s.only(t)
-	checkHeaders(t, r.header, map[string]string{"X-Amz-Checksum-Mode": "", "Range": "", "Accept-Encoding": "identity"})
-}
-
 // An Object Lock bucket refuses a PUT without checksum or Content-MD5.
 func TestBucket_Put_B23_ChecksumAlways(t *testing.T) {
 	t.Parallel()

@@ -4,19 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/runner"
 	"github.com/urfave/cli/v3"
 )
 
 // run is the whole program: args[0] is its name. It returns the exit code.
 func run(ctx context.Context, args []string, term terminal) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(ctx, runner.EndSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever is still being tidied up
 	if term.view == nil {
@@ -53,7 +52,7 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 	_ = errors.As(err, &refused)
 	locked, isLocked := errors.AsType[*statelatch.LockedError](err)
 	more := ""
-	if isLocked {
+	if isLocked && !errors.Is(err, statelatch.ErrLockLost) { // that one was ours
 		// Where there is another cause than the lock it comes first in the error, and what helps against locks would not help.
 		tail, plain := strings.CutPrefix(err.Error(), locked.Error())
 		if plain {

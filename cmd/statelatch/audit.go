@@ -79,8 +79,10 @@ func auditVerifyCommand(term terminal) *cli.Command {
 		UsageText: "statelatch audit verify [flags] [LOCATION]",
 		Description: "Reads all events and follows the chain: each holds the SHA-256 of the one before, and the head beside them that of the\n" +
 			"newest. Tells what was edited, removed, moved, doubled or put in, and whether the end was cut off. Exit code 1 if\n" +
-			"anything was. Who may delete or replace both the newest events and the head can hide that: keep the log under Object\n" +
-			"Lock, or the last line that this command prints somewhere else, and give that event to -known later.\n" + auditWhere + "\n" +
+			"anything was. Where the bucket keeps versions they are compared, too, so that an event that was written again or\n" +
+			"deleted is found although all hashes behind it fit. With " + envAuditKey + " events must be signed with it.\n" +
+			"docs/GUARANTEES.md says who is kept out by what. Who has the key, or may delete versions, can hide what was:\n" +
+			"keep the log under Object Lock, or the last line that this command prints somewhere else, for -known.\n" + auditWhere + "\n" +
 			"Examples:\n" +
 			"  statelatch audit verify s3://acme-state/audit\n" +
 			"  statelatch audit verify -known 512:9f86d081884c7d65...b0f00a08 s3://acme-state/audit\n" +
@@ -303,15 +305,20 @@ func noteOf(e audit.Event) string {
 
 // auditVerifyJSON is the result of audit verify.
 type auditVerifyJSON struct {
-	Location string             `json:"location"`
-	Intact   bool               `json:"intact"`
-	Events   int                `json:"events"`
-	Chain    string             `json:"chain,omitempty"`
-	LastSeq  uint64             `json:"last_seq"`
-	LastHash string             `json:"last_hash,omitempty"`
-	LastTime *time.Time         `json:"last_time,omitempty"`
-	Behind   uint64             `json:"head_behind"`
-	Findings []auditFindingJSON `json:"findings"`
+	Location string     `json:"location"`
+	Intact   bool       `json:"intact"`
+	Events   int        `json:"events"`
+	Chain    string     `json:"chain,omitempty"`
+	LastSeq  uint64     `json:"last_seq"`
+	LastHash string     `json:"last_hash,omitempty"`
+	LastTime *time.Time `json:"last_time,omitempty"`
+	Behind   uint64     `json:"head_behind"`
+	Signed   int        `json:"signed"`
+	KeyUsed  bool       `json:"key_used"`
+	Compared int        `json:"versions_compared"`
+	// NotCompared is why versions were not.
+	NotCompared string             `json:"versions_not_compared,omitempty"`
+	Findings    []auditFindingJSON `json:"findings"`
 }
 
 type auditFindingJSON struct {
@@ -321,6 +328,10 @@ type auditFindingJSON struct {
 }
 
 func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, term terminal) error {
+	keys, err := audit.ParseKeys([]byte(term.getenv(envAuditKey)))
+	if err != nil {
+		return usageError{fmt.Errorf("%s: %w", envAuditKey, err)}
+	}
 	log, err := o.openLog(ctx, term)
 	if err != nil {
 		return err
@@ -329,15 +340,19 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 	if err != nil {
 		return err
 	}
-	report := audit.Verify(contents, known...)
+	report := audit.Check{Known: known, Keys: keys}.Verify(contents)
 	broken := brokenLog(log, report)
 	if o.json {
 		result := auditVerifyJSON{
 			Location: log.String(), Intact: broken == nil, Events: report.Events, Chain: report.Last.Chain,
-			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind, Findings: []auditFindingJSON{},
+			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind,
+			Signed: report.Signed, KeyUsed: len(keys) > 0, Compared: report.Compared, Findings: []auditFindingJSON{},
 		}
 		if !report.Time.IsZero() {
 			result.LastTime = &report.Time
+		}
+		if report.NotCompared != nil {
+			result.NotCompared = report.NotCompared.Error()
 		}
 		for _, f := range report.Findings {
 			result.Findings = append(result.Findings, auditFindingJSON(f))
@@ -347,7 +362,7 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 		}
 		return reportedError{broken}
 	}
-	tellReport(term, report)
+	tellReport(term, report, len(keys) > 0)
 	if broken == nil {
 		term.print("%s is intact.\n", statelatch.Printable(log.String()))
 	}
@@ -370,8 +385,21 @@ func brokenLog(log audit.Log, r audit.Report) error {
 	return fmt.Errorf("the audit log %s is broken%s: %s: %s", log, where, first.Kind, first.Detail)
 }
 
-func tellReport(term terminal, r audit.Report) {
-	term.say("%s read.\n", count(r.Events, "event"))
+func tellReport(term terminal, r audit.Report, keyUsed bool) {
+	what := count(r.Events, "event") + " read"
+	if r.Compared > 0 {
+		what += ", " + count(r.Compared, "older version") + " compared"
+	}
+	if keyUsed {
+		what += ", " + count(r.Signed, "signature") + " checked"
+	}
+	term.say("%s.\n", what)
+	if r.NotCompared != nil {
+		term.say("Note: nothing older was compared, so an event that was written again with all behind it would not be seen: %s\n", oneLine(r.NotCompared))
+	}
+	if !keyUsed && r.Signed > 0 {
+		term.say("Note: %s signed; with %s set the signatures are checked.\n", map[bool]string{true: "an event is", false: count(r.Signed, "event") + " are"}[r.Signed == 1], envAuditKey)
+	}
 	if r.Behind > 0 {
 		term.say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n", count(int(min(r.Behind, 1<<30)), "event"))
 	}

@@ -324,7 +324,7 @@ func TestAudit_Webhook(t *testing.T) {
 		signatures, bodies = append(signatures, r.Header.Get(audit.SignatureHeader)), append(bodies, string(body[:n]))
 	}))
 	t.Cleanup(srv.Close)
-	s.env["STATELATCH_AUDIT_KEY"] = "the key"
+	s.env["STATELATCH_AUDIT_KEY"] = "0123456789abcdef0123456789abcdef"
 	s.want(s.run("lock", "-audit", srv.URL, demoRef), 0)
 	if len(bodies) != 1 || !strings.Contains(bodies[0], `"action":"lock"`) || !strings.HasPrefix(signatures[0], "sha256=") {
 		t.Errorf("got %q, signed %q", bodies, signatures)

@@ -104,7 +104,7 @@ func tagsOf(words []string) (map[string]string, error) {
 }
 
 func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) error {
-	scope, backend, err := o.scope(term)
+	scope, backend, err := o.scope(ctx, term)
 	if err != nil {
 		return err
 	}
@@ -121,6 +121,9 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	}
 	if o.format != "" {
 		return printEquivalent(o.format, d, backend, term)
+	}
+	if err := o.trust(ctx, term, backend); err != nil {
+		return err
 	}
 	client, err := s3bucket.OpenClient(ctx, backend.S3)
 	if err != nil {

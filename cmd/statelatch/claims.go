@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/userdir"
 )
 
 // claims remembers, for this user on this machine, which locks "statelatch lock" took,
@@ -31,27 +32,11 @@ type claim struct {
 
 // openClaims finds the directory.
 func openClaims(getenv func(string) string) (claims, error) {
-	dir, err := stateDir(getenv)
+	dir, err := userdir.State(getenv)
 	if err != nil {
 		return claims{}, err
 	}
 	return claims{filepath.Join(dir, "locks")}, nil
-}
-
-// stateDir is where this user's Statelatch keeps what it must not forget: STATELATCH_STATE_DIR, else the XDG state directory.
-func stateDir(getenv func(string) string) (string, error) {
-	if dir := getenv("STATELATCH_STATE_DIR"); dir != "" {
-		return dir, nil
-	}
-	base := getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(base) {
-		home := getenv("HOME")
-		if home == "" {
-			return "", errors.New("neither STATELATCH_STATE_DIR, XDG_STATE_HOME nor HOME is set")
-		}
-		base = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(base, "statelatch"), nil
 }
 
 func (c claims) file(ref statelatch.Ref, id string) string {

@@ -148,7 +148,7 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{"unlock", "-id", "x", demoRef, demoRef + "2"}, 2, []string{"one REF"}},
 		{[]string{"status", demoRef, demoRef}, 2, []string{"one REF"}},
 		{[]string{"lock", "demo/app"}, 2, []string{"s3://BUCKET/KEY", "demo/app"}},
-		{[]string{"status", "s3://demo/a/../b"}, 2, []string{`".."`}},
+		{[]string{"status", "s3://demo/a/../../b"}, 2, []string{`".."`}},
 		{[]string{"status", demoRef + ".tflock"}, 2, []string{".tflock"}},
 		{[]string{"lock", "-takeover", "always", demoRef}, 2, []string{"takeover", "always", "expired"}},
 		{[]string{"lock", "-expires=-1h", demoRef}, 2, []string{"expires", "positive"}},
@@ -386,7 +386,7 @@ func TestJSON_Results(t *testing.T) {
 	if gone["released"] != true || gone["weak"] != false {
 		t.Errorf("unlock: %v", gone)
 	}
-	invalid := parse(s.run("status", "-json", "s3://demo/a//b"), 2)
+	invalid := parse(s.run("status", "-json", "s3://demo/../b"), 2)
 	if invalid["kind"] != "usage" || invalid["exit_code"] != 2.0 {
 		t.Errorf("invalid REF: %v", invalid)
 	}

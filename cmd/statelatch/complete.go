@@ -16,6 +16,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -181,7 +182,7 @@ func (c *completing) values(ctx context.Context, f cli.Flag, lead string) []stri
 		return []string{askDirs}
 	case strings.Contains(kind, "FILE"):
 		return []string{askFiles}
-	case kind == "VERSION":
+	case f.Names()[0] == "version":
 		list = c.versions(ctx)
 	case kind == "ID":
 		list = c.lockIDs(ctx)
@@ -390,7 +391,7 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 		return nil, false
 	}
 	file := ""
-	if dir, err := stateDir(c.term.getenv); err == nil {
+	if dir, err := userdir.State(c.term.getenv); err == nil {
 		sum := sha256.Sum256([]byte(p.bucket.Endpoint() + "\x00" + name + "\x00" + folder))
 		file = filepath.Join(dir, "completion", hex.EncodeToString(sum[:16])+".json")
 	}

@@ -41,7 +41,7 @@ func TestComplete_CommandsFlagsAndValues(t *testing.T) {
 		"statelatch lock -takeover ":                        "never expired",
 		"statelatch lock -takeover=e":                       "-takeover=expired",
 		"statelatch lock --takeover=e":                      "--takeover=expired",
-		"statelatch policy -role a":                         "apply admin",
+		"statelatch policy -role a":                         "apply admin audit",
 		"statelatch bucket check -fail-on ":                 "error warning note",
 		"statelatch bucket init -format ":                   "hcl awscli",
 		"statelatch audit log -action force":                "force-unlock",

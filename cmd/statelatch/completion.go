@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -57,6 +58,7 @@ func completeCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name: completeName, Hidden: true, SkipFlagParsing: true,
 		Action: func(ctx context.Context, c *cli.Command) error {
+			term.interactive, term.err = false, io.Discard // nothing is asked and nothing said while somebody types
 			words := splitLine(strings.Join(c.Args().Slice(), " "))
 			words = words[min(1, len(words)-1):] // the program
 			for _, candidate := range complete(ctx, c.Root(), term, words) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,18 +11,18 @@ import (
 )
 
 // grant is the policy that would allow what err says was denied; false if no right is missing, but the credentials are wrong or expired.
-func (o targetOptions) grant(term terminal, err error) (policy.Document, bool) {
+func (o targetOptions) grant(ctx context.Context, term terminal, err error) (policy.Document, bool) {
 	denied := storeErrors(err)
 	if len(denied) == 0 {
 		return policy.Document{}, false
 	}
-	_, backend, _ := o.scope(term) // what cannot be read leaves the environment's region
+	_, backend, _ := o.scope(ctx, term) // what cannot be read leaves the environment's region
 	return policy.Grant(regionOf(backend, term), denied...)
 }
 
 // deniedAdvice shows that policy, and names the command that prints what a whole role needs.
-func (o targetOptions) deniedAdvice(term terminal, err error) string {
-	doc, ok := o.grant(term, err)
+func (o targetOptions) deniedAdvice(ctx context.Context, term terminal, err error) string {
+	doc, ok := o.grant(ctx, term, err)
 	if !ok {
 		return ""
 	}

@@ -61,11 +61,11 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	from, err := t.read(ctx, o.from)
+	from, err := t.read(ctx, o.from, nil)
 	if err != nil {
 		return err
 	}
-	to, err := t.read(ctx, o.to)
+	to, err := t.read(ctx, o.to, nil)
 	if err != nil {
 		return err
 	}
@@ -76,8 +76,11 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 		}
 	}
 	d := resources.Compare(from.File, to.File)
+	if o.reveal {
+		d = d.Revealed()
+	}
 	if o.json {
-		return term.printJSON(o.result(from, to, d))
+		return term.printJSON(diffResult(from, to, d))
 	}
 	term.print("%s\n--- %s\n+++ %s\n\n", t.ref, contentLine(from), contentLine(to))
 	if d.Equal() {
@@ -85,11 +88,11 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 		return nil
 	}
 	for _, c := range d.Objects {
-		o.printChange(term, c)
+		printChange(term, c)
 	}
 	if len(d.Outputs) > 0 {
 		term.print("Outputs:\n")
-		o.printValues(term, "  ", d.Outputs)
+		printValues(term, "  ", d.Outputs)
 	}
 	term.print("\n%s\n", totalOf(d))
 	return nil
@@ -109,7 +112,7 @@ var changeSigns = map[string]string{
 	resources.Added: "+", resources.Removed: "-", resources.Changed: "~", resources.Replaced: "-/+", resources.Moved: ">",
 }
 
-func (o diffOptions) printChange(term terminal, c resources.Change) {
+func printChange(term terminal, c resources.Change) {
 	var notes []string
 	if c.Kind == resources.Replaced {
 		notes = append(notes, "replaced: another id")
@@ -128,12 +131,11 @@ func (o diffOptions) printChange(term terminal, c resources.Change) {
 		line += "  (" + strings.Join(notes, "; ") + ")"
 	}
 	term.print("%s\n", statelatch.Printable(line))
-	o.printValues(term, "      ", c.Attributes)
+	printValues(term, "      ", c.Attributes)
 }
 
-func (o diffOptions) printValues(term terminal, indent string, values []resources.ValueChange) {
+func printValues(term terminal, indent string, values []resources.ValueChange) {
 	for _, v := range values {
-		v.Old, v.New = shown(v.Old, o.reveal), shown(v.New, o.reveal)
 		path := statelatch.Printable(v.Path)
 		before, now := resources.TextPair(v.Old, v.New, maxDiffValue)
 		switch {
@@ -195,22 +197,21 @@ type valueJSON struct {
 	Sensitive bool   `json:"sensitive,omitempty"`
 }
 
-func (o diffOptions) result(from, to content, d resources.Diff) diffJSON {
+func diffResult(from, to content, d resources.Diff) diffJSON {
 	j := diffJSON{
 		Ref: to.Ref.String(), From: contentOf(from), To: contentOf(to), Equal: d.Equal(), Counts: d.Count,
-		Changes: []changeJSON{}, Outputs: o.values(d.Outputs),
+		Changes: []changeJSON{}, Outputs: valuesJSON(d.Outputs),
 	}
 	for _, c := range d.Objects {
-		j.Changes = append(j.Changes, changeJSON{c.Kind, c.Address, c.From, c.Tainted, c.Untainted, o.values(c.Attributes)})
+		j.Changes = append(j.Changes, changeJSON{c.Kind, c.Address, c.From, c.Tainted, c.Untainted, valuesJSON(c.Attributes)})
 	}
 	return j
 }
 
-func (o diffOptions) values(changes []resources.ValueChange) []valueJSON {
+func valuesJSON(changes []resources.ValueChange) []valueJSON {
 	list := []valueJSON{}
 	for _, v := range changes {
-		old, now := shown(v.Old, o.reveal), shown(v.New, o.reveal)
-		j := valueJSON{Path: v.Path, Old: &old, New: &now, Sensitive: isSecret(v.Old) || isSecret(v.New)}
+		j := valueJSON{Path: v.Path, Old: &v.Old, New: &v.New, Sensitive: isSecret(v.Old) || isSecret(v.New)}
 		if v.Added {
 			j.Old = nil
 		}

@@ -150,7 +150,7 @@ func (o digestOptions) check(ctx context.Context, term terminal) (digests, error
 		}
 		return d, err
 	}
-	scope, backend, err := o.scope(term)
+	scope, backend, err := o.scope(ctx, term)
 	if err == nil {
 		err = o.needsTable(backend.DynamoDBTable)
 	}

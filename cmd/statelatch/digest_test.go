@@ -198,7 +198,7 @@ func TestDigest_Scope(t *testing.T) {
 	s.put("prod/stale.tfstate", []byte(newer))
 	for key, digest := range map[string]string{
 		"prod/in.tfstate": md5Hex(full), "prod/stale.tfstate": md5Hex(full), "prod/lost.tfstate": md5Hex(full),
-		"prod/destroyed.tfstate": md5Hex(empty), "prod/never.tfstate": md5Hex(full), "dev/bad.tfstate": "bad", "prod//x": md5Hex(full),
+		"prod/destroyed.tfstate": md5Hex(empty), "prod/never.tfstate": md5Hex(full), "dev/bad.tfstate": "bad", "prod/../../x": md5Hex(full),
 	} {
 		s.set(key, digest)
 	}
@@ -217,7 +217,7 @@ func TestDigest_Scope(t *testing.T) {
 	}
 	for key, want := range map[string]digestStatus{
 		"prod/in.tfstate": digestInStep, "prod/stale.tfstate": digestStale, "prod/lost.tfstate": digestOrphan, "prod/destroyed.tfstate": digestOrphan,
-		"prod/never.tfstate": digestOrphan, "dev/bad.tfstate": digestMalformed, "prod//x": digestForeign,
+		"prod/never.tfstate": digestOrphan, "dev/bad.tfstate": digestMalformed, "prod/../../x": digestForeign,
 	} {
 		if status[key] != want {
 			t.Errorf("%s: got %q, want %q", key, status[key], want)
@@ -234,7 +234,7 @@ func TestDigest_Scope(t *testing.T) {
 	s.wantDigest("prod/lost.tfstate", md5Hex(full))
 	s.wantDigest("prod/destroyed.tfstate", "")
 	s.wantDigest("prod/never.tfstate", "")
-	s.wantDigest("prod//x", md5Hex(full))
+	s.wantDigest("prod/../../x", md5Hex(full))
 	s.wantDigest("dev/bad.tfstate", "bad")
 	s.want(s.run("digest", "fix", "-auto-approve", "-accept", "-json", "s3://demo/prod/lost.tfstate"), 0, `"fixed":true`)
 	s.wantDigest("prod/lost.tfstate", "")

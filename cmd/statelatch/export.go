@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/export"
+	"github.com/statelatch/statelatch/internal/guardhttp"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe"
 	"github.com/urfave/cli/v3"
@@ -23,12 +24,15 @@ const (
 	defaultMetricsAddr = "127.0.0.1:9821"
 	// envAlertWebhook keeps a webhook's URL, which mostly is a secret, out of the process list.
 	envAlertWebhook = "STATELATCH_ALERT_WEBHOOK"
+	// envAlertKey is what its messages are signed with.
+	envAlertKey = "STATELATCH_ALERT_KEY"
 )
 
 type exportOptions struct {
 	targetOptions
 	scopes           []string
 	listen, textfile string
+	hosts            []string
 	interval         time.Duration
 	once             bool
 	maxSeries        int
@@ -51,14 +55,20 @@ func exportCommand(term terminal) *cli.Command {
 			"come first; totals count all. Lock IDs are never labels, holders only with -holder. Clients that wait for a lock leave no\n" +
 			"trace in the bucket and are not counted.\n\n" +
 			"With -alert-webhook a lock that is older than -alert-older-than is reported as JSON with a \"text\" for Slack and its\n" +
-			"like, once, and once more when it is gone. After a restart it is reported again. -alert-verdict says which locks: stale;\n" +
-			"unknown: all that are not provably live; any.\n\n" +
+			"like, once, and once more when it is gone; signed with " + envAlertKey + " if that is set. After a restart it is\n" +
+			"reported again. -alert-verdict says which locks: stale; unknown: all that are not provably live; any.\n\n" +
+			"/metrics answers to this machine's names and addresses, on a loopback address to localhost alone, and to what\n" +
+			"-allow-host names.\n\n" +
 			"Examples:\n" +
 			"  statelatch export s3://acme-state\n" +
 			"  statelatch export -textfile /var/lib/node_exporter/statelatch.prom s3://acme-state/prod\n" +
 			"  " + envAlertWebhook + "=https://hooks.example.com/T0/B0 statelatch export -alert-older-than 2h s3://acme-state",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "serve /metrics there (default " + defaultMetricsAddr + ")"},
+			&cli.StringSliceFlag{
+				Name: "allow-host", HideDefault: true,
+				Usage: "a host name that /metrics is asked by, beyond this machine's; repeatable",
+			},
 			&cli.StringFlag{Name: "textfile", Usage: "write the metrics there instead, in one step"},
 			&durationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
 			&cli.IntFlag{
@@ -77,7 +87,7 @@ func exportCommand(term terminal) *cli.Command {
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := exportOptions{
-				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), listen: c.String("listen"), textfile: c.String("textfile"), interval: c.Duration("interval"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), listen: c.String("listen"), hosts: c.StringSlice("allow-host"), textfile: c.String("textfile"), interval: c.Duration("interval"),
 				once: c.String("textfile") != "" && !c.IsSet("interval"), maxSeries: c.Int("max-series"), holder: c.Bool("holder"),
 				askCI: c.Bool("ask-ci"), probe: c.Bool("probe"), webhook: c.String("alert-webhook"), alertAge: c.Duration("alert-older-than"),
 				alertVerdict: c.String("alert-verdict"),
@@ -156,8 +166,8 @@ func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*e
 		cfg.Locks.Table = p.table
 	}
 	if o.webhook != "" {
-		if cfg.Alerts, err = export.NewAlerts(o.webhook, o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
-			return nil, usageError{fmt.Errorf("-alert-webhook: %w", err)}
+		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.getenv(envAlertKey)), o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
+			return nil, usageError{fmt.Errorf("-alert-webhook, %s: %w", envAlertKey, err)}
 		}
 	}
 	return export.New(cfg), nil
@@ -240,7 +250,7 @@ func (o exportOptions) serve(ctx context.Context, e exporters, metrics *promethe
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	srv := guardhttp.Listener{Addr: listener.Addr(), Names: o.hosts, Handler: mux}.Server()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	term.say("Metrics at http://%s/metrics, looked for every %v. Ctrl-C ends it.\n", listener.Addr(), o.interval)

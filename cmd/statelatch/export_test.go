@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +21,9 @@ func TestExport_Usage(t *testing.T) {
 		{[]string{"-max-series", "0"}, "-max-series 0"},
 		{[]string{"-alert-older-than", "2h"}, "need -alert-webhook"},
 		{[]string{"-alert-webhook", "https://x.example/T0KEN", "-textfile", "x"}, "needs -interval"},
-		{[]string{"-alert-webhook", "x.example/T0KEN"}, "want http://HOST"},
+		{[]string{"-alert-webhook", "x.example/T0KEN"}, "want https://HOST"},
+		{[]string{"-alert-webhook", "http://x.example/T0KEN"}, "want https://HOST"},
+		{[]string{"-alert-webhook", "https://169.254.169.254/T0KEN"}, "metadata"},
 		{[]string{"-alert-webhook", "https://x.example", "-alert-verdict", "old"}, `-alert-verdict "old"`},
 		{[]string{"-listen", "nowhere"}, `-listen "nowhere"`},
 	} {
@@ -56,5 +60,37 @@ func TestExport_Textfile(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*")); err != nil || len(left) != 1 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// /metrics is not read by a page whose own name leads here.
+func TestExport_AnswersItsOwnHost(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	ctx, stop := context.WithCancel(t.Context())
+	errs, done := &watched{grew: make(chan struct{}, 1)}, make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx, append([]string{"statelatch", "export", "-listen", "127.0.0.1:0", "-allow-host", "metrics.example.com", "s3://demo"}, s.flags...), terminal{
+			in: strings.NewReader(""), out: errs, err: errs, getenv: func(k string) string { return s.env[k] },
+		})
+	}()
+	r := &running{t: t, stop: stop, done: done, out: errs}
+	t.Cleanup(func() { stop(); <-done })
+	url := r.await(`Metrics at (http://\S+/metrics)`)[1]
+	for host, want := range map[string]int{"": 200, "metrics.example.com": 200, "evil.example": http.StatusMisdirectedRequest} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("asked for %q: got %d, want %d", host, resp.StatusCode, want)
+		}
 	}
 }

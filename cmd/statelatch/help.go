@@ -22,16 +22,19 @@ var valueNames = map[string]string{
 	"action":                "ACTION",
 	"addr":                  "HOST:PORT",
 	"address":               "ADDRESS",
+	"allow-host":            "HOST",
 	"audit":                 "LOCATION,...",
 	"alert-webhook":         "URL",
 	"backend-config":        "FILE|KEY=VALUE",
 	"bucket":                "NAME",
 	"chdir":                 "DIR",
 	"data":                  "DIR",
+	"domain":                "DOMAIN",
 	"dynamodb-table":        "NAME|ARN",
 	"dir":                   "DIR",
 	"encryption":            "AES256|ARN",
 	"endpoint":              "URL",
+	"engine":                "VERSION",
 	"expected-bucket-owner": "ACCOUNT_ID",
 	"id":                    "ID",
 	"info":                  "TEXT",
@@ -65,7 +68,7 @@ func valueName(f cli.Flag) string {
 	case *cli.BoolFlag:
 		return ""
 	case *choiceFlag:
-		if len(f.Config) < 6 {
+		if !known {
 			return strings.Join(f.Config, "|")
 		}
 	case *durationFlag:

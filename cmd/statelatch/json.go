@@ -50,6 +50,8 @@ type statusJSON struct {
 
 	Managed *managedJSON `json:"managed,omitempty"`
 	Table   *itemJSON    `json:"table,omitempty"`
+	// Unsaved is what pushes of the state that did not end have kept on this machine.
+	Unsaved []leftover `json:"unsaved,omitempty"`
 }
 
 // managedJSON is what a lock of Statelatch says beyond the engines' fields.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -26,6 +27,8 @@ func migrateCommand(term terminal) *cli.Command {
 type treeOptions struct {
 	dir      string
 	vendored bool
+	engine   string
+	wide     bool
 	json     bool
 }
 
@@ -36,8 +39,16 @@ func treeFlags() []cli.Flag {
 	}
 }
 
+// rootFlags are those of commands that say of each root whether it may move.
+func rootFlags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "engine", Usage: "what runs where no version file says it, as `VERSION` (1.11.4) or 'tofu 1.10': counts more than what jobs and images have"},
+		&cli.BoolFlag{Name: "wide", Usage: "tell everything of each root, not the first few of a kind"},
+	}, treeFlags()...)
+}
+
 func treeOf(c *cli.Command) (treeOptions, error) {
-	o := treeOptions{dir: ".", vendored: c.Bool("vendored"), json: c.Bool("json")}
+	o := treeOptions{dir: ".", vendored: c.Bool("vendored"), engine: c.String("engine"), wide: c.Bool("wide"), json: c.Bool("json")}
 	switch args := c.Args().Slice(); len(args) {
 	case 0:
 	case 1:
@@ -52,7 +63,18 @@ func treeOf(c *cli.Command) (treeOptions, error) {
 }
 
 func (o treeOptions) scan(ctx context.Context) (*migrate.Tree, error) {
-	return migrate.Scan(ctx, o.dir, migrate.Options{Vendored: o.vendored})
+	return migrate.Scan(ctx, o.dir, migrate.Options{Vendored: o.vendored, Engine: o.engine})
+}
+
+// shownOf is how many of a kind are named.
+const shownOf = 3
+
+// some is the first few names, and how many more there are.
+func some(names []string) string {
+	if len(names) <= shownOf+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shownOf], ", "), len(names)-shownOf)
 }
 
 type migrateScanOptions struct {
@@ -72,7 +94,9 @@ func migrateScanCommand(term terminal) *cli.Command {
 			".git, .terraform, .terragrunt-cache and node_modules are left out, and so are vendor, third_party and the like.\n\n" +
 			"PHASE is where a root locks: in the table alone, in both (phase 1), in the lock object (lockfile, phase 2), nowhere\n" +
 			"(none), or unknown, as the tree does not tell. ENGINE is whether all versions that the root admits know use_lockfile,\n" +
-			"which came with Terraform 1.10 and OpenTofu 1.10.\n\n" +
+			"which came with Terraform 1.10 and OpenTofu 1.10. Read are constraints, the files of version managers, and what CI,\n" +
+			"images and container files have: the nearest directory that says something counts, and of that the lowest version.\n" +
+			"-engine says what runs where none of it does, and counts more than what jobs and images have.\n\n" +
 			"Examples:\n" +
 			"  statelatch migrate scan\n" +
 			"  statelatch migrate scan -fail-on error -json infra\n" +
@@ -80,7 +104,7 @@ func migrateScanCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&choiceFlag{Name: "fail-on", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on"},
 			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
-		}, treeFlags()...),
+		}, rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			tree, err := treeOf(c)
 			if err != nil {
@@ -116,7 +140,7 @@ func runMigrateScan(ctx context.Context, o migrateScanOptions, term terminal) er
 	case o.json:
 		err = term.printJSON(migrateScanOf(tree))
 	default:
-		printScan(term, tree)
+		printScan(term, tree, o.wide)
 	}
 	if err == nil && o.failOn != "" && len(tree.Findings) > 0 && tree.Findings[0].Severity.AtLeast(o.failOn) {
 		return reportedError{fmt.Errorf("%s: the worst finding is of severity %s", o.dir, tree.Findings[0].Severity)}
@@ -124,7 +148,7 @@ func runMigrateScan(ctx context.Context, o migrateScanOptions, term terminal) er
 	return err
 }
 
-func printScan(term terminal, tree *migrate.Tree) {
+func printScan(term terminal, tree *migrate.Tree, wide bool) {
 	if len(tree.Roots) == 0 {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(tree.Dir))
 	} else {
@@ -148,19 +172,14 @@ func printScan(term terminal, tree *migrate.Tree) {
 		term.printTable(t)
 	}
 	sums := map[migrate.Severity]int{}
-	for i, f := range tree.Findings {
-		if i == 0 {
-			term.print("\n")
-		}
+	for _, f := range tree.Findings {
 		sums[f.Severity]++
-		at := f.File
-		if f.Line > 0 {
-			at = fmt.Sprintf("%s:%d", f.File, f.Line)
-		}
-		term.print("%-8s %-22s %s: %s\n", f.Severity, f.ID, statelatch.Printable(at), statelatch.Printable(f.Text))
-		if f.Fix != "" {
-			term.print("%-8s %-22s Fix: %s\n", "", "", statelatch.Printable(f.Fix))
-		}
+	}
+	if len(tree.Findings) > 0 {
+		term.print("\n")
+	}
+	for _, g := range migrate.Groups(tree.Findings) {
+		printGroup(term, g, wide)
 	}
 	phases := map[migrate.Phase]int{}
 	for i := range tree.Roots {
@@ -169,6 +188,30 @@ func printScan(term terminal, tree *migrate.Tree) {
 	term.print("\n%s: %d table, %d both, %d lockfile, %d none, %d unknown. %s, %s, %s.\n", count(len(tree.Roots), "root"),
 		phases[migrate.PhaseTable], phases[migrate.PhaseBoth], phases[migrate.PhaseLockfile], phases[migrate.PhaseNone], phases[migrate.PhaseUnknown],
 		count(sums[migrate.Error], "error"), count(sums[migrate.Warning], "warning"), count(sums[migrate.Note], "note"))
+}
+
+// printGroup tells findings of one kind: the first in full, and where the others are.
+func printGroup(term terminal, g migrate.Group, wide bool) {
+	var places []string
+	for _, f := range g.Findings {
+		at := statelatch.Printable(f.File)
+		if f.Line > 0 {
+			at = fmt.Sprintf("%s:%d", at, f.Line)
+		}
+		if wide || len(g.Findings) == 1 {
+			term.print("%-8s %s: %s: %s\n", g.Severity, g.ID, at, statelatch.Printable(f.Text))
+		}
+		if !slices.Contains(places, at) {
+			places = append(places, at)
+		}
+	}
+	if n := len(g.Findings); !wide && n > 1 {
+		term.print("%-8s %s (%d): %s\n", g.Severity, g.ID, n, statelatch.Printable(g.Findings[0].Text))
+		term.print("%-8s %s\n", "", some(places))
+	}
+	if g.Fix != "" {
+		term.print("%-8s Fix: %s\n", "", statelatch.Printable(g.Fix))
+	}
 }
 
 // placeOf is where a root's backend stands.

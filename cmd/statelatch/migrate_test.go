@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +53,7 @@ func TestMigrate_Usage(t *testing.T) {
 		{[]string{"migrate", "scan", filepath.Join(dir, "main.tf")}, 2, []string{"it is a file"}},
 		{[]string{"migrate", "scan", "-fail-on", "bad", dir}, 2, []string{"-fail-on", "bad"}},
 		{[]string{"migrate", "scan", "-format", "xml", dir}, 2, []string{"sarif"}},
+		{[]string{"migrate", "scan", "-engine", "new", dir}, 2, []string{`"new"`, "1.11.4"}},
 		{[]string{"migrate", "plan", dir}, 2, []string{"-phase is missing"}},
 		{[]string{"migrate", "plan", "-phase", "3", dir}, 2, []string{"-phase 3"}},
 		{[]string{"migrate", "apply", "-h"}, 0, []string{"-auto-approve", "-phase 1|2", "Examples:"}},
@@ -137,7 +140,7 @@ func TestMigrate_PlanAndApply(t *testing.T) {
 	s.want(s.run("migrate", "apply", "-phase", "1", dir), 1, "not confirmed")
 	wantFile(migrateBlock)
 	s.typed = "yes\n"
-	s.want(s.run("migrate", "apply", "-phase", "1", dir), 0, "Edited: main.tf", "init -reconfigure", "migrate verify")
+	s.want(s.run("migrate", "apply", "-phase", "1", dir), 0, "Edited: main.tf", "init -reconfigure", "init-phase-1.sh", "migrate verify")
 	wantFile(phase1)
 	s.typed = ""
 	s.want(s.run("migrate", "apply", "-phase", "1", dir), 0, "1 there already")
@@ -147,6 +150,9 @@ func TestMigrate_PlanAndApply(t *testing.T) {
 	var got migratePlanJSON
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || len(got.Written) != 1 || got.Written[0] != "main.tf" || got.Roots[0].Status != "edit" || !strings.Contains(got.Files[0].Diff, "-    dynamodb_table") {
 		t.Fatalf("got %s (%v)", o.out, err)
+	}
+	if got.Script == "" || got.Script != filepath.Join(dir, "init-phase-2.sh") {
+		t.Errorf("got script %q", got.Script)
 	}
 	s.want(s.run("migrate", "scan", "-fail-on", "note", dir), 0, "1 lockfile")
 }
@@ -160,11 +166,41 @@ func TestMigratePlan_TellsWhatStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := s.run("migrate", "plan", "-phase", "1", dir)
+	o := s.run("migrate", "plan", "-phase", "1", "-wide", dir)
 	s.want(o, 0, "notes/Makefile:3")
 	for _, r := range truth.Roots {
 		if stays := r.Plan1 == "refused" || r.Plan1 == "manual"; stays != (strings.Contains(o.err, "moved: "+r.Dir) || strings.Contains(o.err, "hand: "+r.Dir)) {
 			t.Errorf("%s is %s, and the plan does not say so, or says otherwise", r.Dir, r.Plan1)
 		}
 	}
+}
+
+// Hundreds of roots of which the same is to be said fill a line or two.
+func TestMigrate_Groups(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := t.TempDir()
+	for i := range 60 {
+		sub := filepath.Join(dir, fmt.Sprintf("r%02d", i))
+		text := strings.NewReplacer("app/", fmt.Sprintf("r%02d/", i), "  required_version = \">= 1.10\"\n", "").Replace(migrateBlock)
+		if err := errors.Join(os.Mkdir(sub, 0o700), os.WriteFile(filepath.Join(sub, "main.tf"), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := s.run("migrate", "scan", dir)
+	s.want(o, 0, "table-only (60)", "r00/main.tf:8, r01/main.tf:8, r02/main.tf:8 and 57 more", "engine-may-be-too-old (60)", "-engine VERSION")
+	if n := strings.Count(o.out, "\n"); n > 60+12 {
+		t.Errorf("got %d lines for 60 roots", n)
+	}
+	if n := strings.Count(s.run("migrate", "scan", "-wide", dir).out, "table-only"); n != 60 {
+		t.Errorf("got %d lines of table-only with -wide, want 60", n)
+	}
+	o = s.run("migrate", "plan", "-phase", "1", dir)
+	s.want(o, 0, "Not moved (60): r00, r01, r02 and 57 more", "-engine VERSION", "0 roots in 0 files")
+	if n := strings.Count(o.err, "\n"); n > 4 {
+		t.Errorf("got %d lines: %s", n, o.err)
+	}
+	s.want(s.run("migrate", "plan", "-phase", "1", "-engine", "1.11.4", dir), 0, "60 roots in 60 files to move")
+	o = s.run("migrate", "apply", "-phase", "1", "-engine", "tofu 1.10", "-auto-approve", dir)
+	s.want(o, 0, "init-phase-1.sh", "60 roots", "and 57 more")
 }

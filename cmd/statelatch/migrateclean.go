@@ -176,7 +176,7 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 	}
 	var parts []*cleanable
 	if o.way.ref != "" {
-		scope, backend, err := o.way.scope(term)
+		scope, backend, err := o.way.scope(ctx, term)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +192,7 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 			if !ok {
 				continue
 			}
-			t, err := o.way.openRoot(ctx, term, &tree.Roots[i], ref)
+			t, err := o.way.openRoot(ctx, term, tree.Dir, &tree.Roots[i], ref)
 			if err != nil {
 				return nil, err
 			}

@@ -49,9 +49,9 @@ func migratePlanCommand(term terminal) *cli.Command {
 		Description: "Shows what 'migrate apply' would write, as a diff on stdout that git apply takes (--directory=DIR), and tells what\n" +
 			"would not move and why. Values that are secrets are not shown, and git refuses a diff that lacks one. Changes nothing.\n\n" + phaseHelp + "\n" +
 			"Examples:\n" +
-			"  statelatch migrate plan -phase 1\n" +
+			"  statelatch migrate plan -phase 1 -engine 1.11.4\n" +
 			"  statelatch migrate plan -phase 2 infra >phase2.diff",
-		Flags: append([]cli.Flag{phaseFlag()}, treeFlags()...),
+		Flags: append([]cli.Flag{phaseFlag()}, rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o, err := migratePlanOf(c)
 			if err != nil {
@@ -70,7 +70,7 @@ func migrateApplyCommand(term terminal) *cli.Command {
 		UsageText: "statelatch migrate apply -phase 1|2 [flags] [DIR]",
 		Description: "Shows the plan, asks, and edits the files, each at once: it is as it was or as it will be. A file that has changed\n" +
 			"since the plan stops it. Stopping anywhere is safe; a second run goes on, and finds nothing to do at the end. Nothing is\n" +
-			"committed and no engine is run.\n\n" + phaseHelp + "\n" +
+			"committed and no engine is run: a script, init-phase-N.sh in DIR, is written that runs init in each root that moved.\n\n" + phaseHelp + "\n" +
 			"Examples:\n" +
 			"  statelatch migrate apply -phase 1\n" +
 			"  statelatch migrate apply -phase 2 -auto-approve infra",
@@ -78,7 +78,7 @@ func migrateApplyCommand(term terminal) *cli.Command {
 			phaseFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
-		}, treeFlags()...),
+		}, rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o, err := migratePlanOf(c)
 			if err != nil {
@@ -107,12 +107,12 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 		}
 		printDiffs(to, plan)
 	}
-	tellMoves(term, plan)
+	tellMoves(term, plan, o.wide)
 	if !o.dryRun && len(plan.Files) > 0 {
 		if err := applyPlan(ctx, o, term, plan, &result); err != nil {
 			return err
 		}
-		nextSteps(term, o, plan)
+		result.Script = nextSteps(term, o, plan)
 	}
 	if o.json {
 		return term.printJSON(result)
@@ -164,23 +164,15 @@ func printDiffs(w io.Writer, plan *migrate.Plan) {
 }
 
 // tellMoves tells what moves, and of what does not why.
-func tellMoves(term terminal, plan *migrate.Plan) {
+func tellMoves(term terminal, plan *migrate.Plan, wide bool) {
 	sums := map[string]int{}
-	for _, m := range plan.Moves {
-		sums[m.Status]++
-		if m.Status != migrate.MoveRefused && m.Status != migrate.MoveManual {
-			continue
-		}
-		title := "Not moved"
-		if m.Status == migrate.MoveManual {
-			title = "By hand"
-		}
-		term.say("%s: %s: %s\n", title, statelatch.Printable(m.Root.Name()), statelatch.Printable(m.Why))
-		if m.Fix != "" && len(m.Manual) == 0 {
-			term.say("  Fix: %s\n", statelatch.Printable(m.Fix))
-		}
-		for _, e := range m.Manual {
-			term.say("  %s:%d: %s\n", statelatch.Printable(e.File), e.Line, e.Text)
+	for _, g := range plan.Groups() {
+		sums[g.Status] += len(g.Moves)
+		switch g.Status {
+		case migrate.MoveRefused:
+			tellGroup(term, "Not moved", g, wide)
+		case migrate.MoveManual:
+			tellGroup(term, "By hand", g, wide)
 		}
 	}
 	for _, f := range plan.Loose {
@@ -190,48 +182,82 @@ func tellMoves(term terminal, plan *migrate.Plan) {
 		count(len(plan.Files), "file"), sums[migrate.MoveDone], sums[migrate.MoveRefused], sums[migrate.MoveManual])
 }
 
-// nextSteps says what to do after the files are edited.
-func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) {
+// tellGroup tells of the roots that stay for one reason. Edits to make by hand are told each.
+func tellGroup(term terminal, title string, g migrate.MoveGroup, wide bool) {
+	var names []string
+	for _, m := range g.Moves {
+		names = append(names, statelatch.Printable(m.Root.Name()))
+	}
+	switch {
+	case wide:
+		for _, name := range names {
+			term.say("%s: %s: %s\n", title, name, statelatch.Printable(g.Why))
+		}
+	case len(names) > 1:
+		term.say("%s (%d): %s: %s\n", title, len(names), some(names), statelatch.Printable(g.Why))
+	default:
+		term.say("%s: %s: %s\n", title, names[0], statelatch.Printable(g.Why))
+	}
+	if g.Fix != "" && g.Status == migrate.MoveRefused {
+		term.say("  Fix: %s\n", statelatch.Printable(g.Fix))
+	}
+	for _, m := range g.Moves {
+		for _, e := range m.Manual {
+			term.say("  %s:%d: %s\n", statelatch.Printable(e.File), e.Line, e.Text)
+		}
+	}
+}
+
+// nextSteps says what to do after the files are edited, and writes the script that does one of it.
+func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script string) {
 	order := "in any order"
 	if o.phase == 2 {
 		order = "all clients of one state at a time"
 	}
 	term.say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients exclude each other.\n"+
 		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n", order)
-	for _, m := range plan.Moves {
-		if m.Status != migrate.MoveEdit {
-			continue
+	inits := plan.Inits()
+	script, err := writeInitScript(o.dir, plan)
+	if err == nil {
+		term.say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n", shellQuote(runnable(script)), count(len(inits), "root"))
+	} else {
+		term.say("     No script of it could be written: %s\n", oneLine(err))
+	}
+	for i, one := range inits {
+		if err == nil && i == shownOf {
+			break
 		}
-		r := m.Root
-		command := "terraform -chdir=%s init -reconfigure%s"
-		switch r.Tool {
-		case migrate.ToolTofu:
-			command = "tofu -chdir=%s init -reconfigure%s"
-		case migrate.ToolTerragrunt:
-			command = "(cd %s && terragrunt init -reconfigure%s)"
+		if i == 0 && err == nil {
+			term.say("     The same by hand:\n")
 		}
-		term.say("       "+command+"\n", shellQuote(filepath.Join(o.dir, filepath.FromSlash(r.Dir))), initFiles(r))
+		words := make([]string, len(one.Words))
+		for i, word := range one.Words {
+			words[i] = shellQuote(word)
+		}
+		dir := shellQuote(filepath.Join(o.dir, filepath.FromSlash(one.Dir)))
+		if words[0] == migrate.ToolTerragrunt {
+			term.say("       (cd %s && %s)\n", dir, strings.Join(words, " "))
+		} else {
+			term.say("       %s -chdir=%s %s\n", words[0], dir, strings.Join(words[1:], " "))
+		}
+	}
+	if n := len(inits) - shownOf; n > 0 && err == nil {
+		term.say("       and %d more\n", n)
 	}
 	if o.phase == 1 {
 		term.say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n", shellQuote(o.dir))
-		return
+		return script
 	}
 	term.say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and statelatch migrate clean %[1]s\n", shellQuote(o.dir))
+	return script
 }
 
-// initFiles are the flags for a root's -backend-config files, which -chdir makes relative to the root.
-func initFiles(r *migrate.Root) string {
-	var flags strings.Builder
-	for _, p := range r.Places {
-		if p.Kind != migrate.KindBackendConfig {
-			continue
-		}
-		file, err := filepath.Rel(filepath.FromSlash(r.Dir), filepath.FromSlash(p.File))
-		if err == nil {
-			flags.WriteString(" " + shellQuote("-backend-config="+file))
-		}
+// runnable is a file's name as a shell runs it.
+func runnable(name string) string {
+	if filepath.IsAbs(name) || strings.HasPrefix(name, "..") {
+		return name
 	}
-	return flags.String()
+	return "./" + name
 }
 
 // migratePlanJSON is what was planned, and what was written.
@@ -244,6 +270,8 @@ type migratePlanJSON struct {
 	// Loose are scripts and templates that a person has to edit.
 	Loose   []migrateFindingJSON `json:"loose"`
 	Written []string             `json:"written"`
+	// Script runs init again in the roots that moved.
+	Script string `json:"script,omitempty"`
 }
 
 type migrateMoveJSON struct {

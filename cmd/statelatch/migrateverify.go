@@ -58,7 +58,7 @@ func migrateVerifyCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch migrate verify\n" +
 			"  statelatch migrate verify -json -backend-config dynamodb_table=locks infra",
-		Flags: append(wayFlags(), treeFlags()...),
+		Flags: append(wayFlags(), rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			tree, err := treeOf(c)
 			if err != nil {
@@ -114,7 +114,7 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 	if o.json {
 		err = term.printJSON(result)
 	} else {
-		result.print(term, bad)
+		result.print(term, bad, o.wide)
 	}
 	if err == nil && bad > 0 {
 		return reportedError{fmt.Errorf("%s not ready", count(bad, "root"))}
@@ -146,7 +146,7 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 		return nil, nil
 	}
 	out.Ref, out.ref = ref.String(), ref
-	t, err := v.way.openRoot(ctx, v.term, r, ref)
+	t, err := v.way.openRoot(ctx, v.term, v.dir, r, ref)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err
@@ -154,7 +154,7 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 		out.block("it cannot be reached: %s", oneLine(err))
 		return nil, nil
 	}
-	out.Table = t.backend.DynamoDBTable
+	out.Table, out.prefix = t.backend.DynamoDBTable, t.backend.WorkspaceKeyPrefix
 	id := strings.Join([]string{t.bucket.Endpoint(), ref.Bucket, t.backend.S3.Profile, t.backend.DynamoDBTable, t.backend.DynamoDBEndpoint}, "\x00")
 	s := v.sites[id]
 	if s == nil {
@@ -167,14 +167,18 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 }
 
 // openRoot connects to the bucket of a root. What is given on the command line counts, but for a table where the root has its own.
-func (o targetOptions) openRoot(ctx context.Context, term terminal, r *migrate.Root, ref statelatch.Ref) (target, error) {
+func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, r *migrate.Root, ref statelatch.Ref) (target, error) {
+	typed := o.backendConfig
 	o.backendConfig = slices.Concat(r.BackendConfig(), o.backendConfig)
 	if table := r.Table(); table.Static && table.Set() {
 		o.backendConfig = append(o.backendConfig, "dynamodb_table="+table.Text)
 	}
 	o.ref = ref.String()
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
+		return target{}, err
+	}
+	if err := trustDirectory(ctx, term, dir, backend, typed); err != nil {
 		return target{}, err
 	}
 	t, err := connect(ctx, term, ref, backend)
@@ -248,7 +252,7 @@ func (r *verifiedRootJSON) judge(ctx context.Context, v *verifier, s *site, next
 			return err
 		}
 		for _, l := range s.locks {
-			if r.owns(l.Ref.Key, s) {
+			if r.owns(l.Ref.Key) {
 				r.lock(ctx, s, l)
 			}
 		}
@@ -279,8 +283,8 @@ func fixWords(fix string) string {
 }
 
 // owns reports whether key is that of the root's state, or of one of its named workspaces.
-func (r *verifiedRootJSON) owns(key string, s *site) bool {
-	return ownState(key, r.ref.Key, s.backend.WorkspaceKeyPrefix)
+func (r *verifiedRootJSON) owns(key string) bool {
+	return ownState(key, r.ref.Key, r.prefix)
 }
 
 func ownState(key, root, workspacePrefix string) bool {
@@ -311,7 +315,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 		r.digest = string(digestNone)
 	}
 	for _, key := range s.digests {
-		if !r.owns(key, s) {
+		if !r.owns(key) {
 			continue
 		}
 		r.Digests++

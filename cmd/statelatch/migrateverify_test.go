@@ -122,3 +122,29 @@ func TestMigrateVerify_JSONAndUsage(t *testing.T) {
 		t.Errorf("-chdir makes no sense here: %s", o.out)
 	}
 }
+
+// Roots with one key and workspaces of their own: a lock in a workspace is that of the root with its prefix.
+func TestMigrateVerify_PrefixOfWorkspaces(t *testing.T) {
+	t.Parallel()
+	s := newTabled(t)
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		text := fmt.Sprintf("terraform {\n  required_version = \">= 1.10\"\n  backend \"s3\" {\n    bucket = \"demo\"\n    key = \"terraform.tfstate\"\n    workspace_key_prefix = \"teams/%s\"\n%s\n  }\n}\n", name, inBoth)
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "main.tf"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.item("teams/b/prod/terraform.tfstate") // a client of phase 0
+	var got verifiedJSON
+	o := s.run("migrate", "verify", "-json", dir)
+	s.want(o, 1)
+	if err := json.Unmarshal([]byte(o.out), &got); err != nil || len(got.Roots) != 2 {
+		t.Fatalf("got %s (%v)", o.out, err)
+	}
+	if a, b := got.Roots[0], got.Roots[1]; a.Verdict != readyForPhase2 || b.Verdict != notReady || len(b.Locks) != 1 {
+		t.Errorf("got %s and %s, want the lock to be in the way of b alone", a.Verdict, b.Verdict)
+	}
+}

@@ -32,6 +32,7 @@ type verifiedRootJSON struct {
 
 	name   string
 	ref    statelatch.Ref
+	prefix string // workspace_key_prefix, which sets its states apart from those of others with its key
 	digest string // for people
 }
 
@@ -47,30 +48,23 @@ type verifiedLockJSON struct {
 }
 
 // print shows verdicts to people.
-func (j *verifiedJSON) print(term terminal, bad int) {
+func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	if len(j.Roots) == 0 {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
 		return
 	}
-	t := table{
-		Columns: []column{
-			{Head: "VERDICT"},
-			{Head: "PHASE"},
-			{Head: "ROOT", Least: 12, Middle: true},
-			{Head: "STATE", Least: 12},
-			{Head: "SERIAL"},
-			{Head: "LOCKS"},
-			{Head: "DIGEST"},
-			{Head: "STORE", Rank: 1},
-		},
-		Details: func(row int) string {
-			text := ""
-			for _, line := range slices.Concat(j.Roots[row].InTheWay, j.Roots[row].Notes) {
-				text += "  " + line + "\n"
-			}
-			return text
-		},
+	of := map[string][]string{} // roots by what is to be said of them
+	for i := range j.Roots {
+		for _, text := range slices.Concat(j.Roots[i].InTheWay, j.Roots[i].Notes) {
+			of[text] = append(of[text], statelatch.Printable(j.Roots[i].name))
+		}
 	}
+	var common []string
+	t := table{Columns: []column{
+		{Head: "VERDICT"}, {Head: "PHASE"}, {Head: "ROOT", Least: 12, Middle: true}, {Head: "STATE", Least: 12}, {Head: "SERIAL"}, {Head: "LOCKS"},
+		{Head: "DIGEST"}, {Head: "STORE", Rank: 1},
+	}}
+	details := make([]string, len(j.Roots))
 	for i := range j.Roots {
 		r := &j.Roots[i]
 		serial := "-"
@@ -80,8 +74,20 @@ func (j *verifiedJSON) print(term terminal, bad int) {
 		t.Rows = append(t.Rows, []string{
 			r.Verdict, string(r.Phase), statelatch.Printable(r.name), cell(r.Ref), serial, strconv.Itoa(len(r.Locks)), cell(r.digest), cell(r.Tier),
 		})
+		for _, text := range slices.Concat(r.InTheWay, r.Notes) {
+			switch {
+			case wide || len(of[text]) <= shownOf:
+				details[i] += "  " + text + "\n"
+			case !slices.Contains(common, text):
+				common = append(common, text)
+			}
+		}
 	}
+	t.Details = func(row int) string { return details[row] }
 	term.printTable(t)
+	for _, text := range common {
+		term.print("%s (%d): %s\n", some(of[text]), len(of[text]), text)
+	}
 	term.say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
 		count(len(j.Roots), "root"), bad)
 }

@@ -29,7 +29,9 @@ func policyCommand(term terminal) *cli.Command {
 			"  apply   reads, locks and writes: what engines do, run, lock, unlock, push, workspace new\n" +
 			"  unlock  sees locks and removes them, and rewrites the state so that their old holder cannot write\n" +
 			"  admin   as apply; deletes workspaces, rolls back, cleans up (gc), probes\n" +
-			"  bucket  bucket init and bucket check\n\n" +
+			"  bucket  bucket init and bucket check\n" +
+			"  audit   -audit and audit verify, of the log at s3://BUCKET/PREFIX/: appends, rewrites and deletes nothing\n\n" +
+			"Roles that write below a prefix can append to an audit log there, and not rewrite or delete its events.\n" +
 			"REF is one state; -workspaces adds its named workspaces. A prefix ends with a slash and means every state\n" +
 			"below it, with workspaces. Without either, the working directory's state and its workspaces are meant.\n" +
 			"The region, kms_key_id, dynamodb_table, workspace_key_prefix, tags and ACL of the working directory or of\n" +
@@ -59,12 +61,12 @@ func policyCommand(term terminal) *cli.Command {
 					Partition: c.String("partition"), Region: c.String("region"), Account: c.String("account"),
 				},
 			}
-			return o.finish(ctx, term, runPolicy(o, term))
+			return o.finish(ctx, term, runPolicy(ctx, o, term))
 		},
 	}
 }
 
-func runPolicy(o policyOptions, term terminal) error {
+func runPolicy(ctx context.Context, o policyOptions, term terminal) error {
 	if o.role == "" {
 		return usageError{fmt.Errorf("-role is missing: %s", strings.Join(roleNames(), ", "))}
 	}
@@ -72,7 +74,7 @@ func runPolicy(o policyOptions, term terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	t, err := o.of(role, term)
+	t, err := o.of(ctx, role, term)
 	if err != nil {
 		return err
 	}
@@ -97,8 +99,8 @@ func roleNames() []string {
 }
 
 // of is what the policy is for, in all detail that flags and configuration tell.
-func (o policyOptions) of(role policy.Role, term terminal) (policy.Target, error) {
-	scope, backend, err := o.scope(term)
+func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) (policy.Target, error) {
+	scope, backend, err := o.scope(ctx, term)
 	if err != nil {
 		return policy.Target{}, err
 	}
@@ -112,7 +114,7 @@ func (o policyOptions) of(role policy.Role, term terminal) (policy.Target, error
 	case o.ref == "" && role == policy.Bucket:
 	case o.ref == "":
 		t.Key, t.Workspaces = backend.Key, true
-	case scope.Prefix == "" || strings.HasSuffix(o.ref, "/"):
+	case scope.Prefix == "" || strings.HasSuffix(o.ref, "/") || role == policy.Audit:
 		t.Prefix = scope.Prefix
 	default:
 		t.Key, t.Workspaces = scope.Prefix, o.workspaces
@@ -141,11 +143,12 @@ func policyNotes(role policy.Role, t policy.Target, doc policy.Document) string 
 		fmt.Fprintf(&b, "For role %s on s3://%s/%s and its workspaces.\n", role, t.Bucket, t.Key)
 	case t.Key != "":
 		fmt.Fprintf(&b, "For role %s on the one state s3://%s/%[3]s. Its workspaces: -workspaces. The states below a prefix: s3://%[2]s/%[3]s/\n", role, t.Bucket, t.Key)
-	case role == policy.Bucket:
+	case role == policy.Bucket, role == policy.Audit:
 		fmt.Fprintf(&b, "For role %s on %s.\n", role, place)
 	default:
 		fmt.Fprintf(&b, "For role %s on every state in %s, with workspaces.\n", role, place)
 	}
+	b.WriteString(t.Note())
 	for _, s := range doc.Statement {
 		if strings.Contains(s.Resource[0], ":*:") {
 			fmt.Fprintf(&b, "%s is for any account or region: -account and -region narrow it.\n", s.Sid)

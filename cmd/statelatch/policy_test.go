@@ -84,6 +84,7 @@ func TestPolicy_Targets(t *testing.T) {
 		{[]string{"-role", "plan", "acme"}, "s3://BUCKET"},
 		{[]string{"-role", "plan", "s3://a", "s3://b"}, "at most"},
 		{[]string{"-role", "bucket", "s3://acme/app/"}, "give s3://acme"},
+		{[]string{"-role", "audit", "s3://acme"}, "give s3://acme/PREFIX"},
 		{[]string{"-role", "plan", "-account", "me", "s3://acme/k"}, `account "me"`},
 		{[]string{"-role", "plan", "s3://acme/k.tflock"}, ".tflock"},
 		{[]string{"-role", "plan", "-chdir", t.TempDir()}, "terraform init"},

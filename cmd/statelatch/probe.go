@@ -88,8 +88,11 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 // openDoors connects to the bucket through the configured endpoint and those of -endpoint. AWS's own is left out where
 // others are named.
 func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket.Bucket, error) {
-	scope, backend, err := o.scope(term)
+	scope, backend, err := o.scope(ctx, term)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.trust(ctx, term, backend); err != nil {
 		return nil, err
 	}
 	configured, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)

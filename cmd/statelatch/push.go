@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -54,14 +52,25 @@ func pushCommand(term terminal) *cli.Command {
 }
 
 func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
-	body, kept, err := o.input(ctx, term)
+	var body io.ReadSeekCloser
+	var kept keptFile
+	if o.file != "-" {
+		if body, kept, err = openInput(o.file); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
+	}
+	t, err := o.open(ctx, term)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	t, err := o.open(ctx, term)
-	if err != nil {
-		return errors.Join(err, kept.drop())
+	unsaved := unsavedOf(t.ref, term)
+	unsaved.tell(term, o.again(term), kept.path)
+	if o.file == "-" {
+		if body, kept, err = unsaved.keep(term.typed(ctx)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
 	}
 	req := o.request(term, "push")
 	req.TTL = defaultLease
@@ -81,6 +90,7 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	if err = errors.Join(err, releaseErr, kept.drop()); err != nil {
 		return err
 	}
+	unsaved.settle(written.Header, term)
 	if o.json {
 		return term.printJSON(versionOf(written))
 	}
@@ -101,50 +111,6 @@ func (t target) write(ctx context.Context, tenure *lock.Tenure, body io.ReadSeek
 		return state.Version{}, err
 	}
 	return writeRecorded(ctx, tenure, session, body, opts)
-}
-
-// keptFile is where the input stays readable if its outcome is unknown.
-type keptFile struct {
-	path      string
-	temporary bool // it is a copy of stdin
-}
-
-// drop removes the copy of an input that is not needed any more.
-func (k keptFile) drop() error {
-	if !k.temporary {
-		return nil
-	}
-	return os.Remove(k.path)
-}
-
-// input opens FILE. Stdin is copied to a file of ours first: it can be read once only, and must not be lost.
-func (o pushOptions) input(ctx context.Context, term terminal) (io.ReadSeekCloser, keptFile, error) {
-	if o.file != "-" {
-		path, err := filepath.Abs(o.file)
-		if err != nil {
-			return nil, keptFile{}, usageError{err}
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, keptFile{}, usageError{fmt.Errorf("FILE: %w", err)}
-		}
-		return f, keptFile{path: path}, nil
-	}
-	dir, err := stateDir(term.getenv)
-	if err != nil {
-		dir = os.TempDir()
-	} else if dir = filepath.Join(dir, "unsaved"); os.MkdirAll(dir, 0o700) != nil {
-		dir = os.TempDir()
-	}
-	f, err := os.CreateTemp(dir, "push-*.tfstate") // mode 0600
-	if err != nil {
-		return nil, keptFile{}, fmt.Errorf("keep stdin: %w", err)
-	}
-	kept := keptFile{path: f.Name(), temporary: true}
-	if _, err := io.Copy(f, term.typed(ctx)); err != nil {
-		return nil, kept, errors.Join(fmt.Errorf("read stdin: %w", err), f.Close(), kept.drop())
-	}
-	return f, kept, nil
 }
 
 // pushAgain is a push to repeat one that failed. If its outcome is unknown its lock is left to the lease.

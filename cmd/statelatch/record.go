@@ -128,8 +128,12 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 		done: make(chan struct{}), more: make(chan struct{}, 1),
 		open: map[string]audit.Event{}, states: map[string]state.Report{}, failed: map[string]*unstored{},
 	}
+	key := []byte(term.getenv(envAuditKey))
+	if _, err := audit.ParseKeys(key); err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", envAuditKey, err)}
+	}
 	for _, location := range locations {
-		sink, err := audit.Open(location, []byte(term.getenv(envAuditKey)), func(name string) (bucket.Bucket, error) {
+		sink, err := audit.Open(location, key, func(name string) (bucket.Bucket, error) {
 			return openAuditBucket(ctx, recordingTarget(c, term, name), term, name)
 		})
 		switch {
@@ -185,8 +189,11 @@ func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 
 // openAuditBucket connects to the bucket of a log.
 func openAuditBucket(ctx context.Context, o targetOptions, term terminal, name string) (bucket.Bucket, error) {
-	_, backend, err := o.scope(term)
+	_, backend, err := o.scope(ctx, term)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.trust(ctx, term, backend); err != nil {
 		return nil, err
 	}
 	b, err := s3bucket.Open(ctx, name, backend.S3)

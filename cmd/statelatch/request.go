@@ -149,5 +149,6 @@ func acquireAll(ctx context.Context, term terminal, targets []target, ids []stri
 	w := &waitTeller{term: term}
 	defer w.clear()
 	req.OnWait = w.tell
+	surviveClosedPipes()
 	return acquireRecorded(ctx, locks, req)
 }

@@ -146,7 +146,7 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		own, ownErr = call.State(o.dir, term.getenv)
 	}
 	if len(o.refs) == 0 {
-		_, err := o.backend(term)
+		_, err := o.backend(ctx, term)
 		switch {
 		case isEngine && errors.Is(ownErr, engine.ErrPlan):
 			return nil, nil // the engine keeps its own lock, and says so when it starts

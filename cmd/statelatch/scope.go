@@ -37,8 +37,11 @@ func oneScope(c *cli.Command) (string, error) {
 // openScope finds a bucket and connects to it: the one that o.ref names as s3://BUCKET[/PREFIX], else the whole
 // bucket of the working directory's backend. It sends nothing yet.
 func (o targetOptions) openScope(ctx context.Context, term terminal) (place, error) {
-	scope, backend, err := o.scope(term)
+	scope, backend, err := o.scope(ctx, term)
 	if err != nil {
+		return place{}, err
+	}
+	if err := o.trust(ctx, term, backend); err != nil {
 		return place{}, err
 	}
 	b, err := openBucket(ctx, scope.Bucket, backend.S3)
@@ -77,10 +80,10 @@ func (o targetOptions) openScopes(ctx context.Context, term terminal, refs []str
 }
 
 // scope finds the bucket and how to reach it, without connecting.
-func (o targetOptions) scope(term terminal) (statelatch.Scope, backendconf.Backend, error) {
+func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Scope, backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		backend, err := backendconf.Load(opts)
+		backend, err := o.load(ctx, term)
 		o.reach(&backend)
 		name := bucketNamed(term.getenv)
 		if err == nil || name == "" || !backendconf.IsElsewhere(err) {

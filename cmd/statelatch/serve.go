@@ -11,10 +11,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -22,14 +21,18 @@ import (
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/private"
+	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/urfave/cli/v3"
 )
 
 const (
 	defaultAddr   = "127.0.0.1:9820"
 	defaultBucket = "terraform-state"
+	defaultRegion = "us-east-1"
 	// credentialsProfile is the profile of the credentials file in the data directory.
 	credentialsProfile = "statelatch"
+	credentialsFile    = "credentials"
 
 	envAccessKey = "STATELATCH_ACCESS_KEY_ID"
 	envSecretKey = "STATELATCH_SECRET_ACCESS_KEY"
@@ -38,8 +41,11 @@ const (
 	shutdownGrace = 10 * time.Second
 )
 
+var validDomain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+
 type serveOptions struct {
 	data, addr, bucket string
+	domain             string
 	tlsCert, tlsKey    string
 }
 
@@ -48,19 +54,24 @@ func serveCommand(term terminal) *cli.Command {
 		Name:      "serve",
 		Usage:     "run a state bucket with real locking on this machine",
 		UsageText: "statelatch serve [flags]",
-		Description: "Starts an S3 store in one process, makes a versioned, encrypted bucket in it, prints the backend\n" +
-			"block to paste, and then one line per lock event. Everything is kept in -data, durably; the key\n" +
-			"pair is made at the first start and kept there in the file 'credentials' (mode 0600), unless\n" +
-			envAccessKey + " and " + envSecretKey + " give one.\n" +
-			"Ctrl-C stops it.\n\n" +
+		Description: "Starts an S3 store in one process, makes a versioned, encrypted bucket in it,\n" +
+			"prints the backend block to paste, and then one line per lock event. Everything\n" +
+			"is kept in -data, durably; the key pair is made at the first start and kept\n" +
+			"there in the file 'credentials' (mode 0600), unless " + envAccessKey + "\n" +
+			"and " + envSecretKey + " give one. Ctrl-C stops it.\n\n" +
+			"With -env nothing is started: it prints what sets up a shell for the store that\n" +
+			"is running on -data, for terraform, tofu, aws and statelatch alike.\n\n" +
 			"Examples:\n" +
 			"  statelatch serve\n" +
+			"  eval \"$(statelatch serve -env)\"\n" +
 			"  statelatch serve -data /srv/state -bucket acme-state\n" +
 			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "where everything is kept (default: statelatch in the user's data directory)"},
 			&cli.StringFlag{Name: "addr", Usage: "address to listen on (default " + defaultAddr + ")", Value: defaultAddr},
 			&cli.StringFlag{Name: "bucket", Usage: "bucket to make (default " + defaultBucket + ")", Value: defaultBucket},
+			&cli.StringFlag{Name: "domain", Usage: "also serve BUCKET.DOMAIN (virtual-host style)"},
+			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
 		},
@@ -68,10 +79,14 @@ func serveCommand(term terminal) *cli.Command {
 			if c.Args().Present() {
 				return usageError{fmt.Errorf("serve takes no arguments, got %q", c.Args().First())}
 			}
-			return runServe(ctx, serveOptions{
-				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"),
+			o := serveOptions{
+				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"),
 				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"),
-			}, term)
+			}
+			if c.Bool("env") {
+				return runServeEnv(ctx, o, term)
+			}
+			return runServe(ctx, o, term)
 		},
 	}
 }
@@ -79,6 +94,9 @@ func serveCommand(term terminal) *cli.Command {
 func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	if !s3model.ValidBucketName(o.bucket) {
 		return usageError{fmt.Errorf("-bucket %q: want %s", o.bucket, s3model.BucketNameRules)}
+	}
+	if o.domain != "" && !validDomain.MatchString(o.domain) {
+		return usageError{fmt.Errorf("-domain %q: want a host name without a port, such as s3.example.com", o.domain)}
 	}
 	tlsConfig, err := o.tls()
 	if err != nil {
@@ -96,13 +114,16 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return fmt.Errorf("data directory -data %q cannot be made: %w", o.data, err)
 	}
+	if err := private.Dir(o.data); err != nil {
+		return fmt.Errorf("data directory -data: %w", err)
+	}
 	keys, err := o.keyPair(ctx, term.getenv)
 	if err != nil {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(term.err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Logger: logger,
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
@@ -117,12 +138,15 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 
 	url := endpointURL(listener.Addr(), tlsConfig != nil)
-	term.print("%s", o.welcome(url, keys, term.getenv))
-
-	srv := &http.Server{
-		Handler: store.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	running := runningStore{Endpoint: url, OwnKeys: keys.file != ""}
+	if err := running.write(o.data); err != nil {
+		return err
 	}
+	defer running.remove(o.data)
+	term.print("%s", o.welcome(url, term.getenv))
+
+	srv := store.HTTPServer()
+	srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	select {
@@ -143,13 +167,11 @@ func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
 	if o.data != "" {
 		return filepath.Abs(o.data)
 	}
-	if base := getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
-		return filepath.Join(base, "statelatch"), nil
+	dir, err := userdir.Data(getenv)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%w: say where to keep the data with -data DIR", err)}
 	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "share", "statelatch"), nil
-	}
-	return "", usageError{errors.New("neither XDG_DATA_HOME nor HOME is set: say where to keep the data with -data DIR")}
+	return dir, nil
 }
 
 func (o serveOptions) tls() (*tls.Config, error) {
@@ -212,12 +234,15 @@ type keyPair struct {
 func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (keyPair, error) {
 	id, secret := getenv(envAccessKey), getenv(envSecretKey)
 	if id != "" || secret != "" {
-		if len(id) < 3 || len(secret) < 8 {
-			return keyPair{}, usageError{fmt.Errorf("%s and %s go together, with at least 3 and 8 characters", envAccessKey, envSecretKey)}
+		if id == "" || secret == "" {
+			return keyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made", envAccessKey, envSecretKey)}
+		}
+		if err := embedded.CheckKeyPair(id, secret); err != nil {
+			return keyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey, envSecretKey, err)}
 		}
 		return keyPair{id: id, secret: secret}, nil
 	}
-	file := filepath.Join(o.data, "credentials")
+	file := filepath.Join(o.data, credentialsFile)
 	if err := makeCredentials(file); err != nil {
 		return keyPair{}, err
 	}
@@ -227,15 +252,16 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 	if err != nil || !profile.Credentials.HasKeys() {
 		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file, credentialsProfile)
 	}
-	return keyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, file}, nil
+	keys := keyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, file}
+	if err := embedded.CheckKeyPair(keys.id, keys.secret); err != nil {
+		return keyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file, credentialsProfile, err)
+	}
+	return keys, nil
 }
 
 // makeCredentials writes a fresh key pair unless the file exists, all or nothing.
 func makeCredentials(file string) error {
-	if info, err := os.Stat(file); err == nil {
-		if info.Mode().Perm()&0o077 != 0 {
-			return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 on it", file, info.Mode().Perm())
-		}
+	if err := private.File(file); err == nil {
 		return nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("credentials file: %w", err)
@@ -261,26 +287,18 @@ func makeCredentials(file string) error {
 }
 
 // welcome is what to paste.
-func (o serveOptions) welcome(url string, keys keyPair, getenv func(string) string) string {
-	var b strings.Builder
-	block := backendBlock{bucket: o.bucket, region: "us-east-1", endpoint: url, pathStyle: true}
-	fmt.Fprintf(&b, `Statelatch %s serves %s
+func (o serveOptions) welcome(url string, getenv func(string) string) string {
+	block := backendBlock{bucket: o.bucket, region: defaultRegion, endpoint: url, pathStyle: true}
+	return fmt.Sprintf(`Statelatch %s serves %s
 Bucket %s: versioned, encrypted, locking. Data in %s
 
 Put this into your Terraform or OpenTofu configuration:
 
 %s
-and this into your shell:
+and this into your shell, for terraform, aws and statelatch alike:
 
-`, version(), url, o.bucket, o.data, block)
-	if keys.file != "" {
-		fmt.Fprintf(&b, "export AWS_SHARED_CREDENTIALS_FILE=%s\nexport AWS_PROFILE=%s\n", shellQuote(keys.file), credentialsProfile)
-		if getenv("AWS_ACCESS_KEY_ID") != "" {
-			b.WriteString("unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN   # they are set here and would win\n")
-		}
-	} else {
-		fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=\"$%s\"\nexport AWS_SECRET_ACCESS_KEY=\"$%s\"\n", envAccessKey, envSecretKey)
-	}
-	fmt.Fprintf(&b, "\nFor statelatch and aws also: export AWS_ENDPOINT_URL_S3=%s AWS_REGION=us-east-1\n\nLock events (Ctrl-C stops the store):\n", url)
-	return b.String()
+eval "$(%s)"
+
+Lock events (Ctrl-C stops the store):
+`, version(), url, o.bucket, o.data, block, o.envCommand(getenv))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/statelatch/statelatch/internal/testtls"
 )
 
@@ -78,6 +82,21 @@ func (r *running) await(pattern string) []string {
 	}
 }
 
+// pasted is the environment that the line that serve printed to be pasted sets.
+func (s *shell) pasted(r *running, data string) map[string]string {
+	s.t.Helper()
+	r.await(`(?m)^eval "\$\((.*) serve -env -data ` + regexp.QuoteMeta(data) + `\)"$`)
+	o := s.runContext(s.t.Context(), "serve", "-env", "-data", data)
+	s.want(o, 0)
+	env := map[string]string{}
+	for line := range strings.Lines(o.out) {
+		if k, v, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "="); ok {
+			env[k] = v
+		}
+	}
+	return env
+}
+
 func TestServe_PrintsWhatToPaste(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
@@ -86,7 +105,11 @@ func TestServe_PrintsWhatToPaste(t *testing.T) {
 	url := r.await(`endpoints += \{ s3 = "(http://127\.0\.0\.1:\d+)" \}`)[1]
 	r.await(`bucket += "acme"`)
 	r.await(`use_lockfile = true`)
-	creds := r.await(`export AWS_SHARED_CREDENTIALS_FILE=(\S+)\nexport AWS_PROFILE=statelatch`)[1]
+	env := s.pasted(r, data)
+	creds := env["AWS_SHARED_CREDENTIALS_FILE"]
+	if env["AWS_PROFILE"] != "statelatch" || env["AWS_ENDPOINT_URL_S3"] != url || env["AWS_REGION"] != "us-east-1" {
+		t.Errorf("got %v, want a profile, the endpoint and a region", env)
+	}
 	info, err := os.Stat(creds)
 	if err != nil || info.Mode().Perm() != 0o600 || filepath.Dir(creds) != data {
 		t.Fatalf("credentials file %s: %v, %v; want it in the data directory with mode 0600", creds, info, err)
@@ -115,8 +138,18 @@ func TestServe_PrintsWhatToPaste(t *testing.T) {
 	if <-r.done; r.left.code != exitOK || !strings.Contains(r.left.err, "Stopping") {
 		t.Errorf("stopping: %+v", r.left)
 	}
+	gone := newShell(t).run("serve", "-env", "-data", data)
+	if s.want(gone, 1, "no store is running", "statelatch serve -data "+data); gone.out != "" {
+		t.Errorf("-env without a store prints %q for the shell to evaluate", gone.out)
+	}
+	// A store that was killed leaves its file behind.
+	if err := os.WriteFile(filepath.Join(data, runningFile), []byte(`{"endpoint":"`+url+`","own_keys":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(newShell(t).run("serve", "-env", "-data", data), 1, "no store is running")
 	again := s.serve("-data", data, "-addr", "127.0.0.1:0", "-bucket", "acme")
-	if got := again.await(`export AWS_SHARED_CREDENTIALS_FILE=(\S+)`)[1]; got != creds {
+	again.await("Lock events")
+	if got := s.pasted(again, data)["AWS_SHARED_CREDENTIALS_FILE"]; got != creds {
 		t.Errorf("second start uses %s, want %s", got, creds)
 	}
 	after, err := os.ReadFile(creds)
@@ -145,6 +178,15 @@ func TestServe_Refusals(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(empty, "credentials"), []byte("[statelatch]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	shared := t.TempDir()
+	if err := os.Chmod(shared, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	guessed := t.TempDir()
+	if err := os.WriteFile(filepath.Join(guessed, "credentials"), []byte("[statelatch]\naws_access_key_id = abc\naws_secret_access_key = abc\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 40)
 	used := t.TempDir()
 	s.serve("-data", used, "-addr", "127.0.0.1:0").await("Lock events")
 
@@ -167,7 +209,14 @@ func TestServe_Refusals(t *testing.T) {
 		"readable secret":    {[]string{"-data", loose}, nil, 1, []string{"0644", "chmod 600"}},
 		"no key in the file": {[]string{"-data", empty}, nil, 1, []string{"[statelatch]"}},
 		"bad bucket":         {[]string{"-bucket", "No_Such"}, nil, 2, []string{"No_Such"}},
-		"half a key pair":    {nil, map[string]string{envAccessKey: "abc"}, 2, []string{envSecretKey}},
+		"half a key pair":    {nil, map[string]string{envAccessKey: long}, 2, []string{envSecretKey}},
+		"short key ID":       {nil, map[string]string{envAccessKey: "abc", envSecretKey: long}, 2, []string{envAccessKey, "3 characters", "at least 16"}},
+		"short secret":       {nil, map[string]string{envAccessKey: long, envSecretKey: "abcdefgh"}, 2, []string{envSecretKey, "8 characters", "at least 32", "openssl"}},
+		"key ID with blanks": {nil, map[string]string{envAccessKey: "my access key of today", envSecretKey: long}, 2, []string{envAccessKey, "blanks"}},
+		"short pair in file": {[]string{"-data", guessed}, nil, 1, []string{guessed, "3 characters", "remove the file"}},
+		"others' directory":  {[]string{"-data", shared}, nil, 1, []string{"-data", shared, "0777", "chmod go-w"}},
+		"below others' one":  {[]string{"-data", filepath.Join(shared, "mine")}, nil, 1, []string{"everybody can write", shared}},
+		"a domain with port": {[]string{"-domain", "s3.example.com:9820"}, nil, 2, []string{"-domain", "s3.example.com:9820"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -183,11 +232,13 @@ func TestServe_Refusals(t *testing.T) {
 func TestServe_KeysFromTheEnvironment(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	s.env[envAccessKey], s.env[envSecretKey] = "container", "container-secret"
+	s.env[envAccessKey], s.env[envSecretKey] = "container-access-key-id", "container-secret-access-key-of-the-tests"
 	data := t.TempDir()
 	r := s.serve("-data", data, "-addr", "localhost:0")
-	r.await(`export AWS_ACCESS_KEY_ID="\$` + envAccessKey + `"`)
-	if strings.Contains(r.out.String(), "container-secret") {
+	r.await("Lock events")
+	s.want(s.run("serve", "-env", "-data", data), 0, `export AWS_ACCESS_KEY_ID="$`+envAccessKey+`"`, `export AWS_SECRET_ACCESS_KEY="$`+envSecretKey+`"`, "AWS_ENDPOINT_URL_S3=http://")
+	s.want(newShell(t).run("serve", "-env", "-data", data), 1, envAccessKey, "export them")
+	if strings.Contains(r.out.String(), "container-secret-access-key-of-the-tests") {
 		t.Error("the secret was printed")
 	}
 	if _, err := os.Stat(filepath.Join(data, "credentials")); !os.IsNotExist(err) {
@@ -195,13 +246,37 @@ func TestServe_KeysFromTheEnvironment(t *testing.T) {
 	}
 }
 
+func TestServe_Domain(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.env[envAccessKey], s.env[envSecretKey] = "container-access-key-id", "container-secret-access-key-of-the-tests"
+	url := s.serve("-data", t.TempDir(), "-addr", "127.0.0.1:0", "-domain", "s3.example.com").await(`s3 = "http://(127\.0\.0\.1:\d+)"`)[1]
+	_, port, _ := net.SplitHostPort(url)
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://s3.example.com:" + port), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(s.env[envAccessKey], s.env[envSecretKey], ""),
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, url)
+		}}},
+	})
+	bucket, key := aws.String("terraform-state"), aws.String("a/b")
+	if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: bucket, Key: key}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServe_TLS(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	cert, key := testtls.SelfSigned(t)
-	r := s.serve("-data", t.TempDir(), "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
+	data := t.TempDir()
+	r := s.serve("-data", data, "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
 	url := r.await(`s3 = "(https://127\.0\.0\.1:\d+)"`)[1]
-	creds := r.await(`export AWS_SHARED_CREDENTIALS_FILE=(\S+)`)[1]
+	s.want(s.run("serve", "-env", "-data", data), 0, "AWS_ENDPOINT_URL_S3="+url)
+	creds := filepath.Join(data, credentialsFile)
 	s.flags = []string{
 		"-backend-config", `endpoints={s3="` + url + `"}`, "-backend-config", "region=us-east-1",
 		"-backend-config", "shared_credentials_files=[\"" + creds + "\"]", "-backend-config", "profile=statelatch",

@@ -67,8 +67,8 @@ type content struct {
 	history.Entry
 }
 
-// read reads a version of the state. The current one needs no right to list.
-func (t target) read(ctx context.Context, selector string) (content, error) {
+// read reads a version of the state, with the attributes of the objects that keep says; nil: of all. The current one needs no right to list.
+func (t target) read(ctx context.Context, selector string, keep func(resources.Object) bool) (content, error) {
 	var c content
 	var v state.Version
 	var body io.ReadSeekCloser
@@ -86,7 +86,7 @@ func (t target) read(ctx context.Context, selector string) (content, error) {
 		return c, err
 	}
 	if v.Exists {
-		c.File, err = resources.Parse(body)
+		c.File, err = resources.ParseSome(body, keep)
 	} else {
 		err = fmt.Errorf("%w: %s has no state yet", statelatch.ErrNotFound, t.ref)
 	}
@@ -108,7 +108,7 @@ func runShow(ctx context.Context, o showOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	c, err := t.read(ctx, o.version)
+	c, err := t.read(ctx, o.version, func(r resources.Object) bool { return slices.ContainsFunc(o.addresses, r.Below) })
 	switch {
 	case err != nil:
 		return err
@@ -121,6 +121,14 @@ func runShow(ctx context.Context, o showOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
+	if o.reveal {
+		for i, r := range objects {
+			objects[i] = r.Revealed()
+		}
+		for i, out := range c.Outputs {
+			c.Outputs[i].Value = resources.Reveal(out.Value)
+		}
+	}
 	if o.json {
 		return term.printJSON(o.result(c, objects))
 	}
@@ -129,9 +137,9 @@ func runShow(ctx context.Context, o showOptions, term terminal) error {
 	case c.Header.Encrypted():
 		term.print("\nOpenTofu encrypted it: outputs and resources cannot be read without its key.\n")
 	case len(o.addresses) > 0:
-		o.printAttributes(term, objects)
+		printAttributes(term, objects)
 	default:
-		o.printOverview(term, c.File)
+		printOverview(term, c.File)
 	}
 	return nil
 }
@@ -183,19 +191,11 @@ func describeContent(c content) string {
 	return b.String()
 }
 
-// shown is a value as the flags want it.
-func shown(v any, reveal bool) any {
-	if reveal {
-		return resources.Reveal(v)
-	}
-	return v
-}
-
-func (o showOptions) printOverview(term terminal, f resources.File) {
+func printOverview(term terminal, f resources.File) {
 	if len(f.Outputs) > 0 {
 		term.print("\nOutputs:\n")
 		for _, out := range f.Outputs {
-			term.print("  %s = %s\n", statelatch.Printable(out.Name), resources.Text(shown(out.Value, o.reveal), 0))
+			term.print("  %s = %s\n", statelatch.Printable(out.Name), resources.Text(out.Value, 0))
 		}
 	}
 	if len(f.Objects) == 0 {
@@ -226,10 +226,10 @@ func countTypes(objects []resources.Object) map[string]int {
 	return types
 }
 
-func (o showOptions) printAttributes(term terminal, objects []resources.Object) {
+func printAttributes(term terminal, objects []resources.Object) {
 	for _, r := range objects {
 		term.print("\n%s\n", labelOf(r))
-		for path, v := range resources.Leaves(shown(r.Attributes, o.reveal)) {
+		for path, v := range resources.Leaves(r.Attributes) {
 			term.print("  %s = %s\n", statelatch.Printable(path), resources.Text(v, 0))
 		}
 	}
@@ -309,7 +309,7 @@ func (o showOptions) result(c content, objects []resources.Object) showJSON {
 		Types: countTypes(c.Objects), Resources: []objectJSON{},
 	}
 	for _, out := range c.Outputs {
-		j.Outputs[out.Name] = outputJSON{shown(out.Value, o.reveal), out.Sensitive}
+		j.Outputs[out.Name] = outputJSON{out.Value, out.Sensitive}
 	}
 	for _, r := range objects {
 		object := objectJSON{
@@ -317,7 +317,7 @@ func (o showOptions) result(c content, objects []resources.Object) showJSON {
 			Provider: r.Provider, Deposed: r.Deposed, Tainted: r.Tainted,
 		}
 		if len(o.addresses) > 0 {
-			object.Attributes = shown(r.Attributes, o.reveal)
+			object.Attributes = r.Attributes
 		}
 		j.Resources = append(j.Resources, object)
 	}

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/statelatch/statelatch"
 )
 
 // plainState is a state as terraform writes it.
@@ -76,6 +79,49 @@ func TestPush_Stdin(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/unsaved/*")); err != nil || len(left) != 0 {
 		t.Errorf("a copy of the input is left: %v, %v", left, err)
+	}
+}
+
+// What a push that was killed leaves is named by status and push, and goes when it, or something newer, is stored.
+func TestPush_Killed(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	keep := func(name, body string, age time.Duration) string {
+		dir := filepath.Join(s.env["HOME"], ".local/state/statelatch/unsaved")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	mine := unsavedOf(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, terminal{getenv: func(k string) string { return s.env[k] }}).state
+	left := keep(mine+"1.tfstate", plainState(4, "a", oneResource), time.Hour)
+	half := keep(mine+"2.tfstate.partial", `{"version": 4, "ser`, time.Hour)
+	old := keep("push-other-3.tfstate", plainState(1, "b", oneResource), 31*24*time.Hour)
+	other := keep("push-other-4.tfstate", plainState(1, "b", oneResource), time.Hour)
+	s.want(s.run("status", demoRef), 0, half, "not all", left, "statelatch push "+left+" ", "serial 4")
+	if o := s.run("status", "-json", demoRef); !strings.Contains(o.out, `"unsaved":[{"path":"`+left) {
+		t.Errorf("got %s, want what is left", o.out)
+	}
+	s.want(s.run("push", s.file(plainState(3, "a", oneResource)), demoRef), 0, left)
+	if _, err := os.Stat(left); err != nil {
+		t.Errorf("it is newer than what is stored: %v", err)
+	}
+	s.want(s.run("push", left, demoRef), 0, "serial 4", "Removed "+left)
+	for path, stays := range map[string]bool{left: false, half: false, old: false, other: true} {
+		if _, err := os.Stat(path); (err == nil) != stays {
+			t.Errorf("%s: got %v, want it to stay: %t", path, err, stays)
+		}
+	}
+	if o := s.run("status", demoRef); strings.Contains(o.err, "unsaved") {
+		t.Errorf("got %s, want nothing left", o.err)
 	}
 }
 

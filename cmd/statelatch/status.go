@@ -46,10 +46,14 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		term.say("Note: %s.\n", t.unlocked)
 	}
 	ref := t.ref
+	unsaved := unsavedOf(ref, term)
+	if !o.json {
+		unsaved.tell(term, o.again(term), "")
+	}
 	held, err := t.locks.Status(ctx, ref)
 	if errors.Is(err, statelatch.ErrNotLocked) {
 		if o.json {
-			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked})
+			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked, Unsaved: unsaved.left(time.Now(), false)})
 		}
 		term.print("%s is not locked.\n", ref)
 		return nil
@@ -63,6 +67,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if o.json {
 		result := statusOf(held, own)
 		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
+		result.Unsaved = unsaved.left(time.Now(), false)
 		if err := term.printJSON(result); err != nil {
 			return err
 		}

@@ -18,18 +18,21 @@ import (
 type caught struct {
 	term    terminal
 	signals chan os.Signal // for package runner, while the command runs
-	pipe    chan os.Signal // nobody reads it: a closed pipe behind stderr must not end a run
 	tidy    sync.Once
 	done    chan struct{}
 }
 
 // catch takes the signals over until stop.
 func catch(term terminal) *caught {
-	c := &caught{term: term, signals: make(chan os.Signal, 4), pipe: make(chan os.Signal, 1), done: make(chan struct{})}
-	signal.Notify(c.signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	signal.Notify(c.pipe, syscall.SIGPIPE)
+	surviveClosedPipes()
+	c := &caught{term: term, signals: make(chan os.Signal, 4), done: make(chan struct{})}
+	signal.Notify(c.signals, runner.EndSignals()...)
 	return c
 }
+
+// surviveClosedPipes is for who holds a lock, to its end: nobody reading stdout or stderr any more must not end this process before the
+// lock is given back.
+var surviveClosedPipes = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) })
 
 // tidying lets one more signal pass, once the command is gone: pipelines send TERM soon after INT, and the lock must be given
 // back. The next one ends this process at once.
@@ -48,7 +51,6 @@ func (c *caught) tidying() {
 
 func (c *caught) stop() {
 	signal.Stop(c.signals)
-	signal.Stop(c.pipe)
 	close(c.done)
 }
 
@@ -73,6 +75,8 @@ func eventText(e runner.Event) string {
 		text += "the command was told to terminate"
 	case runner.Kill:
 		text += "the command was killed"
+	case runner.Unwatched:
+		text = "the command has no watchdog (any more): if this run is killed, nobody interrupts the command"
 	}
 	if e.Wait > 0 {
 		text += fmt.Sprintf("; it has %v", e.Wait.Round(time.Second))

@@ -49,7 +49,9 @@ var tableCommands = []string{
 // widened lets every command below c that shows tables show them whole.
 func widened(t terminal, c *cli.Command, path ...string) {
 	if slices.Contains(tableCommands, strings.Join(path, " ")) {
-		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "wide", Usage: "show tables whole, however wide the terminal is"})
+		if findFlag(c, "wide") == nil { // some show more with it
+			c.Flags = append(c.Flags, &cli.BoolFlag{Name: "wide", Usage: "show tables whole, however wide the terminal is"})
+		}
 		act := c.Action
 		c.Action = func(ctx context.Context, c *cli.Command) error {
 			if c.Bool("wide") {

@@ -86,12 +86,15 @@ type target struct {
 
 // open finds the state and connects to its bucket, and to the lock table where there is one. It sends nothing yet.
 func (o targetOptions) open(ctx context.Context, term terminal) (target, error) {
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, err
 	}
 	ref, err := backend.Ref()
 	if err != nil {
+		return target{}, err
+	}
+	if err := o.trust(ctx, term, backend); err != nil {
 		return target{}, err
 	}
 	t, err := connect(ctx, term, ref, backend)
@@ -153,10 +156,10 @@ func (t target) namedWorkspace() bool {
 	return t.backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(t.ref.Key, "env:/")
 }
 
-func (o targetOptions) backend(term terminal) (backendconf.Backend, error) {
+func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
-		backend, err := backendconf.Load(opts)
+		backend, err := o.load(ctx, term)
 		o.reach(&backend)
 		if err != nil && backendconf.IsElsewhere(err) {
 			if name := bucketNamed(term.getenv); name != "" {
@@ -192,11 +195,7 @@ func (o targetOptions) again(term terminal) naming {
 		words = append(words, "-chdir", o.chdir)
 	}
 	for _, item := range o.backendConfig {
-		switch name, _, _ := strings.Cut(item, "="); strings.TrimSpace(name) {
-		case "access_key", "secret_key", "token", "sse_customer_key", "assume_role_with_web_identity":
-			item = name + "=..."
-		}
-		words = append(words, "-backend-config", item)
+		words = append(words, "-backend-config", backendconf.Repeatable(item))
 	}
 	words = append(words, o.way.words()...)
 	if o.owner != "" {
@@ -236,10 +235,10 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 		if isLocked && o.ref != "" {
 			o.ref = locked.Ref.String() // one of several, or a workspace of it
 		}
-		return refusedError{err, o.again(term), o.deniedAdvice(term, err)}
+		return refusedError{err, o.again(term), o.deniedAdvice(ctx, term, err)}
 	}
 	out := failureOf(ctx, err)
-	if grant, ok := o.grant(term, err); ok {
+	if grant, ok := o.grant(ctx, term, err); ok {
 		out.Grant = &grant
 	}
 	if printErr := term.printJSON(out); printErr != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/safejson"
 	"github.com/statelatch/statelatch/internal/term"
 )
 
@@ -100,9 +100,12 @@ func (w resultWriter) Write(p []byte) (int, error) {
 
 // printJSON writes a result as one line of JSON.
 func (t terminal) printJSON(v any) error {
-	enc := json.NewEncoder(t.out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	line, err := safejson.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = t.out.Write(append(line, '\n'))
+	return err
 }
 
 // confirm asks a person to type "yes". Without a person there it is a usage error: a

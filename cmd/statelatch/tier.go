@@ -17,6 +17,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe"
 )
@@ -133,7 +134,7 @@ func probeStore(ctx context.Context, term terminal, doors []*s3bucket.Bucket, op
 type verdicts struct{ dir string }
 
 func openVerdicts(getenv func(string) string) (verdicts, error) {
-	dir, err := stateDir(getenv)
+	dir, err := userdir.State(getenv)
 	if err != nil {
 		return verdicts{}, err
 	}

@@ -30,7 +30,7 @@ type plannedJSON struct {
 
 // planScope lists the locks of a bucket or prefix, and shows those that the flags select.
 func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
-	scope, backend, err := u.scope(u.term)
+	scope, backend, err := u.scope(ctx, u.term)
 	if err != nil {
 		return nil, err
 	}

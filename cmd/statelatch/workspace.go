@@ -101,12 +101,15 @@ func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
 
 // openWorkspace connects to the workspace that the command names, else to the default one.
 func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (target, state.Workspaces, error) {
-	backend, err := o.backend(term)
+	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, state.Workspaces{}, err
 	}
 	ref, err := workspaceOf(backend, o.workspace)
 	if err != nil {
+		return target{}, state.Workspaces{}, err
+	}
+	if err := o.trust(ctx, term, backend); err != nil {
 		return target{}, state.Workspaces{}, err
 	}
 	t, err := connect(ctx, term, ref, backend)

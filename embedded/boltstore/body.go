@@ -57,6 +57,12 @@ func (s *Store) writeBody(ctx context.Context, r io.Reader, secret []byte, bind 
 	if err != nil {
 		return nil, none, err
 	}
+	if key == nil && n > 0 { // what is in the database is never in the clear
+		g.body.Salt = randomBytes(saltSize)
+		if key, err = bodyKey(s.masterKey, g.body.Salt, bind); err != nil {
+			return nil, none, failure(err)
+		}
+	}
 	g.body.Size = int64(n)
 	g.md5 = md5.Sum(buf[:n])
 	if key == nil {

@@ -14,6 +14,8 @@
 //     transaction's first change on behalf of the request.
 //   - A body is delivered whole or its reader fails; encrypted bodies are
 //     authenticated, others are checked for their size.
+//   - Nothing that was deleted can be read from the database without the key file: all of it is sealed,
+//     but for names. Bodies above 64 KiB are encrypted only where S3 says so; their files are removed.
 //   - Memory does not grow with the size of a body.
 //
 // What it does not: it serves one process per directory, it does not repair a
@@ -64,6 +66,7 @@ type Store struct {
 	step      func(op, path string) error
 	db        *bbolt.DB
 	masterKey []byte
+	box       *box
 	files     *bodyFiles
 
 	queue     chan *update

@@ -311,7 +311,7 @@ func TestStore_Buckets(t *testing.T) {
 		}
 	}
 
-	// A bucket is not empty while an object, a marker alone, or an upload is in it.
+	// A bucket is not empty while an object or a marker alone is in it. Uploads end with it.
 	put(t, s, "k", "x")
 	if err := s.DeleteBucket(ctx, "b"); code(err) != "BucketNotEmpty" {
 		t.Errorf("DeleteBucket with an object: got %v", err)
@@ -326,17 +326,22 @@ func TestStore_Buckets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteBucket(ctx, "b"); code(err) != "BucketNotEmpty" {
-		t.Errorf("DeleteBucket with an upload: got %v", err)
-	}
-	if err := s.AbortUpload(ctx, "b", "k", id); err != nil {
-		t.Fatal(err)
+	for i, size := range []int{maxInline, maxInline + 1} {
+		if _, err := s.PutPart(ctx, s3model.PartRequest{Bucket: "b", Key: "k", UploadID: id, Number: i + 1}, strings.NewReader(strings.Repeat("x", size))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.SetBucketConfig(ctx, "b", "policy", []byte("p")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteBucket(ctx, "b"); err != nil {
 		t.Fatalf("DeleteBucket: %v", err)
+	}
+	if n, m := bodyFileCount(t, s), smallBodyCount(t, s); n != 0 || m != 0 {
+		t.Errorf("after DeleteBucket: got %d files and %d small bodies of its upload, want none", n, m)
+	}
+	if err := s.AbortUpload(ctx, "b", "k", id); code(err) != "NoSuchBucket" {
+		t.Errorf("AbortUpload: got %v", err)
 	}
 	addBucket(t, s, "b", s3model.Unversioned)
 	if doc, err := s.BucketConfig(ctx, "b", "policy"); doc != nil || err != nil {

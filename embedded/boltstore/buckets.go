@@ -28,7 +28,7 @@ func (s *Store) CreateBucketWith(ctx context.Context, name, location string, set
 	})
 }
 
-// DeleteBucket implements s3model.Store.
+// DeleteBucket implements s3model.Store. Uploads that nobody finished end with their bucket, as on S3.
 func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	return s.update(ctx, func(t *txn) error {
 		if _, err := t.bucketOf(name); err != nil {
@@ -36,6 +36,9 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 		}
 		if !t.isEmpty(name) {
 			return s3model.ErrBucketNotEmpty
+		}
+		if err := t.abortUploads(name); err != nil {
+			return err
 		}
 		var configs [][]byte
 		err := scan(t.Tx, configTable, join(name, ""), func(k, _ []byte) (bool, error) {
@@ -61,7 +64,7 @@ func (s *Store) ListBuckets(context.Context) ([]s3model.Bucket, error) {
 		all = nil
 		return scan(t.Tx, bucketTable, nil, func(k, v []byte) (bool, error) {
 			b := &bucketRecord{}
-			if err := decode(bucketTable, k, v, b); err != nil {
+			if err := t.decode(bucketTable, k, v, b); err != nil {
 				return false, err
 			}
 			all = append(all, b.model(string(k)))
@@ -87,8 +90,10 @@ func (s *Store) BucketConfig(_ context.Context, bucket, subresource string) ([]b
 		if _, err := t.bucketOf(bucket); err != nil {
 			return err
 		}
-		doc = bytes.Clone(t.Bucket(configTable).Get(join(bucket, subresource)))
-		return nil
+		at := join(bucket, subresource)
+		opened, err := t.box.open(configTable, at, t.Bucket(configTable).Get(at))
+		doc = bytes.Clone(opened)
+		return err
 	})
 	return doc, err
 }
@@ -105,7 +110,7 @@ func (s *Store) SetBucketConfig(ctx context.Context, bucket, subresource string,
 		if doc == nil {
 			return t.remove(configTable, join(bucket, subresource))
 		}
-		return t.putRaw(configTable, join(bucket, subresource), doc)
+		return t.putSealed(configTable, join(bucket, subresource), doc)
 	})
 }
 

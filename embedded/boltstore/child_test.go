@@ -234,7 +234,7 @@ func checkBodies(t *testing.T, s *Store) {
 		for _, table := range [][]byte{objectTable, historyTable} {
 			err := scan(txn.Tx, table, nil, func(k, v []byte) (bool, error) {
 				r := &record{}
-				err := decode(table, k, v, r)
+				err := txn.decode(table, k, v, r)
 				note(r.Bodies...)
 				return true, err
 			})
@@ -244,7 +244,7 @@ func checkBodies(t *testing.T, s *Store) {
 		}
 		err := scan(txn.Tx, partTable, nil, func(k, v []byte) (bool, error) {
 			p := &partRecord{}
-			err := decode(partTable, k, v, p)
+			err := txn.decode(partTable, k, v, p)
 			note(p.Body)
 			return true, err
 		})

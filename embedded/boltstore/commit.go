@@ -36,6 +36,7 @@ type update struct {
 // txn is a transaction as one request sees it.
 type txn struct {
 	*bbolt.Tx
+	box      *box
 	wrote    bool
 	obsolete []string
 }
@@ -45,7 +46,7 @@ func (t *txn) get(table, key []byte, v any) (bool, error) {
 	if data == nil {
 		return false, nil
 	}
-	return true, decode(table, key, data, v)
+	return true, t.decode(table, key, data, v)
 }
 
 func (t *txn) put(table, key []byte, v any) error {
@@ -53,7 +54,11 @@ func (t *txn) put(table, key []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	return t.putRaw(table, key, data)
+	return t.putSealed(table, key, data)
+}
+
+func (t *txn) putSealed(table, key, data []byte) error {
+	return t.putRaw(table, key, t.box.seal(table, key, data))
 }
 
 func (t *txn) putRaw(table, key, data []byte) error {
@@ -76,7 +81,7 @@ func (t *txn) remove(table, key []byte) error {
 // inside one, because the database file cannot be remapped meanwhile.
 func (s *Store) view(fn func(*txn) error) (err error) {
 	defer s.recoverDamage(&err)()
-	return failure(s.db.View(func(tx *bbolt.Tx) error { return fn(&txn{Tx: tx}) }))
+	return failure(s.db.View(func(tx *bbolt.Tx) error { return fn(&txn{Tx: tx, box: s.box}) }))
 }
 
 // recoverDamage turns what bbolt does on a damaged file, a panic or a fault in the
@@ -202,7 +207,7 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 			id = tx.ID()
 			wrote := false
 			for i, u := range updates {
-				t := &txn{Tx: tx}
+				t := &txn{Tx: tx, box: s.box}
 				refusal := u.run(t)
 				var asS3 *s3model.Error
 				if refusal != nil && (t.wrote || !errors.As(refusal, &asS3)) {

@@ -1,11 +1,13 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strings"
 
@@ -32,7 +34,8 @@ type assembly struct {
 }
 
 // CompleteUpload implements s3model.Store. The parts become the object where they are;
-// nothing is copied. As on S3, the object's LastModified is the start of the upload.
+// nothing is copied. As on S3, the object's LastModified is the start of the upload, and the same request again,
+// from a client that never got the answer, finds the object that the first one made.
 func (s *Store) CompleteUpload(ctx context.Context, req s3model.CompleteRequest) (s3model.Object, error) {
 	var (
 		o       s3model.Object
@@ -41,6 +44,9 @@ func (s *Store) CompleteUpload(ctx context.Context, req s3model.CompleteRequest)
 	)
 	for range completeAttempts {
 		o, err = s.tryComplete(ctx, req)
+		if errors.Is(err, s3model.ErrNoSuchUpload) {
+			return s.completed(req)
+		}
 		// A part may be sent twice, and arrive again after the completion was asked
 		// for. What it is now decides.
 		if !errors.As(err, &refusal) || refusal != errPartsChanged {
@@ -48,6 +54,57 @@ func (s *Store) CompleteUpload(ctx context.Context, req s3model.CompleteRequest)
 		}
 	}
 	return o, err
+}
+
+// completed finds the object that an earlier CompleteUpload of the same parts made, else NoSuchUpload. An upload's ID
+// is the write ID of its object.
+func (s *Store) completed(req s3model.CompleteRequest) (s3model.Object, error) {
+	o, err := s3model.Object{}, error(s3model.ErrNoSuchUpload)
+	id, bad := hex.DecodeString(req.UploadID)
+	if bad != nil || len(id) != idSize || checkName(req.Bucket, req.Key) != nil {
+		return o, err
+	}
+	hash := md5.New()
+	for _, p := range req.Parts {
+		sum, bad := hex.DecodeString(p.ETag)
+		if bad != nil {
+			return o, err
+		}
+		hash.Write(sum)
+	}
+	etag := multipartETag(hash, len(req.Parts))
+	err = s.view(func(t *txn) error {
+		b, err := t.bucketOf(req.Bucket)
+		if err != nil {
+			return err
+		}
+		refusal := error(s3model.ErrNoSuchUpload)
+		found := func(r *record, latest bool) bool {
+			if !r.Multipart || !bytes.Equal(r.ID, id) || r.ETag != etag {
+				return false
+			}
+			o, refusal = r.model(b, req.Key, latest), nil
+			o.Encryption = describeSeal(r.Seal, req.Encryption)
+			return true
+		}
+		cur, err := t.current(req.Bucket, req.Key)
+		if err != nil || cur != nil && found(cur, true) {
+			return err
+		}
+		if err := scan(t.Tx, historyTable, join(req.Bucket, req.Key, ""), func(k, v []byte) (bool, error) {
+			r := &record{}
+			err := t.decode(historyTable, k, v, r)
+			return err == nil && !found(r, false), err
+		}); err != nil {
+			return err
+		}
+		return refusal
+	})
+	return o, err
+}
+
+func multipartETag(sums hash.Hash, parts int) string {
+	return fmt.Sprintf("%s-%d", hex.EncodeToString(sums.Sum(nil)), parts)
 }
 
 func (s *Store) tryComplete(ctx context.Context, req s3model.CompleteRequest) (s3model.Object, error) {
@@ -174,7 +231,7 @@ func (s *Store) assemble(t *txn, req s3model.CompleteRequest) (*assembly, error)
 	if req.Size >= 0 && req.Size != a.size {
 		return nil, s3model.ErrInvalidRequest.With(fmt.Sprintf("The parts have %d bytes together, not the %d of the request.", a.size, req.Size), nil)
 	}
-	a.etag = fmt.Sprintf("%s-%d", hex.EncodeToString(hash.Sum(nil)), len(a.parts))
+	a.etag = multipartETag(hash, len(a.parts))
 	a.small, err = t.smallBodies(a.bodies)
 	return a, err
 }

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -121,7 +122,9 @@ func TestOpen_Refusals_ChangeNothing(t *testing.T) {
 			_ = os.Remove(filepath.Join(dir, dbFile))
 			_ = os.Mkdir(filepath.Join(dir, dbFile), 0o700)
 		}, ErrCorrupt, "regular file"},
-		"newer format":    {edit(func(tx *bbolt.Tx) error { return tx.Bucket(metaTable).Put(metaFormat, []byte("2")) }), ErrFormat, "newer version"},
+		"newer format": {edit(func(tx *bbolt.Tx) error {
+			return tx.Bucket(metaTable).Put(metaFormat, []byte(strconv.Itoa(formatVersion+1)))
+		}), ErrFormat, "newer version"},
 		"no format":       {edit(func(tx *bbolt.Tx) error { return tx.Bucket(metaTable).Delete(metaFormat) }), ErrCorrupt, "format"},
 		"table missing":   {edit(func(tx *bbolt.Tx) error { return tx.DeleteBucket(partTable) }), ErrCorrupt, "parts"},
 		"another program": {edit(func(tx *bbolt.Tx) error { return tx.DeleteBucket(metaTable) }), ErrFormat, "another program"},
@@ -174,21 +177,23 @@ func TestOpen_BadDirectory(t *testing.T) {
 func TestOpen_Key(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := Open(Config{Dir: dir, LifecycleInterval: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addBucket(t, s, "b", s3model.Unversioned)
-	put(t, s, "k", "not encrypted")
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s := mustOpen(t, Config{Dir: dir})
 	path := filepath.Join(dir, keyFile)
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("key file: got %v, %v, want mode 0600", info, err)
 	}
-	// Nothing is encrypted yet: another key may be put there, in base64 too, or none.
+	text, err := os.ReadFile(path)
+	if err != nil || strings.TrimSpace(string(text)) != hex.EncodeToString(s.masterKey) {
+		t.Errorf("a new key was not written: %v", err)
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+
+	// A key may be put there before the first start, in base64 too, and the store then depends on it.
+	dir = t.TempDir()
+	path = filepath.Join(dir, keyFile)
 	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(otherKey)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -202,13 +207,8 @@ func TestOpen_Key(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	s = mustOpen(t, Config{Dir: dir})
-	text, err := os.ReadFile(path)
-	if err != nil || strings.TrimSpace(string(text)) != hex.EncodeToString(s.masterKey) {
-		t.Errorf("a new key was not written: %v", err)
-	}
-	if left, _ := filepath.Glob(path + ".*"); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrKey) {
+		t.Errorf("without its key: got %v, want ErrKey", err)
 	}
 }
 

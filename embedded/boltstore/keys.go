@@ -14,12 +14,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/minio/sio"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/private"
 )
 
 const (
@@ -32,6 +32,7 @@ const (
 	// What derived keys are for. A change makes everything encrypted unreadable.
 	purposeBody     = "statelatch boltstore body v1"
 	purposeCustomer = "statelatch boltstore customer key verifier v1"
+	purposeRecord   = "statelatch boltstore record v1"
 	purposeCheck    = "statelatch boltstore master key check v1"
 )
 
@@ -136,23 +137,11 @@ func describeSeal(l *seal, e s3model.Encryption) s3model.Encryption {
 	return s3model.Encryption{CustomerMD5: base64.StdEncoding.EncodeToString(sum[:])}
 }
 
-// noteKey leaves a check value of the master key with the first object that needs it.
-func (s *Store) noteKey(t *txn, l *seal) error {
-	if l == nil || l.Customer || t.Bucket(metaTable).Get(metaKeyCheck) != nil {
-		return nil
-	}
-	check, err := derive(s.masterKey, nil, purposeCheck)
-	if err != nil {
-		return err
-	}
-	return t.putRaw(metaTable, metaKeyCheck, check)
-}
-
 // loadKey reads the master key or, if nothing depends on it yet, makes it. check is the
-// value that noteKey left, nil if nothing was ever encrypted.
+// value that tells it from others, nil in a new store.
 func loadKey(dir string, check []byte) ([]byte, error) {
 	path := filepath.Join(dir, keyFile)
-	info, err := os.Stat(path)
+	err := private.File(path)
 	switch {
 	case isNotExist(err) && check != nil:
 		return nil, fmt.Errorf("%w: %s is missing, and the store holds encrypted objects: put the key file back from its backup", ErrKey, path)
@@ -160,8 +149,6 @@ func loadKey(dir string, check []byte) ([]byte, error) {
 		return makeKey(dir, path)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%w: %s can be read by others (mode %04o): run chmod 600 on it, and consider the key known to them", ErrKey, path, info.Mode().Perm())
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -85,7 +85,7 @@ func (s *Store) List(_ context.Context, req s3model.ListRequest) (s3model.ListPa
 				continue
 			}
 			r := &record{}
-			if err := decode(objectTable, k, v, r); err != nil {
+			if err := t.decode(objectTable, k, v, r); err != nil {
 				return err
 			}
 			p.page.Objects = append(p.page.Objects, r.model(b, key, true))
@@ -104,6 +104,7 @@ func (s *Store) List(_ context.Context, req s3model.ListRequest) (s3model.ListPa
 // versionCursor walks the versions of a bucket by key and, within a key, newest first,
 // merging the two tables they are in.
 type versionCursor struct {
+	t                *txn
 	space            []byte // what every key begins with
 	objects, history *bbolt.Cursor
 	ok, ov, hk, hv   []byte
@@ -111,6 +112,7 @@ type versionCursor struct {
 
 func newVersionCursor(t *txn, bucket string) *versionCursor {
 	return &versionCursor{
+		t:       t,
 		space:   join(bucket, ""),
 		objects: t.Bucket(objectTable).Cursor(),
 		history: t.Bucket(historyTable).Cursor(),
@@ -155,11 +157,11 @@ func (c *versionCursor) peek() (key string, current, more bool, err error) {
 func (c *versionCursor) next(current bool) (*record, error) {
 	r := &record{}
 	if current {
-		err := decode(objectTable, c.ok, c.ov, r)
+		err := c.t.decode(objectTable, c.ok, c.ov, r)
 		c.ok, c.ov = c.objects.Next()
 		return r, err
 	}
-	err := decode(historyTable, c.hk, c.hv, r)
+	err := c.t.decode(historyTable, c.hk, c.hv, r)
 	c.hk, c.hv = c.history.Next()
 	return r, err
 }

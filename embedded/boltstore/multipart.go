@@ -66,7 +66,7 @@ func (t *txn) parts(uploadID string) ([]numberedPart, error) {
 		}
 		p.number = int(binary.BigEndian.Uint16(k[len(prefix):]))
 		all = append(all, p)
-		return true, decode(partTable, k, v, &all[len(all)-1].partRecord)
+		return true, t.decode(partTable, k, v, &all[len(all)-1].partRecord)
 	})
 	return all, err
 }
@@ -101,7 +101,7 @@ func (s *Store) CreateUpload(ctx context.Context, req s3model.PutRequest) (strin
 		if err != nil {
 			return err
 		}
-		if err := s.noteKey(t, l); err != nil {
+		if err := b.allows(req.Encryption); err != nil {
 			return err
 		}
 		done = s3model.Object{Key: req.Key, Encryption: describeSeal(l, req.Encryption)}
@@ -135,6 +135,9 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 		if err != nil {
 			return err
 		}
+		if err := t.allows(req.Bucket, req.Encryption); err != nil {
+			return err
+		}
 		l = u.Seal
 		bind = binding{bucket: req.Bucket, key: req.Key, id: id, part: req.Number}
 		secret, err = s.unseal(l, req.Encryption)
@@ -151,6 +154,9 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 	p := numberedPart{number: req.Number}
 	err = s.update(ctx, func(t *txn) error {
 		if _, _, err := t.upload(req.Bucket, req.Key, req.UploadID); err != nil {
+			return err
+		}
+		if err := t.allows(req.Bucket, req.Encryption); err != nil {
 			return err
 		}
 		var old partRecord
@@ -175,7 +181,9 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 		s.abandon(g, err)
 		return s3model.Part{}, err
 	}
-	return p.model(), nil
+	part := p.model()
+	part.Encryption = describeSeal(l, req.Encryption)
+	return part, nil
 }
 
 // ListParts implements s3model.Store.
@@ -234,12 +242,29 @@ func (t *txn) eachUpload(bucket, prefix string, fn func(key, id string, u *uploa
 			return false, damaged("key %q of table %s", k, uploadTable)
 		}
 		u := &uploadRecord{}
-		if err := decode(uploadTable, k, v, u); err != nil {
+		if err := t.decode(uploadTable, k, v, u); err != nil {
 			return false, err
 		}
 		fn(string(rest[:cut]), string(rest[cut+1:]), u)
 		return true, nil
 	})
+}
+
+// abortUploads ends all uploads of a bucket.
+func (t *txn) abortUploads(bucket string) error {
+	type upload struct{ key, id string }
+	var all []upload
+	if err := t.eachUpload(bucket, "", func(key, id string, _ *uploadRecord) {
+		all = append(all, upload{key, id})
+	}); err != nil {
+		return err
+	}
+	for _, u := range all {
+		if err := t.abortUpload(bucket, u.key, u.id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AbortUpload implements s3model.Store.

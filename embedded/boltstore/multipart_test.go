@@ -117,10 +117,22 @@ func TestStore_Multipart_ReadsAcrossParts(t *testing.T) {
 			if n, m := bodyFileCount(t, s), smallBodyCount(t, s); n != 2 || m != 1 {
 				t.Errorf("got %d files and %d small bodies, want 2 and 1: unused parts must go", n, m)
 			}
-			if _, err := complete(t, s, id, parts...); code(err) != "NoSuchUpload" {
-				t.Errorf("completed again: got %v, want NoSuchUpload", err)
+			again, err := complete(t, s, id, parts...)
+			if err != nil || again.VersionID != o.VersionID || again.ETag != o.ETag || again.Encryption.SSES3 != o.Encryption.SSES3 {
+				t.Errorf("completed again: got %+v, %v, want the same object", again, err)
 			}
+			if _, err := complete(t, s, id, parts[:1]...); code(err) != "NoSuchUpload" {
+				t.Errorf("completed again with other parts: got %v, want NoSuchUpload", err)
+			}
+			newer := put(t, s, "k", "newer")
+			if again, err := complete(t, s, id, parts...); err != nil || again.VersionID != o.VersionID || again.IsLatest {
+				t.Errorf("completed again below a newer version: got %+v, %v, want the same object", again, err)
+			}
+			remove(t, s, "k", newer.VersionID)
 			remove(t, s, "k", o.VersionID)
+			if _, err := complete(t, s, id, parts...); code(err) != "NoSuchUpload" {
+				t.Errorf("completed again when the version is gone: got %v, want NoSuchUpload", err)
+			}
 			if n, m := bodyFileCount(t, s), smallBodyCount(t, s); n != 0 || m != 0 {
 				t.Errorf("after the delete: got %d files and %d small bodies, want none", n, m)
 			}

@@ -57,6 +57,9 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 	if err != nil {
 		return s3model.Object{}, err
 	}
+	if err := b.allows(req.Encryption); err != nil { // before the body, to spare the client sending it
+		return s3model.Object{}, err
+	}
 	l, secret, err := s.newSeal(req.Encryption, b.Settings.EncryptByDefault)
 	if err != nil {
 		return s3model.Object{}, failure(err)
@@ -81,6 +84,9 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 		if err != nil {
 			return err
 		}
+		if err := b.allows(req.Encryption); err != nil {
+			return err
+		}
 		cur, err := t.current(req.Bucket, req.Key)
 		if err != nil {
 			return err
@@ -96,9 +102,6 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 			return err
 		}
 		v.Bodies = []body{stored}
-		if err := s.noteKey(t, l); err != nil {
-			return err
-		}
 		if err := t.insert(b, req.Bucket, req.Key, &v, now); err != nil {
 			return err
 		}

@@ -17,6 +17,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/statelatch/statelatch/internal/private"
 )
 
 const (
@@ -84,6 +86,9 @@ func (s *Store) open() error {
 	if err := s.checkLoss(path, len(present)); err != nil {
 		return err
 	}
+	if err := private.Owned(path); err != nil && !isNotExist(err) {
+		return err
+	}
 	if s.db, err = openDB(path); err != nil {
 		return err
 	}
@@ -92,6 +97,12 @@ func (s *Store) open() error {
 		return err
 	}
 	if s.masterKey, err = loadKey(s.dir, check); err != nil {
+		return err
+	}
+	if s.box, err = newBox(s.masterKey); err != nil {
+		return err
+	}
+	if err := s.noteKey(check); err != nil {
 		return err
 	}
 	if err := os.Mkdir(s.files.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -118,7 +129,7 @@ func makeDir(dir string) error {
 		if !info.IsDir() {
 			return fmt.Errorf("the data directory %s is a file; name a directory", dir)
 		}
-		return nil
+		return private.Dir(dir)
 	}
 	if !isNotExist(err) {
 		return fmt.Errorf("data directory: %w", err)
@@ -139,7 +150,7 @@ func makeDir(dir string) error {
 			return err
 		}
 	}
-	return nil
+	return private.Dir(dir)
 }
 
 // checkLoss refuses to begin a new database where one must have been: that would remove
@@ -234,6 +245,27 @@ func explain(err error) error {
 
 func corrupt(path string, cause error) error {
 	return fmt.Errorf("%w: %s: %w; nothing was changed: put the file back from a backup", ErrCorrupt, path, cause)
+}
+
+// noteKey leaves a check value of the master key, without which nothing of the store can be read any more, and
+// the format: an older program would take sealed records for damage.
+func (s *Store) noteKey(check []byte) error {
+	want, err := derive(s.masterKey, nil, purposeCheck)
+	if err != nil {
+		return err
+	}
+	format := []byte(strconv.Itoa(formatVersion))
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaTable)
+		if check != nil && bytes.Equal(meta.Get(metaFormat), format) {
+			return errNothingToCommit
+		}
+		return errors.Join(meta.Put(metaKeyCheck, want), meta.Put(metaFormat, format))
+	})
+	if err == nil || errors.Is(err, errNothingToCommit) {
+		return nil
+	}
+	return explain(err)
 }
 
 // checkFormat reads the format of the database, makes the tables of a new one, and

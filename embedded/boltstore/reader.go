@@ -41,6 +41,9 @@ func (s *Store) openSegment(b body, data, secret []byte, bind binding) (segment,
 	seg := segment{size: b.Size}
 	if b.Salt != nil {
 		bind.part = b.Part
+		if secret == nil { // not encrypted as S3 has it, but in the database
+			secret = s.masterKey
+		}
 		key, err := bodyKey(secret, b.Salt, bind)
 		if err != nil {
 			return seg, err

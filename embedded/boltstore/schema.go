@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,7 +15,8 @@ import (
 )
 
 // formatVersion is stored in the database. A store refuses a higher one.
-const formatVersion = 1
+// 1 did not seal its records.
+const formatVersion = 2
 
 // The bbolt buckets. A NUL separates the fields of a composed key; bucket names
 // and keys cannot contain it, so that the order of composed keys is the order of keys.
@@ -123,6 +125,22 @@ func (r *bucketRecord) model(name string) s3model.Bucket {
 	return s3model.Bucket{Name: name, Location: r.Location, Created: fromNano(r.Created), Settings: r.Settings}
 }
 
+// allows refuses what the bucket blocks in writes.
+func (r *bucketRecord) allows(e s3model.Encryption) error {
+	if len(e.CustomerKey) > 0 && slices.Contains(r.Settings.BlockedEncryption, s3model.BlockSSEC) {
+		return s3model.ErrSSECBlocked
+	}
+	return nil
+}
+
+func (t *txn) allows(bucket string, e s3model.Encryption) error {
+	b, err := t.bucketOf(bucket)
+	if err != nil {
+		return err
+	}
+	return b.allows(e)
+}
+
 // versionID is opaque to clients: the sequence number, which finds the record, and the
 // random ID, which no other version ever has. "null" for a null version.
 func (r *record) versionID() string {
@@ -227,7 +245,12 @@ func encode(v any) ([]byte, error) {
 	return b, nil
 }
 
-func decode(table, key, data []byte, v any) error {
+// decode opens and parses a record.
+func (t *txn) decode(table, key, data []byte, v any) error {
+	data, err := t.box.open(table, key, data)
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return damaged("record %q of table %s: %v", key, table, err)
 	}

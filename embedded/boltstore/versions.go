@@ -44,7 +44,7 @@ func (t *txn) newestInHistory(bucket, key string) (*record, error) {
 	prefix := join(bucket, key, "")
 	err := scan(t.Tx, historyTable, prefix, func(k, v []byte) (bool, error) {
 		r = &record{}
-		return false, decode(historyTable, k, v, r)
+		return false, t.decode(historyTable, k, v, r)
 	})
 	return r, err
 }
@@ -215,10 +215,10 @@ func (t *txn) removeVersion(bucket, key string, r *record, isLatest bool) error 
 	return t.put(objectTable, join(bucket, key), next)
 }
 
-// isEmpty reports whether a bucket holds no version, no marker and no upload.
+// isEmpty reports whether a bucket holds no version and no marker.
 func (t *txn) isEmpty(bucket string) bool {
 	prefix := join(bucket, "")
-	for _, table := range [][]byte{objectTable, historyTable, uploadTable} {
+	for _, table := range [][]byte{objectTable, historyTable} {
 		if k, _ := t.Bucket(table).Cursor().Seek(prefix); bytes.HasPrefix(k, prefix) {
 			return false
 		}

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -37,6 +38,37 @@ func (c *call) hostBucket() (string, bool) {
 	}
 	bucket, ok := strings.CutSuffix(hostOnly(c.r.Host), "."+c.Domain)
 	return bucket, ok
+}
+
+// hostHint says what may be wrong with a request that names its bucket in its host, where that is not looked for.
+// It is empty for others.
+func (c *call) hostHint() string {
+	host := hostOnly(c.r.Host)
+	if _, served := c.hostBucket(); served || host == c.Domain || !strings.Contains(host, ".") || net.ParseIP(host) != nil {
+		return ""
+	}
+	named := ""
+	for i, ch := range host {
+		if ch == '.' && s3model.ValidBucketName(host[:i]) {
+			if _, err := c.Store.GetBucket(c.ctx, host[:i]); err == nil {
+				named = host[:i]
+			}
+		}
+	}
+	what := ""
+	switch {
+	case named != "":
+		what = "The host of the request begins with the name of the bucket " + named
+	case c.bucket == "":
+		what = "If the host of the request was to name a bucket, as in BUCKET.DOMAIN"
+	default:
+		return ""
+	}
+	if c.Domain == "" {
+		return what + ": this store was started without a domain, so the bucket belongs into the path. " +
+			"Use path style (use_path_style = true), or start the store with its domain (statelatch serve -domain DOMAIN)."
+	}
+	return what + ": the domain of this store is " + c.Domain + ". Send requests to BUCKET." + c.Domain + ", or use path style (use_path_style = true)."
 }
 
 func checkKey(key string) error {

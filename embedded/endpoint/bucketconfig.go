@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
@@ -98,9 +99,22 @@ func parseVersioning(doc []byte) (s3model.Versioning, error) {
 }
 
 type encryptionXML struct {
-	XMLName   xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ServerSideEncryptionConfiguration"`
-	Algorithm string   `xml:"Rule>ApplyServerSideEncryptionByDefault>SSEAlgorithm"`
-	BucketKey bool     `xml:"Rule>BucketKeyEnabled"`
+	XMLName   xml.Name              `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ServerSideEncryptionConfiguration"`
+	Algorithm string                `xml:"Rule>ApplyServerSideEncryptionByDefault>SSEAlgorithm"`
+	BucketKey bool                  `xml:"Rule>BucketKeyEnabled"`
+	Blocked   *blockedEncryptionXML `xml:"Rule>BlockedEncryptionTypes"`
+}
+
+type blockedEncryptionXML struct {
+	Types []string `xml:"EncryptionType"`
+}
+
+// types is nil-safe.
+func (b *blockedEncryptionXML) types() []string {
+	if b == nil {
+		return nil
+	}
+	return b.Types
 }
 
 // getBucketEncryption tells what is done: unlike AWS, where every bucket encrypts, a bucket
@@ -113,7 +127,11 @@ func (c *call) getBucketEncryption() error {
 	if !b.Settings.EncryptByDefault {
 		return refuse("ServerSideEncryptionConfigurationNotFoundError", http.StatusNotFound, "The server side encryption configuration was not found")
 	}
-	c.writeXML(http.StatusOK, encryptionXML{Algorithm: "AES256"})
+	rule := encryptionXML{Algorithm: "AES256", BucketKey: b.Settings.BucketKey}
+	if blocked := b.Settings.BlockedEncryption; len(blocked) > 0 {
+		rule.Blocked = &blockedEncryptionXML{blocked}
+	}
+	c.writeXML(http.StatusOK, rule)
 	return nil
 }
 
@@ -122,18 +140,21 @@ func (c *call) putBucketEncryption() error {
 	if err != nil {
 		return err
 	}
-	if err := parseEncryption(doc); err != nil {
+	rule, err := parseEncryption(doc)
+	if err != nil {
 		return err
 	}
-	return c.setEncryptByDefault(true, http.StatusOK)
+	return c.setEncryptionRule(true, rule, http.StatusOK)
 }
 
 func (c *call) deleteBucketEncryption() error {
-	return c.setEncryptByDefault(false, http.StatusNoContent)
+	return c.setEncryptionRule(false, encryptionXML{}, http.StatusNoContent)
 }
 
-func (c *call) setEncryptByDefault(on bool, status int) error {
-	if err := c.Store.UpdateSettings(c.ctx, c.bucket, func(s *s3model.Settings) { s.EncryptByDefault = on }); err != nil {
+func (c *call) setEncryptionRule(on bool, rule encryptionXML, status int) error {
+	if err := c.Store.UpdateSettings(c.ctx, c.bucket, func(s *s3model.Settings) {
+		s.EncryptByDefault, s.BucketKey, s.BlockedEncryption = on, rule.BucketKey, rule.Blocked.types()
+	}); err != nil {
 		return err
 	}
 	c.w.WriteHeader(status)
@@ -141,34 +162,49 @@ func (c *call) setEncryptByDefault(on bool, status int) error {
 }
 
 // parseEncryption accepts one rule with AES256 and refuses KMS.
-func parseEncryption(doc []byte) error {
+func parseEncryption(doc []byte) (encryptionXML, error) {
+	var out encryptionXML
 	root, err := parseXML(doc, "ServerSideEncryptionConfiguration")
 	if err != nil {
-		return err
+		return out, err
 	}
 	var algorithm, kmsKey string
-	var bucketKey bool
 	if err := root.decode(fields{"Rule": one(func(rule *node) error {
 		return rule.decode(fields{
 			"ApplyServerSideEncryptionByDefault": one(func(n *node) error {
 				return n.decode(fields{"SSEAlgorithm": word(&algorithm), "KMSMasterKeyID": word(&kmsKey)})
 			}),
-			// It makes KMS cheaper, and nothing else.
-			"BucketKeyEnabled":       boolean(&bucketKey),
-			"BlockedEncryptionTypes": unsupported("BlockedEncryptionTypes"),
+			"BucketKeyEnabled": boolean(&out.BucketKey),
+			"BlockedEncryptionTypes": one(func(n *node) error {
+				out.Blocked = &blockedEncryptionXML{}
+				return n.decode(fields{"EncryptionType": many(func(n *node) error {
+					kind, err := n.value()
+					if kind = strings.TrimSpace(kind); err == nil && kind != s3model.BlockSSEC && kind != s3model.BlockNone {
+						err = malformedXML("an EncryptionType in BlockedEncryptionTypes is neither SSE-C nor NONE")
+					}
+					out.Blocked.Types = append(out.Blocked.Types, kind)
+					return err
+				})})
+			}),
 		})
 	})}); err != nil {
-		return err
+		return out, err
+	}
+	blocked := out.Blocked.types()
+	if algorithm == "" && out.Blocked != nil {
+		algorithm = "AES256" // a rule may be about what is blocked alone
 	}
 	switch {
 	case algorithm == "aws:kms", algorithm == "aws:kms:dsse":
-		return notImplemented("Default encryption with " + algorithm + " is not possible: " + noKMS)
+		return out, notImplemented("Default encryption with " + algorithm + " is not possible: " + noKMS)
 	case algorithm != "AES256":
-		return malformedXML("the Rule needs ApplyServerSideEncryptionByDefault with SSEAlgorithm AES256")
+		return out, malformedXML("the Rule needs ApplyServerSideEncryptionByDefault with SSEAlgorithm AES256")
 	case kmsKey != "":
-		return invalidArgument("a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse")
+		return out, invalidArgument("a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse")
+	case out.Blocked != nil && (len(blocked) == 0 || len(blocked) > 1 && slices.Contains(blocked, s3model.BlockNone)):
+		return out, malformedXML("BlockedEncryptionTypes needs SSE-C, or NONE alone")
 	}
-	return nil
+	return out, nil
 }
 
 type publicAccessBlockXML struct {

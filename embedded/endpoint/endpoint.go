@@ -8,8 +8,9 @@
 // only after its length, signature and checksums were right.
 //
 // Kept but not enforced: bucket policies, public access blocks and tags. There is one
-// owner, so ACLs other than the owner's own are refused. Not here: TLS, timeouts of
-// connections and limits of their number, which belong to the http.Server around it.
+// owner, so ACLs other than the owner's own are refused. A body that does not come and an answer that is not
+// taken end their connection. Not here: TLS, the time for headers, and the number of
+// connections, which belong to the http.Server around it.
 package endpoint
 
 import (
@@ -43,6 +44,10 @@ type Config struct {
 	Domain string
 	// Clock is the time of the Date header; nil means time.Now.
 	Clock func() time.Time
+	// Verified, if not nil, is called with the context of each request whose signature is right.
+	Verified func(context.Context)
+	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
+	Patience time.Duration
 	// AllowPlainSSEC accepts customer keys over plain HTTP also from peers that are not
 	// on the loopback interface, for an endpoint behind a proxy that terminates TLS.
 	AllowPlainSSEC bool
@@ -63,6 +68,9 @@ func New(cfg Config) http.Handler {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = time.Minute
 	}
 	cfg.Domain = strings.ToLower(strings.Trim(cfg.Domain, "."))
 	return &server{Config: cfg}
@@ -86,7 +94,10 @@ type call struct {
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{server: s, w: &recorder{ResponseWriter: w}, r: r, ctx: r.Context(), id: newRequestID()}
+	sendContinue(w, r)
+	progress := &progress{ResponseController: http.NewResponseController(w), patience: s.Patience}
+	r = progress.watchBody(r)
+	c := &call{server: s, w: &recorder{ResponseWriter: w, progress: progress}, r: r, ctx: r.Context(), id: newRequestID()}
 	start := time.Now()
 	h := w.Header()
 	h.Set("Server", "Statelatch")
@@ -129,6 +140,9 @@ func (c *call) authenticate() error {
 	var err error
 	if c.sig, err = c.Verifier.Verify(c.r); err != nil {
 		return err
+	}
+	if c.Verified != nil {
+		c.Verified(c.ctx)
 	}
 	if c.query, err = sigv4.ParseQuery(c.r.URL.RawQuery); err != nil {
 		return err
@@ -176,13 +190,16 @@ func (c *call) overTrustedTransport() bool {
 // recorder remembers whether the answer has begun.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	progress *progress
+	status   int
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		spellHeaders(w.Header())
+		w.progress.answer()
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -190,13 +207,32 @@ func (w *recorder) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
+	w.progress.write()
 	return w.ResponseWriter.Write(p)
 }
 
 // Unwrap serves http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// spellHeaders writes names as S3 does: there are clients that tell cases apart, and names of user metadata
+// are given to users as they come.
+func spellHeaders(h http.Header) {
+	for name, values := range h {
+		spelled := name
+		switch {
+		case name == "Etag":
+			spelled = "ETag"
+		case strings.HasPrefix(name, "X-Amz-"):
+			spelled = strings.ToLower(name)
+		}
+		if spelled != name {
+			delete(h, name)
+			h[spelled] = values
+		}
+	}
+}
 
 func newRequestID() string {
 	var b [8]byte

@@ -84,6 +84,11 @@ func (c *call) fail(err error) {
 		Code: e.Code, Message: e.Message,
 		Resource: c.r.URL.Path, RequestID: c.id,
 	}
+	if c.sig != nil && (c.bucket == "" || e.Code == "NoSuchBucket" || e.Code == "InvalidBucketName") {
+		if hint := c.hostHint(); hint != "" {
+			doc.Message += " " + hint
+		}
+	}
 	switch {
 	case e.Code == "PreconditionFailed":
 		doc.Condition = c.condition

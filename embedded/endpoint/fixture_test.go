@@ -169,6 +169,7 @@ type answer struct {
 	header http.Header
 	body   string
 	err    errorDocument
+	close  bool // the server said that it closes the connection
 }
 
 // send signs the request as it is and sends it.

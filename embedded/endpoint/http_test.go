@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
@@ -342,6 +343,29 @@ func TestGetObject_BodyFails(t *testing.T) {
 	}
 	if log := f.log.String(); !strings.Contains(log, "the disk failed") {
 		t.Errorf("got log %q, want the reason", log)
+	}
+}
+
+func TestServeHTTP_BodyThatNeverComes(t *testing.T) {
+	t.Parallel()
+	for _, version := range []int{1, 2} {
+		f := newFixture(t, func(c *Config) { c.Patience = 10 * time.Millisecond })
+		srv := httptest.NewUnstartedServer(f.srv.Config.Handler)
+		srv.EnableHTTP2 = version == 2
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		f.srv = srv
+		put := f.signed(t, request{method: "PUT", target: "/" + testBucket + "/k", body: "hello"})
+		r, w := io.Pipe()
+		t.Cleanup(func() { _ = w.Close() })
+		put.Body, put.GetBody = r, nil
+		resp, err := srv.Client().Transport.RoundTrip(put)
+		if err != nil {
+			t.Fatalf("HTTP/%d: %v", version, err)
+		}
+		if body := readAll(t, resp.Body); resp.ProtoMajor != version || resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "RequestTimeout") {
+			t.Errorf("HTTP/%d: got %s %d %s, want 400 RequestTimeout", version, resp.Proto, resp.StatusCode, body)
+		}
 	}
 }
 

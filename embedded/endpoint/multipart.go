@@ -87,16 +87,11 @@ func (c *call) uploadOrCopyPart() error {
 		return err
 	}
 	c.w.Header().Set("Etag", quoted(part.ETag))
-	c.setPartEncryption(req)
+	c.setEncryption(part.Encryption)
 	if a := checksumByName(part.Checksum.Algorithm); a != nil {
 		c.w.Header().Set(a.header, part.Checksum.Value)
 	}
 	return c.ok()
-}
-
-// setPartEncryption reports the customer key; how else an upload is kept, its creation said.
-func (c *call) setPartEncryption(req s3model.PartRequest) {
-	c.setEncryption(s3model.Encryption{CustomerMD5: req.Encryption.CustomerMD5})
 }
 
 // copyPart makes a part of a piece of another object.
@@ -140,7 +135,7 @@ func (c *call) copyPart(req s3model.PartRequest) error {
 	if obj.VersionID != "" {
 		c.w.Header().Set("X-Amz-Copy-Source-Version-Id", obj.VersionID)
 	}
-	c.setPartEncryption(req)
+	c.setEncryption(part.Encryption)
 	c.writeXML(http.StatusOK, copyResultXML{
 		XMLName:      xml.Name{Space: xmlNamespace, Local: "CopyPartResult"},
 		LastModified: xmlTime(part.LastModified),

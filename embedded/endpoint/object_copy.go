@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/embedded/sigv4"
 )
 
 // checksumsXML is the part of several answers that tells checksums.
@@ -74,7 +75,7 @@ func (c *call) checkCopySource(obj s3model.Object) error {
 	// A read may ignore a broken date; here it would be a condition that is not checked.
 	for _, name := range sourceConditions[2:] {
 		for _, value := range c.r.Header.Values(name) {
-			if _, err := http.ParseTime(value); err != nil {
+			if _, err := sigv4.ParseTime(value); err != nil {
 				return invalidArgument("The header " + name + " must be an HTTP date, such as " + http.TimeFormat + ".")
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/embedded/sigv4"
 )
 
 // getObject serves GetObject and HeadObject.
@@ -163,7 +164,7 @@ func inRange(validator string, obj s3model.Object) bool {
 	if validator == "" {
 		return true
 	}
-	if t, err := http.ParseTime(validator); err == nil {
+	if t, err := sigv4.ParseTime(validator); err == nil {
 		return obj.LastModified.Truncate(time.Second).Equal(t)
 	}
 	return validator == quoted(obj.ETag)
@@ -244,14 +245,14 @@ func readConditions(h http.Header, prefix string, obj s3model.Object) (int, stri
 		if !matchETags(values, obj.ETag) {
 			return http.StatusPreconditionFailed, "If-Match"
 		}
-	} else if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && modified.After(t) {
+	} else if t, err := sigv4.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && modified.After(t) {
 		return http.StatusPreconditionFailed, "If-Unmodified-Since"
 	}
 	if values := h.Values(prefix + "If-None-Match"); len(values) > 0 {
 		if matchETags(values, obj.ETag) {
 			return http.StatusNotModified, "If-None-Match"
 		}
-	} else if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !modified.After(t) {
+	} else if t, err := sigv4.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !modified.After(t) {
 		return http.StatusNotModified, "If-Modified-Since"
 	}
 	return 0, ""

@@ -38,13 +38,14 @@ var (
 	ErrNoSuchVersion           = &Error{Code: "NoSuchVersion", Status: 404, Message: "The version does not exist."}
 	ErrNoSuchUpload            = &Error{Code: "NoSuchUpload", Status: 404, Message: "The multipart upload does not exist; it may have been completed or aborted."}
 	ErrBucketAlreadyOwnedByYou = &Error{Code: "BucketAlreadyOwnedByYou", Status: 409, Message: "The bucket exists and is yours."}
-	ErrBucketNotEmpty          = &Error{Code: "BucketNotEmpty", Status: 409, Message: "The bucket still holds objects, versions or uploads."}
+	ErrBucketNotEmpty          = &Error{Code: "BucketNotEmpty", Status: 409, Message: "The bucket still holds objects, versions or delete markers."}
 	ErrPreconditionFailed      = &Error{Code: "PreconditionFailed", Status: 412, Message: "At least one of the conditions of the request does not hold."}
 	ErrMethodNotAllowed        = &Error{Code: "MethodNotAllowed", Status: 405, Message: "The method is not allowed on this resource."}
 	ErrInvalidPart             = &Error{Code: "InvalidPart", Status: 400, Message: "A part was not uploaded, or its ETag or checksum differs."}
 	ErrInvalidPartOrder        = &Error{Code: "InvalidPartOrder", Status: 400, Message: "The parts are not in ascending order."}
 	ErrEntityTooSmall          = &Error{Code: "EntityTooSmall", Status: 400, Message: "A part other than the last is smaller than 5 MiB."}
 	ErrInvalidRequest          = &Error{Code: "InvalidRequest", Status: 400, Message: "The request is not valid."}
+	ErrSSECBlocked             = &Error{Code: "AccessDenied", Status: 403, Message: "The bucket blocks encryption with customer keys (SSE-C) for writes, by BlockedEncryptionTypes in its encryption configuration."}
 	ErrAccessDenied            = &Error{Code: "AccessDenied", Status: 403, Message: "Access denied."}
 	ErrInternal                = &Error{Code: "InternalError", Status: 500, Message: "The store failed; its log says why."}
 	ErrStorageFull             = &Error{Code: "InsufficientStorage", Status: 507, Message: "The disk of the store is full; nothing was changed. Free space and try again."}

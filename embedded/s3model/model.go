@@ -15,7 +15,7 @@ import (
 // same transaction as the change it guards. Errors are *Error where S3 has a code for them.
 type Store interface {
 	CreateBucket(ctx context.Context, name, location string) error // BucketAlreadyOwnedByYou if it exists
-	DeleteBucket(ctx context.Context, name string) error           // BucketNotEmpty while any version, marker or upload is left
+	DeleteBucket(ctx context.Context, name string) error           // BucketNotEmpty while any version or marker is left; aborts uploads
 	ListBuckets(ctx context.Context) ([]Bucket, error)             // by name
 	GetBucket(ctx context.Context, name string) (Bucket, error)    // NoSuchBucket
 
@@ -55,7 +55,9 @@ type Store interface {
 	ListParts(ctx context.Context, bucket, key, uploadID string) (Upload, []Part, error) // NoSuchUpload; parts by number
 	ListUploads(ctx context.Context, bucket, prefix string) ([]Upload, error)            // by key, then start
 	AbortUpload(ctx context.Context, bucket, key, uploadID string) error                 // NoSuchUpload
-	CompleteUpload(ctx context.Context, req CompleteRequest) (Object, error)             // InvalidPart, InvalidPartOrder, EntityTooSmall
+	// CompleteUpload makes an object of parts: InvalidPart, InvalidPartOrder, EntityTooSmall. As long as that
+	// version exists, the same request returns it again, whatever its condition: it is a retry.
+	CompleteUpload(ctx context.Context, req CompleteRequest) (Object, error)
 }
 
 // Bucket describes a bucket.
@@ -84,8 +86,19 @@ type Settings struct {
 	Versioning Versioning
 	// EncryptByDefault stores objects as SSE-S3 (AES256) when the request says nothing.
 	EncryptByDefault bool
-	Lifecycle        []LifecycleRule
+	// BucketKey is kept for who set it: there is no KMS that it could make cheaper.
+	BucketKey bool `json:",omitempty"`
+	// BlockedEncryption are the kinds of encryption that writes may not ask for: BlockSSEC, or BlockNone
+	// for who says that nothing is blocked.
+	BlockedEncryption []string `json:",omitempty"`
+	Lifecycle         []LifecycleRule
 }
+
+// What BlockedEncryption may hold.
+const (
+	BlockSSEC = "SSE-C"
+	BlockNone = "NONE"
+)
 
 // LifecycleRule is one rule that is really applied. Zero numbers mean "not set".
 type LifecycleRule struct {
@@ -212,6 +225,7 @@ type PartRequest struct {
 // Part describes an uploaded part.
 type Part struct {
 	Number       int
+	Encryption   Encryption // as done
 	ETag         string
 	Size         int64
 	LastModified time.Time

@@ -177,8 +177,13 @@ func (c *chunkedReader) finish() error {
 	} else if line != "" {
 		return errChunk("there is a trailer that was not announced")
 	}
-	switch _, err := c.src.ReadByte(); {
-	case err == nil:
+	// Some clients (minio-go) end the trailer twice.
+	line, err := c.src.ReadSlice('\n')
+	if err == nil && strings.Trim(string(line), "\r\n") == "" {
+		line, err = c.src.ReadSlice('\n')
+	}
+	switch {
+	case len(line) > 0:
 		return errChunk("there is data behind the last chunk")
 	case !errors.Is(err, io.EOF):
 		return err

@@ -2,6 +2,7 @@ package sigv4
 
 import (
 	"net/http"
+	"net/mail"
 	"net/url"
 	"strconv"
 	"strings"
@@ -96,8 +97,18 @@ func requestDate(r *http.Request) (time.Time, bool) {
 	if t, err := time.Parse(timeFormat, s); err == nil {
 		return t, true
 	}
+	t, err := ParseTime(s)
+	return t, err == nil
+}
+
+// ParseTime parses the date of a header: in the forms of HTTP, and in that of mail, with a zone such
+// as +0000, which several languages write. The result is in UTC.
+func ParseTime(s string) (time.Time, error) {
 	t, err := http.ParseTime(s)
-	return t.UTC(), err == nil
+	if err != nil {
+		t, err = mail.ParseDate(s)
+	}
+	return t.UTC(), err
 }
 
 func parsePresigned(r *http.Request, query url.Values) (*claim, error) {

@@ -1,7 +1,10 @@
 package faultproxy
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -114,6 +117,47 @@ func IgnoreConditions(accessKeyID, secretAccessKey string) Fault {
 		}
 		x.deliver(true)
 	}}
+}
+
+// AlterReply lets the store process the request and changes its answer's body on the way, by putting text in the place of the first old,
+// which must be of the same length. The headers stay, those about the body as well.
+func AlterReply(old, text string) Fault {
+	return Fault{"alter reply", func(x *exchange) {
+		if x.send() != nil {
+			x.cut()
+		}
+		x.answer.body = altered(x.answer.body, old, text)
+		x.relay()
+	}}
+}
+
+// AlterRequest changes the body of a request on its way, as [AlterReply] does an answer's, to a store that does not notice: the
+// request is signed anew, with the key pair given, and says no more what the body is. Bodies that are signed in chunks are refused with 501.
+func AlterRequest(old, text, accessKeyID, secretAccessKey string) Fault {
+	key := aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}
+	return Fault{"alter request", func(x *exchange) {
+		x.body = altered(x.body, old, text)
+		sum := sha256.Sum256(x.body)
+		x.r.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(sum[:]))
+		x.r.Header.Del("Content-Md5")
+		for name := range x.r.Header {
+			if strings.HasPrefix(name, "X-Amz-Checksum-") {
+				x.r.Header.Del(name)
+			}
+		}
+		if err := x.sign(key); err != nil {
+			x.refuse(http.StatusNotImplemented, "NotImplemented")
+			return
+		}
+		x.deliver(true)
+	}}
+}
+
+func altered(body []byte, old, text string) []byte {
+	if len(old) != len(text) {
+		panic(fmt.Sprintf("faultproxy: %q and %q are not of one length", old, text))
+	}
+	return bytes.Replace(body, []byte(old), []byte(text), 1)
 }
 
 // sign renews the signature in the Authorization header, if there is one, for the same time and scope.

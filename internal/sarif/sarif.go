@@ -1,7 +1,12 @@
 // Package sarif writes findings as SARIF 2.1.0, as far as code scanning needs it: one run, rules, results with a place.
 package sarif
 
-import "github.com/statelatch/statelatch"
+import (
+	"regexp"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+)
 
 // Log is a SARIF log with one run, ready to be encoded.
 type Log struct {
@@ -78,7 +83,7 @@ func New(version string, results []Result) Log {
 			index[f.RuleID] = i
 			r.Tool.Driver.Rules = append(r.Tool.Driver.Rules, rule{ID: f.RuleID, ShortDescription: text{f.Title}})
 		}
-		one := result{RuleID: f.RuleID, RuleIndex: i, Kind: "fail", Level: f.Level, Message: text{statelatch.Printable(f.Text)}}
+		one := result{RuleID: f.RuleID, RuleIndex: i, Kind: "fail", Level: f.Level, Message: text{plain(f.Text)}}
 		if f.Level == "" {
 			one.Kind, one.Level = "pass", "none" // the standard knows no other level for it
 		}
@@ -91,4 +96,16 @@ func New(version string, results []Result) Log {
 		r.Results = append(r.Results, one)
 	}
 	return Log{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []run{r}}
+}
+
+var placeholder = regexp.MustCompile(`\{(\d+)\}`)
+
+// plain is a text that a viewer shows as it is. SARIF makes a link of [text](target) and a placeholder of {0} (3.11.5 and 3.11.6), also
+// where a key or the name of a file is all that they come from.
+func plain(s string) string {
+	s = placeholder.ReplaceAllString(statelatch.Printable(s), "{{$1}}")
+	if !strings.Contains(s, "](") {
+		return s
+	}
+	return strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`).Replace(s)
 }

@@ -25,7 +25,7 @@ type client struct {
 func (w *world) newClient(name string, stream uint64, loss float64) *client {
 	p := w.newProcess(name, stream, loss)
 	c := &client{process: p, store: &state.Store{Bucket: wire{p}}}
-	c.locks = &lock.Manager{Bucket: wire{p}, Fence: c.store.Touch, Boot: p.boot, NewID: p.newID}
+	c.locks = &lock.Manager{Bucket: wire{p}, Tier: lock.TierFull, Fence: c.store.Touch, Boot: p.boot, NewID: p.newID}
 	if w.table {
 		c.locks.Table, c.store.Digests = table{p}, table{p}
 	}

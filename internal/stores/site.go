@@ -31,7 +31,7 @@ type process struct {
 }
 
 func newSite(dir, statelatch string) *site {
-	s := &site{dir: dir, statelatch: statelatch, access: "stores-access", secret: "stores-secret"}
+	s := &site{dir: dir, statelatch: statelatch, access: "stores-access-keyid", secret: "stores-secret-access-key-of-the-site"}
 	for _, name := range []string{"PATH", "PYENV_ROOT", "PYENV_VERSION"} { // pyenv's shims find their interpreters by the latter two
 		if v := os.Getenv(name); v != "" {
 			s.env = append(s.env, name+"="+v)

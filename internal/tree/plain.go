@@ -110,7 +110,8 @@ func parts() []part {
 	all = append(all, jsons()...)
 	all = append(all, partial()...)
 	all = append(all, terragrunt()...)
-	return append(all, engines()...)
+	all = append(all, engines()...)
+	return append(all, teams()...)
 }
 
 // special are blocks in unusual places.

@@ -76,7 +76,7 @@ func partial() []part {
 		{ // of no configuration in the tree
 			files: map[string]string{"partial-alone/app.tfbackend": withEnv("partial-alone", "prod")},
 			roots: []Root{one("partial-alone", "prod.tfbackend").with(func(r *Root) {
-				r.Variant, r.Engine, r.Plan1, r.NoInit = "app.tfbackend", "may-be-too-old", "refused", true
+				r.Variant, r.Engine, r.Plan1, r.Flagged, r.NoInit = "app.tfbackend", "may-be-too-old", "refused", "edit", true
 			})},
 			findings: []Finding{{"backend-config-alone", "partial-alone/app.tfbackend", 2}, {"engine-may-be-too-old", "partial-alone/app.tfbackend", 2}},
 		},
@@ -149,26 +149,26 @@ remote_state {
   })
 }
 `
-	child := func(dir string) Root {
-		return table(dir).with(func(r *Root) { r.State, r.NoInit = "", true })
+	child := func(dir, state string) Root {
+		return table(dir).with(func(r *Root) { r.State, r.NoInit = state, true })
 	}
+	live := func(dir string) Root { return child("live/"+dir, "s3://acme-live/"+dir+"/terraform.tfstate") }
 	return []part{
 		{
 			files: map[string]string{
 				"live/root.hcl": parent, "live/a/terragrunt.hcl": unit, "live/b/terragrunt.hcl": unit, "live/deep/c/terragrunt.hcl": unit,
 				"live/a/backend.tf": generated, "live/a/.terragrunt-cache/x/backend.tf": generated, "live/b/main.tf": "terraform {\n  backend \"s3\" {}\n}\n",
 			},
-			roots:    []Root{child("live/a"), child("live/b"), child("live/deep/c")},
-			findings: []Finding{{"not-static", "live/root.hcl", 12}},
+			roots: []Root{live("a"), live("b"), live("deep/c")},
 		},
 		{
-			files: map[string]string{"tg/generate/terragrunt.hcl": generate}, roots: []Root{child("tg/generate")},
-			findings: []Finding{{"not-static", "tg/generate/terragrunt.hcl", 11}},
+			files: map[string]string{"tg/generate/terragrunt.hcl": generate},
+			roots: []Root{child("tg/generate", "s3://acme-state/./tg.tfstate")},
 		},
 		{files: map[string]string{"tg/inline/terragrunt.hcl": inline}, roots: []Root{both("tg/inline").with(func(r *Root) { r.NoInit = true })}},
 		{
 			files:    map[string]string{"tg/merged/terragrunt.hcl": merged},
-			roots:    []Root{child("tg/merged").with(func(r *Root) { r.Phase, r.Table, r.Plan1, r.Plan2 = "unknown", "", "manual", "manual" })},
+			roots:    []Root{child("tg/merged", "").with(func(r *Root) { r.Phase, r.Plan1, r.Plan2 = "unknown", "manual", "manual" })},
 			findings: []Finding{{"incomplete", "tg/merged/terragrunt.hcl", 7}},
 		},
 		{ // another kind
@@ -204,7 +204,9 @@ func engines() []part {
 		}
 		r := table(v.dir)
 		if r.Engine = v.verdict; v.verdict != "ok" {
-			r.Plan1 = "refused"
+			if r.Plan1 = "refused"; v.verdict == "may-be-too-old" {
+				r.Flagged = "edit"
+			}
 			p.findings = []Finding{{"engine-" + v.verdict, v.dir + "/" + v.at, v.line}}
 		}
 		p.roots = []Root{r}

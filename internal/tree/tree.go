@@ -16,6 +16,7 @@ type Root struct {
 	Table        string // the name; empty: none, or computed
 	Engine       string // ok, may-be-too-old, too-old
 	Plan1, Plan2 string // what a plan has for it: edit, done, refused, manual
+	Flagged      string // Plan1 with -engine 1.11.4; empty: the same
 	NoInit       bool   // engines refuse it by itself, before and after: terragrunt completes it
 }
 

@@ -1,6 +1,6 @@
 // Package policytest reads IAM policies more strictly than AWS does, and decides requests by them, for tests.
 //
-// What it guarantees: of what package policy writes it decides as AWS documents it. What else IAM knows (Deny, NotAction, principals,
+// What it guarantees: of what package policy writes it decides as AWS documents it. What else IAM knows (NotAction, principals,
 // variables other than the escapes, other operators) is an error, never passed over.
 package policytest
 
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -47,11 +48,14 @@ func (r Request) String() string {
 
 // Resources as the actions want them.
 var (
-	object = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:::[^/]+/.+$`)
-	bucket = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:::[^/]+$`)
+	object = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:(::[^/]+/|[^:]*:\d{12}:accesspoint/[^/]+/object/).+$`)
+	bucket = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:s3:(::[^/]+|[^:]*:\d{12}:accesspoint/[^/]+)$`)
 	table  = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:dynamodb:[^:]+:[^:]+:table/[^/]+$`)
 	key    = regexp.MustCompile(`^arn:aws(-[a-z-]+)?:kms:[^:]+:[^:]+:key/.+$`)
 )
+
+// writeConditions are whether a write is conditional, with the values of its headers.
+var writeConditions = []string{"s3:if-none-match", "s3:if-match"}
 
 // actions are the actions that are known, with the resource and the condition keys that they have (Service Authorization Reference).
 var actions = map[string]struct {
@@ -60,9 +64,9 @@ var actions = map[string]struct {
 }{
 	"s3:GetObject":                        {object, nil},
 	"s3:GetObjectVersion":                 {object, nil},
-	"s3:PutObject":                        {object, nil},
-	"s3:PutObjectAcl":                     {object, nil},
-	"s3:PutObjectTagging":                 {object, nil},
+	"s3:PutObject":                        {object, writeConditions},
+	"s3:PutObjectAcl":                     {object, writeConditions},
+	"s3:PutObjectTagging":                 {object, writeConditions},
 	"s3:DeleteObject":                     {object, nil},
 	"s3:DeleteObjectVersion":              {object, nil},
 	"s3:ListBucket":                       {bucket, []string{"s3:prefix"}},
@@ -127,6 +131,9 @@ func Parse(document []byte) (*Policy, error) {
 			return nil, fmt.Errorf("two statements %q", s.Sid)
 		}
 		sids = append(sids, s.Sid)
+		if s.Effect == "Deny" { // nothing needs it
+			continue
+		}
 		for part := range s.parts() {
 			p.parts = append(p.parts, part)
 		}
@@ -136,8 +143,8 @@ func Parse(document []byte) (*Policy, error) {
 }
 
 func (s statement) check() error {
-	if !sid.MatchString(s.Sid) || s.Effect != "Allow" || len(s.Action) == 0 || len(s.Resource) == 0 {
-		return fmt.Errorf("want an alphanumeric Sid, Effect Allow, actions and resources, got %+v", s)
+	if !sid.MatchString(s.Sid) || s.Effect != "Allow" && s.Effect != "Deny" || len(s.Action) == 0 || len(s.Resource) == 0 {
+		return fmt.Errorf("want an alphanumeric Sid, an Effect, actions and resources, got %+v", s)
 	}
 	for _, a := range s.Action {
 		known, ok := actions[a]
@@ -183,6 +190,10 @@ func (s statement) parts() map[string]func(Request) bool {
 	for operator, keys := range s.Condition {
 		for k, values := range keys {
 			for _, v := range values {
+				if operator == null {
+					all[s.Sid+" "+operator+" "+k+" "+v] = func(r Request) bool { return isNull(r, k, v) }
+					continue
+				}
 				all[s.Sid+" "+operator+" "+k+" "+v] = func(r Request) bool { return slices.ContainsFunc(r.Context[k], matcher(operator, v)) }
 			}
 		}
@@ -195,6 +206,14 @@ var operators = map[string]func(want, got string) bool{
 	"StringLike":               like,
 	"ForAllValues:StringLike":  like,
 	"ForAnyValue:StringEquals": func(want, got string) bool { return want == got },
+	null:                       nil, // see isNull
+}
+
+// null is the operator that asks whether a key is in the request.
+const null = "Null"
+
+func isNull(r Request, k, want string) bool {
+	return want == strconv.FormatBool(len(r.Context[k]) == 0)
 }
 
 func matcher(operator, want string) func(string) bool {
@@ -205,8 +224,11 @@ func matcher(operator, want string) func(string) bool {
 func (p *Policy) Allows(r Request) bool {
 	allowed := false
 	for _, s := range p.statements {
-		if !s.allows(r) {
+		if !s.matches(r) {
 			continue
+		}
+		if s.Effect == "Deny" {
+			return false
 		}
 		allowed = true
 		for part, matches := range s.parts() {
@@ -218,7 +240,7 @@ func (p *Policy) Allows(r Request) bool {
 	return allowed
 }
 
-func (s statement) allows(r Request) bool {
+func (s statement) matches(r Request) bool {
 	if !slices.Contains(s.Action, r.Action) || !slices.ContainsFunc(s.Resource, func(pattern string) bool { return like(pattern, r.Resource) }) {
 		return false
 	}
@@ -229,6 +251,10 @@ func (s statement) allows(r Request) bool {
 			}
 			got := r.Context[k]
 			switch {
+			case operator == null:
+				if !slices.ContainsFunc(values, func(want string) bool { return isNull(r, k, want) }) {
+					return false
+				}
 			case strings.HasPrefix(operator, "ForAllValues:"):
 				if slices.ContainsFunc(got, func(v string) bool { return !matches(v) }) {
 					return false

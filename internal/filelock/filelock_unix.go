@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package audit
+package filelock
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// noFollow keeps others from leading an audit log elsewhere by a symbolic link.
-const noFollow = syscall.O_NOFOLLOW
+// NoFollow is the flag of opening that refuses a symbolic link, where the system has one.
+const NoFollow = syscall.O_NOFOLLOW
 
-// tryLock locks f for this process alone, until it is closed.
-func tryLock(f *os.File) (bool, error) {
+// Try locks f for this process alone, until it is closed.
+func Try(f *os.File) (bool, error) {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
 		return false, nil
