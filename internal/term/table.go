@@ -47,12 +47,19 @@ func (t Table) Render(width int) (text string, whole bool) {
 			t.shorten(i)
 		}
 	}
+	all := t
+	all.Rows = slices.Clone(t.Rows)
 	for {
 		widths, ok := t.squeeze(width)
 		if column := t.clip(widths); ok && column < 0 {
 			return t.draw(widths, width), false
-		} else if ok {
-			t.lift(column)
+		} else if ok { // there is more room without that column
+			head := t.Columns[column].Head
+			t = all
+			t.Rows = slices.Clone(all.Rows)
+			t.lift(slices.IndexFunc(t.Columns, func(c Column) bool { return c.Head == head }))
+			all = t
+			all.Rows = slices.Clone(t.Rows)
 			continue
 		}
 		last := 0
@@ -180,7 +187,7 @@ func (t *Table) shorten(column int) {
 		most = max(most, same+1)
 	}
 	for i, row := range t.Rows {
-		if Columns(row[column]) > most+1 {
+		if Columns(row[column]) > most+1 && !strings.Contains(row[column], " ") { // words are no identifier
 			row = slices.Clone(row)
 			row[column] = cut(row[column], most) + "…"
 			t.Rows[i] = row

@@ -60,7 +60,7 @@ func wrapLine(line string, width int) string {
 	if Columns(line) <= width {
 		return line
 	}
-	indent := hanging(line)
+	indent := hanging(line, width)
 	if indent > width/2 {
 		indent = min(leading(line)+2, width/2)
 	}
@@ -92,11 +92,24 @@ func wrapLine(line string, width int) string {
 
 func leading(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
-// hanging returns where the explanation of a term begins, else where the line does.
-func hanging(line string) int {
+// hanging returns where the explanation of a term begins, behind the last gap in the line's first half; without one where the line does.
+func hanging(line string, width int) int {
 	start := leading(line)
-	if gap := strings.Index(line[start:], "  "); gap > 0 {
-		return start + gap + leading(line[start+gap:])
+	last := 0
+	for at := start; ; {
+		gap := strings.Index(line[at:], "  ")
+		if gap < 0 {
+			break
+		}
+		at += gap
+		at += leading(line[at:])
+		if last > 0 && at > width/2 {
+			break
+		}
+		last = at
+	}
+	if last > 0 {
+		return last
 	}
 	if strings.HasPrefix(line[start:], "- ") {
 		return start + 2
