@@ -70,6 +70,9 @@ func newTenure(m *Manager, boot func() time.Duration, won Held, sentAt time.Dura
 // Ref is the state that is locked.
 func (t *Tenure) Ref() statelatch.Ref { return t.ref }
 
+// String names the lock, not its bytes.
+func (t *Tenure) String() string { return t.Held().String() }
+
 // Held is the lock as it was last written.
 func (t *Tenure) Held() Held {
 	t.mu.Lock()

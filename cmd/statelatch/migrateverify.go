@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -289,7 +290,7 @@ func (r *verifiedRootJSON) owns(key string) bool {
 
 func ownState(key, root, workspacePrefix string) bool {
 	_, of, ok := statelatch.CutWorkspace(key, workspacePrefix)
-	return key == root || ok && of == root
+	return key == root || ok && of == path.Clean(root) // a named workspace's key is cleaned
 }
 
 // state looks at the state and its digests, those of named workspaces, too.

@@ -104,8 +104,8 @@ func (o *unlockOptions) check(ageGiven bool) error {
 
 // isScope tells a whole bucket, or a prefix with a slash at its end, from one state.
 func isScope(ref string) bool {
-	rest, ok := strings.CutPrefix(ref, "s3://")
-	return ok && (strings.HasSuffix(rest, "/") || rest != "" && !strings.Contains(rest, "/"))
+	scope, err := statelatch.ParseScope(ref)
+	return err == nil && (scope.Prefix == "" || strings.HasSuffix(ref, "/"))
 }
 
 func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {

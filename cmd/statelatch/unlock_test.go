@@ -437,3 +437,15 @@ func TestLock_HalfDeniedIsRemembered(t *testing.T) {
 		t.Errorf("the lock with ID %s is forgotten (%v)", left.ID, err)
 	}
 }
+
+func TestIsScope(t *testing.T) {
+	t.Parallel()
+	const ap = "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x"
+	for ref, want := range map[string]bool{
+		"s3://b": true, "s3://b/": true, "s3://b/team/": true, "s3://b/team": false, "s3://b/./k": false, ap: true, ap + "/": true, ap + "/team/": true, ap + "/k": false, "b": false,
+	} {
+		if got := isScope(ref); got != want {
+			t.Errorf("%s: got %v, want %v", ref, got, want)
+		}
+	}
+}
