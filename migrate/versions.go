@@ -159,7 +159,7 @@ func versionKey(name string) string {
 
 // Versions in a line of a script, a container file or the like.
 var (
-	aboutEngines = regexp.MustCompile(`(?i)terraform|tofu|tf_?version|tfenv|tenv|tfswitch`)
+	aboutEngines = regexp.MustCompile(`(?i)terraform|terragrunt|tofu|tf[_-]?version|tenv|tfenv|tfswitch`)
 	assignment   = regexp.MustCompile(`(?:\b([A-Z][A-Z0-9_]*_VERSION)|^\s*["']?((?:tf|tofu|terraform|opentofu)_version))\b["']?\s*(?:[:?]?=|:|\s)\s*["']?v?(\d+(?:\.\d+){1,2}(?:-[a-z0-9]+)?)\b`)
 	flagged      = regexp.MustCompile(`--default-tf-version[= ]["']?v?(\d+(?:\.\d+){1,2})`)
 	image        = regexp.MustCompile(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
@@ -172,6 +172,9 @@ var (
 
 // linePins finds versions in a line.
 func linePins(line string) []pin {
+	if !aboutEngines.MatchString(line) {
+		return nil
+	}
 	var found []pin
 	add := func(tool, text string) { found = append(found, pin{tool: tool, text: text}) }
 	for _, m := range assignment.FindAllStringSubmatch(line, -1) {
