@@ -332,6 +332,8 @@ func TestRun_SignalWhileTidying(t *testing.T) {
 	t.Parallel()
 	f := newFaulty(t)
 	want(t, "push", f.statelatch("push", f.file("1.tfstate", stateWithSerial(1, "one")), f.ref), 0)
+	p := f.start(f.home, binary, "run", f.ref, "--", "sh", "-c", `trap 'exit 3' INT; echo started; while :; do sleep 0.1; done`)
+	p.waitFor("started")
 	tidying, thaw := make(chan struct{}), make(chan struct{})
 	reached := sync.OnceFunc(func() { close(tidying) })
 	f.proxy.Add(faultproxy.Rule{Match: func(req *http.Request) bool {
@@ -341,8 +343,6 @@ func TestRun_SignalWhileTidying(t *testing.T) {
 		}
 		return head
 	}, Limit: 1, Fault: faultproxy.Freeze(thaw)})
-	p := f.start(f.home, binary, "run", f.ref, "--", "sh", "-c", `trap 'exit 3' INT; echo started; while :; do sleep 0.1; done`)
-	p.waitFor("started")
 	p.signal(syscall.SIGINT)
 	<-tidying
 	p.signal(syscall.SIGTERM)
