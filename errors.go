@@ -58,7 +58,7 @@ type StoreError struct {
 	Status  int    // HTTP status, 0 where there was no answer
 	Code    string // the store's error code, empty where there was none
 	Message string // the store's message, for people
-	Action  string // for ErrDenied: the IAM action that was missing, such as "s3:PutObject"
+	Action  string // for ErrDenied: the IAM action that the call needs, such as "s3:PutObject"; what was denied tells Denial
 	Over    bool   // for ErrAmbiguous: the store itself has answered, so what did not happen by now will not
 	Err     error  // the cause, if any; errors.Is and errors.As see it
 }
@@ -88,7 +88,7 @@ func (e *StoreError) Error() string {
 	case e.Err != nil:
 		b.WriteString(": " + e.Err.Error())
 	}
-	if e.Action != "" {
+	if e.Unexplained() {
 		fmt.Fprintf(&b, "; the credentials need %s on this resource", e.Action)
 	}
 	return b.String()

@@ -54,6 +54,9 @@ var meanings = []meaning{
 			"AccessDenied", "AccountProblem", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
 			"InvalidClientTokenId", "InvalidSecurity", "InvalidToken", "NotSignedUp", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
 			"TokenRefreshRequired", "UnauthorizedAccess", "UnrecognizedClientException",
+			// The encryption key is not to be used, with status 400.
+			"KMS.AccessDeniedException", "KMS.DisabledException", "KMS.InvalidKeyUsageException", "KMS.InvalidStateException",
+			"KMS.KMSInvalidStateException", "KMS.KeyUnavailableException", "KMS.NotFoundException",
 		},
 	}, {
 		statelatch.ErrUnsupported, nothing, "the store does not know how",
@@ -168,7 +171,7 @@ func (c *call) refused(re *smithyhttp.ResponseError, err error) error {
 	switch {
 	case !c.op.write && header.Get("X-Amz-Delete-Marker") == "true":
 		se.Kind = statelatch.ErrNotFound // a version that is a delete marker answers 405
-	case se.Code == "AccessDenied":
+	case se.Code == "AccessDenied" || se.Code == "KMS.AccessDeniedException":
 		se.Action = c.op.action
 		if c.version != "" && c.op.versionAction != "" {
 			se.Action = c.op.versionAction

@@ -231,7 +231,9 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 	if isLocked && locked.Err == nil {
 		out.Lock = lockInfoJSON(locked.Holder)
 	}
-	if grant, ok := o.grant(ctx, term, err); ok {
+	d := o.denied(ctx, term, err)
+	out.Denied = d.json()
+	if grant, ok := d.grant(); ok {
 		out.Grant = &grant
 	}
 	if printErr := term.printJSON(out); printErr != nil {

@@ -324,7 +324,7 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJS
 	line.clear()
 	switch {
 	case errors.Is(err, statelatch.ErrDenied):
-		return v, fmt.Errorf("the probe of the store was denied: %w; allow it ('statelatch policy' prints how), or skip it with STATELATCH_PROBE=off", err)
+		return v, fmt.Errorf("the probe of the store was denied (STATELATCH_PROBE=off skips it): %w", err)
 	case err != nil:
 		return v, fmt.Errorf("nothing was locked: %w", err)
 	}
