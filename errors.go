@@ -34,6 +34,10 @@ var (
 // the store. Of a read it is ErrBroken, and nothing of the bytes may be used. Of a write it is ErrAmbiguous: something was stored.
 var ErrAltered = errors.New("the bytes were changed on the way")
 
+// ErrEncoding is the cause of a [StoreError] of kind ErrUnsupported whose write asked for more than to store bytes: for encryption, an ACL or
+// tags. The store may know conditions all the same.
+var ErrEncoding = errors.New("the store may not be able to encrypt objects, or to set an ACL or tags on them, the way the configuration asks for")
+
 // The outcomes of a lock operation that a caller decides on.
 var (
 	// ErrLocked: somebody else holds the lock. See [LockedError] for who.

@@ -181,6 +181,9 @@ func (c *call) refused(re *smithyhttp.ResponseError, err error) error {
 			se.Message = fmt.Sprintf("the bucket is in region %q and was asked for in %q: set the region (AWS_REGION) to %[1]q", want, is)
 		}
 	}
+	if errors.Is(se.Kind, statelatch.ErrUnsupported) && c.op.name == opPut.name && len(c.bucket.Encoding()) > 0 {
+		se.Err = statelatch.ErrEncoding
+	}
 	if se.Code == "" && se.Message == "" && se.Status/100 == 2 {
 		se.Err = sdkerr.Cause(err) // an answer that cannot be understood
 	}
