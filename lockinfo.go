@@ -41,8 +41,8 @@ func (l LockInfo) Marshal() []byte {
 }
 
 // ParseLockInfo reads a lock object as tolerantly as it can be done safely: unknown keys
-// are ignored, names match in any case, missing fields stay zero, and a Created that is not
-// a time leaves Created zero (the engines give up there). It fails, matching
+// are ignored, names match in any case, missing fields stay zero, and a Created that is no
+// time, in the lock's own form or in the one that engines show, leaves Created zero (the engines give up there). It fails, matching
 // [ErrInvalid], if the body is empty, larger than [MaxLockInfo], not a JSON object,
 // or has no ID: such a lock is held by nobody who can be named.
 func ParseLockInfo(body []byte) (LockInfo, error) {
@@ -71,17 +71,31 @@ func ParseLockInfo(body []byte) (LockInfo, error) {
 		Version: raw.Version, Path: raw.Path,
 	}
 	if s, ok := raw.Created.(string); ok {
-		if t, err := time.Parse(time.RFC3339, s); err == nil {
-			l.Created = t.UTC()
-		}
+		l.Created = parseCreated(s)
 	}
 	return l, nil
+}
+
+// parseCreated reads the time of a lock object, or as the engines show it, which is how it comes into locks that people write by hand; zero if it
+// is neither.
+func parseCreated(s string) time.Time {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), " m=") // of a clock that only its process had
+	for _, layout := range [...]string{time.RFC3339, "2006-01-02 15:04:05 -0700 MST", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05Z07:00"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
 }
 
 // Block formats l as the engines show a holder: the line "Lock Info:" and the seven
 // fields in their order, because scripts look for it. Control characters are escaped,
 // so that a lock object cannot drive a terminal.
 func (l LockInfo) Block() string {
+	created := "unknown"
+	if !l.Created.IsZero() {
+		created = l.Created.UTC().String()
+	}
 	var b bytes.Buffer
 	b.WriteString("Lock Info:\n")
 	for _, f := range [...][2]string{
@@ -90,7 +104,7 @@ func (l LockInfo) Block() string {
 		{"Operation", l.Operation},
 		{"Who", l.Who},
 		{"Version", l.Version},
-		{"Created", l.Created.UTC().String()},
+		{"Created", created},
 		{"Info", l.Info},
 	} {
 		fmt.Fprintf(&b, "  %-11s%s\n", f[0]+":", Printable(f[1]))

@@ -25,6 +25,10 @@ type Managed struct {
 	// renews. Zero: no such promise. Whole seconds, at most MaxPromise.
 	Expires time.Duration
 
+	// Stays: a person took the lock to keep it, and a command works under it at present, with TTL for its lease. When that has run out the
+	// command is gone, and the lock is held all the same, until it is released or what is left of Expires has passed.
+	Stays bool
+
 	Reason string // why it was taken, for people
 	Table  string // the DynamoDB table that the holder locks and keeps digests in as well; empty: none
 	Client string // what runs: host and process, for people and for looking whether it lives
@@ -52,6 +56,7 @@ type managedJSON struct {
 	Seq      uint64 `json:"seq"`
 	TTL      int64  `json:"ttl_s,omitempty"`
 	Expires  int64  `json:"expires_s,omitempty"`
+	Stays    bool   `json:"stays,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Table    string `json:"table,omitempty"`
 	Client   string `json:"client,omitempty"`
@@ -64,7 +69,7 @@ type managedJSON struct {
 // whole seconds: a holder that keeps its own word keeps the rounded one too.
 func (l LockInfo) MarshalManaged(m Managed) []byte {
 	extra, err := json.Marshal(managedJSON{
-		V: managedVersion, Nonce: m.Nonce, Seq: m.Seq, TTL: ceilSeconds(m.TTL), Expires: ceilSeconds(m.Expires),
+		V: managedVersion, Nonce: m.Nonce, Seq: m.Seq, TTL: ceilSeconds(m.TTL), Expires: ceilSeconds(m.Expires), Stays: m.Stays,
 		Reason: m.Reason, Table: m.Table, Client: m.Client, PrevID: m.PrevID, PrevETag: m.PrevETag, Run: m.Run,
 	})
 	if err != nil {
@@ -94,6 +99,7 @@ func ParseManaged(body []byte) *Managed {
 	}
 	return &Managed{
 		Nonce: m.Nonce, Seq: m.Seq, TTL: time.Duration(m.TTL) * time.Second, Expires: time.Duration(m.Expires) * time.Second,
+		Stays:  m.Stays && m.TTL > 0,
 		Reason: m.Reason, Table: m.Table, Client: m.Client, PrevID: m.PrevID, PrevETag: m.PrevETag, Run: m.Run,
 	}
 }

@@ -121,8 +121,12 @@ func (l *BucketLog) create(ctx context.Context, seq uint64, raw []byte) (stored 
 		case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrAmbiguous):
 			_, found, lookErr := bucket.ReadAll(ctx, l.bucket, key, MaxEvent)
 			switch {
+			case lookErr == nil && bytes.Equal(found, raw):
+				return true, nil
+			case lookErr == nil && errors.Is(err, statelatch.ErrAltered): // not another's: ours, damaged, as the next one would be
+				return false, err
 			case lookErr == nil:
-				return bytes.Equal(found, raw), nil
+				return false, nil
 			case errors.Is(lookErr, statelatch.ErrInvalid): // too large for ours
 				return false, nil
 			case passing(lookErr) && try == tries:

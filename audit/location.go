@@ -33,11 +33,11 @@ func Open(location string, key []byte, open Opener) (Sink, error) {
 	kind, rest, _ := strings.Cut(location, ":")
 	switch kind {
 	case "s3":
-		name, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-		prefix = strings.TrimSuffix(prefix, "/")
-		if err := (statelatch.Scope{Bucket: name, Prefix: prefix}).Validate(); err != nil {
+		scope, err := statelatch.ParseScope("s3://" + strings.TrimPrefix(rest, "//"))
+		if err != nil {
 			return nil, fmt.Errorf("audit location: %w", err)
 		}
+		name, prefix := scope.Bucket, scope.Prefix
 		if err := checkPrefix(prefix); err != nil {
 			return nil, err
 		}

@@ -44,7 +44,7 @@ func TestWebhook_Append_ChainOfAProcess(t *testing.T) {
 func TestOpen_Locations(t *testing.T) {
 	t.Parallel()
 	for location, want := range map[string]string{
-		"s3://b/audit/": "s3://b/audit", "file:/x/y": "file:/x/y", "syslog:": "syslog:", "syslog:udp://h:514": "syslog:udp://h:514",
+		"s3://b/audit/": "s3://b/audit", "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x/audit": "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x/audit", "file:/x/y": "file:/x/y", "syslog:": "syslog:", "syslog:udp://h:514": "syslog:udp://h:514",
 		"https://hooks.example.com/secret?x=secret": "https://hooks.example.com", "http://localhost:1/x": "http://localhost:1",
 		"s3://b": "", "s3://": "", "s3://b/../b": "", "file:": "", "syslog:h:514": "", "syslog:udp://h": "", "syslog:unix:///x": "", "http://example.com/secret": "",
 		"https:///secret": "", "https://169.254.169.254/secret": "", "https://[fd00:ec2::254]/": "", "ftp://x/secret": "", "audit.log": "", "https://a b/secret": "", "hooks.example.com/secret": "", "secret": "", "secret:": "",

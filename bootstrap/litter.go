@@ -87,7 +87,7 @@ func (c *Contents) add(o bucket.Object) {
 // stale are the locks that nobody wrote for a day.
 func (c Contents) stale(now time.Time) (oldest bucket.Object, count int) {
 	for _, o := range c.Locks {
-		if now.Sub(o.LastModified) > staleAfter {
+		if !o.LastModified.IsZero() && now.Sub(o.LastModified) > staleAfter {
 			count++
 			if oldest.Key == "" || o.LastModified.Before(oldest.LastModified) {
 				oldest = o

@@ -107,6 +107,7 @@ func TestNewPlan_Refusals(t *testing.T) {
 	}{
 		{"other region", func(d *Desired, a *Actual) { d.Endpoint, a.Region = "", "us-west-2" }, statelatch.ErrInvalid, `"us-west-2"`},
 		{"no region", func(d *Desired, _ *Actual) { d.Region = "" }, statelatch.ErrInvalid, "AWS_REGION"},
+		{"access point", func(d *Desired, _ *Actual) { d.Bucket = "arn:aws:s3:us-east-1:123456789012:accesspoint/x" }, statelatch.ErrInvalid, "access point"},
 		{"directory bucket", func(d *Desired, _ *Actual) { d.Bucket = "x--use1-az4--x-s3" }, statelatch.ErrInvalid, "directory bucket"},
 		{"a name that AWS refuses", func(d *Desired, a *Actual) { d.Endpoint, d.Bucket, *a = "", "Acme_State", Actual{} }, statelatch.ErrInvalid, "lower-case"},
 		{"no days", func(d *Desired, _ *Actual) { d.LitterDays = 0 }, statelatch.ErrInvalid, "litter days"},

@@ -31,6 +31,8 @@ func (d Desired) validate() error {
 		return invalid("log bucket %q: want the name of a bucket", d.LogBucket)
 	case strings.ContainsFunc(d.LogPrefix, unicode.IsControl):
 		return invalid("log prefix %q: it contains a control character", d.LogPrefix)
+	case statelatch.IsAccessPoint(d.Bucket), strings.HasSuffix(d.Bucket, "-s3alias"):
+		return invalid("bucket %q: it is an access point, and what is set up is the bucket behind it; give that", d.Bucket)
 	case strings.HasSuffix(d.Bucket, "--x-s3"):
 		return invalid("bucket %q: a directory bucket (S3 Express) keeps no versions and lives in one zone; choose a general purpose bucket", d.Bucket)
 	case d.LitterDays < 1:
@@ -39,6 +41,9 @@ func (d Desired) validate() error {
 		return invalid("log bucket %q: each log that is written would be logged again; give another bucket", d.LogBucket)
 	case d.LogPrefix != "" && d.LogBucket == "":
 		return invalid("log prefix %q: there is no log bucket to go with it", d.LogPrefix)
+	}
+	if err := d.validateTags(); err != nil {
+		return err
 	}
 	if d.Encryption == "" || d.Encryption == aes256 {
 		return nil

@@ -30,10 +30,11 @@ resource "terraform_data" "slow" {
   provisioner "local-exec" { command = "touch %s; exec sleep 30" }
 }
 `, standing))
-	script := r.file("deploy.sh", "cd "+r.dir+"\n"+r.terraform+" "+strings.Join(apply, " ")+"\necho the shell goes on\n")
-	makefile := r.file("Makefile", "deploy:\n\tcd "+r.dir+" && "+r.terraform+" "+strings.Join(apply, " ")+"\n")
+	engine := filepath.Base(r.terraform) // found in PATH, where run can tell it that its state is held
+	script := r.file("deploy.sh", "cd "+r.dir+"\n"+engine+" "+strings.Join(apply, " ")+"\necho the shell goes on\n")
+	makefile := r.file("Makefile", "deploy:\n\tcd "+r.dir+" && "+engine+" "+strings.Join(apply, " ")+"\n")
 	commands := [][]string{
-		append([]string{r.terraform}, apply...),
+		append([]string{engine}, apply...),
 		{"sh", script},
 		{need(t, "make"), "-f", makefile},
 	}

@@ -44,7 +44,7 @@ type Asker interface {
 	Ask(ctx context.Context, run statelatch.Run) Answer
 }
 
-// skew is how far the clocks of a store may disagree with each other.
+// skew is how far the clocks of a store may disagree with each other, where a lease is judged that its holder may renew in this instant.
 const skew = 5 * time.Second
 
 // Judge weighs what proves that the holder of h lives or does not. What this machine knows of its process comes first: one that is gone
@@ -58,10 +58,12 @@ func Judge(ctx context.Context, h lock.Held, from Sources) Verdict {
 		return promise
 	}
 	if p, err := identity.ParseClient(m.Client); err == nil {
-		switch p.Alive() {
-		case identity.Dead:
+		switch alive := p.Alive(); {
+		case alive == identity.Dead && h.Stays():
+			return because(Unknown, fmt.Sprintf("the command that worked under it (PID %d on this machine) is gone", p.PID), promise.Proof)
+		case alive == identity.Dead:
 			return because(Stale, fmt.Sprintf("its process (PID %d on this machine) is gone", p.PID), promise.Proof)
-		case identity.Alive:
+		case alive == identity.Alive:
 			return because(Live, fmt.Sprintf("its process (PID %d on this machine) still runs", p.PID), promise.Proof)
 		}
 	}
@@ -98,18 +100,22 @@ func promiseOf(h lock.Held) Verdict {
 		return Verdict{Unknown, "the store tells no age"}
 	case m == nil:
 		return Verdict{Unknown, fmt.Sprintf("held for %s; an engine's lock promises nothing", age)}
+	case h.Stays() && h.Age <= m.TTL:
+		return Verdict{Live, fmt.Sprintf("a command works under it, whose lease of %s was renewed %s ago", Span(m.TTL), age)}
 	case m.TTL > 0 && h.Age <= m.TTL:
 		return Verdict{Live, fmt.Sprintf("its lease of %s was renewed %s ago", Span(m.TTL), age)}
-	case m.TTL > 0 && h.Age > m.TTL+skew:
+	case h.Stays() && m.Expires == 0:
+		return Verdict{Unknown, fmt.Sprintf("a command that worked under it has not renewed its lease of %s for %s; it stays until it is released", Span(m.TTL), age)}
+	case m.TTL > 0 && !h.Stays() && h.Age > m.TTL+skew:
 		return Verdict{Stale, fmt.Sprintf("its lease of %s was last renewed %s ago", Span(m.TTL), age)}
-	case m.TTL > 0:
+	case m.TTL > 0 && !h.Stays():
 		return Verdict{Unknown, fmt.Sprintf("its lease of %s is running out just now", Span(m.TTL))}
-	case m.Expires > 0 && h.Age > m.Expires+skew:
+	}
+	switch left, promised := h.ExpiresIn(); {
+	case promised && left <= 0:
 		return Verdict{Stale, fmt.Sprintf("it was taken for %s, %s ago", Span(m.Expires), age)}
-	case m.Expires > h.Age:
-		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires in %s", age, Span(m.Expires-h.Age))}
-	case m.Expires > 0:
-		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires just now", age)}
+	case promised:
+		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires in %s", age, Span(left))}
 	}
 	return Verdict{Unknown, fmt.Sprintf("held for %s, without a lease: it stays until it is released", age)}
 }

@@ -77,7 +77,8 @@ func TestJudge_Table(t *testing.T) {
 		{"lease out", held(12*time.Minute, &managed{TTL: lease}), nil, evidence.Stale, "its lease of 90s was last renewed 12m ago"},
 		{"lease, age not told", lock.Held{ETag: `"e"`, Managed: &managed{TTL: lease}}, nil, evidence.Unknown, "no age"},
 		{"expires later", held(5*time.Minute, &managed{Expires: time.Hour}), nil, evidence.Unknown, "held for 5m; it expires in 55m"},
-		{"expiring", held(time.Hour+4*time.Second, &managed{Expires: time.Hour}), nil, evidence.Unknown, "held for 1h; it expires just now"},
+		{"just expired", held(time.Hour, &managed{Expires: time.Hour}), nil, evidence.Stale, "it was taken for 1h, 1h ago"},
+		{"expires, age not told", lock.Held{ETag: `"e"`, Managed: &managed{Expires: time.Hour}}, nil, evidence.Unknown, "no age"},
 		{"expired", held(2*time.Hour, &managed{Expires: time.Hour}), nil, evidence.Stale, "it was taken for 1h, 2h ago"},
 		{"no promise", held(50*time.Hour, &managed{}), nil, evidence.Unknown, "held for 2d, without a lease: it stays until it is released"},
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -191,6 +192,10 @@ func (s *stock) addState(st *State, obj bucket.Object, current bool) {
 // listed returns what counts as a state and is selected, by key, with the flags that the listing alone gives.
 func (s *stock) listed(scope statelatch.Scope) []*State {
 	var found []*State
+	origins := map[string]bool{} // keys of default workspaces, as path.Join has them in those of the named ones
+	for key, st := range s.states {
+		origins[path.Clean(key)] = origins[path.Clean(key)] || st.Exists
+	}
 	for _, key := range slices.Sorted(maps.Keys(s.states)) {
 		st := s.states[key]
 		workspace, of, named := statelatch.CutWorkspace(key, s.WorkspacePrefix)
@@ -204,12 +209,11 @@ func (s *stock) listed(scope statelatch.Scope) []*State {
 			continue
 		}
 		deleted := !st.Exists && st.Versions > 0
-		origin := s.states[of]
 		st.flag(st.Exists && st.Size == 0, FlagZeroBytes)
 		st.flag(deleted, FlagDeleted)
 		st.flag(!st.Exists && !deleted, FlagNoState)
 		st.flag(st.Rescued > 0, FlagRescued)
-		st.flag(named && st.Exists && scope.Covers(of, "") && (origin == nil || !origin.Exists), FlagOrphan)
+		st.flag(named && st.Exists && scope.Covers(of, "") && !origins[of], FlagOrphan)
 		kept := s.Versions && !s.unversioned && !st.unversioned
 		st.flag(s.Versions && st.Exists && !kept, FlagUnversioned)
 		st.flag(kept && st.Exists && !st.lockSeen, FlagNeverLocked)

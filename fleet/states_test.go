@@ -155,6 +155,20 @@ net: locked [unreadable]
 	}
 }
 
+// path.Join cleans the keys of named workspaces: they are no orphans of a default workspace whose key is not clean.
+func TestStates_UncleanKey_IsNoOrphan(t *testing.T) {
+	t.Parallel()
+	b := membucket.New("b", membucket.Options{})
+	for _, key := range []string{"./app//x.tfstate", "env:/dev/app/x.tfstate", "env:/dev/gone.tfstate"} {
+		put(t, b, key, body(1, "L", "r"))
+	}
+	check(t, summary(t, mustStates(t, b, whole, StatesOptions{})), `
+./app//x.tfstate:
+env:/dev/app/x.tfstate:
+env:/dev/gone.tfstate: [orphan workspace]
+`)
+}
+
 func TestStates_Versions_Counted(t *testing.T) {
 	t.Parallel()
 	b := stocked(t, true)

@@ -18,6 +18,7 @@ func TestFind_Selectors(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, true)
 	r.put(ref.Key, "")
+	r.later(1, `{"version":4,"terraform_version":"0.12.0","serial":0,"lineage":"claim","outputs":{},"resources":[],"check_results":null}`)
 	one := r.later(1, body(1, lineage, "a"))
 	two := r.later(1, body(2, lineage, "b"))
 	touched := r.later(1, body(2, lineage, "b")+" ")
@@ -54,6 +55,30 @@ func TestFind_Selectors(t *testing.T) {
 	}
 	if e, err := history.Find(r.list(0), "current"); err != nil || e.Exists {
 		t.Errorf("current of a deleted state: got %+v, %v", e, err)
+	}
+}
+
+// Serial 0 is that of the first state that an engine could not save, and of what stands for no state: the content tells.
+func TestFind_SerialZero(t *testing.T) {
+	t.Parallel()
+	for name, versioned := range map[string]bool{"versions": true, "snapshots": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, versioned)
+			r.write(body(0, lineage, "first"))
+			r.write(body(1, lineage, "second"))
+			for _, selector := range []string{"previous", "0"} {
+				e, err := history.Resolve(t.Context(), r.Store, ref, selector)
+				if err != nil || e.Header.Serial != 0 || !e.Exists {
+					t.Errorf("%q: got %+v, %v; want the one of serial 0", selector, e, err)
+				}
+			}
+			r.delete(ref.Key)
+			want := map[bool]uint64{true: 1, false: 0}[versioned] // whoever deletes an object makes no snapshot of it
+			if e, err := history.Resolve(t.Context(), r.Store, ref, "previous"); err != nil || e.Header.Serial != want || !e.Exists {
+				t.Errorf("previous of a deleted state: got %+v, %v; want serial %d", e, err, want)
+			}
+		})
 	}
 }
 
@@ -111,5 +136,29 @@ func TestPlace(t *testing.T) {
 	r.faulty.Add(faultbucket.Rule{Match: func(q faultbucket.Request) bool { return q.Op == "list versions" }, Fault: faultbucket.Answer(403)})
 	if e, err := history.Place(t.Context(), r.Store, state.Version{Ref: ref, VersionID: "x"}); err != nil || e.VersionID != "x" {
 		t.Errorf("may not list: got %+v, %v", e, err)
+	}
+}
+
+// What a narrow terminal shows of a version ID names it, as long as only one begins like that.
+func TestFind_ShortVersionIDs(t *testing.T) {
+	t.Parallel()
+	entries := []history.Entry{}
+	for _, id := range []string{"6mJ1xVkq0aaaaaaaaaaaaaaaaaaaaaaa", "6mJ1xVkq0bbbbbbbbbbbbbbbbbbbbbbb", "Zz34567890aaaaaaaaaaaaaaaaaaaaaa"} {
+		entries = append(entries, history.Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: id}})
+	}
+	for selector, want := range map[string]string{
+		"6mJ1xVkq0a": entries[0].VersionID, "6mJ1xVkq0b…": entries[1].VersionID, "Zz345678": entries[2].VersionID, "Zz345678…": entries[2].VersionID,
+	} {
+		if e, err := history.Find(entries, selector); err != nil || e.VersionID != want {
+			t.Errorf("%q: got %q, %v; want %q", selector, e.VersionID, err, want)
+		}
+	}
+	if _, err := history.Find(entries, "6mJ1xVkq0"); !isKind(err, statelatch.ErrInvalid) || !strings.Contains(err.Error(), entries[0].VersionID) || !strings.Contains(err.Error(), entries[1].VersionID) {
+		t.Errorf("got %v, want both", err)
+	}
+	for _, selector := range []string{"Zz34567", "Zz34567x", "…"} {
+		if _, err := history.Find(entries, selector); !isKind(err, statelatch.ErrNotFound) {
+			t.Errorf("%q: got %v, want nothing", selector, err)
+		}
 	}
 }

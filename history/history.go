@@ -201,6 +201,9 @@ func readHeaders(ctx context.Context, s *state.Store, entries []Entry, progress 
 	read, purged := 0, map[string]bool{}
 	err := fleet.Each(ctx, workers, unread, func(ctx context.Context, e *Entry) error {
 		err := s.ReadHeader(ctx, &e.Version)
+		if err == nil && e.Header.Serial == 0 {
+			err = s.ReadWhole(ctx, &e.Version) // that alone tells a state from what stands for none
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if errors.Is(err, statelatch.ErrNotFound) {

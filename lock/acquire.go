@@ -89,6 +89,7 @@ type attempt struct {
 	landed   int    // locks of ours that may stand or may yet appear
 	taking   string // the ETag that one of them was to replace: it cannot appear when that is gone
 	robbed   *Held  // the lock that was last taken over, perhaps
+	under    *Held  // the same, where it is the caller's own and is to stay
 	fenced   bool   // its holder can write no more
 	items    int    // items of ours that may be in the table or may yet appear
 	itemInfo statelatch.LockInfo
@@ -132,7 +133,7 @@ func (a *attempt) try(ctx context.Context, lastTry bool) (*Tenure, error) {
 func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 	for handovers := 0; ; handovers++ {
 		refused := statelatch.ErrPreconditionFailed
-		if a.holder == nil || lastTry {
+		if (a.holder == nil || lastTry) && a.under == nil {
 			var won Held
 			if won, refused = a.create(ctx); refused == nil {
 				return won, nil
@@ -162,6 +163,9 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 			}
 		}
 		a.holder = nil
+		if a.under != nil { // it is gone, so it is taken like any other
+			a.under, a.body = nil, nil
+		}
 		if !errors.Is(refused, statelatch.ErrPreconditionFailed) {
 			return Held{}, refused
 		}
@@ -176,6 +180,14 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 // occupied deals with somebody else's lock object: it is over and taken over, or waited for.
 func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
 	left, provable := a.watch.see(h, a.boot())
+	if a.req.TTL > 0 && a.req.Under != nil && h.Managed != nil && h.Err == nil && a.req.Under(h) {
+		if won, err := a.workUnder(ctx, h); !errors.Is(err, statelatch.ErrLocked) {
+			return won, err
+		}
+	}
+	if a.req.TakeOver && h.Leased() && !h.Stays() && left > 0 && a.req.Gone != nil && a.req.Gone(h) {
+		left = 0
+	}
 	switch {
 	case !provable || !a.req.TakeOver:
 		left = 0
@@ -335,6 +347,9 @@ func (a *attempt) info() statelatch.LockInfo {
 	if a.items > 0 {
 		return a.itemInfo // so that the item is recognised when it appears
 	}
+	if a.under != nil {
+		return a.under.Info // for all who look, also in the table, it is the same lock
+	}
 	return statelatch.LockInfo{
 		ID: a.req.ID, Operation: a.req.Operation, Info: a.req.Info, Who: a.req.Who,
 		Version: a.req.Version, Created: a.m.now().UTC(), Path: a.ref.Path(),
@@ -351,7 +366,10 @@ func (a *attempt) fresh(info statelatch.LockInfo, robbed *Held) []byte {
 	if a.m.Table != nil {
 		m.Table = a.m.Table.Name()
 	}
-	if robbed != nil {
+	if a.under != nil {
+		m.Stays, m.Reason = true, a.under.Managed.Reason
+		m.Expires = a.under.expiresLeft(0)
+	} else if robbed != nil {
 		m.PrevID, m.PrevETag = robbed.Info.ID, robbed.ETag
 	}
 	body := info.MarshalManaged(m)

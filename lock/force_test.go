@@ -11,6 +11,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/faultbucket"
+	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/lock"
 )
 
@@ -25,8 +26,8 @@ func TestManager_ForceRelease_Leased(t *testing.T) {
 		if err != nil || weak || removed.Info != alive.Held().Info {
 			t.Errorf("got %+v, %v, %v", removed, weak, err)
 		}
-		wantOps(t, "force-unlock", c.store.Requests(), "get", "put if match", "delete if match")
-		if c.fence.count() != 1 || c.fence.calls[0] != 2 {
+		wantOps(t, "force-unlock", c.store.Requests(), "get", "delete if match", "put if match", "delete if match") // the first only asks for the right
+		if c.fence.count() != 1 || c.fence.calls[0] != 3 {
 			t.Errorf("fenced after requests %v, want once after the swap", c.fence.calls)
 		}
 		if got := stored(t, w.objects); got != nil {
@@ -149,9 +150,96 @@ func TestManager_ForceRelease_R6_FenceFails(t *testing.T) {
 			t.Errorf("got %v, want that the lock is left to its lease", err)
 		}
 		m := statelatch.ParseManaged(stored(t, w.objects))
-		if c.store.Count(faultbucket.OpDelete, "") != 0 || m == nil || m.TTL == 0 || m.PrevID != was.Info.ID {
+		if m == nil || m.TTL == 0 || m.PrevID != was.Info.ID {
 			t.Errorf("left %+v, want a lock with a lease", m)
 		}
+	})
+}
+
+// Without the right to delete a lock it stays as it was found, to the byte, and so does its item: by whatever way somebody tries.
+func TestManager_ForceRelease_Denied(t *testing.T) {
+	t.Parallel()
+	noDelete := faultbucket.Rule{Op: faultbucket.OpDelete, Fault: faultbucket.Answer(403)}
+	last := faultbucket.Rule{Op: faultbucket.OpDelete, Nth: 2, Fault: faultbucket.Answer(403)} // the right is taken away in between
+	plain := leased(0)
+	for name, tc := range map[string]struct {
+		was       lock.Request
+		tier      lock.Tier
+		rule      faultbucket.Rule
+		tableOnly bool // it is the item that may not be deleted
+		untouched bool // nothing is even written
+	}{
+		"leased":                           {was: leased(minute), rule: noDelete, untouched: true},
+		"leased, too late to ask":          {was: leased(minute), rule: last},
+		"leased, on a weak store":          {was: leased(minute), tier: lock.TierCAS, rule: noDelete},
+		"leased, the item denied":          {was: leased(minute), tableOnly: true},
+		"without a lease":                  {was: plain, rule: noDelete, untouched: true},
+		"without a lease, on a weak store": {was: plain, tier: lock.TierCAS, rule: noDelete, untouched: true},
+		"without a lease, the item denied": {was: plain, tableOnly: true, untouched: true},
+	} {
+		for _, how := range []string{"ForceRelease", "ForceUnlock", "Release", "Acquire"} {
+			if leased := tc.was.TTL > 0; leased == (how == "Release") || how == "Acquire" && (!leased || tc.tier == lock.TierCAS) {
+				continue // that is not how such a lock is removed
+			}
+			t.Run(name+", "+how, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.dual().dead(t, tc.was)
+					before, item := stored(t, w.objects), w.item()
+					c := w.dual()
+					if tc.tableOnly {
+						w.table.Add(dynamotest.Rule{Op: dynamotest.OpDeleteItem, Fault: dynamotest.Answer(400, "AccessDeniedException")})
+					} else {
+						c.store.Add(tc.rule)
+					}
+					if tc.tier != 0 {
+						c.Tier = tc.tier
+					}
+					found, err := c.Status(t.Context(), ref)
+					if err != nil {
+						t.Fatal(err)
+					}
+					switch how {
+					case "ForceRelease":
+						_, err = c.ForceRelease(t.Context(), found, request())
+					case "ForceUnlock":
+						_, _, err = c.ForceUnlock(t.Context(), ref, found.Info.ID, request())
+					case "Release":
+						_, err = c.Release(t.Context(), found)
+					case "Acquire": // of a lock without a lease
+						_, err = c.Acquire(t.Context(), ref, taking(0, 0))
+					}
+					if !errors.Is(err, statelatch.ErrDenied) || !strings.Contains(err.Error(), "as it was") {
+						t.Errorf("got %v, want ErrDenied, and that the lock is as it was", err)
+					}
+					if got := stored(t, w.objects); !bytes.Equal(got, before) {
+						t.Errorf("the lock object was\n%s\nand is\n%s", before, got)
+					}
+					if w.item() != item {
+						t.Errorf("the item was\n%s\nand is\n%s", item, w.item())
+					}
+					if puts := c.store.Count(faultbucket.OpPut, ""); tc.untouched && (puts != 0 && how != "Acquire" || c.fence.count() != 0) {
+						t.Errorf("%d writes, fenced %d times; want none", puts, c.fence.count())
+					}
+				})
+			})
+		}
+	}
+}
+
+// A holder that is alive goes on with a lock that could not be removed.
+func TestManager_ForceRelease_DeniedHolderGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		alive := w.client().mustAcquire(t, leased(minute))
+		c := w.client(faultbucket.Rule{Op: faultbucket.OpDelete, Nth: 2, Fault: faultbucket.Answer(403)})
+		if _, _, err := c.ForceUnlock(t.Context(), ref, alive.Held().Info.ID, request()); !errors.Is(err, statelatch.ErrDenied) {
+			t.Errorf("got %v, want ErrDenied", err)
+		}
+		time.Sleep(10 * minute)
+		wantReleased(t, w, alive)
 	})
 }
 

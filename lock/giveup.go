@@ -24,7 +24,7 @@ func (a *attempt) leave(ctx context.Context, err error) error {
 	}
 	if !a.over && a.landed > 0 && !a.takeBack() { //nolint:contextcheck // it goes on when ctx has ended
 		err = fmt.Errorf("%w; %w: a lock with ID %s may stand or yet appear at s3://%s/%s",
-			err, statelatch.ErrAmbiguous, a.req.ID, a.ref.Bucket, a.ref.LockKey())
+			err, statelatch.ErrAmbiguous, a.info().ID, a.ref.Bucket, a.ref.LockKey())
 	}
 	if a.items > 0 {
 		err = fmt.Errorf("%w; %w: a lock item with ID %s may stand or yet appear in the DynamoDB table %q",
@@ -41,6 +41,12 @@ func (a *attempt) takeBack() bool {
 	for {
 		h, mine, err := a.look(ctx)
 		switch {
+		case mine && a.under != nil:
+			if !a.m.putBack(ctx, *a.under, a.sent...) {
+				return false
+			}
+			a.landed = 0
+			return true
 		case mine:
 			if a.unfenced() {
 				if a.m.Fence(ctx, a.ref) != nil {
@@ -70,11 +76,14 @@ func (a *attempt) takeBack() bool {
 func (a *attempt) leaveToLease(t *Tenure, why string, err error) error {
 	t.Abandon()
 	a.over = true
-	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why, a.req.ID, t.ttl, err)
+	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why, t.Held().Info.ID, t.ttl, err)
 }
 
 // giveUp releases what was won when err stops the rest: the item first, as Release does. It goes on when ctx ends.
 func (a *attempt) giveUp(t *Tenure, err error) error {
+	if a.under != nil {
+		a.items = 0 // what is there was there before
+	}
 	a.takeBackItem()
 	if itemErr := a.removeItemOfRobbed(); itemErr != nil {
 		err = errors.Join(err, itemErr)
@@ -105,7 +114,7 @@ func (a *attempt) forItem() (context.Context, context.CancelFunc) {
 // removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to it: without
 // that nothing would tell any more that its holder is dead.
 func (a *attempt) removeItemOfRobbed() error {
-	if a.robbed == nil || a.m.Table == nil {
+	if a.robbed == nil || a.under != nil || a.m.Table == nil {
 		return nil
 	}
 	ctx, cancel := a.forItem()

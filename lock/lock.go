@@ -120,7 +120,7 @@ type Held struct {
 	ETag    string // empty if there is no lock object, only an item in the table
 	// Since is the store's Last-Modified and Age the store's own difference to the moment
 	// of its reply: no client's clock and no "Created" is involved (B7). Both are zero for a
-	// lock that Acquire returned. A lease is rewritten at every renewal, so that both are then about the last one.
+	// lock that Acquire returned, and where the store does not tell. A lease is rewritten at every renewal, so that both are then about the last one.
 	Since time.Time
 	Age   time.Duration
 	// Err says why the lock could not be understood. It is held all the same.
@@ -177,6 +177,18 @@ func (h Held) owns(item Item) bool {
 
 // Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
+
+// ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not promised is one that
+// promises no such thing, or whose age the store does not tell.
+func (h Held) ExpiresIn() (left time.Duration, promised bool) {
+	if h.Err != nil || h.Since.IsZero() || h.Managed == nil || h.Leased() && !h.Stays() || h.Managed.Expires == 0 {
+		return 0, false
+	}
+	return h.Managed.TTL + h.Managed.Expires - h.Age, true // with a lease it is counted from where that ends
+}
+
+// Stays reports whether h is held also when its lease has run out.
+func (h Held) Stays() bool { return h.Managed != nil && h.Managed.Stays }
 
 // serves refuses a ref to another bucket.
 func (m *Manager) serves(ref statelatch.Ref) error {
@@ -249,7 +261,7 @@ func (m *Manager) read(ctx context.Context, ref statelatch.Ref) (Held, error) {
 		return Held{}, fmt.Errorf("read lock: %w", err)
 	}
 	h := Held{Ref: ref, ETag: obj.ETag, Since: obj.LastModified, Err: err, body: body}
-	if !obj.Date.IsZero() && obj.Date.After(obj.LastModified) {
+	if !obj.LastModified.IsZero() && obj.Date.After(obj.LastModified) {
 		h.Age = obj.Date.Sub(obj.LastModified)
 	}
 	if err == nil {

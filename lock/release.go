@@ -21,9 +21,7 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.releaseTimeout())
 	defer cancel()
-	itemErr := m.removeItemFirst(ctx, h)
-	weak, err = m.removeObject(ctx, h, nil)
-	return weak, halves(h, err, itemErr)
+	return m.removeBoth(ctx, h, false, func() (bool, error) { return m.removeObject(ctx, h, nil) })
 }
 
 // ForceUnlock removes the lock of ref if id is its ID, or, for a lock object that cannot
@@ -57,6 +55,8 @@ func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string
 // ForceRelease removes exactly the lock h, which Status returned and somebody was shown, and the item in the table if it is of
 // the same holder or of one that it took over. Errors as for [Manager.ForceUnlock].
 //
+// Without the right to remove it, the lock stays as it is: ErrDenied.
+//
 // A lock with a lease is taken over, the state fenced, and the lock released then: a holder that is still alive can
 // write no more. A plain lock is only deleted: an engine writes unconditionally, nothing can stop it.
 func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bool, err error) {
@@ -64,20 +64,18 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 		return false, err
 	}
 	remove := func() (bool, error) { return m.removeObject(ctx, h, nil) }
+	var t *Tenure
 	if h.Leased() {
-		var t *Tenure
 		if t, err = m.rob(ctx, h, by); err == nil {
 			ctx = context.WithoutCancel(ctx) // what is left now is ours
 			remove = func() (bool, error) { return t.removeObject(ctx) }
 		}
 	}
 	if err == nil {
-		itemErr := m.removeItem(ctx, h)
-		if h.ETag != "" && errors.Is(itemErr, statelatch.ErrLockLost) {
-			itemErr = nil // it is not there any more, which is what was wanted
+		weak, err = m.removeBoth(ctx, h, true, remove)
+		if t != nil && deniedOutright(err) && !m.putBack(ctx, h, t.abandoned()...) {
+			err = fmt.Errorf("it was taken over, with ID %s, and could not be given back: %w", t.Held().Info.ID, err)
 		}
-		weak, err = remove()
-		err = halves(h, err, itemErr)
 	}
 	if !errors.Is(err, statelatch.ErrLockLost) {
 		return weak, err
@@ -111,6 +109,9 @@ func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) 
 	if m.Tier == TierNone { // the fence could overwrite a state that it did not see
 		return nil, fmt.Errorf("%w: its state cannot be fenced there; when its holder is certainly gone, delete s3://%s/%s",
 			statelatch.ErrUnsafeStore, h.Ref.Bucket, h.Ref.LockKey())
+	}
+	if err := m.mayDelete(ctx, h); err != nil {
+		return nil, err
 	}
 	if by.ID == "" {
 		by.ID = m.newID()

@@ -31,6 +31,12 @@ type Request struct {
 	// long as it promises, beyond Wait if need be, until its holder shows a sign of life: only our own clock proves that it is gone.
 	// Without a TTL of its own Acquire does not swap a lock with a lease, but removes it first, as ForceRelease does.
 	TakeOver bool
+	// Gone, if not nil, reports whether whoever took a lock with a lease is certainly gone, with all that runs under it, so that TakeOver
+	// need not watch it.
+	Gone func(Held) bool
+	// Under, if not nil, reports whether a lock was taken by the caller to keep it. Acquire then works under it, with a lease, and Release
+	// puts it back as a lock without: the ID is the same throughout, and nobody else can enter in between. Only for a request with a TTL.
+	Under func(Held) bool
 	// FenceAlways fences the state at every acquisition, not only after a takeover: for states whose locks are
 	// removed with the engines' force-unlock while our own clients write (R10). It costs one write of the state.
 	FenceAlways bool

@@ -101,7 +101,8 @@ func acquireOnce(ctx context.Context, targets []Target, req Request) (set Set, b
 	return set, -1, nil
 }
 
-// Release releases all, the last acquired first, each tried whatever becomes of the others. Weak if any was.
+// Release releases all, the last acquired first, each tried whatever becomes of the others, and each for as long as its Manager's
+// ReleaseTimeout. Weak if any was.
 func (s Set) Release(ctx context.Context) (weak bool, err error) {
 	var errs []error
 	for _, t := range slices.Backward(s) {

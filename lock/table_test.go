@@ -392,7 +392,7 @@ func TestTenure_Release_B20_Halves(t *testing.T) {
 				t.Helper()
 				c.store.Add(faultbucket.Rule{Op: faultbucket.OpDelete, Fault: faultbucket.Answer(403)})
 			},
-			want: statelatch.ErrDenied, object: true,
+			want: statelatch.ErrDenied, object: true, item: true,
 		},
 		"table out of reach": {
 			before: func(t *testing.T, w *world, _ *client) {

@@ -10,9 +10,6 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// storeSkew is how far a store's clocks may disagree with each other: its front end's Date and its Last-Modified.
-const storeSkew = 5 * time.Second
-
 // watch judges whether a lock is over: by evidence, never by age alone (R11).
 type watch struct {
 	etag  string
@@ -31,12 +28,16 @@ func (w *watch) see(h Held, now time.Duration) (left time.Duration, provable boo
 	switch m := h.Managed; {
 	case m == nil || h.Err != nil || h.ETag == "":
 		return 0, false
-	case m.TTL > 0:
-		return max(w.since+m.TTL-now, 0), true
-	case m.Expires > 0:
-		return max(m.Expires+storeSkew-h.Age, 0), true
+	case m.TTL > 0 && !m.Stays:
+		return w.still(h, now), true
 	}
-	return 0, false
+	left, provable = h.ExpiresIn()
+	return max(left, 0), provable
+}
+
+// still is how much of the lease of h, which was seen last, is left.
+func (w *watch) still(h Held, now time.Duration) time.Duration {
+	return max(w.since+h.Managed.TTL-now, 0)
 }
 
 // takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it. ErrPreconditionFailed if
@@ -91,7 +92,7 @@ func (m *Manager) sameTable(h Held) error {
 // enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state is fenced
 // (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
-	if a.robbed != nil && won.Managed.PrevETag == a.robbed.ETag {
+	if a.robbed != nil && a.under == nil && won.Managed.PrevETag == a.robbed.ETag {
 		a.tellTakeOver(*a.robbed)
 	}
 	fenced := a.unfenced() || a.req.FenceAlways
@@ -127,6 +128,7 @@ func (a *attempt) tellTakeOver(robbed Held) {
 // somebody who was robbed is not released.
 func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	t := newTenure(a.m, a.boot, won, a.sentAt)
+	t.under, t.began = a.under, a.sentAt
 	t.keep(ctx)
 	if !a.unfenced() && !a.req.FenceAlways {
 		return t, nil
@@ -136,6 +138,9 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	case err == nil:
 		a.fenced = true
 		return t, nil
+	case a.unfenced() && deniedOutright(err) && a.m.putBack(a.after, *a.robbed, t.abandoned()...): //nolint:contextcheck // it goes on when ctx has ended
+		a.over = true // nothing of ours is left
+		return nil, asFound(a.ref, err)
 	case a.unfenced():
 		return nil, a.leaveToLease(t, "its last holder could not be fenced out", err)
 	}

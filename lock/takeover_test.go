@@ -176,19 +176,66 @@ func TestManager_TakeOver_Expires(t *testing.T) {
 		manual.Expires = 2 * time.Hour
 		w.client().dead(t, manual)
 		c := w.client()
-		time.Sleep(2*time.Hour + 4*time.Second) // within what the store's clocks may differ
+		time.Sleep(2*time.Hour - time.Second)
 		began := time.Now()
 		if _, err := c.Acquire(t.Context(), ref, taking(minute, 0)); !errors.Is(err, statelatch.ErrLocked) || time.Since(began) != 0 {
 			t.Errorf("before its time: %v after %v, want ErrLocked at once", err, time.Since(began))
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second) // all who judge it agree on this instant
+		if h, err := c.Status(t.Context(), ref); err != nil {
+			t.Error(err)
+		} else if left, promised := h.ExpiresIn(); left != 0 || !promised {
+			t.Errorf("got %v left, promised %v, want that it is over", left, promised)
+		}
 		tenure, err := c.Acquire(t.Context(), ref, taking(minute, 0))
 		wantOurs(t, w.objects, tenure, err)
-		if time.Since(began) != 2*time.Second || c.fence.count() != 0 {
+		if time.Since(began) != time.Second || c.fence.count() != 0 {
 			t.Errorf("after %v and %d fences, want at once and none", time.Since(began), c.fence.count())
 		}
 		wantReleased(t, w, tenure)
 	})
+}
+
+// Where the holder is proven to be gone, its lease needs not be watched. It is fenced all the same, and a lock that promises nothing stays.
+func TestManager_TakeOver_Gone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		lock   func(*testing.T, *world)
+		gone   bool
+		after  time.Duration
+		fences int
+		want   error
+	}{
+		"gone":      {func(t *testing.T, w *world) { t.Helper(); w.client().dead(t, leased(minute)) }, true, 0, 1, nil},
+		"not known": {func(t *testing.T, w *world) { t.Helper(); w.client().dead(t, leased(minute)) }, false, minute, 1, nil},
+		"no lease":  {func(t *testing.T, w *world) { t.Helper(); w.client().dead(t, request()) }, true, 0, 0, statelatch.ErrLocked},
+		"plain":     {func(t *testing.T, w *world) { t.Helper(); put(t, w.objects, engineLock) }, true, 0, 0, statelatch.ErrLocked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				tc.lock(t, w)
+				c := w.client()
+				req := taking(minute, 0)
+				req.Gone = func(lock.Held) bool { return tc.gone }
+				began := time.Now()
+				tenure, err := c.Acquire(t.Context(), ref, req)
+				if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
+					t.Fatalf("got %v, want %v", err, tc.want)
+				}
+				if d := time.Since(began); d < tc.after || d > tc.after+2*time.Second {
+					t.Errorf("after %v, want %v", d, tc.after)
+				}
+				if c.fence.count() != tc.fences {
+					t.Errorf("fenced %d times, want %d", c.fence.count(), tc.fences)
+				}
+				if err == nil {
+					wantReleased(t, w, tenure)
+				}
+			})
+		})
+	}
 }
 
 func TestManager_TakeOver_TwoAtOnce(t *testing.T) {
@@ -220,10 +267,29 @@ func TestManager_TakeOver_TwoAtOnce(t *testing.T) {
 	})
 }
 
+// Who may not write the state cannot fence: the lock stays as it was found.
+func TestManager_TakeOver_R6_FenceDenied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.client().dead(t, leased(minute))
+		before := stored(t, w.objects)
+		c := w.client()
+		c.fence.do = func(context.Context) error { return statelatch.ErrDenied }
+		_, err := c.Acquire(t.Context(), ref, taking(minute, time.Hour))
+		if !errors.Is(err, statelatch.ErrDenied) || errors.Is(err, statelatch.ErrLocked) || !strings.Contains(err.Error(), "as it was") {
+			t.Errorf("got %v, want ErrDenied, and that the lock is as it was", err)
+		}
+		if got := stored(t, w.objects); !bytes.Equal(got, before) {
+			t.Errorf("the lock was\n%s\nand is\n%s", before, got)
+		}
+	})
+}
+
 // R6: what could not be fenced is not entered and not released. The next who comes fences.
 func TestManager_TakeOver_R6_FenceFails(t *testing.T) {
 	t.Parallel()
-	for name, kind := range map[string]error{"denied": statelatch.ErrDenied, "unknown": statelatch.ErrAmbiguous} {
+	for name, kind := range map[string]error{"broken": errTest, "unknown": statelatch.ErrAmbiguous} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.client().dead(t, leased(minute))

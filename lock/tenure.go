@@ -39,6 +39,9 @@ type Tenure struct {
 	ended     bool
 	released  bool // by us, for certain
 	weak      bool // and how
+	gone      bool
+	under     *Held // the lock without lease that it is to be again
+	began     time.Duration
 
 	lost    chan struct{}
 	stop    context.CancelFunc
@@ -66,6 +69,9 @@ func newTenure(m *Manager, boot func() time.Duration, won Held, sentAt time.Dura
 
 // Ref is the state that is locked.
 func (t *Tenure) Ref() statelatch.Ref { return t.ref }
+
+// String names the lock, not its bytes.
+func (t *Tenure) String() string { return t.Held().String() }
 
 // Held is the lock as it was last written.
 func (t *Tenure) Held() Held {
@@ -346,6 +352,8 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 // never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so that a crash in
 // between leaves what can be taken over. Both halves are always tried, and the error names the one that failed.
 //
+// Of a lock that the caller had before, with Request.Under, it gives back the lease alone.
+//
 //	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost; also
 //	               after a Release that said so
 //	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs. Of a tenure
@@ -375,11 +383,22 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 		return false, fmt.Errorf("%w: the lock of %s is kept, because a write of the state may still land: %w",
 			statelatch.ErrAmbiguous, t.ref, reason)
 	}
+	if t.under != nil {
+		err = t.giveBack(ctx)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.released = err == nil
+		return false, err
+	}
 	itemErr := t.m.removeItemFirst(ctx, held)
 	weak, err = t.removeObject(ctx)
+	if deniedOutright(err) && itemErr == nil {
+		err = errors.Join(err, t.m.putItemBack(ctx, held)) // it is locked still, for those who know only the table, too
+	}
 	err = halves(held, err, itemErr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.gone = err == nil || errors.Is(err, statelatch.ErrLockLost) && !errors.Is(err, statelatch.ErrAmbiguous)
 	if err == nil {
 		t.released, t.weak = true, weak
 	}
@@ -387,6 +406,13 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 		err = fmt.Errorf("%w; when it was released: %w", t.lostErr, err)
 	}
 	return weak, err
+}
+
+// Gone reports whether Release found that the lock is not there any more, or not this tenure's: then nobody needs its ID again.
+func (t *Tenure) Gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.gone
 }
 
 // removeObject ends the tenure and gives up the lock object alone.

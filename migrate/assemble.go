@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -11,7 +12,7 @@ import (
 // assemble makes roots of files.
 func (s *scanner) assemble() {
 	modules := s.calledModules()
-	units := s.units()
+	units := s.findUnits()
 	taken := map[*source]bool{} // shared files of terragrunt that a unit includes
 	var dirs []string
 	for dir := range s.dirs {
@@ -222,11 +223,12 @@ type unit struct {
 	places   []*Place
 	requires []required
 	includes []*source
+	binary   string // the engine that it is told to run; empty: it is not told
 }
 
 // units reads the terragrunt.hcl of each directory with what it includes. One that others include, and that includes
 // nothing itself, is shared and not a unit.
-func (s *scanner) units() map[string]*unit {
+func (s *scanner) findUnits() map[string]*unit {
 	files := map[string]*source{}
 	for _, sources := range s.dirs {
 		for _, src := range sources {
@@ -242,8 +244,11 @@ func (s *scanner) units() map[string]*unit {
 		}
 		u := &unit{}
 		units[dir] = u
-		for _, inc := range src.doc.includes {
+		for i, inc := range src.doc.includes {
 			target := inc.target(dir, src.data, func(f string) bool { return files[f] != nil })
+			if evaluated := s.evaluate(dir).Includes; target == "" && len(evaluated) == len(src.doc.includes) {
+				target = s.rel(evaluated[i])
+			}
 			switch from := files[target]; {
 			case target == "":
 				s.find("not-static", Note, src.rel, inc.line, "what it includes is computed, or not in the tree", "scan the directory that has it")
@@ -270,6 +275,7 @@ func (s *scanner) units() map[string]*unit {
 
 // take adds what a file of the unit says; its remote_state replaces one before it as a whole.
 func (u *unit) take(src *source) {
+	u.binary = cmp.Or(src.doc.binary, u.binary)
 	u.places = append(u.places, src.doc.places...)
 	u.requires = append(u.requires, requiresOf(src)...)
 }
@@ -287,10 +293,10 @@ func (u *unit) live() []*Place {
 
 // addRoots adds the roots of a view: one, or one for each -backend-config file that stands for another environment.
 func (s *scanner) addRoots(dir string, v view, u *unit, files []*source) {
-	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked}
+	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked, assumed: s.assumed[dir]}
 	requires := slices.Concat(s.moduleRequires(dir), v.requires)
 	if u != nil {
-		r.Tool = ToolTerragrunt
+		r.Tool, r.binary = ToolTerragrunt, u.binary
 		r.Places = append(r.Places, u.live()...)
 		requires = append(requires, u.requires...)
 	}
@@ -329,8 +335,10 @@ func (s *scanner) add(r Root, requires []required) {
 		s.resolveUnit(&r)
 	}
 	r.Phase = phaseOf(&r)
-	tool := r.Tool
-	r.Engine = judgeEngine(requires, s.pinsFor(r.Dir, tool))
+	if r.Tool == ToolTofu {
+		r.binary = ToolTofu
+	}
+	r.Engine = judgeEngine(requires, s.pinsFor(r.Dir, r.binary))
 	s.tree.Roots = append(s.tree.Roots, r)
 }
 

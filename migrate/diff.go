@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/statelatch/statelatch/internal/secretlike"
 )
@@ -35,7 +36,7 @@ func (f FileEdit) Diff() string {
 	a, b := lines(f.Before), lines(f.After)
 	ops := compare(a, b)
 	var out strings.Builder
-	fmt.Fprintf(&out, "--- a/%s\n+++ b/%s\n", f.Path, f.Path)
+	fmt.Fprintf(&out, "--- %s\n+++ %s\n", diffName("a/"+f.Path), diffName("b/"+f.Path))
 	for from := 0; from < len(ops); {
 		first := from
 		for first < len(ops) && ops[first].sign == ' ' {
@@ -55,6 +56,29 @@ func (f FileEdit) Diff() string {
 		hunkTo(&out, hunk)
 	}
 	return out.String()
+}
+
+// diffName is a file's name as git quotes it.
+func diffName(name string) string {
+	plain := utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' })
+	if plain {
+		return name
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range []byte(name) {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ' || c >= 0x7f:
+			fmt.Fprintf(&b, "\\%03o", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // op is a line of a comparison: ' ' of both, '-' of the first, '+' of the second; a and b are how many of each are before it.

@@ -54,7 +54,8 @@ func TestFileEdit_Diff_GitApplies(t *testing.T) {
 		if before == after {
 			continue
 		}
-		name := fmt.Sprintf("f%d", i)
+		name := []string{"f%d", "a b %d.tf", "é%d", "it's \"%d\"", "line\n%d", "\xff%d"}[i%6]
+		name = fmt.Sprintf(name, i)
 		write(t, dir, name, before)
 		want[name] = after
 		patch.WriteString(FileEdit{Path: name, Before: []byte(before), After: []byte(after)}.Diff())

@@ -29,6 +29,7 @@ type document struct {
 	readers  []int     // lines of tables in data "terraform_remote_state"
 	skipped  []unread
 	maker    string // what generated the file
+	binary   string // the engine that terragrunt is told to run
 }
 
 type (

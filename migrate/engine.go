@@ -39,13 +39,14 @@ type Engine struct {
 
 // pinsFor are what the nearest directory says of each tool, from dir upwards, as version managers look for it. Where it says
 // several things, all count. The user's word is for where nothing is said but by jobs and images.
+// An empty tool stands for both.
 func (s *scanner) pinsFor(dir, tool string) []pin {
 	var found []pin
 	var known []string // tools
 	for {
 		var here []string
 		for _, p := range s.pins[dir] {
-			if (tool != ToolTofu || p.tool == ToolTofu) && !slices.Contains(known, p.tool) && (s.engine == nil || !p.job) {
+			if (tool == "" || p.tool == tool) && !slices.Contains(known, p.tool) && (s.engine == nil || !p.job) {
 				found = append(found, p)
 				here = append(here, p.tool)
 			}

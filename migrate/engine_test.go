@@ -87,6 +87,12 @@ func TestJudgeEngine_Pins(t *testing.T) {
 		{"buildspec.yml", "phases:\n  install:\n    commands:\n    - curl https://releases.hashicorp.com/terraform/1.11.0/x.zip\n", "", EngineKnows},
 		{"atlantis.yaml", "version: 3\nprojects:\n- dir: .\n  terraform_version: v1.11.4\n- dir: other\n  terraform_version: v0.12.0\n", "", EngineKnows},
 		{"atlantis.yaml", "version: 3\nprojects:\n- &a\n  dir: app\n  terraform_version: v1.5.0\n- *a\n", "", EngineIsTooOld},
+		{"pipeline.yml", "image_resource:\n  source:\n    repository: hashicorp/terraform\n    tag: 1.5.7\n", "", EngineIsTooOld},
+		{"pipeline.yml", "image_resource:\n  source:\n    repository: ghcr.io/opentofu/opentofu\n    tag: \"1.10\"\n", "", EngineKnows},
+		{"docs.yml", "see: https://github.com/hashicorp/terraform\nrepo: hashicorp/terraform\n", "", EngineMayBeOld},
+		{"Jenkinsfile", "agent { docker { image 'hashicorp/terraform:1.9.5' } }\n", "", EngineIsTooOld},
+		{"env0.yml", "terraformVersion: 1.5.7\n", "", EngineIsTooOld},
+		{".spacelift/config.yml", "stacks:\n  app:\n    project_root: app\n    terraform_version: \"1.11.0\"\n  other:\n    project_root: other\n    terraform_version: \"1.2.0\"\n", "", EngineKnows},
 		{"values.yaml", "defaultTFVersion: 1.5.7\n", "", EngineIsTooOld},
 		{"chart.yaml", "{{ if .Values.terraform }}\nTF_VERSION: 1.5.7\n{{ end }}\n", "", EngineIsTooOld},
 		{"x.yml", "run: |\n  echo '{\"version\":4,\"terraform_version\":\"1.6.0\"}'\n", "", EngineMayBeOld}, // a state
@@ -150,5 +156,21 @@ func TestJudgeEngine_NearestLowestAndTheUsersWord(t *testing.T) {
 	found, err := Scan(t.Context(), dir, Options{Engine: "1.9"})
 	if err != nil || found.Roots[0].Engine.Verdict != EngineIsTooOld {
 		t.Errorf("got %+v, %v, want the user's 1.9 to be too old", found.Roots[0].Engine, err)
+	}
+}
+
+// Terragrunt says which engine it runs, and only that one's version counts.
+func TestJudgeEngine_TerragruntBinary(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, ".tool-versions", "terraform 1.5.7\nopentofu 1.11.0\n")
+	const unit = "BINARYremote_state {\n  backend = \"s3\"\n  config = {\n    bucket = \"b\"\n    key = \"KEY\"\n    dynamodb_table = \"t\"\n  }\n}\n"
+	for name, binary := range map[string]string{"a": "", "b": "terraform_binary = \"/usr/bin/tofu\"\n", "c": "terraform_binary = \"terraform\"\n"} {
+		write(t, dir, name+"/terragrunt.hcl", strings.NewReplacer("BINARY", binary, "KEY", name).Replace(unit))
+	}
+	for i, want := range []Verdict{EngineIsTooOld, EngineKnows, EngineIsTooOld} {
+		if r := scan(t, dir).Roots[i]; r.Engine.Verdict != want {
+			t.Errorf("%s: got %s, want %s", r.Name(), r.Engine.Verdict, want)
+		}
 	}
 }

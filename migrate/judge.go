@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch"
 )
 
 const (
@@ -46,6 +48,7 @@ func (s *scanner) judge() {
 		s.judgeRoot(&t.Roots[i])
 	}
 	s.judgeStates()
+	s.judgeWorkspaces()
 	for _, sources := range s.dirs {
 		for _, src := range sources {
 			for _, line := range src.doc.readers {
@@ -159,6 +162,38 @@ func (s *scanner) judgeStates() {
 		}
 	}
 }
+
+// judgeWorkspaces finds roots whose state is that of another's workspace: PREFIX/WORKSPACE/KEY.
+func (s *scanner) judgeWorkspaces() {
+	type place struct{ bucket, endpoint, prefix, key string }
+	roots := map[place]*Root{}
+	prefixes := map[string][]string{} // by bucket
+	for i := range s.tree.Roots {
+		r := &s.tree.Roots[i]
+		ref, ok := r.Ref()
+		if !ok || r.Args[argPrefix].Set() && !r.Args[argPrefix].Static {
+			continue
+		}
+		roots[place{ref.Bucket, r.endpoint(), r.prefix(), ref.Key}] = r
+		if !slices.Contains(prefixes[ref.Bucket], r.prefix()) && len(prefixes[ref.Bucket]) < maxPrefixes {
+			prefixes[ref.Bucket] = append(prefixes[ref.Bucket], r.prefix())
+		}
+	}
+	for i := range s.tree.Roots {
+		r := &s.tree.Roots[i]
+		ref, _ := r.Ref()
+		for _, prefix := range prefixes[ref.Bucket] {
+			workspace, key, ok := statelatch.CutWorkspace(ref.Key, prefix)
+			if o := roots[place{ref.Bucket, r.endpoint(), prefix, key}]; ok && o != nil && o != r {
+				at := r.Args["key"]
+				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does the workspace %q of %s", r.Name(), ref, workspace, o.Name()), "give it a key of its own, unless both are meant to be one")
+			}
+		}
+	}
+}
+
+// maxPrefixes of a bucket that are tried on each key.
+const maxPrefixes = 1000
 
 // first of some roots that is so; nil if none is.
 func first(roots []*Root, is func(*Root) bool) *Root {

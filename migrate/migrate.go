@@ -15,6 +15,7 @@ package migrate
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,7 +60,9 @@ type Root struct {
 	Phase   Phase
 	Engine  Engine
 
+	binary  string // the engine that it is for, if that is known: ToolTerraform or ToolTofu
 	blocked string // why no file of it can be edited
+	assumed bool   // nothing names its -backend-config files: there may be others, or a command line with more
 }
 
 // Name is how to tell the root from others: "envs/dev", or "envs/dev (prod.tfbackend)".
@@ -99,13 +102,25 @@ func (r *Root) identity() string {
 		return ""
 	}
 	id := ref.String()
-	if prefix := r.Args[argPrefix]; prefix.Set() && (!prefix.Static || prefix.Text != statelatch.DefaultWorkspaceKeyPrefix) {
-		id += fmt.Sprintf(" (%s %s)", argPrefix, shown(prefix))
+	switch prefix := r.Args[argPrefix]; {
+	case prefix.Set() && !prefix.Static:
+		id += fmt.Sprintf(" (%s %s)", argPrefix, prefix.Source)
+	case r.prefix() != statelatch.DefaultWorkspaceKeyPrefix:
+		id += fmt.Sprintf(" (%s %q)", argPrefix, r.prefix())
 	}
 	if endpoint := r.endpoint(); endpoint != "" {
 		id += " at " + endpoint
 	}
 	return id
+}
+
+// prefix is the workspace_key_prefix as engines join it to keys.
+func (r *Root) prefix() string {
+	v := r.Args[argPrefix]
+	if !v.Static {
+		return statelatch.DefaultWorkspaceKeyPrefix
+	}
+	return strings.Trim(path.Clean("/"+v.Text), "/")
 }
 
 // endpoint is of S3, as it is written; empty if there is none.
@@ -226,7 +241,7 @@ func phaseOf(r *Root) Phase {
 		return PhaseTable
 	case lockfile.isTrue():
 		return PhaseLockfile
-	case !r.Args["bucket"].Set() || !r.Args["key"].Set():
+	case !r.Args["bucket"].Set() || !r.Args["key"].Set(), r.assumed:
 		return PhaseUnknown // the rest comes from a command line, and so may the lock
 	}
 	return PhaseNone

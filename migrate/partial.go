@@ -14,8 +14,10 @@ import (
 // naming is a file for -backend-config as a command line names it: a pattern, in which * stands for what is computed.
 type naming string
 
-// maxNamings of a tree.
-const maxNamings = 10_000
+const (
+	maxNamings = 500        // of a tree
+	maxLooks   = 20_000_000 // whether a naming means a file in a directory
+)
 
 var (
 	backendConfigFlag = regexp.MustCompile("-backend-config(?:=|[ \t]+|[\"'],[ \t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
@@ -107,15 +109,23 @@ func telling(p *Place) bool {
 		p.hasTable() && (p.has("region") || p.has("encrypt"))
 }
 
-// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or all of a state's
-// address is in it.
+// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or a command line
+// does and it has a table, or all of a state's address is in it.
 func (s *scanner) sure(src *source) bool {
 	p := src.doc.places[0]
-	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) })
+	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && (p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) }))
 }
 
 // partDirs are names of directories that hold settings for what is beside them.
 var partDirs = []string{"config", "configs", "conf", "cfg", "backend", "backends", "backend-config", "backend-configs", "backend_config", "env", "envs", "environment", "environments", "vars", "tfvars", "settings", "common", ".config"}
+
+// holder is the directory that one of settings stands in; itself if it is none.
+func holder(dir string) string {
+	for slices.Contains(partDirs, path.Base(dir)) {
+		dir = path.Dir(dir)
+	}
+	return dir
+}
 
 // attach finds the directories that each -backend-config file is for, among those with a backend "s3" without a bucket or
 // a key of its own: those in which a command line means it; else its own, or the nearest above; else all that are below the
@@ -145,8 +155,8 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 					attached[dir] = append(attached[dir], src)
 				}
 				taken[src] = true
-				if slices.Contains(partDirs, path.Base(dir)) {
-					around[path.Dir(dir)] = append(around[path.Dir(dir)], src)
+				if beside := holder(dir); beside != dir {
+					around[beside] = append(around[beside], src)
 				}
 				continue
 			}
@@ -154,21 +164,27 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 			for !partial[at] && at != "." {
 				at = path.Dir(at)
 			}
-			switch {
-			case partial[at]:
+			if partial[at] {
 				attached[at] = append(attached[at], src)
-			case slices.Contains(partDirs, path.Base(dir)):
-				around[path.Dir(dir)] = append(around[path.Dir(dir)], src)
-			default:
-				around[dir] = append(around[dir], src)
+			} else {
+				around[holder(dir)] = append(around[holder(dir)], src)
+			}
+		}
+	}
+	below := map[string]int{} // partial configurations
+	for _, dir := range all {
+		for at := dir; ; at = path.Dir(at) {
+			if below[at]++; at == "." {
+				break
 			}
 		}
 	}
 	for _, dir := range all {
 		for at := dir; len(attached[dir]) == 0; at = path.Dir(at) {
-			if len(around[at]) > 0 {
-				attached[dir] = around[at]
-				s.near(dir, around[at], taken)
+			files := slices.DeleteFunc(slices.Clone(around[at]), func(src *source) bool { return !forAll(src, below[at]) })
+			if len(files) > 0 {
+				attached[dir] = files
+				s.near(dir, files, taken)
 			}
 			if at == "." {
 				break
@@ -186,6 +202,14 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 	return attached
 }
 
+// example is a name of a file that nobody gives to an engine as it is.
+var example = regexp.MustCompile(`(?i)example|sample|template|skeleton|\.dist\b`)
+
+// forAll reports whether a file can be for each of n configurations: it is no example, and has no key, which can be of one alone.
+func forAll(src *source, n int) bool {
+	return (n == 1 || !src.doc.places[0].has("key")) && !example.MatchString(path.Base(src.rel)) && !bytes.ContainsAny(src.data, "<>")
+}
+
 // meant are the directories in which a command line means the file, wherever that stands.
 func (s *scanner) meant(file string, partial []string) (at []string) {
 	for _, n := range s.named {
@@ -193,6 +217,9 @@ func (s *scanner) meant(file string, partial []string) (at []string) {
 			continue
 		}
 		for _, dir := range partial {
+			if s.looks++; s.looks > maxLooks {
+				return at
+			}
 			if n.names(dir, file) && !slices.Contains(at, dir) {
 				at = append(at, dir)
 			}
@@ -203,6 +230,7 @@ func (s *scanner) meant(file string, partial []string) (at []string) {
 
 // near says what was taken to be a configuration's, because it is nearest.
 func (s *scanner) near(dir string, files []*source, taken map[*source]bool) {
+	s.assumed[dir] = true
 	var names []string
 	for _, src := range files {
 		taken[src] = true

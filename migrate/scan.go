@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf/terragrunt"
 	"github.com/statelatch/statelatch/internal/treefile"
 )
 
@@ -61,7 +62,7 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
 	}
-	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}, engine: engine}
+	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}, engine: engine, assumed: map[string]bool{}}
 	if err := s.walk(ctx, root, opts); err != nil {
 		return nil, err
 	}
@@ -143,10 +144,14 @@ type scanner struct {
 	dirs map[string][]*source // by directory, in the order of names
 	pins map[string][]pin     // by directory
 
+	units map[string]terragrunt.Unit // evaluated, by directory
+
 	engine *pin // the user's word for it; nil: none
 
-	named []naming // files for -backend-config, as command lines name them
-	maybe []string // files that are some if their content says so
+	named   []naming        // files for -backend-config, as command lines name them
+	assumed map[string]bool // directories whose -backend-config files nothing names
+	looks   int             // at whether a naming means a file
+	maybe   []string        // files that are some if their content says so
 }
 
 func (s *scanner) rel(name string) string {

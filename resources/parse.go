@@ -74,7 +74,7 @@ func ParseSome(r io.Reader, keep func(Object) bool) (File, error) {
 	case p.Header.Empty || p.Header.Encrypted():
 		return p.File, nil
 	case p.Header.Version < formatVersion:
-		return File{}, fmt.Errorf("%w state: it has format %d, of Terraform before 0.12; only format %d is read here", statelatch.ErrInvalid, p.Header.Version, formatVersion)
+		return File{}, fmt.Errorf("%w state: it has format %d, of Terraform before 0.12, and only format %d is read here; an apply of a newer engine upgrades it", statelatch.ErrInvalid, p.Header.Version, formatVersion)
 	case p.Header.Version > formatVersion:
 		return File{}, fmt.Errorf("%w state: it has format %d; this version of statelatch knows format %d", statelatch.ErrInvalid, p.Header.Version, formatVersion)
 	}

@@ -50,13 +50,35 @@ func startGroup(child *exec.Cmd, tty *terminal) (*processGroup, error) {
 		signal.Notify(caught, unix.SIGINT)
 		defer signal.Stop(caught)
 	}
-	watchdog, watchErr := startWatchdog() // first, so that there is no moment without it
-	if err := child.Start(); err != nil {
-		watchdog.end()
+	if child.Err != nil {
+		return nil, child.Err
+	}
+	g := &processGroup{}
+	if g.watchdog, g.watchErr = startWatchdog(); g.watchErr != nil {
+		err := child.Start()
+		if err == nil {
+			g.id = child.Process.Pid
+		}
+		return g, err
+	}
+	start, err := holdBack(child)
+	if err != nil {
+		g.close()
 		return nil, err
 	}
-	watchdog.join(child.Process.Pid)
-	return &processGroup{id: child.Process.Pid, watchdog: watchdog, watchErr: watchErr}, nil
+	if err := child.Start(); err != nil {
+		start.close(child)
+		g.close()
+		return nil, err
+	}
+	g.id = child.Process.Pid
+	g.watchdog.join(g.id)
+	if err := start.release(child); err != nil {
+		_ = child.Wait()
+		g.close()
+		return nil, err
+	}
+	return g, nil
 }
 
 // processGroup is a group by the ID of its first process.

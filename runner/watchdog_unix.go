@@ -51,23 +51,31 @@ const (
 	lateDelay = 500 * time.Millisecond
 )
 
-// init is the program of a watchdog: any program that uses this package can be one, tests included.
+// init is the program of a watchdog and of a starter: any program that uses this package can be one, tests included.
 func init() {
-	if len(os.Args) == 0 || os.Args[0] != watchdogName {
-		return
+	switch {
+	case len(os.Args) == 0:
+	case os.Args[0] == watchdogName:
+		watch(os.Stdin, os.Stdout)
+		os.Exit(0)
+	case os.Args[0] == starterName && len(os.Args) > 3:
+		become(os.Args[1], os.Args[2], os.Args[3:])
 	}
-	watch(os.Stdin, os.Stdout)
-	os.Exit(0)
+}
+
+// ourselves is this program.
+func ourselves() (string, error) {
+	if runtime.GOOS == "linux" {
+		return "/proc/self/exe", nil // also if the file was replaced or removed meanwhile
+	}
+	return os.Executable()
 }
 
 // startWatchdog starts one that watches nothing yet.
 func startWatchdog() (*watchdog, error) {
-	program := "/proc/self/exe" // works also if the file was replaced or removed meanwhile
-	if runtime.GOOS != "linux" {
-		var err error
-		if program, err = os.Executable(); err != nil {
-			return nil, err
-		}
+	program, err := ourselves()
+	if err != nil {
+		return nil, err
 	}
 	orders, to, err := os.Pipe()
 	if err != nil {

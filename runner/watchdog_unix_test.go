@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,6 +54,24 @@ func TestRun_B15_KilledWrapper_InterruptsEachProcessOnce(t *testing.T) {
 	kill9(t, cmd)
 	tr.wait("parent got SIGINT", "child got SIGINT")
 	wantInterrupts(t, tr, in, 2)
+}
+
+// However early the wrapper is killed, no command runs on: it was interrupted, or never started.
+func TestRun_KilledWrapper_AtAnyMoment(t *testing.T) {
+	t.Parallel()
+	for i := range 20 {
+		tr, cmd, _ := wrapped(t, "", "sleep", "600")
+		time.Sleep(time.Duration(i) * 2 * time.Millisecond) // the moment: nothing waits for it
+		kill9(t, cmd)
+		ended := time.After(patience)
+		for open := true; open; {
+			select {
+			case _, open = <-tr.lines:
+			case <-ended:
+				t.Fatalf("killed after %d ms, the command runs on", 2*i)
+			}
+		}
+	}
 }
 
 func TestRun_KilledWrapper_AfterAnInterrupt_SendsNoSecond(t *testing.T) {

@@ -33,6 +33,12 @@ func body(serial int, lineage, names string) string {
 		serial, lineage, strings.Join(resources, ","))
 }
 
+// old is a state of format 3, of Terraform before 0.12.
+func old(serial int, lineage, resources string) string {
+	return fmt.Sprintf(`{"version":3,"terraform_version":"0.11.14","serial":%d,"lineage":%q,"modules":[{"path":["root"],"outputs":{},"resources":{%s},"depends_on":[]}]}`,
+		serial, lineage, resources)
+}
+
 func encrypted(serial int, lineage, data string) string {
 	return fmt.Sprintf(`{"serial":%d,"lineage":%q,"meta":{},"encrypted_data":%q,"encryption_version":"v0"}`, serial, lineage, data)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"github.com/statelatch/statelatch"
@@ -66,8 +67,9 @@ func (x *Session) Base() Version { return x.base }
 type WriteOptions struct {
 	// Force skips the guards. An unencrypted body whose serial is not greater than the base's gets the base's plus one.
 	Force bool
-	// MayEmpty lets a state without resources replace one with resources: it is an engine's own result, as after destroy.
-	MayEmpty bool
+	// OfEngine says that the body is an engine's own result: without resources where there were some, as after destroy, or of a newer
+	// format, as after an upgrade.
+	OfEngine bool
 	// Restore, if not 0, says that the body is an older version. An unencrypted one gets Restore for its serial, which must be greater than that of
 	// any version (B29). An encrypted one cannot be edited: it keeps its serial, and gets fresh blanks (R12). Neither its
 	// serial nor a lack of resources is held against it, nor that what is stored now is no state.
@@ -78,14 +80,14 @@ type WriteOptions struct {
 // reads body several times and holds it nowhere. Trailing blanks apart, a body equal to the base is a success without a
 // request. Once it has been sent, Write finds out what became of it, for 30 s more when ctx ends.
 //
-// Guards: a body must be a whole JSON object with a state's header; its lineage must be the base's and its serial greater; it must not drop all
-// resources. A base without resources and outputs may be replaced by any lineage, as by the engines. Of an encrypted
-// base or body only serial and lineage are judged.
+// Guards: a body must be a state as engines write them, of a format that they read and that is the base's; its lineage must be the base's and its
+// serial greater; it must not drop all resources. A base without resources and outputs may be replaced by any lineage, as by
+// the engines. Of an encrypted base or body only serial and lineage are judged.
 //
 //	nil                    it is stored, and the table knows, or has been told since of a newer state
 //	ErrDigestStale         it is stored, the table does not know: [DigestError]; Version is valid
 //	ErrGuarded             a guard refused it; nothing was sent
-//	ErrInvalid             it is no state; nothing was sent, with Force neither
+//	ErrInvalid             it is no state that an engine could read; nothing was sent, with Force neither
 //	ErrPreconditionFailed  [ChangedError]: somebody else wrote; nothing of ours was stored
 //	ErrAmbiguous           it may be stored or may be yet, or was and is not any more. Tenure.Hold was
 //	                       called, and the session writes no more: keep the body, and Begin again
@@ -194,15 +196,15 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	switch {
 	case err != nil:
 		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
-	case next.Err != nil:
-		return nil, Version{}, fmt.Errorf("nothing was written to %s: %w", x.base.Ref, next.Err)
+	case next.Unfit() != nil:
+		return nil, Version{}, fmt.Errorf("nothing was written to %s: %w", x.base.Ref, next.Unfit())
 	case next.Header.Empty:
 		return nil, Version{}, fmt.Errorf("%w state: it has zero bytes; nothing was written to %s", statelatch.ErrInvalid, x.base.Ref)
 	case x.base.Exists && x.base.content == next.content:
 		return body, next, nil
 	}
 	if !opts.Force {
-		if err := x.guard(next, opts); err != nil {
+		if err := Guard(x.base, next, opts); err != nil {
 			return nil, Version{}, err
 		}
 	}
@@ -211,7 +213,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	// A greater serial of the same lineage proves that these bytes were never stored before, and so does one that is
 	// greater than any. Where neither does, blanks do (R12): else a writer from back then could pass its condition.
 	unique := greater && related
-	if opts.Restore == 0 && (x.base.isVoid() || unique) {
+	if opts.Restore == 0 && (x.base.IsVoid() || unique) {
 		return body, next, nil
 	}
 	parts := []piece{{body, 0, next.Size}}
@@ -254,31 +256,48 @@ func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, er
 	}, nil
 }
 
-// guard refuses what would probably harm the state.
-func (x *Session) guard(next Version, opts WriteOptions) error {
-	base, is, restore := x.base.Header, next.Header, opts.Restore > 0
-	if x.base.isVoid() || x.base.isEmpty() && base.Lineage != is.Lineage {
-		return nil
+// Guard refuses to replace base by next, both read whole, where that would probably harm the state: what [Session.Write] does without Force.
+// It sends nothing. Errors match ErrGuarded and ErrInvalid.
+func Guard(base, next Version, opts WriteOptions) error {
+	was, is, restore := base.Header, next.Header, opts.Restore > 0
+	refuse := func(format string, args ...any) error {
+		return guarded(base.Ref, format, args...)
 	}
+	free := base.IsVoid() || base.isEmpty() && was.Lineage != is.Lineage // for any state, as engines see it
+	formats := !is.Encrypted() && !was.Encrypted() && !base.IsVoid() && base.Err == nil && base.shape.unfit == nil
 	switch {
-	case x.base.Err != nil && !restore:
-		return x.guarded("what is stored is no state: %v", x.base.Err)
-	case base.Lineage != is.Lineage && base.Lineage != "":
-		return x.guarded("the lineage is %q, the stored state's is %q: it is the state of something else, perhaps a copied key", is.Lineage, base.Lineage)
+	case !is.Encrypted() && is.Version > newestFormat && !opts.OfEngine:
+		return refuse("its format is %d, and engines read none above %d", is.Version, newestFormat)
+	case is.Encrypted() && is.EncryptionVersion != encryptionFormat && is.EncryptionVersion != was.EncryptionVersion && !opts.OfEngine:
+		return refuse("its encryption_version is %q, and engines read %q", is.EncryptionVersion, encryptionFormat)
+	case is.Lineage == "" && (is.Encrypted() || is.Version > formatWithoutLineage):
+		return refuse("it has no lineage, as every state has since format %d", formatWithoutLineage+1)
+	case is.Serial == math.MaxUint64:
+		return refuse("its serial, %d, is the highest there is: no state could follow", is.Serial)
+	case formats && is.Version < was.Version:
+		return refuse("its format is %d, older than the stored state's, %d", is.Version, was.Version)
+	case formats && is.Version > was.Version && !opts.OfEngine:
+		return refuse("its format is %d, newer than the stored state's, %d: the engine that wrote that cannot read it", is.Version, was.Version)
+	case free:
+		return nil
+	case base.Err != nil && !restore:
+		return refuse("what is stored is no state: %v", base.Err)
+	case was.Lineage != is.Lineage && was.Lineage != "":
+		return refuse("the lineage is %q, the stored state's is %q: it is the state of something else, perhaps a copied key", is.Lineage, was.Lineage)
 	case restore:
 		return nil
-	case is.Serial < base.Serial:
-		return x.guarded("the serial would step back from %d to %d: it is an older state", base.Serial, is.Serial)
-	case is.Serial == base.Serial:
-		return x.guarded("serial %d is stored already, with different content: both were made from the same state", is.Serial)
-	case x.base.shape.resources && next.isPlain() && !next.shape.resources && !opts.MayEmpty:
-		return x.guarded("the stored state has resources, this one has none")
+	case is.Serial < was.Serial:
+		return refuse("the serial would step back from %d to %d: it is an older state", was.Serial, is.Serial)
+	case is.Serial == was.Serial:
+		return refuse("serial %d is stored already, with different content: both were made from the same state", is.Serial)
+	case base.shape.resources && next.isPlain() && !next.shape.resources && !opts.OfEngine:
+		return refuse("the stored state has resources, this one has none")
 	}
 	return nil
 }
 
-func (x *Session) guarded(format string, args ...any) error {
-	return &guardError{fmt.Sprintf("%v state for %s: %s (%v)", statelatch.ErrInvalid, x.base.Ref, fmt.Sprintf(format, args...), ErrGuarded)}
+func guarded(ref statelatch.Ref, format string, args ...any) error {
+	return &guardError{fmt.Sprintf("%v state for %s: %s (%v)", statelatch.ErrInvalid, ref, fmt.Sprintf(format, args...), ErrGuarded)}
 }
 
 type guardError struct{ text string }

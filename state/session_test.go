@@ -71,7 +71,9 @@ func TestStore_Begin_R7_VerifiesAfterReading(t *testing.T) {
 func TestSession_Write_Guards(t *testing.T) {
 	t.Parallel()
 	const other = "99999999-2222-3333-4444-555555555555"
-	full, force := state.WriteOptions{}, state.WriteOptions{Force: true}
+	full, force, ofEngine := state.WriteOptions{}, state.WriteOptions{Force: true}, state.WriteOptions{OfEngine: true}
+	const backendFile = `{"version":3,"terraform_version":"1.11.4","backend":{"type":"s3","config":{"bucket":"b"},"hash":2326359980}}`
+	newer := strings.Replace(body(5, lineage, "y"), `"version":4`, `"version":5`, 1)
 	guarded := state.ErrGuarded
 	for name, tc := range map[string]struct {
 		base, next string
@@ -91,8 +93,8 @@ func TestSession_Write_Guards(t *testing.T) {
 		"foreign and older, forced":              {body(400, lineage, "x"), body(5, other, "y"), force, nil, body(401, other, "y")},
 		"shrink":                                 {body(4, lineage, "x"), body(5, lineage, ""), full, guarded, ""},
 		"shrink, forced":                         {body(4, lineage, "x"), body(5, lineage, ""), force, nil, ""},
-		"shrink, an engine's result":             {body(4, lineage, "x"), body(5, lineage, ""), state.WriteOptions{MayEmpty: true}, nil, ""},
-		"older, an engine's result":              {body(4, lineage, "x"), body(3, lineage, ""), state.WriteOptions{MayEmpty: true}, guarded, ""},
+		"shrink, an engine's result":             {body(4, lineage, "x"), body(5, lineage, ""), state.WriteOptions{OfEngine: true}, nil, ""},
+		"older, an engine's result":              {body(4, lineage, "x"), body(3, lineage, ""), state.WriteOptions{OfEngine: true}, guarded, ""},
 		"over an emptied state":                  {body(4, lineage, ""), body(1, other, "y"), full, nil, ""},
 		"over an emptied state, older":           {body(4, lineage, ""), body(3, lineage, "y"), full, guarded, ""},
 		"over nothing":                           {absent, body(7, other, "y"), full, nil, ""},
@@ -104,6 +106,44 @@ func TestSession_Write_Guards(t *testing.T) {
 		"cut":                                    {body(4, lineage, "x"), body(5, lineage, "y")[:150], force, statelatch.ErrInvalid, ""},
 		"no serial to raise":                     {body(4, lineage, "x"), `{"version":4,"lineage":"l"}`, force, statelatch.ErrInvalid, ""},
 		"no serial left":                         {`{"version":4,"serial":18446744073709551615,"lineage":"l"}`, body(5, "l", "y"), force, statelatch.ErrInvalid, ""},
+		"format 5":                               {absent, newer, full, guarded, ""},
+		"format 5 over 4":                        {body(4, lineage, "x"), newer, full, guarded, ""},
+		"format 5, forced":                       {body(4, lineage, "x"), newer, force, nil, ""},
+		"format 5, an engine's result":           {body(4, lineage, "x"), newer, ofEngine, nil, ""},
+		"format 3 over nothing":                  {absent, old(5, lineage, `"a.b":{}`), full, nil, ""},
+		"format 3 over 3":                        {old(4, lineage, `"a.b":{}`), old(5, lineage, `"a.c":{}`), full, nil, ""},
+		"format 3 over 3, emptied":               {old(4, lineage, `"a.b":{}`), old(5, lineage, ""), full, guarded, ""},
+		"format 3 over 4":                        {body(4, lineage, "x"), old(5, lineage, `"a.b":{}`), full, guarded, ""},
+		"format 3 over 4, an engine's result":    {body(4, lineage, "x"), old(5, lineage, `"a.b":{}`), ofEngine, guarded, ""},
+		"format 4 over 3":                        {old(4, lineage, `"a.b":{}`), body(5, lineage, "x"), full, guarded, ""},
+		"format 4 over 3, an engine's upgrade":   {old(4, lineage, `"a.b":{}`), body(5, lineage, "x"), ofEngine, nil, ""},
+		"format 3 is not empty":                  {old(4, other, `"a.b":{}`), old(5, lineage, `"a.b":{}`), full, guarded, ""},
+		"over a backend file":                    {backendFile, body(5, lineage, "x"), full, nil, ""},
+		"a backend file":                         {body(4, lineage, "x"), backendFile, force, statelatch.ErrInvalid, ""},
+		"a backend file over nothing":            {absent, backendFile, force, statelatch.ErrInvalid, ""},
+		"a backend file of another make":         {body(4, lineage, "x"), `{"version":3,"serial":9,"lineage":"` + lineage + `","state_store":{}}`, force, statelatch.ErrInvalid, ""},
+		"a backend file that says format 4":      {absent, `{"version":4,"serial":1,"lineage":"l","backend":{"type":"s3"}}`, force, statelatch.ErrInvalid, ""},
+		"format 3 without modules":               {absent, `{"version":3,"serial":1,"lineage":"l","sources":[]}`, force, statelatch.ErrInvalid, ""},
+		"what show -json prints":                 {absent, `{"format_version":"1.0","terraform_version":"1.11.4","values":{}}`, force, statelatch.ErrInvalid, ""},
+		"not UTF-8":                              {body(4, lineage, "x"), body(5, lineage, "caf\xe9"), force, statelatch.ErrInvalid, ""},
+		"not UTF-8 in a comment of nobody":       {absent, `{"version":4,"serial":1,"lineage":"l","x":"` + "\xc3" + `"}`, force, statelatch.ErrInvalid, ""},
+		"not UTF-8, encrypted":                   {absent, `{"serial":1,"lineage":"l","meta":{"k":"` + "\xff" + `"},"encrypted_data":"A","encryption_version":"v0"}`, force, statelatch.ErrInvalid, ""},
+		"UTF-16":                                 {absent, "\xff\xfe{\x00", force, statelatch.ErrInvalid, ""},
+		"not UTF-8, an engine's result":          {body(4, lineage, "x"), body(5, lineage, "caf\xe9"), ofEngine, statelatch.ErrInvalid, ""},
+		"a bracket too much inside":              {absent, `{"version":4,"terraform_version":"1.0","serial":1,"lineage":"l","outputs":{},"resources":[}]}`, force, statelatch.ErrInvalid, ""},
+		"a comma too much inside":                {absent, `{"version":4,"terraform_version":"1.0","serial":1,"lineage":"l","outputs":{},"resources":[{},]}`, force, statelatch.ErrInvalid, ""},
+		"a word inside":                          {absent, `{"version":4,"terraform_version":"1.0","serial":1,"lineage":"l","outputs":{"a":{"value":nul}},"resources":[]}`, force, statelatch.ErrInvalid, ""},
+		"a control character inside":             {absent, `{"version":4,"terraform_version":"1.0","serial":1,"lineage":"l","outputs":{},"resources":[{"name":"a` + "\x01" + `"}]}`, force, statelatch.ErrInvalid, ""},
+		"resources that are no list":             {absent, `{"version":4,"serial":1,"lineage":"l","resources":{}}`, force, statelatch.ErrInvalid, ""},
+		"outputs that are no object":             {absent, `{"version":4,"serial":1,"lineage":"l","outputs":[]}`, force, statelatch.ErrInvalid, ""},
+		"no version of an engine":                {absent, `{"version":4,"terraform_version":"latest","serial":1,"lineage":"l"}`, force, statelatch.ErrInvalid, ""},
+		"no lineage":                             {absent, `{"version":4,"serial":1,"resources":[]}`, full, guarded, ""},
+		"the highest serial":                     {absent, `{"version":4,"serial":18446744073709551615,"lineage":"l","resources":[]}`, full, guarded, ""},
+		"encrypted without data":                 {absent, `{"serial":1,"lineage":"l","encryption_version":"v0"}`, force, statelatch.ErrInvalid, ""},
+		"encrypted by another format":            {absent, strings.Replace(encrypted(1, "l", "x"), "v0", "v7", 1), full, guarded, ""},
+		"plain over encrypted":                   {encrypted(4, lineage, "x"), body(5, lineage, "x"), full, nil, ""},
+		"serial 0 with resources is a state":     {body(0, lineage, "x"), body(3, other, "y"), full, guarded, ""},
+		"serial 0 over nothing":                  {absent, body(0, lineage, "x"), full, nil, ""},
 		"over no state":                          {"oops", body(1, lineage, "y"), full, guarded, ""},
 		"over no state, forced":                  {"oops", body(1, lineage, "y"), force, nil, ""},
 		"encrypted":                              {encrypted(4, lineage, "x"), encrypted(5, lineage, ""), full, nil, ""},
@@ -134,6 +174,9 @@ func TestSession_Write_Guards(t *testing.T) {
 				wantKind(t, "Write", err, statelatch.ErrInvalid)
 				wantStored(t, r, tc.base)
 				wantRequests(t, r, 0, "get")
+				if forced := tc.opts.Force; forced && errors.Is(err, state.ErrGuarded) {
+					t.Errorf("got %v, which -force overrides", err)
+				}
 				return
 			}
 			want := tc.stored
@@ -148,7 +191,8 @@ func TestSession_Write_Guards(t *testing.T) {
 				t.Errorf("got %+v, want what is stored", v)
 			}
 			// What was written is a base like any other.
-			if _, err := write(t, x, body(1000, v.Header.Lineage, "z"), state.WriteOptions{}); err != nil {
+			after := state.WriteOptions{Force: v.Header.Version != 4 && !v.Header.Encrypted()}
+			if _, err := write(t, x, body(1000, v.Header.Lineage, "z"), after); err != nil {
 				t.Errorf("next write: %v", err)
 			}
 		})

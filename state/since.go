@@ -228,7 +228,7 @@ func (s *Store) Compare(ctx context.Context, prev, v *Version) (kind AnomalyKind
 	if err != nil {
 		return "", false, err
 	}
-	had, has := !prev.isVoid(), !v.isVoid()
+	had, has := !prev.IsVoid(), !v.IsVoid()
 	switch {
 	case had != has && had:
 		return Vanished, true, nil

@@ -55,7 +55,7 @@ func (s *Store) Snapshot(ctx context.Context, v Version) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
 	}
-	if !s.Snapshots || !v.Exists || v.keptByBucket() || v.isVoid() {
+	if !s.Snapshots || !v.Exists || v.keptByBucket() || v.IsVoid() {
 		return nil
 	}
 	err := s.keep(ctx, v)

@@ -25,6 +25,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,12 +102,16 @@ type Version struct {
 	content contentSum // without trailing blanks, so that a touch does not change it
 }
 
+// Unfit says why no engine takes v, read whole, for a state; nil if one does, or if v has no body.
+func (v Version) Unfit() error { return cmp.Or(v.Err, v.shape.unfit) }
+
 // blankObject reports whether v is an object of zero bytes.
 func (v Version) blankObject() bool { return v.Exists && v.Header.Empty }
 
-// isPlain reports whether it can be seen what v contains: it is neither encrypted nor unreadable nor older than format 4.
+// isPlain reports whether it can be seen what v contains: it was read whole, and is neither encrypted nor unreadable nor of a format
+// that no engine has yet.
 func (v Version) isPlain() bool {
-	return v.Exists && v.Err == nil && v.Header.Version == 4 && !v.Header.Encrypted()
+	return v.Exists && v.Err == nil && v.MD5 != "" && !v.Header.Empty && v.Header.Version <= newestFormat && !v.Header.Encrypted()
 }
 
 // isEmpty reports whether v is known to hold neither resources nor outputs, which is when the engines
@@ -115,16 +120,17 @@ func (v Version) isEmpty() bool {
 	return !v.Exists || v.Header.Empty || v.isPlain() && !v.shape.resources && !v.shape.outputs
 }
 
-// isVoid reports whether nothing was ever stored: no object, zero bytes, or the empty state that claims
-// zero bytes. No engine writes serial 0.
-func (v Version) isVoid() bool {
+// IsVoid reports whether v is as if nothing was ever stored: no object, zero bytes, or the empty state that claims zero bytes. Serial 0
+// alone says nothing: it is also that of the first state that an engine could not save. Of a version that was not read
+// whole it is not known, and it counts as a state.
+func (v Version) IsVoid() bool {
 	return v.isEmpty() && v.Header.Serial == 0
 }
 
 // SameContent reports whether v and w, both read whole, differ at most by touches and claims.
 func (v Version) SameContent(w Version) bool {
-	if v.isVoid() || w.isVoid() {
-		return v.isVoid() && w.isVoid()
+	if v.IsVoid() || w.IsVoid() {
+		return v.IsVoid() && w.IsVoid()
 	}
 	return v.Exists && w.Exists && v.content == w.content
 }

@@ -77,9 +77,9 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	case !x.base.Exists:
 		return fmt.Errorf("delete workspace %q: %w: %s has no state", name, statelatch.ErrNotFound, ref)
 	case x.base.shape.resources && !force:
-		return x.guarded("the workspace %q still has resources, which nothing would manage any more: destroy them first", name)
+		return guarded(ref, "the workspace %q still has resources, which nothing would manage any more: destroy them first", name)
 	case !x.base.blankObject() && !x.base.isPlain() && !force:
-		return x.guarded("the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
+		return guarded(ref, "the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
 	}
 	gone := change{
 		store: w.Store, ref: ref,

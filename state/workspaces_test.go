@@ -166,7 +166,9 @@ func TestWorkspaces_Delete_Refusals(t *testing.T) {
 		"resources, forced":        {"env:/dev/app/s", body(1, lineage, "x"), true, nil},
 		"encrypted":                {"env:/dev/app/s", encrypted(1, lineage, "x"), false, state.ErrGuarded},
 		"encrypted, forced":        {"env:/dev/app/s", encrypted(1, lineage, "x"), true, nil},
-		"an old format":            {"env:/dev/app/s", `{"version":3,"serial":1,"lineage":"l","modules":[]}`, false, state.ErrGuarded},
+		"an old format":            {"env:/dev/app/s", old(1, lineage, `"a.b":{}`), false, state.ErrGuarded},
+		"an old format, empty":     {"env:/dev/app/s", old(1, lineage, ""), false, nil},
+		"a format of tomorrow":     {"env:/dev/app/s", `{"version":5,"serial":1,"lineage":"l"}`, false, state.ErrGuarded},
 		"not readable":             {"env:/dev/app/s", "oops", false, state.ErrGuarded},
 		"with outputs, no objects": {"env:/dev/app/s", strings.Replace(body(1, lineage, ""), `"outputs":{}`, `"outputs":{"o":{}}`, 1), false, nil},
 	} {

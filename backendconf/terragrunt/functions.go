@@ -28,6 +28,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"go.yaml.in/yaml/v3"
 )
 
 // pure are the functions that need nothing but their arguments. All others that exist are unknown: those that run or ask
@@ -46,9 +47,9 @@ var pure = func() map[string]function.Function {
 		"flatten": stdlib.FlattenFunc, "keys": stdlib.KeysFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc,
 		"reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc, "setsubtract": stdlib.SetSubtractFunc,
 		"setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc,
-		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc,
+		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": shallow(stdlib.JSONDecodeFunc, json.Valid),
 		"jsonencode": stdlib.JSONEncodeFunc, "formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
-		"yamldecode": ctyyaml.YAMLDecodeFunc, "yamlencode": ctyyaml.YAMLEncodeFunc,
+		"yamldecode": shallow(ctyyaml.YAMLDecodeFunc, validYAML), "yamlencode": ctyyaml.YAMLEncodeFunc,
 		"coalesce": coalesce, "index": index, "join": join, "length": length, "lookup": lookup, "replace": replace, "try": try, "can": can,
 		"tostring": to(cty.String), "tonumber": to(cty.Number), "tobool": to(cty.Bool), "toset": to(cty.Set(cty.DynamicPseudoType)),
 		"tolist": to(cty.List(cty.DynamicPseudoType)), "tomap": to(cty.Map(cty.DynamicPseudoType)),
@@ -105,6 +106,43 @@ func bounded(f function.Function) function.Function {
 			return v, err
 		},
 	})
+}
+
+// shallow leaves text to a decoder that recurses only if a parser with a limit of depth takes it. Otherwise the value is unknown: it may be
+// no failure to terragrunt.
+func shallow(f function.Function, valid func([]byte) bool) function.Function {
+	return function.New(&function.Spec{
+		Params: f.Params(),
+		Type:   function.StaticReturnType(cty.DynamicPseudoType),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if !valid([]byte(args[0].AsString())) {
+				return cty.DynamicVal, nil
+			}
+			return f.Call(args)
+		},
+	})
+}
+
+func validYAML(text []byte) bool {
+	var n yaml.Node
+	return yaml.Unmarshal(text, &n) == nil && expanded(&n, map[*yaml.Node]int{}) <= maxValue
+}
+
+// expanded is how many nodes n has once its aliases are replaced, as far as it matters whether they are too many.
+func expanded(n *yaml.Node, known map[*yaml.Node]int) int {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if size, ok := known[n]; ok {
+		return size
+	}
+	known[n] = maxValue + 1 // an alias of itself
+	size := 1
+	for _, child := range n.Content {
+		size = min(size+expanded(child, known), maxValue+1)
+	}
+	known[n] = size
+	return size
 }
 
 func ofString(f func(string) string) function.Function {
@@ -434,12 +472,11 @@ func (s *scope) contextual() map[string]function.Function {
 		}),
 		"read_terragrunt_config": s.readConfig(),
 	}
-	if root := repository(dir); root != "" {
-		real, err := filepath.EvalSymlinks(root)
-		if err == nil && contains(real, dir) {
-			from, _ := filepath.Rel(real, dir)
-			to, _ := filepath.Rel(dir, real)
-			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(real), constant(from), constant(to)
+	if real, err := filepath.EvalSymlinks(dir); err == nil { // git sees no symbolic links
+		if root := repository(real); root != "" && contains(root, dir) {
+			from, _ := filepath.Rel(root, dir)
+			to, _ := filepath.Rel(dir, root)
+			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(root), constant(from), constant(to)
 		}
 	}
 	return all

@@ -163,6 +163,11 @@ func TestResolve_HostileTree(t *testing.T) {
 		"replace":      locals("a = \"" + strings.Repeat("a", 100_000) + "\"\nx = replace(local.a, \"\", local.a)"),
 		"many tries":   locals("x = " + strings.Repeat("try(", 40) + "local.none.x" + strings.Repeat(")", 40)),
 		"number":       locals(`x = 1e999999999`),
+		"json":         locals(`x = jsondecode(file("deep"))[0]`),
+		"yaml":         locals(`x = yamldecode(file("deep"))[0]`),
+		"yaml, list":   locals(`x = yamldecode(file("list"))[0]`),
+		"yaml, bomb":   locals(`x = try(yamldecode(file("bomb")).x, "acme")`),
+		"tfvars":       locals(`x = jsondecode(read_tfvars_file("../../deep.tfvars"))`),
 		"newer":        locals(`x = try(function_of_tomorrow(), "acme")`),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,6 +175,16 @@ func TestResolve_HostileTree(t *testing.T) {
 			opts, tree := newUnit(t, root)
 			if err := os.Symlink(outside, filepath.Join(tree, "link")); err != nil {
 				t.Fatal(err)
+			}
+			deep := strings.Repeat("[", 100_000)
+			bomb := "a0: &a0 [x, x]\n"
+			for i := range 60 {
+				bomb += fmt.Sprintf("a%d: &a%[1]d [*a%d, *a%[2]d]\n", i+1, i)
+			}
+			for name, text := range map[string]string{
+				"deep": deep + strings.Repeat("]", len(deep)), "deep.tfvars": "a = " + deep, "list": strings.Repeat("- ", len(deep)), "bomb": bomb,
+			} {
+				write(t, filepath.Join(tree, name), text)
 			}
 			if runtime.GOOS != "windows" {
 				if out, err := exec.CommandContext(t.Context(), "mkfifo", filepath.Join(tree, "fifo")).CombinedOutput(); err != nil {
@@ -181,7 +196,7 @@ func TestResolve_HostileTree(t *testing.T) {
 	}
 }
 
-// A unit that is reached through a symbolic link has the state that terragrunt would take, or none.
+// A unit that is reached through a symbolic link has the state of the path that it was reached by (seen with terragrunt 1.1.3).
 func TestResolve_LinkedUnit(t *testing.T) {
 	t.Parallel()
 	opts, tree := newUnit(t, rootHCL)
@@ -189,7 +204,9 @@ func TestResolve_LinkedUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	opts.Dir = filepath.Join(tree, "b", "u")
-	wantInvalid(t, opts, "symbolic link")
+	if got, want := resolve(t, opts), "s3://acme/b/u/terraform.tfstate"; got != want {
+		t.Errorf("with a link in the tree: got %s, want %s", got, want)
+	}
 	link := filepath.Join(t.TempDir(), "tree")
 	if err := os.Symlink(tree, link); err != nil {
 		t.Fatal(err)
@@ -197,6 +214,26 @@ func TestResolve_LinkedUnit(t *testing.T) {
 	opts.Dir, opts.Tree = filepath.Join(link, "a", "u"), link
 	if got, want := resolve(t, opts), "s3://acme/a/u/terraform.tfstate"; got != want {
 		t.Errorf("with a link to the whole tree: got %s, want %s", got, want)
+	}
+}
+
+// Terragrunt assumes a role before it starts the engine, so whoever works on the unit's state does, too.
+func TestResolve_Role(t *testing.T) {
+	t.Parallel()
+	const role = "arn:aws:iam::123456789012:role/"
+	opts, _ := newUnit(t, "iam_role = \""+role+"${path_relative_to_include()}\"\n"+rootHCL)
+	b, err := terragrunt.Resolve(opts)
+	if err != nil || len(b.S3.AssumeRole) != 1 || b.S3.AssumeRole[0].RoleARN != role+"a/u" {
+		t.Errorf("got %+v, %v", b.S3.AssumeRole, err)
+	}
+	opts, _ = newUnit(t, "iam_role = get_env(\"R\", \"x\")\n"+rootHCL, "TG_IAM_ASSUME_ROLE="+role+"env")
+	b, err = terragrunt.Resolve(opts)
+	if err != nil || len(b.S3.AssumeRole) != 1 || b.S3.AssumeRole[0].RoleARN != role+"env" {
+		t.Errorf("by the environment: got %+v, %v", b.S3.AssumeRole, err)
+	}
+	opts, _ = newUnit(t, "iam_role = run_cmd(\"x\")\n"+rootHCL)
+	if b, err = terragrunt.Resolve(opts); err != nil || len(b.S3.AssumeRole) != 0 {
+		t.Errorf("not known: got %+v, %v", b.S3.AssumeRole, err)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
 )
 
 // Options say which unit. The zero Options mean that of the current directory, with nothing of the environment.
@@ -50,7 +51,7 @@ func UnitFile(dir string, lookupEnv func(string) (string, bool)) string {
 		return ""
 	}
 	names := []string{unitJSON, unitFile}
-	if name := env(lookupEnv, "TG_CONFIG"); name != "" {
+	if name := cmp.Or(env(lookupEnv, "TG_CONFIG"), env(lookupEnv, "TERRAGRUNT_CONFIG")); name != "" {
 		names = []string{name}
 	}
 	for _, name := range names {
@@ -105,6 +106,10 @@ type Unit struct {
 	Type  string              // of the backend, such as "s3"
 	Args  map[string]Argument // as an engine is given them
 	Files []string            // that were read, the unit's own first
+	// Includes are the files that its include blocks name, in their order.
+	Includes []string
+
+	iamRole string // that terragrunt assumes for the engine; empty: none that is known
 }
 
 // UnknownError says what cannot be evaluated. It matches [statelatch.ErrInvalid].
@@ -170,6 +175,9 @@ func (u Unit) backend(opts Options) (backendconf.Backend, error) {
 	b, err := backendconf.FromBlock(block, backendconf.Options{Dir: opts.Dir, BackendConfig: opts.BackendConfig, Workspace: workspace, Getenv: func(string) string { return "" }})
 	if err != nil {
 		return b, err
+	}
+	if role := cmp.Or(env(opts.LookupEnv, "TG_IAM_ASSUME_ROLE"), env(opts.LookupEnv, "TERRAGRUNT_IAM_ROLE"), u.iamRole); role != "" {
+		b.S3.AssumeRole = append([]s3bucket.AssumeRole{{RoleARN: role}}, b.S3.AssumeRole...)
 	}
 	return b, agree(b, copies)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -80,7 +81,7 @@ func (c *Config) connect(ctx context.Context) (aws.Config, error) {
 	base := c.base()
 	awsConfig, err := load(ctx, &base)
 	if err != nil {
-		return aws.Config{}, loadError(ctx, err)
+		return aws.Config{}, c.loadError(ctx, err)
 	}
 	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
@@ -161,6 +162,32 @@ func (c *Config) validate() error {
 	if c.CustomCABundle != "" {
 		if _, err := os.Stat(expandHome(c.CustomCABundle)); err != nil {
 			return invalid("custom_ca_bundle: %w", err)
+		}
+	}
+	return c.checkFiles(invalid)
+}
+
+// maxNamedFile is how long a file of credentials, tokens or certificates may be.
+const maxNamedFile = 4 << 20
+
+// checkFiles refuses what the SDK would wait for, or read for ever: a configuration from elsewhere may name a pipe or a device.
+func (c *Config) checkFiles(invalid func(string, ...any) error) error {
+	named := map[string][]string{
+		"custom_ca_bundle": {c.CustomCABundle}, "shared_config_files": c.SharedConfigFiles, "shared_credentials_files": c.SharedCredentialsFiles,
+	}
+	if w := c.AssumeRoleWithWebIdentity; w != nil {
+		named["assume_role_with_web_identity.web_identity_token_file"] = []string{w.WebIdentityTokenFile}
+	}
+	for name, files := range named {
+		for _, f := range files {
+			info, err := os.Stat(expandHome(f))
+			switch {
+			case f == "" || f == os.DevNull || err != nil: // which the SDK has to say something about
+			case !info.Mode().IsRegular():
+				return invalid("%s: %s is not a regular file", name, f)
+			case info.Size() > maxNamedFile:
+				return invalid("%s: %s is longer than %d MiB", name, f, maxNamedFile>>20)
+			}
 		}
 	}
 	return nil
@@ -285,9 +312,12 @@ func firstError(diags diag.Diagnostics) error {
 }
 
 // loadError says what to do about a failure to find credentials.
-func loadError(ctx context.Context, err error) error {
+func (c *Config) loadError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "open", Err: ctx.Err()}
+	}
+	if missing, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
+		return fmt.Errorf("%w profile %q: there is none of that name in the AWS configuration ('aws configure list-profiles' shows them)", statelatch.ErrInvalid, missing.Profile)
 	}
 	if _, ok := errors.AsType[*credentialsError](err); !ok {
 		return fmt.Errorf("%w AWS configuration: %w", statelatch.ErrInvalid, err)
@@ -296,7 +326,7 @@ func loadError(ctx context.Context, err error) error {
 	if oe, ok := errors.AsType[*smithy.OperationError](err); ok && oe.Service() == "ec2imds" {
 		err = errors.New(errNoCredentials)
 	}
-	return denied(err)
+	return denied(c.loginAdvice(ctx, err))
 }
 
 func denied(err error) error {

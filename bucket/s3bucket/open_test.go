@@ -259,7 +259,7 @@ func TestOpen_Invalid(t *testing.T) {
 	t.Parallel()
 	for want, cfg := range map[string]Config{
 		"endpoints.s3":                  {Endpoints: Endpoints{S3: "ftp://x"}},
-		"endpoints.s3 ":                 {Endpoints: Endpoints{S3: "https://h/?token=secretexample"}},
+		"endpoints.s3 \"https://h":      {Endpoints: Endpoints{S3: "https://h/?token=secretexample"}},
 		"endpoints.iam":                 {Endpoints: Endpoints{IAM: "https://secretexample@h#secretexample"}},
 		"endpoints.sso":                 {Endpoints: Endpoints{SSO: "https://h:secretexample/"}},
 		"endpoints.sts":                 {Endpoints: Endpoints{STS: "http://"}},
@@ -272,6 +272,10 @@ func TestOpen_Invalid(t *testing.T) {
 		"retry_mode":                    {RetryMode: "legacy"},
 		"http_proxy":                    {HTTPProxy: "http://user:secretexample@[bad"},
 		"custom_ca_bundle":              {CustomCABundle: "/does/not/exist"},
+		"custom_ca_bundle: /dev":        {CustomCABundle: "/dev"}, // as a device would be, which must not be opened
+		"shared_config_files: /dev":     {SharedConfigFiles: []string{"/dev/null", "/dev"}},
+		"shared_credentials_files: /":   {SharedCredentialsFiles: []string{"/"}},
+		"web_identity_token_file: /dev": {AssumeRoleWithWebIdentity: &AssumeRoleWithWebIdentity{RoleARN: "arn", WebIdentityTokenFile: "/dev"}},
 		"assume_role.role_arn":          {AssumeRole: []AssumeRole{{SessionName: "x"}}},
 		"assume_role_with_web_identity": {AssumeRoleWithWebIdentity: &AssumeRoleWithWebIdentity{RoleARN: "arn"}},
 	} {

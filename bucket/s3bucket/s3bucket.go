@@ -182,7 +182,7 @@ func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, a
 		return bucket.Object{}, nil, err
 	}
 	c.pause()
-	body := &body{call: c, from: out.Body, left: -1, claim: b.claimOf(c.header, obj.ETag, obj.Encryption, checksums)}
+	body := &body{call: c, from: out.Body, left: -1, claim: b.claimOf(c.header, obj.ETag, checksums)}
 	if out.ContentLength != nil {
 		body.left = *out.ContentLength
 	}
@@ -237,7 +237,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 	if err := c.checkETag(obj.ETag); err != nil {
 		return bucket.Object{}, err
 	}
-	if obj.Confirmed, err = c.confirm(sums, obj.ETag, obj.Encryption); err != nil {
+	if obj.Confirmed, err = c.confirm(sums, obj.ETag); err != nil {
 		return bucket.Object{}, err
 	}
 	return obj, nil

@@ -58,7 +58,7 @@ type claim struct {
 
 // claimOf is what an answer says of the bytes of its object, by one of the checksums given or by the ETag; nil if nothing
 // that can be checked.
-func (b *Bucket) claimOf(header http.Header, etag, encryption string, among []checksum) *claim {
+func (b *Bucket) claimOf(header http.Header, etag string, among []checksum) *claim {
 	if !b.objects.SkipS3Checksum && !strings.EqualFold(header.Get(checksumPrefix+"Type"), string(types.ChecksumTypeComposite)) {
 		for _, c := range among {
 			// One that ends in "-N" is of the checksums of N parts, and no base64.
@@ -68,7 +68,7 @@ func (b *Bucket) claimOf(header http.Header, etag, encryption string, among []ch
 			}
 		}
 	}
-	if sum := b.md5Of(etag, encryption); sum != nil {
+	if sum := b.md5Of(header, etag); sum != nil {
 		return &claim{"MD5", sum, md5.New()}
 	}
 	return nil
@@ -76,9 +76,8 @@ func (b *Bucket) claimOf(header http.Header, etag, encryption string, among []ch
 
 // md5Of is the MD5 that an ETag is, nil if it is something else: of an object in parts, of one that is encrypted with a key of KMS or
 // of the customer, or in a directory bucket.
-func (b *Bucket) md5Of(etag, encryption string) []byte {
-	if encryption != "" && encryption != string(types.ServerSideEncryptionAes256) ||
-		strings.HasSuffix(b.name, "--x-s3") || strings.HasSuffix(b.name, "--xa-s3") {
+func (b *Bucket) md5Of(header http.Header, etag string) []byte {
+	if hasOwnKey(header) || strings.HasSuffix(b.name, "--x-s3") || strings.HasSuffix(b.name, "--xa-s3") {
 		return nil
 	}
 	sum, err := hex.DecodeString(strings.Trim(etag, `"`))
@@ -86,6 +85,22 @@ func (b *Bucket) md5Of(etag, encryption string) []byte {
 		return nil
 	}
 	return sum
+}
+
+// hasOwnKey reports whether an object is encrypted otherwise than with the store's own key, in the words of any store: the
+// ETag is then of the encrypted bytes, or random.
+func hasOwnKey(header http.Header) bool {
+	for name, values := range header {
+		name, value := strings.ToLower(name), strings.ToLower(strings.Join(values, ","))
+		switch {
+		case strings.HasSuffix(name, "server-side-encryption") && value != "" && value != "aes256", // x-amz-, x-obs-, x-oss-
+			strings.Contains(name, "server-side-encryption-customer"),
+			strings.Contains(name, "kms-key"), strings.HasSuffix(name, "encryption-algorithm"), // x-goog-
+			name == "ibm-sse-kp-enabled" && value == "true":
+			return true
+		}
+	}
+	return false
 }
 
 // holds reports whether the bytes that were seen are those that the store means.
@@ -101,8 +116,8 @@ func (c *call) altered(kind error, what string, want, got []byte) error {
 
 // confirm compares what the answer to a write says with what was sent. Confirmed is that the store has those bytes; it may
 // have said nothing that tells.
-func (c *call) confirm(sums digests, etag, encryption string) (confirmed bool, err error) {
-	said := c.bucket.claimOf(c.header, etag, encryption, sentChecksums)
+func (c *call) confirm(sums digests, etag string) (confirmed bool, err error) {
+	said := c.bucket.claimOf(c.header, etag, sentChecksums)
 	if said == nil {
 		return false, nil
 	}

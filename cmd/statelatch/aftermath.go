@@ -65,7 +65,7 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	t := owners[0]
 	if err == nil {
 		var written state.Version
-		written, err = t.write(ctx, tenureOf(a.set, t.ref), f, state.WriteOptions{MayEmpty: true})
+		written, err = t.write(ctx, tenureOf(a.set, t.ref), f, state.WriteOptions{OfEngine: true})
 		if err == nil || errors.Is(err, state.ErrDigestStale) {
 			a.term.say("The engine could not save its state; it is saved now: %s, serial %d.\n", t.ref, written.Header.Serial)
 			return true, err

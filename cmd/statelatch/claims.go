@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -81,6 +83,26 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 	return nil
 }
 
+// refusedBudget is how long it is looked whether a lock stands that was refused.
+const refusedBudget = 3 * time.Second
+
+// forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could be taken and not be
+// given back, or may.
+func (c claims) forgetRefused(ctx context.Context, t target, id string, why error) error {
+	if errors.Is(why, statelatch.ErrAmbiguous) {
+		return nil
+	}
+	if !errors.Is(why, statelatch.ErrBroken) { // then nothing was sent that could have been done
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedBudget)
+		defer cancel()
+		held, err := t.locks.Status(ctx, t.ref)
+		if err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id) {
+			return nil
+		}
+	}
+	return c.forget(t.ref, id)
+}
+
 // forgetAll drops every claim on ref, once its lock is known to be gone.
 func (c claims) forgetAll(ref statelatch.Ref) error {
 	files, err := filepath.Glob(filepath.Join(c.dir, "*.json"))
@@ -97,4 +119,16 @@ func (c claims) forgetAll(ref statelatch.Ref) error {
 		}
 	}
 	return nil
+}
+
+// refs are the states that this user has locked.
+func (c claims) refs() (refs []string) {
+	files, _ := filepath.Glob(filepath.Join(c.dir, "*.json"))
+	for _, file := range files {
+		var known claim
+		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &known) == nil && !slices.Contains(refs, known.Ref) {
+			refs = append(refs, known.Ref)
+		}
+	}
+	return refs
 }

@@ -33,9 +33,6 @@ func digestCommand(term terminal) *cli.Command {
 		Usage:     "compare the MD5s in the DynamoDB table with the states, and mend them",
 		UsageText: "statelatch digest COMMAND [flags] [REF | s3://BUCKET/[PREFIX/]]",
 		Commands:  []*cli.Command{digestCheckCommand(term), digestFixCommand(term)},
-		Action: func(_ context.Context, c *cli.Command) error {
-			return usageError{fmt.Errorf("digest %s: want check or fix", strings.Join(c.Args().Slice(), " "))}
-		},
 	}
 }
 
@@ -55,7 +52,7 @@ func digestCheckCommand(term terminal) *cli.Command {
 			"refuse it if it is of other bytes. This reads both and says what each digest is of:\n" +
 			"  in step    of the bytes that are stored\n" +
 			"  none       there is no item: engines check nothing\n" +
-			"  stale      of other bytes: below it stands which version it is of, and what follows\n" +
+			"  stale      of other bytes, or of zero bytes: below it stands which version it is of, and what follows\n" +
 			"  malformed  no MD5: engines pass over it\n" +
 			"  orphan     there is no state: engines refuse that, too\n" +
 			"  foreign    no state can have that key\n" +
@@ -260,7 +257,7 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 	}
 	if err := d.unfixed(o.dryRun); err != nil {
 		if !o.json && !o.dryRun {
-			term.say("%s left as they were.\n", count(d.wrong(), "digest"))
+			term.say("%s left alone.\n", count(d.wrong(), "digest"))
 		}
 		return reportedError{err}
 	}

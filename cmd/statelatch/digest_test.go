@@ -95,7 +95,7 @@ func TestDigest_Stale(t *testing.T) {
 
 	s.typed = ""
 	s.want(s.run("lock", demoRef), 0)
-	s.want(s.run("digest", "fix", "-auto-approve", demoRef), 11, "Left alone", "1 digest left as they were")
+	s.want(s.run("digest", "fix", "-auto-approve", demoRef), 11, "Left alone", "1 digest left alone")
 	s.wantDigest(demoKey, md5Hex(older))
 	s.want(s.run("unlock", demoRef), 0)
 
@@ -204,6 +204,12 @@ func TestDigest_Scope(t *testing.T) {
 	}
 	s.remove("prod/lost.tfstate")
 	s.remove("prod/destroyed.tfstate")
+	s.put("zero/a.tfstate", nil)
+	s.set("zero/a.tfstate", md5Hex(""))
+	s.want(s.run("digest", "check", "s3://demo/zero/"), 1, "  stale   ", "of which it is the MD5", "take those for no state")
+	s.want(s.run("digest", "fix", "-auto-approve", "s3://demo/zero/"), 0, "Removed the digest of s3://demo/zero/a.tfstate")
+	s.wantDigest("zero/a.tfstate", "")
+	s.remove("zero/a.tfstate")
 
 	o := s.run("digest", "check", "-json", "s3://demo")
 	s.want(o, 1)

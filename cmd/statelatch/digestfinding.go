@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -33,7 +32,7 @@ type digestFinding struct {
 	Status       digestStatus       `json:"status"`
 	MD5          string             `json:"md5,omitempty"` // of the stored bytes; empty where engines see no state
 	Stored       string             `json:"stored,omitempty"`
-	Serial       uint64             `json:"serial,omitempty"`
+	Serial       *uint64            `json:"serial,omitempty"` // of the stored state; nil: there is none
 	LastModified *time.Time         `json:"last_modified,omitempty"`
 	BelongsTo    *digestVersionJSON `json:"belongs_to,omitempty"`
 	Reading      string             `json:"reading,omitempty"`
@@ -76,7 +75,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		return f, err
 	}
 	f.reading, f.MD5, f.Stored = r, r.Want(), r.Stored
-	f.Serial, f.LastModified = r.Now.Header.Serial, nonZero(r.Now.LastModified)
+	f.Serial, f.LastModified = serialOf(r.Now), nonZero(r.Now.LastModified)
 	switch {
 	case !r.Item:
 		f.Status = digestNone
@@ -88,7 +87,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		f.Status, f.Reading = digestMalformed, "it is no MD5, so engines pass over it, and nothing is checked"
 	default:
 		f.Status = digestStale
-		if f.MD5 == "" {
+		if !r.Now.Exists {
 			f.Status = digestOrphan
 		}
 		err = o.explain(ctx, t.states, &f)
@@ -121,8 +120,11 @@ func (o digestOptions) explain(ctx context.Context, states *state.Store, f *dige
 func (f *digestFinding) explainOrphan(found foundVersions) {
 	newest := found.newest
 	is := "there is no state"
-	if f.reading.Now.Exists {
-		is = "the state has zero bytes"
+	switch now := f.reading.Now; {
+	case now.Exists && strings.EqualFold(f.Stored, now.MD5):
+		is = "the state has zero bytes, of which it is the MD5, but engines take those for no state, and refuse that with any digest"
+	case now.Exists:
+		is = "the state has zero bytes, which engines take for no state"
 	}
 	switch {
 	case newest == nil && !found.all:
@@ -254,7 +256,7 @@ func (d digests) unfixed(dryRun bool) error {
 
 // print shows what was found to people.
 func (d digests) print(term terminal) {
-	fmt.Fprint(term.out, d.table(func(digestFinding) bool { return true }, digestFinding.details))
+	term.printTable(d.table(func(digestFinding) bool { return true }, digestFinding.details))
 	wrong, summary := d.wrong(), count(d.items(), "digest")+" in "+d.where
 	if wrong > 0 {
 		summary += fmt.Sprintf(": %d not in step", wrong)
@@ -278,7 +280,7 @@ func (d digests) tellPlan(term terminal) {
 		term.say("Nothing to do: all digests in %s are in step.\n", d.where)
 		return
 	}
-	term.say("%s", d.table(digestFinding.wrong, func(f digestFinding) string {
+	term.sayTable(d.table(digestFinding.wrong, func(f digestFinding) string {
 		s := f.details()
 		switch {
 		case !f.planned && f.fixable():
@@ -293,36 +295,29 @@ func (d digests) tellPlan(term terminal) {
 }
 
 // table shows findings: a line each, and below it what needs more words.
-func (d digests) table(shows func(digestFinding) bool, details func(digestFinding) string) string {
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STATE\tDIGEST\tSTORED\tSTATE'S MD5\tSERIAL\tWRITTEN (UTC)")
+func (d digests) table(shows func(digestFinding) bool, details func(digestFinding) string) table {
 	var shown []digestFinding
+	t := table{
+		Columns: []column{
+			{Head: "STATE", Least: 20, Middle: true},
+			{Head: "DIGEST"},
+			{Head: "STORED", ID: true},
+			{Head: "STATE'S MD5", ID: true},
+			{Head: "SERIAL"},
+			{Head: "WRITTEN (UTC)", Rank: 1},
+		},
+		Details: func(row int) string { return details(shown[row]) },
+	}
 	for _, f := range d.found {
 		if !shows(f) {
 			continue
 		}
 		shown = append(shown, f)
-		serial := "-"
-		if f.Serial > 0 {
-			serial = strconv.FormatUint(f.Serial, 10)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			statelatch.Printable(f.Key), f.Status, orDash(f.Stored), orDash(f.MD5), serial, timeOf(f.reading.Now.LastModified))
+		t.Rows = append(t.Rows, []string{
+			statelatch.Printable(f.Key), string(f.Status), orDash(f.Stored), orDash(f.MD5), serialCell(f.Serial), timeOf(f.reading.Now.LastModified),
+		})
 	}
-	if len(shown) == 0 {
-		return ""
-	}
-	_ = w.Flush()
-	var b strings.Builder
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-		if row++; row > 0 {
-			b.WriteString(details(shown[row-1]))
-		}
-	}
-	return b.String()
+	return t
 }
 
 func (f digestFinding) details() string {

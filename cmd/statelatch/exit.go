@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/state"
 )
 
 // The exit codes, the same for every command. exitHelp and docs/CLI.md repeat them.
@@ -31,10 +32,19 @@ const exitHelp = `Exit codes:
   13   the store cannot lock safely
   14   access denied
   15   run -read: the state changed meanwhile (run otherwise: the command's own)
-  130  interrupted`
+  130  interrupted
+`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
+
+// storedError is something wrong with what is stored: whoever asked for it made no mistake.
+type storedError struct{ error }
+
+func (e storedError) Unwrap() error { return e.error }
+
+// unaskedError is a question that nobody is there to answer. The command line lacks the flag that answers it.
+type unaskedError struct{ error }
 
 // declinedError is a person's "no" to a question.
 type declinedError struct{}
@@ -59,7 +69,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitMoved
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, new(unaskedError)):
 		return exitUsage
 	case errors.Is(err, statelatch.ErrLocked):
 		return exitLocked
@@ -71,6 +81,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDenied
 	case errors.Is(err, statelatch.ErrNotFound):
 		return exitNotFound
+	case errors.As(err, new(storedError)), errors.As(err, new(*state.MismatchError)):
+		return exitError
 	case errors.Is(err, statelatch.ErrInvalid):
 		return exitUsage
 	}

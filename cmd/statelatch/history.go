@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -74,9 +73,7 @@ func runHistory(ctx context.Context, o historyOptions, term terminal) error {
 	if o.json {
 		return term.printJSON(historyOf(t.ref, entries, more))
 	}
-	if err := printVersions(term, entries); err != nil {
-		return err
-	}
+	printVersions(term, entries)
 	if more {
 		term.say("There are older ones: -limit 0 shows all.\n")
 	}
@@ -98,22 +95,23 @@ func (t target) versions(ctx context.Context, term terminal, limit int) ([]histo
 	return entries, err
 }
 
-func printVersions(term terminal, entries []history.Entry) error {
-	w := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "SERIAL\tSTORED (UTC)\tBYTES\tENGINE\tWHO\tNOTES\tVERSION\n")
+func printVersions(term terminal, entries []history.Entry) {
+	t := table{Columns: []column{
+		{Head: "SERIAL"},
+		{Head: "STORED (UTC)"},
+		{Head: "BYTES", Rank: 1},
+		{Head: "ENGINE", Rank: 2},
+		{Head: "WHO", Least: 10},
+		{Head: "NOTES", Least: 10},
+		{Head: "VERSION", ID: true},
+	}}
 	for _, e := range entries {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", serialOf(e), timeOf(e.LastModified), e.Size,
-			orDash(e.Header.TerraformVersion), orDash(whoStored(e)), orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)))
+		t.Rows = append(t.Rows, []string{
+			serialCell(serialOf(e.Version)), timeOf(e.LastModified), strconv.FormatInt(e.Size, 10), orDash(e.Header.TerraformVersion), orDash(whoStored(e)),
+			orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)),
+		})
 	}
-	return w.Flush()
-}
-
-// serialOf is the serial as a column.
-func serialOf(e history.Entry) string {
-	if !e.Exists || e.Err != nil || e.Header.Empty {
-		return "-"
-	}
-	return strconv.FormatUint(e.Header.Serial, 10)
+	term.printTable(t)
 }
 
 func timeOf(t time.Time) string {
@@ -197,12 +195,10 @@ func historyOf(ref statelatch.Ref, entries []history.Entry, more bool) historyJS
 			VersionID: e.VersionID, Snapshot: e.Snapshot, Current: e.Current, Deleted: !e.Exists,
 			Lineage: e.Header.Lineage, EngineVersion: e.Header.TerraformVersion, Encrypted: e.Header.Encrypted(),
 			Size: e.Size, LastModified: e.LastModified.UTC(), ETag: e.ETag, Unchanged: e.Unchanged, Anomaly: string(e.Anomaly),
+			Serial: serialOf(e.Version),
 		}
-		switch {
-		case e.Err != nil:
+		if e.Err != nil {
 			v.Unreadable = e.Err.Error()
-		case e.Exists && !e.Header.Empty:
-			v.Serial = &e.Header.Serial
 		}
 		if e.Holder != nil {
 			v.Who, v.Operation, v.LockID, v.Run = e.Holder.Who, e.Holder.Operation, e.Holder.ID, e.Holder.Run

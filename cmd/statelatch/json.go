@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -38,6 +41,15 @@ type deniedJSON struct {
 	ResourceGrant *policy.Document `json:"resource_grant,omitempty"`
 }
 
+// failureOf is err for those who asked for JSON.
+func failureOf(ctx context.Context, err error) failureJSON {
+	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
+	if locked, ok := errors.AsType[*statelatch.LockedError](err); ok && locked.Err == nil {
+		out.Lock = lockInfoJSON(locked.Holder)
+	}
+	return out
+}
+
 // statusJSON describes the lock of one state.
 type statusJSON struct {
 	Ref        string          `json:"ref"`
@@ -51,6 +63,9 @@ type statusJSON struct {
 	Note       string          `json:"note,omitempty"`
 	Verdict    evidence.State  `json:"verdict,omitempty"`
 	Proof      string          `json:"proof,omitempty"`
+	// Missing: there is no state at that key; Near are some that are spelled nearly like it.
+	Missing bool     `json:"missing,omitempty"`
+	Near    []string `json:"near,omitempty"`
 
 	Managed *managedJSON `json:"managed,omitempty"`
 	Table   *itemJSON    `json:"table,omitempty"`
@@ -62,6 +77,7 @@ type statusJSON struct {
 type managedJSON struct {
 	LeaseSeconds   int64           `json:"lease_seconds,omitempty"`
 	ExpiresSeconds int64           `json:"expires_seconds,omitempty"`
+	Stays          bool            `json:"stays,omitempty"` // a command works under a lock that is kept
 	Writes         uint64          `json:"writes"`
 	Reason         string          `json:"reason,omitempty"`
 	Client         string          `json:"client,omitempty"`
@@ -101,6 +117,22 @@ func versionOf(v state.Version) versionJSON {
 	}
 }
 
+// serialOf is the serial of v; nil if v is no state. Serial 0 is one like any other.
+func serialOf(v state.Version) *uint64 {
+	if !v.Exists || v.Err != nil || v.Header.Empty {
+		return nil
+	}
+	return &v.Header.Serial
+}
+
+// serialCell is that serial in a table.
+func serialCell(serial *uint64) string {
+	if serial == nil {
+		return "-"
+	}
+	return strconv.FormatUint(*serial, 10)
+}
+
 // lockInfoJSON is the lock info exactly as in the lock object.
 func lockInfoJSON(l statelatch.LockInfo) json.RawMessage { return l.Marshal() }
 
@@ -117,7 +149,7 @@ func statusOf(h lock.Held, mine bool) statusJSON {
 	}
 	if m := h.Managed; m != nil {
 		s.Managed = &managedJSON{
-			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Writes: m.Seq,
+			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Stays: m.Stays, Writes: m.Seq,
 			Reason: m.Reason, Client: m.Client, TookOverID: m.PrevID, Run: m.Run,
 		}
 	}

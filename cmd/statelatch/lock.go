@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -32,16 +31,19 @@ func lockCommand(term terminal) *cli.Command {
 			"  statelatch lock -reason 'database failover' -expires 2h -lock-timeout 5m\n" +
 			"  statelatch lock -chdir infra/prod -json",
 		Flags: append(append([]cli.Flag{
-			&cli.DurationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or -takeover=expired"},
+			&durationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or -takeover=expired"},
 		}, requestFlags()...), targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), expires: c.Duration("expires")}
+			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), expires: c.Duration("expires")}
 			err := notTwice(o.refs)
 			if err != nil {
 				return err
 			}
 			if o.requestOptions, err = requestOf(c); err != nil {
 				return err
+			}
+			if o.under {
+				return usageError{errors.New("-under-lock is for commands that work under a lock; this one takes it")}
 			}
 			if o.expires < 0 || o.expires == 0 && c.IsSet("expires") {
 				return usageError{fmt.Errorf("-expires %v: it must be positive", o.expires)}
@@ -61,6 +63,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run terraform init -reconfigure, "+
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
+	absent := noteMissing(ctx, term, targets, o.json)
 	mine, err := openClaims(term.getenv)
 	ids := make([]string, len(targets))
 	for i, t := range targets {
@@ -78,15 +81,16 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 	req.Client = "" // it outlives this process
 	set, err := acquireAll(ctx, term, targets, ids, req)
 	if err != nil {
-		if !errors.Is(err, statelatch.ErrAmbiguous) {
-			for i, t := range targets {
-				err = errors.Join(err, mine.forget(t.ref, ids[i]))
-			}
+		for i, t := range targets {
+			err = errors.Join(err, mine.forgetRefused(ctx, t, ids[i], err))
 		}
 		return err
 	}
 	for _, t := range targets {
-		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine); err != nil {
+		result := statusOf(tenureOf(set, t.ref).Held(), true)
+		near, missing := absent[t.ref]
+		result.Missing, result.Near = missing, near
+		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine, result); err != nil {
 			return err
 		}
 	}
@@ -94,13 +98,13 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 }
 
 // locked tells about one lock that was taken.
-func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims) error {
+func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims, result statusJSON) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
 	if err := mine.remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
 		term.say("Warning: %v\n", err)
 	}
 	if o.json {
-		return term.printJSON(statusOf(held, true))
+		return term.printJSON(result)
 	}
 	term.say("Locked %s.\n", t.ref)
 	if o.expires > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -289,7 +290,7 @@ func (r *verifiedRootJSON) owns(key string) bool {
 
 func ownState(key, root, workspacePrefix string) bool {
 	_, of, ok := statelatch.CutWorkspace(key, workspacePrefix)
-	return key == root || ok && of == root
+	return key == root || ok && of == path.Clean(root) // a named workspace's key is cleaned
 }
 
 // state looks at the state and its digests, those of named workspaces, too.
@@ -304,7 +305,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 	case now.Err != nil:
 		r.note("what is stored is no state: %s", oneLine(now.Err))
 	}
-	if r.Exists, r.Serial = now.Exists, now.Header.Serial; !r.Exists {
+	if r.Exists, r.Serial = now.Exists, serialOf(now); !r.Exists {
 		r.note("there is no state yet")
 	}
 	r.digest = "-"

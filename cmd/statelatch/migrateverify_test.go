@@ -104,7 +104,7 @@ func TestMigrateVerify_JSONAndUsage(t *testing.T) {
 		t.Fatalf("got %s (%v)", o.out, err)
 	}
 	app, next := got.Roots[0], got.Roots[1]
-	if app.Verdict != notReady || len(app.InTheWay) != 1 || !app.Exists || app.Serial != 3 || app.Table != "locks" || app.Phase != migrate.PhaseBoth ||
+	if app.Verdict != notReady || len(app.InTheWay) != 1 || !app.Exists || app.Serial == nil || *app.Serial != 3 || app.Table != "locks" || app.Phase != migrate.PhaseBoth ||
 		len(app.Locks) != 1 || app.Locks[0].Where != "table" || app.Locks[0].ID != otherID {
 		t.Errorf("got %+v", app)
 	}

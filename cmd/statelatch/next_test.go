@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/runner"
@@ -46,10 +51,12 @@ func TestWorkspaceDelete_LockedNextCommand(t *testing.T) {
 	s.want(s.run("workspace", "new", "staging", demoRef), 0)
 	staging := "s3://demo/env:/staging/app/terraform.tfstate"
 	s.want(s.run("lock", staging), 0)
+	home := s.env["HOME"]
+	s.env["HOME"] = t.TempDir() // somebody else
 	s.want(s.run("workspace", "delete", "staging", demoRef), 11, staging+"\nWait for it")
 	dir := s.directory("use_lockfile = true")
 	s.want(s.run("workspace", "delete", "staging", "-chdir", dir), 11, "TF_WORKSPACE=staging statelatch status -chdir "+dir)
-	s.env["TF_WORKSPACE"] = "staging"
+	s.env["TF_WORKSPACE"], s.env["HOME"] = "staging", home
 	s.want(s.run("status", "-chdir", dir), 11, "TF_WORKSPACE=staging statelatch unlock -chdir "+dir)
 }
 
@@ -154,4 +161,91 @@ func TestPushAgain(t *testing.T) {
 	if got, want := pushAgain("/a", false, statelatch.ErrLockLost), "push /a"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// A key without a state is said to be one, with those that are near, and is no failure.
+func TestMissingState(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("push", s.file(plainState(1, "a", oneResource)), demoRef), 0)
+	typo := "s3://demo/app/terraform.tfsate"
+	said := []string{"there is no state at " + typo, "Did you mean", "  " + demoRef + "\n"}
+	s.want(s.run("status", typo), 0, append(said, "is not locked")...)
+	s.want(s.run("lock", typo), 0, append(said, "Locked")...)
+	s.want(s.run("status", typo), 11, said...)
+	s.want(s.run("status", "s3://demo/deploys/prod"), 0, "there is no state at s3://demo/deploys/prod.\n")
+	run := append(append([]string{"run"}, s.flags...), typo, "--", "true")
+	s.want(s.run("unlock", typo), 0)
+	s.want(s.runContext(t.Context(), run...), 0, said...)
+	if o := s.run("status", demoRef); strings.Contains(o.err, "no state") {
+		t.Errorf("a state that is there: %s", o.err)
+	}
+	var status struct {
+		Missing bool
+		Near    []string
+	}
+	o := s.run("status", "-json", "s3://demo/app/teraform.tfstate")
+	if err := json.Unmarshal([]byte(o.out), &status); err != nil || o.err != "" || !status.Missing || !slices.Equal(status.Near, []string{demoRef}) {
+		t.Errorf("-json: got %+v, %v", o, err)
+	}
+	s.want(s.run("status", "s3://nosuch/app"), 10, "nosuch")
+
+	proxy := s.behindProxy()
+	proxy.Add(deny(http.MethodGet, "/demo", "list-type"))
+	if o := s.run("status", "s3://demo/app/teraform.tfstate"); o.code != 0 || strings.Contains(o.err, "denied") {
+		t.Errorf("may not list: %+v", o)
+	}
+	proxy.Add(deny(http.MethodHead, "/demo/app/teraform.tfstate", ""))
+	if o := s.run("status", "s3://demo/app/teraform.tfstate"); o.code != 0 || o.err != "" {
+		t.Errorf("may not look: %+v, want no word of it", o)
+	}
+}
+
+// What is said of a lock's age, its verdict and 'unlock -expired' agree at once, and none invents an age.
+func TestStatus_ExpiresAgrees(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.managedLock("app/terraform.tfstate", "an-id", statelatch.Managed{Expires: 30 * time.Second})
+	s.laterBy(32 * time.Second)
+	s.want(s.run("status", demoRef), 11, "It expired", "Verdict: stale: it was taken for 30s")
+	s.want(s.run("unlock", "-expired", "-dry-run", demoRef), 0, "Would release")
+	s.want(s.run("unlock", "-expired", demoRef), 0, "Released")
+
+	for name, m := range map[string]*statelatch.Managed{"an engine's": nil, "expires": {Expires: time.Hour}, "a lease": {TTL: time.Hour}, "neither": {}} {
+		t.Log(name)
+		s := newShell(t).withStore()
+		if s.managedLock("app/terraform.tfstate", "an-id", statelatch.Managed{}); m == nil {
+			s.plainLock("app/terraform.tfstate", "an-id")
+		} else {
+			s.managedLock("app/terraform.tfstate", "an-id", *m)
+		}
+		s.withoutLastModified()
+		o := s.run("status", demoRef)
+		s.want(o, 11, "tells no age")
+		if strings.Contains(o.out, "Held for") || strings.Contains(o.out, " ago") || strings.Contains(o.out, "2562047") {
+			t.Errorf("got %s", o.out)
+		}
+		s.want(s.run("locks", "s3://demo"), 0, "tells no age")
+		s.want(s.run("unlock", "-if-older-than", "1h", "-auto-approve", demoRef), 11, "age is not known")
+		if m != nil && m.TTL == 0 {
+			s.want(s.run("unlock", "-expired", demoRef), 11, "not over")
+		}
+	}
+}
+
+// A lease needs no watching where its holder was a process of this machine and is gone.
+func TestTakeOver_ProvenGone(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("push", s.file(plainState(1, "a", oneResource)), demoRef), 0)
+	for _, args := range [][]string{
+		{"push", "-takeover", "expired", s.file(plainState(2, "a", oneResource)), demoRef},
+		{"unlock", "-expired", demoRef},
+	} {
+		s.managedLock("app/terraform.tfstate", "an-id", statelatch.Managed{TTL: time.Hour, Client: deadClient(t)})
+		s.want(s.run(args...), 0)
+		s.want(s.run("status", demoRef), 0)
+	}
+	s.managedLock("app/terraform.tfstate", "an-id", statelatch.Managed{TTL: time.Hour, Client: deadClient(t)})
+	s.want(s.run("unlock", "-expired", "-dry-run", demoRef), 0, "Would release")
 }

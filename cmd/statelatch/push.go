@@ -27,8 +27,8 @@ func pushCommand(term terminal) *cli.Command {
 		UsageText: "statelatch push [flags] FILE [REF]",
 		Description: "Takes the lock, compares FILE with the state that is there, writes it on the condition that nobody wrote in\n" +
 			"between, and releases the lock. FILE '-' is stdin. Refused unless -force: another lineage, a serial that is\n" +
-			"not higher, no resources where there were some. With -force the serial is raised above the one that is\n" +
-			"there. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
+			"not higher, another format, no resources where there were some. With -force the serial is raised above the one that\n" +
+			"is there. What no engine could read is always refused. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
 			"unknown, the lock is kept and the state is kept in a file.\n\n" +
 			"Examples:\n" +
 			"  statelatch push errored.tfstate\n" +
@@ -39,7 +39,7 @@ func pushCommand(term terminal) *cli.Command {
 		Action: func(ctx context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-				return usageError{fmt.Errorf("want FILE [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+				return usageError{fmt.Errorf("want FILE [REF], %s", arguments(args))}
 			}
 			o := pushOptions{targetOptions: targetOf(c, strings.Join(args[1:], "")), file: args[0], force: c.Bool("force")}
 			var err error

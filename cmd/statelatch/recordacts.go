@@ -120,11 +120,9 @@ func stateEvent(ctx context.Context, base, now state.Version) audit.Event {
 	if r := recorderOf(ctx); r != nil {
 		e.Action = r.action
 	}
-	if base.Exists {
-		e.SerialBefore = &base.Header.Serial
-	}
+	e.SerialBefore, e.SerialAfter = serialOf(base), serialOf(now)
 	if now.Exists {
-		e.SerialAfter, e.ETagAfter, e.VersionID = &now.Header.Serial, now.ETag, now.VersionID
+		e.ETagAfter, e.VersionID = now.ETag, now.VersionID
 	}
 	return e
 }
@@ -254,7 +252,7 @@ func recordBucketInit(ctx context.Context, scope statelatch.Scope, result bucket
 func recordGC(ctx context.Context, scope statelatch.Scope, what string, r gc.Result, err error) {
 	e := audit.Event{
 		Action: audit.GC, Outcome: audit.OK, Ref: scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s, %d bytes", count(r.Removed.Versions, what), count(r.Removed.Markers, "delete marker"), r.Removed.Bytes),
+		Detail: fmt.Sprintf("removed %s and %s, %s", count(r.Removed.Versions, what), count(r.Removed.Markers, "delete marker"), count(r.Removed.Bytes, "byte")),
 	}
 	if err != nil {
 		e.Outcome = audit.Failed

@@ -21,14 +21,18 @@ const defaultLease = 90 * time.Second
 type requestOptions struct {
 	who, info, reason string
 	wait              time.Duration
-	takeOver          bool
+	takeOver, under   bool
 }
 
 // requestFlags are the flags of every command that takes a lock.
 func requestFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.DurationFlag{Name: "lock-timeout", Usage: "how long to wait for another holder, such as 90s or 10m"},
-		&cli.StringFlag{Name: "takeover", Usage: "'expired': take over a lock whose lease or -expires has run out; default 'never'"},
+		&durationFlag{Name: "lock-timeout", Usage: "how long to wait for another holder, such as 90s or 10m"},
+		&cli.BoolFlag{Name: "under-lock", Usage: "work under the lock that you took here with 'statelatch lock', which stays"},
+		&choiceFlag{
+			Name: "takeover", Config: choices{"never", "expired"},
+			Usage: "expired: take over a lock whose lease or -expires has run out (default never)",
+		},
 	}, identityFlags()...)
 }
 
@@ -44,17 +48,12 @@ func identityFlags() []cli.Flag {
 func requestOf(c *cli.Command) (requestOptions, error) {
 	o := requestOptions{
 		who: c.String("who"), info: c.String("info"), reason: c.String("reason"), wait: c.Duration("lock-timeout"),
+		under: c.Bool("under-lock"),
 	}
 	if o.wait < 0 {
 		return o, usageError{fmt.Errorf("-lock-timeout %v: it must not be negative", o.wait)}
 	}
-	switch c.String("takeover") {
-	case "", "never":
-	case "expired":
-		o.takeOver = true
-	default:
-		return o, usageError{fmt.Errorf("-takeover %q: want 'expired' or 'never'", c.String("takeover"))}
-	}
+	o.takeOver = c.String("takeover") == "expired"
 	return o, nil
 }
 
@@ -69,11 +68,25 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 			info += " (" + id.Info + ")"
 		}
 	}
-	return lock.Request{
+	req := lock.Request{
 		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
 		Reason: reason, Client: identity.Client(), Run: id.Run,
-		Wait: o.wait, TakeOver: o.takeOver,
+		Wait: o.wait, TakeOver: o.takeOver, Gone: holderGone,
 	}
+	if o.under {
+		mine, err := openClaims(term.getenv)
+		if err != nil {
+			term.say("Warning: which locks are yours is not known: %v\n", err)
+		}
+		req.Under = func(h lock.Held) bool { return mine.has(h.Ref, h.Info.ID) }
+	}
+	return req
+}
+
+// holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is all that runs
+// under it: an engine whose run was killed may write its state yet.
+func holderGone(h lock.Held) bool {
+	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead && len(runner.Survivors(h.Managed.Client)) == 0
 }
 
 // waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.

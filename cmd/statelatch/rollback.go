@@ -8,7 +8,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/history"
@@ -44,13 +43,13 @@ func rollbackCommand(term terminal) *cli.Command {
 		Flags: append(append([]cli.Flag{
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
-			&cli.BoolFlag{Name: "force", Usage: "also to a version of another lineage"},
+			&cli.BoolFlag{Name: "force", Usage: "also to a version of another lineage or format"},
 			&cli.BoolFlag{Name: "keep-serial", Usage: "write an encrypted version with its old serial"},
 		}, requestFlags()...), targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-				return usageError{fmt.Errorf("want VERSION [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+				return usageError{fmt.Errorf("want VERSION [REF], %s", arguments(args))}
 			}
 			o := rollbackOptions{
 				targetOptions: targetOf(c, strings.Join(args[1:], "")), selector: args[0], force: c.Bool("force"),
@@ -172,22 +171,24 @@ func (o rollbackOptions) judge(p *rollbackPlan) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w version %q of %s: %s; nothing was changed", statelatch.ErrInvalid, p.to.Name(), p.ref, fmt.Sprintf(format, args...))
 	}
-	has := p.now.Exists && p.now.Err == nil && !p.now.Header.Empty && p.now.Header.Serial > 0
 	switch {
 	case p.to.SameContent(p.now):
 		return nil
-	case p.to.Err != nil:
-		return refuse("it is no state: %v", p.to.Err)
+	case p.to.Unfit() != nil:
+		return refuse("it is no state: %v", p.to.Unfit())
 	case header.Empty:
 		return refuse("it has zero bytes")
-	case has && header.Lineage != p.now.Header.Lineage && !o.force:
-		return refuse("its lineage is %q, that of the state is %q: it is the state of something else; -force if it is meant all the same", header.Lineage, p.now.Header.Lineage)
 	case header.Encrypted() && !o.keepSerial:
 		return refuse("it is encrypted, so its serial, %d, cannot be raised above %d, the highest of any version: add -keep-serial to write it with its old serial", header.Serial, p.newest)
 	case !header.Encrypted() && o.keepSerial:
 		return refuse("-keep-serial is for encrypted versions alone: this one's serial is raised")
 	case p.newest == math.MaxUint64:
 		return refuse("a version has the highest serial there is, %d", p.newest)
+	}
+	if !o.force {
+		if err := state.Guard(p.now, p.to.Version, state.WriteOptions{Restore: p.newest + 1}); err != nil {
+			return fmt.Errorf("%w; nothing was changed; -force if it is meant all the same", err)
+		}
 	}
 	p.serial = p.newest + 1
 	if header.Encrypted() {
@@ -200,8 +201,9 @@ func (o rollbackOptions) judge(p *rollbackPlan) error {
 func (p rollbackPlan) tell(term terminal) {
 	now := history.Entry{Version: p.now, Holder: p.from.Holder}
 	term.say("Plan: roll back %s\n\n", p.ref)
-	w := tabwriter.NewWriter(term.err, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "  \tSERIAL\tSTORED (UTC)\tBYTES\tWHO\tVERSION\n")
+	t := table{Indent: 2, Columns: []column{
+		{Head: ""}, {Head: "SERIAL"}, {Head: "STORED (UTC)"}, {Head: "BYTES", Rank: 1}, {Head: "WHO", Least: 10}, {Head: "VERSION", ID: true},
+	}}
 	for _, row := range []struct {
 		name string
 		e    history.Entry
@@ -210,10 +212,12 @@ func (p rollbackPlan) tell(term terminal) {
 		if !row.e.Exists {
 			version = "no state"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%s\t%s\n", row.name, serialOf(row.e), timeOf(row.e.LastModified), row.e.Size, orDash(whoStored(row.e)), statelatch.Printable(version))
+		t.Rows = append(t.Rows, []string{
+			row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10), orDash(whoStored(row.e)), statelatch.Printable(version),
+		})
 	}
-	fmt.Fprintf(w, "  new\t%s\tnow\t\t\ta copy of %s\n", strconv.FormatUint(p.serial, 10), statelatch.Printable(p.to.Name()))
-	_ = w.Flush() // stderr
+	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "a copy of 'to'"})
+	term.sayTable(t)
 	if p.to.Header.Encrypted() {
 		term.say("\nThe version is encrypted, so it keeps its serial: a saved plan of that time would apply again.\n")
 	}

@@ -86,7 +86,9 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 		return c, err
 	}
 	if v.Exists {
-		c.File, err = resources.ParseSome(body, keep)
+		if c.File, err = resources.ParseSome(body, keep); err != nil {
+			err = storedError{fmt.Errorf("%s: %w", t.ref, err)}
+		}
 	} else {
 		err = fmt.Errorf("%w: %s has no state yet", statelatch.ErrNotFound, t.ref)
 	}
@@ -180,7 +182,7 @@ func describeContent(c content) string {
 	} else {
 		line("Format", fmt.Sprint(h.Version))
 	}
-	line("Size", fmt.Sprintf("%d bytes", c.Size))
+	line("Size", count(c.Size, "byte"))
 	line("Stored", timeOf(c.LastModified)+" UTC")
 	line("By", whoStored(c.Entry))
 	version := c.VersionID

@@ -136,3 +136,19 @@ func TestShowDiff_Usage(t *testing.T) {
 		s.want(s.runContext(t.Context(), tc.args...), tc.code, tc.texts...)
 	}
 }
+
+// Something wrong with what is stored is no mistake in the command line.
+func TestShow_WhatIsStoredIsNoUsage(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for body, text := range map[string]string{
+		`{"version":3,"terraform_version":"0.11.14","serial":4,"lineage":"a","modules":[]}`: "before 0.12",
+		`{"version":9,"serial":4,"lineage":"a"}`:                                            "format 9",
+		`oops`:                                                                              "JSON",
+	} {
+		s.put("app/terraform.tfstate", []byte(body))
+		s.want(s.run("show", demoRef), 1, demoRef, text)
+		s.want(s.run("show", "-json", demoRef), 1, `"kind":"error"`)
+	}
+	s.want(s.run("show", "s3://demo"), 2)
+}

@@ -56,6 +56,11 @@ func TestPushPull_GuardsAndForce(t *testing.T) {
 		{"", "zero bytes"},
 		{"{}", "not a state"},
 		{"no json", "JSON"},
+		{strings.Replace(plainState(4, "a", oneResource), `"version": 4`, `"version": 5`, 1), "format is 5"},
+		{`{"version":3,"serial":4,"lineage":"a","modules":[{"path":["root"],"outputs":{},"resources":{"a.b":{}}}]}`, "older than the stored state's, 4"},
+		{`{"version":3,"terraform_version":"1.11.4","backend":{"type":"s3","config":{},"hash":1}}`, "the backend file of a working directory"},
+		{plainState(4, "a", strings.Replace(oneResource, `"x"`, "\"caf\xe9\"", 1)), "UTF-8"},
+		{plainState(4, "a", oneResource+","), "a value is missing"},
 	} {
 		s.want(s.run("push", s.file(tc.body), demoRef), 2, tc.text)
 		s.want(s.run("status", demoRef), 0, "not locked")
@@ -215,4 +220,33 @@ func TestLock_Several(t *testing.T) {
 	s.want(s.run("status", b), 11, ids[0])
 	s.want(s.run("unlock", a, b, "s3://demo/c/terraform.tfstate"), 10, "Released the lock of "+a, "Released the lock of "+b)
 	s.want(s.run("status", a), 0, "not locked")
+}
+
+// The workspace that a directory is on is marked, and is not deleted in passing.
+func TestWorkspace_TheOneInUse(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	dir := s.directory("use_lockfile = true")
+	s.want(s.run("workspace", "new", "-chdir", dir, "stage"), 0)
+	s.want(s.run("workspace", "new", "-chdir", dir, "other"), 0)
+	s.env["TF_WORKSPACE"] = "stage"
+	if o := s.run("workspace", "list", "-chdir", dir); o.out != "  default\n  other\n* stage\n" {
+		t.Errorf("got %+v", o)
+	}
+	var all struct {
+		Workspaces []string
+		Current    string
+	}
+	if o := s.run("workspace", "list", "-json", "-chdir", dir); json.Unmarshal([]byte(o.out), &all) != nil || all.Current != "stage" || len(all.Workspaces) != 3 {
+		t.Errorf("got %+v", o)
+	}
+	s.want(s.run("workspace", "delete", "-chdir", dir, "stage"), 2, "-auto-approve")
+	s.typed = "no\n"
+	s.want(s.run("workspace", "delete", "-chdir", dir, "stage"), 1, `on the workspace "stage"`, "nothing was changed")
+	s.typed = ""
+	s.want(s.run("workspace", "delete", "-chdir", dir, "other"), 0) // it is not the one in use
+	s.want(s.run("workspace", "list", "-chdir", dir), 0, "* stage")
+	s.want(s.run("workspace", "delete", "-auto-approve", "-chdir", dir, "stage"), 0, "Deleted", "still on it")
+	s.want(s.run("workspace", "new", "stage", demoRef), 0)
+	s.want(s.run("workspace", "delete", "stage", demoRef), 0) // a REF names no directory
 }

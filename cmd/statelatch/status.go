@@ -51,15 +51,22 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		unsaved.tell(term, o.again(term), "")
 	}
 	held, err := t.locks.Status(ctx, ref)
-	if errors.Is(err, statelatch.ErrNotLocked) {
+	free := errors.Is(err, statelatch.ErrNotLocked)
+	if err != nil && !free {
+		return err
+	}
+	near, missing := t.missing(ctx)
+	if missing && !o.json {
+		defer sayMissing(term, ref, near)
+	}
+	if free {
 		if o.json {
-			return term.printJSON(statusJSON{Ref: ref.String(), Note: t.unlocked, Unsaved: unsaved.left(time.Now(), false)})
+			return term.printJSON(statusJSON{
+				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near, Unsaved: unsaved.left(time.Now(), false),
+			})
 		}
 		term.print("%s is not locked.\n", ref)
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	mine, _ := openClaims(term.getenv)
 	own := mine.has(ref, held.Info.ID)
@@ -67,13 +74,14 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if o.json {
 		result := statusOf(held, own)
 		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
+		result.Missing, result.Near = missing, near
 		result.Unsaved = unsaved.left(time.Now(), false)
 		if err := term.printJSON(result); err != nil {
 			return err
 		}
 	} else {
 		term.print("%s%s", describe(held, own), verdictLine(verdict))
-		if own && (!held.Leased() || verdict.State == evidence.Stale) {
+		if own && givesBack(held, verdict) {
 			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
@@ -106,16 +114,22 @@ func promises(h lock.Held) string {
 	line := func(format string, args ...any) {
 		b.WriteString(statelatch.Printable(fmt.Sprintf(format, args...)) + "\n")
 	}
+	left, promised := h.ExpiresIn()
 	switch m := h.Managed; {
-	case m == nil && !h.Since.IsZero():
+	case h.ETag == "":
+	case h.Since.IsZero():
+		line("How long it is held is not known: the store tells no age.")
+	case m == nil:
 		line("Held for %v (by the store's clock, since %s).", h.Age.Round(time.Second), h.Since.UTC().Format(time.RFC3339))
-	case m != nil && m.TTL > 0:
+	case h.Stays():
+		line("A command works under it, whose lease of %v was last renewed %v ago. Without it the lock stays until it is released.", m.TTL, h.Age.Round(time.Second))
+	case m.TTL > 0:
 		line("Its lease of %v was last renewed %v ago (by the store's clock).", m.TTL, h.Age.Round(time.Second))
-	case m != nil && m.Expires > 0 && h.Age > m.Expires:
-		line("It expired %v ago: statelatch unlock -expired", (h.Age - m.Expires).Round(time.Second))
-	case m != nil && m.Expires > 0:
-		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), (m.Expires - h.Age).Round(time.Second))
-	case m != nil:
+	case promised && left <= 0:
+		line("It expired %v ago: statelatch unlock -expired", -left.Round(time.Second))
+	case promised:
+		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), left.Round(time.Second))
+	default:
 		line("Held for %v, without a lease: it stays until it is released.", h.Age.Round(time.Second))
 	}
 	b.WriteString(background(h.Managed))
@@ -194,7 +208,7 @@ func lockBlock(l *statelatch.LockedError) string {
 }
 
 // lockedAdvice shows a holder and names the next commands; again names the state in them.
-func lockedAdvice(l *statelatch.LockedError, again naming) string {
+func lockedAdvice(term terminal, l *statelatch.LockedError, again naming) string {
 	s := lockBlock(l)
 	id := l.Holder.ID
 	if l.Err != nil {
@@ -206,11 +220,37 @@ func lockedAdvice(l *statelatch.LockedError, again naming) string {
 	if more := background(l.Managed); more != "" {
 		s += "\n" + more
 	}
+	if mine, _ := openClaims(term.getenv); mine.has(l.Ref, l.Holder.ID) {
+		return s + "\n" + ownAdvice(l, again)
+	}
 	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n", again.command("status"))
 	if m := l.Managed; m != nil && (m.TTL > 0 || m.Expires > 0) {
 		s += fmt.Sprintf("If it is over:        %s\n", again.command("unlock -expired"))
 	}
 	return s + fmt.Sprintf("If that run is dead:  %s\n", again.command("force-unlock "+shellQuote(id)))
+}
+
+// ownAdvice is lockedAdvice for who took the lock.
+func ownAdvice(l *statelatch.LockedError, again naming) string {
+	h := lock.Held{Info: l.Holder, Managed: l.Managed}
+	since := ""
+	if !l.Holder.Created.IsZero() {
+		since = ", since " + l.Holder.Created.UTC().Format(time.RFC3339)
+	}
+	const wait = "Wait for it:          -lock-timeout 10m, of lock, run and push\n"
+	giveBack := fmt.Sprintf("Give it back:         %s\n", again.command("unlock"))
+	const under = "Work under it:        -under-lock, of run, push, rollback, digest fix and workspace delete\n"
+	switch alive := aliveHere(l.Managed); {
+	case h.Leased() && alive == identity.Alive && h.Stays():
+		return fmt.Sprintf("It is yours%s, and a command of yours works under it, which still runs.\n", since) + wait
+	case h.Leased() && alive == identity.Alive:
+		return fmt.Sprintf("It is held by a run of yours on this machine%s, which still runs: stop it, and it gives the lock back.\n", since) + wait
+	case h.Stays():
+		return fmt.Sprintf("It is yours%s. A command of yours worked under it and has not given it back.\n", since) + giveBack + under
+	case h.Leased():
+		return fmt.Sprintf("It was taken by a run of yours%s. If that is over:\n", since) + giveBack
+	}
+	return fmt.Sprintf("It is yours%s: taken by 'statelatch lock' here.\n", since) + giveBack + under
 }
 
 func holderName(h lock.Held) string {

@@ -77,7 +77,7 @@ func askTrust(ctx context.Context, term terminal, dir string, says, files []stri
 		return nil
 	}
 	var list strings.Builder
-	fmt.Fprintf(&list, "the configuration in %s decides about more than a bucket:", statelatch.Printable(dir))
+	fmt.Fprintf(&list, "this configuration decides about more than a bucket.\nIn %s", statelatch.Printable(dir))
 	for _, what := range says {
 		fmt.Fprintf(&list, "\n  it %s", statelatch.Printable(what))
 	}

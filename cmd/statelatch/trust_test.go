@@ -108,7 +108,7 @@ func TestTrust_WithoutTerminal(t *testing.T) {
 	h := newHostile(t)
 	s := newShell(t)
 	o := s.run("status", "-chdir", h.dir)
-	if !strings.Contains(o.err, "Warning: the configuration in") || !strings.Contains(o.err, "STATELATCH_TRUST_DIRECTORY") || !h.harmed() {
+	if !strings.Contains(o.err, "Warning: this configuration decides about more") || !strings.Contains(o.err, "STATELATCH_TRUST_DIRECTORY") || !h.harmed() {
 		t.Errorf("got %+v", o)
 	}
 	h = newHostile(t)

@@ -56,14 +56,14 @@ func unlockCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "id", Usage: "release the lock with this ID, taken elsewhere"},
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took; never asks"},
-			&cli.DurationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since the last renewal"},
+			&durationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since the last renewal"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be done, and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; a lock whose holder is provably alive is left alone"},
 			askCIFlag(),
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := unlockOptions{
-				targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), id: c.String("id"), expired: c.Bool("expired"),
+				targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), id: c.String("id"), expired: c.Bool("expired"),
 				mine: c.Bool("mine"), olderThan: c.Duration("if-older-than"), dryRun: c.Bool("dry-run"),
 				approved: c.Bool("auto-approve"), askCI: c.Bool("ask-ci"),
 			}
@@ -104,8 +104,8 @@ func (o *unlockOptions) check(ageGiven bool) error {
 
 // isScope tells a whole bucket, or a prefix with a slash at its end, from one state.
 func isScope(ref string) bool {
-	rest, ok := strings.CutPrefix(ref, "s3://")
-	return ok && (strings.HasSuffix(rest, "/") || rest != "" && !strings.Contains(rest, "/"))
+	scope, err := statelatch.ParseScope(ref)
+	return err == nil && (scope.Prefix == "" || strings.HasSuffix(ref, "/"))
 }
 
 func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
@@ -194,28 +194,28 @@ func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
 func (u *unlocking) decide(s *unlockStep) {
 	h, own := s.held, u.owner.took(s.held)
 	refuse := func(format string, args ...any) {
-		s.err = fmt.Errorf("%w: %s", h.LockedError(), fmt.Sprintf(format, args...))
+		s.err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), h.LockedError())
 	}
 	switch {
 	case u.mine && !u.owner.owns(h):
 		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, holderName(h))
 	case u.olderThan > 0 && h.Since.IsZero():
-		refuse("its age is not known, so it is left alone: DynamoDB keeps none")
+		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
 	case u.olderThan > 0 && h.Age < u.olderThan:
 		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
 	case u.expired:
 		s.deed = deedExpired
 	case u.id != "" && h.Err == nil && h.Info.ID != u.id:
-		refuse("the lock to release has another ID, %s", statelatch.Printable(u.id))
+		s.err = anotherID(h, u.id)
 	case h.Err != nil && (u.id != "" || !u.mayForce()):
 		s.err = h.LockedError()
 	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
-		(own || u.mine) && (!h.Leased() || s.verdict.State == evidence.Stale):
+		(own || u.mine) && givesBack(h, s.verdict):
 		s.deed, s.err = deedRelease, notAlive(h)
 	case u.mine:
 		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
 	case !u.mayForce() && u.owner.err != nil:
-		s.err = fmt.Errorf("%w; which locks are yours is not known: %w", h.LockedError(), u.owner.err)
+		s.err = fmt.Errorf("which locks are yours is not known: %w: %w", u.owner.err, h.LockedError())
 	case !u.mayForce():
 		s.err = h.LockedError()
 	case u.approved && s.verdict.State == evidence.Live:
@@ -229,8 +229,8 @@ func (u *unlocking) decide(s *unlockStep) {
 }
 
 // mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so beforehand. Many are
-// never removed without either, but may be looked at.
-func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many }
+// never removed without either, but may be looked at, and so is what a dry run is about.
+func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many || u.dryRun }
 
 // approve shows what somebody else may still need, and asks once.
 func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
@@ -278,11 +278,16 @@ func (t target) giveBack(ctx context.Context, held lock.Held, by lock.Request) (
 	return t.locks.Release(ctx, held)
 }
 
+// givesBack reports whether its owner may give h back at once: no command goes on under it, as far as is known.
+func givesBack(h lock.Held, v evidence.Verdict) bool {
+	return !h.Leased() || v.State == evidence.Stale || h.Stays() && v.State != evidence.Live
+}
+
 // notAlive refuses to pull the lock from under a run of this user that is still going.
 func notAlive(held lock.Held) error {
 	if held.Leased() && aliveHere(held.Managed) == identity.Alive {
-		return fmt.Errorf("%w: it is held by a process of this machine that still runs (%s): stop it, and it gives the lock back",
-			held.LockedError(), statelatch.Printable(held.Managed.Client))
+		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it gives the lock back: %w",
+			statelatch.Printable(held.Managed.Client), held.LockedError())
 	}
 	return nil
 }

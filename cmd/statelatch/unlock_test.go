@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,13 +75,15 @@ func TestUnlock_AutoApprove(t *testing.T) {
 	s.want(s.run("status", demoRef), 0)
 }
 
-// A dry run says what would be done, with the exit code of the real one, and does nothing.
+// A dry run says what would be done, by a person at a terminal where that takes one, and does nothing.
 func TestUnlock_DryRun(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
 	s.want(s.run("unlock", "-dry-run", demoRef), 10)
 	s.plainLock("app/terraform.tfstate", "engine-id")
-	s.want(s.run("unlock", "-dry-run", demoRef), 11, "engine-id")
+	s.want(s.run("unlock", "-dry-run", demoRef), 0, "Would release the lock of "+demoRef, "engine-id", "once that is confirmed")
+	s.want(s.run("unlock", "-dry-run", "-json", demoRef), 0, `"would_release":true`, `"asks":true`)
+	s.want(s.run("unlock", demoRef), 11, "engine-id") // there is nobody to ask
 	s.want(s.run("unlock", "-dry-run", "-expired", demoRef), 11, "engine-id")
 	s.want(s.run("unlock", "-dry-run", "-if-older-than", "1h", "-auto-approve", demoRef), 11, "younger")
 	s.want(s.run("unlock", "-dry-run", "-auto-approve", demoRef), 0, "Would release the lock of "+demoRef, "Verdict: unknown")
@@ -168,8 +172,81 @@ func TestUnlock_OwnButAlive(t *testing.T) {
 	s.want(s.run("unlock", demoRef), 0, "Released")
 }
 
+// Without the right to delete, a lock stays as it was found, to the byte, and whose it is stays known.
+func TestUnlock_Denied(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for k, v := range map[string]string{
+		"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/infra", "GITHUB_RUN_ID": "42",
+	} {
+		s.env[k] = v
+	}
+	key := "app/terraform.tfstate"
+	run := statelatch.Run{System: "github-actions", Repo: "acme/infra", ID: "42", URL: "https://github.com/acme/infra/actions/runs/42"}
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := *s
+	direct.flags = slices.Clone(s.flags)
+	s.want(s.run("lock", "-reason", "freeze", "s3://demo/manual"), 0)
+	manual := direct.run("status", "-json", "s3://demo/manual")
+	s.behindProxy().Add(deny(http.MethodDelete, "/demo/"+key+".tflock", ""), deny(http.MethodDelete, "/demo/manual.tflock", ""))
+	for name, tc := range map[string]struct {
+		m    statelatch.Managed
+		args []string
+	}{
+		"mine, of this CI run": {statelatch.Managed{Run: &run, TTL: time.Hour, Client: deadClient(t)}, []string{"unlock", "-mine", demoRef}},
+		"mine, below a prefix": {statelatch.Managed{Run: &run, TTL: time.Hour, Client: deadClient(t)}, []string{"unlock", "-mine", "s3://demo/app/"}},
+		"of a dead process":    {statelatch.Managed{TTL: time.Hour, Client: deadClient(t)}, []string{"unlock", "-auto-approve", demoRef}},
+		"force-unlock":         {statelatch.Managed{Run: &run, TTL: time.Hour}, []string{"force-unlock", "-force", "an-id", demoRef}},
+		"over":                 {statelatch.Managed{Run: &run, TTL: time.Second}, []string{"unlock", "-expired", demoRef}},
+		"takeover":             {statelatch.Managed{Run: &run, TTL: time.Second}, []string{"lock", "-takeover", "expired", demoRef}},
+	} {
+		t.Log(name)
+		s.managedLock(key, "an-id", tc.m)
+		ref := statelatch.Ref{Bucket: "demo", Key: key}
+		if err := mine.remember(ref, "an-id", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		s.want(s.run(tc.args...), 14, "as it was", "s3:DeleteObject")
+		if got, want := s.stored(key+".tflock"), engineInfo("an-id").MarshalManaged(nonced(tc.m, "an-id")); got != string(want) {
+			t.Errorf("the lock was\n%s\nand is\n%s", want, got)
+		}
+		if !mine.has(ref, "an-id") {
+			t.Error("it was forgotten whose it is")
+		}
+	}
+	s.want(s.run("unlock", "s3://demo/manual"), 14, "s3:DeleteObject")
+	if now := direct.run("status", "-json", "s3://demo/manual"); withoutAge(now.out) != withoutAge(manual.out) {
+		t.Errorf("the lock was\n%s\nand is\n%s", manual.out, now.out)
+	}
+}
+
+// nonced is m as managedLock stores it.
+func nonced(m statelatch.Managed, id string) statelatch.Managed {
+	m.Nonce = id
+	return m
+}
+
+var ages = regexp.MustCompile(`"(age_seconds|proof)":("[^"]*"|[0-9]+)`)
+
+func withoutAge(status string) string { return ages.ReplaceAllString(status, "") }
+
 // laterBy puts the clock of the store ahead of its own Last-Modified, as if so much time had passed.
 func (s *shell) laterBy(d time.Duration) {
+	s.t.Helper()
+	s.answering(func(h http.Header) { h.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat)) })
+}
+
+// withoutLastModified makes the store one that tells no age.
+func (s *shell) withoutLastModified() {
+	s.t.Helper()
+	s.answering(func(h http.Header) { h.Del("Last-Modified") })
+}
+
+// answering puts a proxy before the store that changes the headers of its answers.
+func (s *shell) answering(change func(http.Header)) {
 	s.t.Helper()
 	to, err := url.Parse(s.url)
 	if err != nil {
@@ -181,7 +258,7 @@ func (s *shell) laterBy(d time.Duration) {
 			r.Out.Host = r.In.Host // it is signed
 		},
 		ModifyResponse: func(r *http.Response) error {
-			r.Header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+			change(r.Header)
 			return nil
 		},
 	}
@@ -261,7 +338,7 @@ func TestUnlock_ScopeLeases(t *testing.T) {
 		}),
 		out: &out, err: &errs, interactive: true, getenv: func(k string) string { return s.env[k] },
 	})
-	if code != exitLocked || strings.Count(errs.String(), "Released the lock of") != 2 || !strings.Contains(errs.String(), "Left alone: state is locked: s3://demo/b") {
+	if code != exitLocked || strings.Count(errs.String(), "Released the lock of") != 2 || !strings.Contains(errs.String(), "Left alone: it is not over") {
 		t.Errorf("got exit %d, want %d, two released and one left alone: %s", code, exitLocked, &errs)
 	}
 	s.want(s.run("status", "s3://demo/b"), 11)
@@ -276,7 +353,7 @@ func TestUnlock_NotOver(t *testing.T) {
 		words []string
 	}{
 		"lease kept":    {statelatch.Managed{TTL: time.Hour}, []string{"its lease of 1h was renewed", "without -dry-run it is watched for up to 1h"}},
-		"process gone":  {statelatch.Managed{TTL: time.Hour, Client: deadClient(t)}, []string{"is gone", "without -expired it is released at once: statelatch unlock", demoRef}},
+		"process gone":  {statelatch.Managed{Client: deadClient(t)}, []string{"is gone", "without -expired it is released at once: statelatch unlock", demoRef}},
 		"process runs":  {statelatch.Managed{TTL: time.Hour, Client: identity.Client()}, []string{"still runs", "stop that"}},
 		"expires later": {statelatch.Managed{Expires: time.Hour}, []string{"it expires in"}},
 		"promises none": {statelatch.Managed{}, []string{"-expired is for a lease"}},
@@ -340,5 +417,35 @@ func TestUnlock_DryRunChangesNothing(t *testing.T) {
 	}
 	if !mine.has(ref, "own-id") {
 		t.Error("the claim is gone")
+	}
+}
+
+// A lock that could be taken by half and not be given back is remembered: somebody has to give it back later.
+func TestLock_HalfDeniedIsRemembered(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	items := s.withTable()
+	items.Add(dynamotest.Rule{Op: dynamotest.OpPutItem, Fault: dynamotest.Answer(400, "AccessDeniedException")})
+	s.behindProxy().Add(deny(http.MethodDelete, "/demo/app/terraform.tfstate.tflock", ""))
+	s.want(s.run("lock", demoRef), 14, "dynamodb:PutItem")
+	left, err := statelatch.ParseLockInfo([]byte(s.stored("app/terraform.tfstate.tflock")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := openClaims(func(k string) string { return s.env[k] })
+	if err != nil || !mine.has(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, left.ID) {
+		t.Errorf("the lock with ID %s is forgotten (%v)", left.ID, err)
+	}
+}
+
+func TestIsScope(t *testing.T) {
+	t.Parallel()
+	const ap = "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x"
+	for ref, want := range map[string]bool{
+		"s3://b": true, "s3://b/": true, "s3://b/team/": true, "s3://b/team": false, "s3://b/./k": false, ap: true, ap + "/": true, ap + "/team/": true, ap + "/k": false, "b": false,
+	} {
+		if got := isScope(ref); got != want {
+			t.Errorf("%s: got %v, want %v", ref, got, want)
+		}
 	}
 }

@@ -23,6 +23,7 @@ var errUnwatched = errors.New("interrupted before the lock was proven to be over
 type plannedJSON struct {
 	Ref          string         `json:"ref"`
 	WouldRelease bool           `json:"would_release"`
+	Asks         bool           `json:"asks,omitempty"` // first
 	Verdict      evidence.State `json:"verdict,omitempty"`
 	Proof        string         `json:"proof,omitempty"`
 	Lock         any            `json:"lock,omitempty"`
@@ -67,7 +68,9 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 	case len(planned) == 0:
 		u.term.say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
 	case !u.dryRun:
-		u.term.say("To be released:\n\n%s\n", v.table(planned))
+		u.term.say("To be released:\n\n")
+		u.term.sayTable(v.table(planned))
+		u.term.say("\n%s\n\n", v.summary(planned))
 	}
 	return steps, nil
 }
@@ -77,29 +80,35 @@ func (u *unlocking) selects(l fleet.Lock) bool {
 	switch {
 	case u.mine && !u.owner.owns(l.Held),
 		u.olderThan > 0 && (l.Since.IsZero() || l.Age < u.olderThan),
-		u.expired && !over(l.Held):
+		u.expired && !over(l.Held) && !leftBehind(l.Held):
 		return false
 	}
 	return true
 }
 
-// over reports whether a lock is over by the store's clock, which is worth a closer look.
+// over reports whether a lock is over by the store's clock; of a lease that is only worth a closer look.
 func over(h lock.Held) bool {
-	m := h.Managed
-	return m != nil && h.Err == nil && !h.Since.IsZero() && (m.TTL > 0 && h.Age > m.TTL || m.TTL == 0 && m.Expires > 0 && h.Age > m.Expires)
+	if h.Leased() && !h.Stays() {
+		return h.Err == nil && !h.Since.IsZero() && h.Age > h.Managed.TTL
+	}
+	left, promised := h.ExpiresIn()
+	return promised && left <= 0
 }
+
+// leftBehind reports whether nothing is left of the command that took h for its own time: then its lease needs not be watched.
+func leftBehind(h lock.Held) bool { return !h.Stays() && holderGone(h) }
 
 // rehearse tells what would be done.
 func (u *unlocking) rehearse(steps []unlockStep) error {
 	for i := range steps {
 		s := &steps[i]
-		if s.deed == deedExpired && !over(s.held) {
+		if s.deed == deedExpired && !over(s.held) && !leftBehind(s.held) {
 			s.deed, s.err = deedNone, u.notOver(*s)
 		}
 		switch {
 		case s.err != nil: // told below
 		case u.json:
-			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Verdict: s.verdict.State, Proof: s.verdict.Proof}
+			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Asks: s.deed == deedForce && !u.approved, Verdict: s.verdict.State, Proof: s.verdict.Proof}
 			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
@@ -109,7 +118,11 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 		case s.deed == deedNone:
 			u.term.say("%s\n", s.note)
 		default:
-			u.term.print("Would release the lock of %s, held by %s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), verdictLine(s.verdict))
+			asks := ""
+			if s.deed == deedForce && !u.approved {
+				asks = ", once that is confirmed with yes"
+			}
+			u.term.print("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), asks, verdictLine(s.verdict))
 		}
 	}
 	return u.leftAlone(steps)
@@ -128,7 +141,7 @@ func (u *unlocking) notOver(s unlockStep) error {
 	case h.Leased() && u.dryRun:
 		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile", evidence.Span(m.TTL))
 	}
-	return fmt.Errorf("%w: it is not over: %s%s", h.LockedError(), s.verdict.Proof, next)
+	return fmt.Errorf("it is not over: %s: %w%s", s.verdict.Proof, h.LockedError(), next)
 }
 
 // execute does what was planned. Of several states that were named one comes after the other, of a whole bucket many at a time.
@@ -138,7 +151,7 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	all := make([]int, len(steps))
 	for i, s := range steps {
 		all[i] = i
-		if s.deed == deedExpired {
+		if s.deed == deedExpired && !leftBehind(s.held) {
 			watched = append(watched, i)
 		}
 	}
@@ -234,7 +247,7 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 			if locked.ETag == s.held.ETag {
 				err = u.notOver(*s)
 			} else {
-				err = fmt.Errorf("%w: it is not over: it was renewed, or taken by another, after it was shown", err)
+				err = fmt.Errorf("it is not over: it was renewed, or taken by another, after it was shown: %w", err)
 			}
 		}
 		s.err = err

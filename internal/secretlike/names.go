@@ -213,7 +213,7 @@ func namedSecret(name, value string) bool {
 	case value == "", settings[strings.ToLower(value)], arn.MatchString(value), reference.MatchString(value):
 		return false
 	case classOf(name) != classNone:
-		return !publicPEM(value) && !(workingDir[name] && value[0] == '/')
+		return !publicPEM(value) && (!workingDir[name] || value[0] != '/')
 	}
 	segments := split(name)
 	if len(segments) == 0 {

@@ -26,6 +26,9 @@ func (w *world) newClient(name string, stream uint64, loss float64) *client {
 	p := w.newProcess(name, stream, loss)
 	c := &client{process: p, store: &state.Store{Bucket: wire{p}}}
 	c.locks = &lock.Manager{Bucket: wire{p}, Tier: lock.TierFull, Fence: c.store.Touch, Boot: p.boot, NewID: p.newID}
+	if w.weak && name != last {
+		c.locks.Tier = lock.TierCAS
+	}
 	if w.table {
 		c.locks.Table, c.store.Digests = table{p}, table{p}
 	}
@@ -70,7 +73,7 @@ func (w *world) client(ctx context.Context, number int) {
 // round is one tenure, or an attempt at one.
 func (c *client) round(ctx context.Context) {
 	t, err := c.locks.Acquire(ctx, ref, lock.Request{
-		TTL: c.between(10, 21) * time.Second, Wait: c.between(5*time.Second, time.Minute), TakeOver: true,
+		TTL: c.between(10, 21) * time.Second, Wait: c.between(5*time.Second, time.Minute), TakeOver: !c.w.weak,
 		FenceAlways: c.w.forced, Operation: "simulation", Who: c.name,
 	})
 	c.sleep(0)
@@ -226,9 +229,12 @@ func (w *world) released(h *holding, err error) {
 	}
 }
 
+// last is the name of the client that recovers.
+const last = "last"
+
 // recover is a client that comes when all is over. It must find all in order, and leave it so.
 func (w *world) recover(ctx context.Context) {
-	c := w.newClient("last", 1_000_000, 0)
+	c := w.newClient(last, 1_000_000, 0)
 	t, err := c.acquireAtLast(ctx)
 	if err != nil {
 		w.mu.Lock()
@@ -243,8 +249,8 @@ func (w *world) recover(ctx context.Context) {
 	_, err = t.Release(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch last := w.made[len(w.made)-1]; {
-	case last.by != h || last.verdict != written:
+	switch update := w.made[len(w.made)-1]; {
+	case update.by != h || update.verdict != written:
 		w.violate("recovery: nothing was written")
 	case err != nil || w.lock != nil:
 		w.violate("recovery: the lock stays: %v", err)

@@ -20,7 +20,8 @@
 // executed. When they go on, their clock has gone on and they do what they were about to do. No client's clock is right.
 //
 // The modes: calm (nothing goes wrong, so nothing may fail), lossy, paused, forced (a person removes locks, with the engines'
-// force-unlock and with ours; R10), mixed (plain engines take part, whose own messages arrive), dual (with a DynamoDB table).
+// force-unlock and with ours; R10), mixed (plain engines take part, whose own messages arrive), weak (no conditional delete, no takeovers, and a
+// delete arrives within 9 s or never; R13), dual (with a DynamoDB table).
 //
 // # What is judged
 //

@@ -71,6 +71,17 @@ func (p *process) fate() fate {
 	return f
 }
 
+// soonOrNever is f for a delete without condition: once, and not later than somebody waits before another one is sent.
+func (f fate) soonOrNever() fate {
+	if len(f.arrive) == 0 {
+		return f
+	}
+	first := min(f.arrive[0], maxLate)
+	f.arrive, f.of = []time.Duration{first}, 0
+	f.reply = min(f.reply, first+time.Second)
+	return f
+}
+
 // orNever is t, or never: a connection that breaks tells its user, or nothing is heard any more.
 func (p *process) orNever(t time.Duration) time.Duration {
 	if p.chance(0.5) {
@@ -94,6 +105,9 @@ func send[T any](ctx context.Context, p *process, m message, run func() (T, erro
 		return none, err
 	}
 	f := p.fate()
+	if p.w.weak && m.op == "delete" && m.cond.IsZero() {
+		f = f.soonOrNever()
+	}
 	p.w.logSent(p, m, f.name)
 	results := make([]answer[T], len(f.arrive)) // guarded by world.mu
 	for i, at := range f.arrive {
@@ -178,14 +192,16 @@ func (p *process) answered(m message, status int) error {
 	case status == 409 && m.write:
 		return p.refused(m, statelatch.ErrConflict, status, nil)
 	case m.write:
-		return p.refused(m, statelatch.ErrAmbiguous, status, nil)
+		err := p.refused(m, statelatch.ErrAmbiguous, status, nil)
+		err.Over = true // what it does, it has done
+		return err
 	case status == 503:
 		return p.refused(m, statelatch.ErrThrottled, status, nil)
 	}
 	return p.refused(m, statelatch.ErrBroken, status, nil)
 }
 
-func (p *process) refused(m message, kind error, status int, cause error) error {
+func (p *process) refused(m message, kind error, status int, cause error) *statelatch.StoreError {
 	return &statelatch.StoreError{Kind: kind, Op: m.op, Bucket: ref.Bucket, Key: m.key, Status: status, Err: cause}
 }
 

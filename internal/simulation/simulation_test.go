@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 var (
@@ -43,11 +44,18 @@ var modes = []mode{
 	{"mixed", func(r *rand.Rand) terms {
 		return terms{clients: 1 + r.IntN(3), engines: 1 + r.IntN(2), rounds: 4, loss: lossyOrNot(r), pauses: r.IntN(2) == 0, kills: r.IntN(2) == 0}
 	}},
+	// There is no conditional delete.
+	{"weak", func(r *rand.Rand) terms {
+		return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossyOrNot(r), weak: true}
+	}},
 	// A DynamoDB table is locked too, and holds the digest.
 	{"dual", func(r *rand.Rand) terms {
 		return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossyOrNot(r), pauses: r.IntN(2) == 0, kills: r.IntN(2) == 0, table: true}
 	}},
 }
+
+// maxLate is how late a delete may be that has no condition: lock gives one without an answer 10 s to arrive.
+const maxLate = 9 * time.Second
 
 func lossy(r *rand.Rand) float64      { return []float64{0.03, 0.15}[r.IntN(2)] }
 func lossyOrNot(r *rand.Rand) float64 { return []float64{0, 0.03, 0.15}[r.IntN(3)] }

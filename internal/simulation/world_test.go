@@ -23,6 +23,7 @@ type terms struct {
 	kills   bool    // processes are killed and started anew
 	forced  bool    // a person removes locks, as the engines do and as we do
 	table   bool    // all have a DynamoDB table
+	weak    bool    // our clients know no conditional delete (R13): nothing is taken over, and a delete arrives within 10 s or never
 	rounds  int     // of each client
 }
 
@@ -31,7 +32,7 @@ func (c terms) String() string {
 	for _, option := range []struct {
 		on   bool
 		name string
-	}{{c.pauses, "pauses"}, {c.kills, "kills"}, {c.forced, "forced"}, {c.table, "table"}} {
+	}{{c.pauses, "pauses"}, {c.kills, "kills"}, {c.forced, "forced"}, {c.table, "table"}, {c.weak, "weak"}} {
 		if option.on {
 			s += " " + option.name
 		}

@@ -95,14 +95,16 @@ func shared() []part {
 				root("org/old").with(func(r *Root) { r.Engine, r.Plan1 = "too-old", "refused" }),
 			},
 			findings: []Finding{
-				{"engine-too-old", "org/old/main.tf", 2}, {"backend-config-near", "org/old/main.tf", 3},
-				{"backend-config-near", "org/one/main.tf", 3}, {"backend-config-near", "org/two/main.tf", 3},
+				{"engine-too-old", "org/old/main.tf", 2},
+				{"backend-config-near", "org/old/main.tf", 3},
+				{"backend-config-near", "org/one/main.tf", 3},
+				{"backend-config-near", "org/two/main.tf", 3},
 			},
 		},
 		{ // what nobody can read
 			files: map[string]string{
-				"hostile/brackets/main.tf":  fill(stated, "hostile/brackets") + "locals {\n  a = " + strings.Repeat("[", 100_000) + "\n}\n",
-				"hostile/json/main.tf.json": `{"terraform": {"backend": {"s3": {"bucket": ` + strings.Repeat("[", 100_000) + "}}}}",
+				"hostile/brackets/main.tf":  fill(stated, "hostile/brackets") + "locals {\n  a = " + strings.Repeat("[", 2000) + "\n}\n",
+				"hostile/json/main.tf.json": `{"terraform": {"backend": {"s3": {"bucket": ` + strings.Repeat("[", 2000) + "}}}}",
 			},
 			findings: []Finding{{"unreadable", "hostile/brackets/main.tf", 10}, {"unreadable", "hostile/json/main.tf.json", 1}},
 		},

@@ -17,15 +17,15 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(`{"a":`, `[`, `"${`, `]`)
 	f.Add(`{"a":"`, `\u0024{`, "\u0600\"", `}`)
-	debug.SetMaxStack(32 << 20)
+	debug.SetMaxStack(16 << 20)
 	f.Fuzz(func(_ *testing.T, before, part, middle, end string) {
-		if len(before)+len(part)+len(middle)+len(end) > 200 {
+		if len(before)+len(part)+len(middle)+len(end) > 60 {
 			return
 		}
-		for _, n := range []int{900, 8_000} {
+		for _, n := range []int{900, 6_000} {
 			text := []byte(before + strings.Repeat(part, n) + middle + strings.Repeat(end, n))
-			if len(text) > 1<<20 {
-				text = text[:1<<20]
+			if len(text) > 100<<10 {
+				text = text[:100<<10]
 			}
 			for _, parse := range []func([]byte) (*hcl.File, hcl.Diagnostics){
 				func(b []byte) (*hcl.File, hcl.Diagnostics) { return ParseHCL(b, "x.tf", hcl.InitialPos) },

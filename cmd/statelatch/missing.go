@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/fleet"
+)
+
+// maxNear is how many states are offered in place of one that there is not.
+const maxNear = 3
+
+// missing reports whether there is certainly no state at the key of t, and which are spelled nearly like it. What may not be looked at
+// is not missing.
+func (t target) missing(ctx context.Context) (near []string, missing bool) {
+	_, err := t.bucket.Head(ctx, t.ref.Key, bucket.ReadOptions{})
+	if !errors.Is(err, statelatch.ErrNotFound) {
+		return nil, false
+	}
+	keys, err := fleet.Near(ctx, t.bucket, t.ref.Key, maxNear)
+	if errors.Is(err, statelatch.ErrNotFound) { // it is the bucket that there is not, which what follows tells better
+		return nil, false
+	}
+	for _, key := range keys {
+		near = append(near, statelatch.Ref{Bucket: t.ref.Bucket, Key: key}.String())
+	}
+	return near, true
+}
+
+// noteMissing finds the targets without a state, with what is near, and tells of them unless JSON is to.
+func noteMissing(ctx context.Context, term terminal, targets []target, inJSON bool) (absent map[statelatch.Ref][]string) {
+	absent = map[statelatch.Ref][]string{}
+	for _, t := range targets {
+		near, missing := t.missing(ctx)
+		if !missing {
+			continue
+		}
+		if absent[t.ref] = near; !inJSON {
+			sayMissing(term, t.ref, near)
+		}
+	}
+	return absent
+}
+
+// sayMissing tells of a ref without a state: a key with a typo in it can be locked as well as any, and protects nothing.
+func sayMissing(term terminal, ref statelatch.Ref, near []string) {
+	if len(near) == 0 {
+		term.say("Note: there is no state at %s.\n", statelatch.Printable(ref.String()))
+		return
+	}
+	var names []string
+	for _, n := range near {
+		names = append(names, "  "+shellQuote(n))
+	}
+	term.say("Note: there is no state at %s. Did you mean one of these?\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
+}

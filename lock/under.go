@@ -1,0 +1,73 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
+)
+
+// Working under a lock that a person keeps. Only a tenure with a lease may write a state, because only such a one is fenced when it is
+// robbed. So the lock is swapped for one with a lease, of the same holder and ID, and back again at the end. It is never absent, and says all
+// the while that it stays: if the command dies, nobody takes the lock over when its lease is out, but whoever removes it, or works under it
+// next, fences that command out (R6).
+
+// workUnder swaps the caller's lock h for one with a lease. LockedError: a command works under it already.
+func (a *attempt) workUnder(ctx context.Context, h Held) (Held, error) {
+	if h.Leased() && (!h.Stays() || a.watch.still(h, a.boot()) > 0 && (a.req.Gone == nil || !a.req.Gone(h))) {
+		return Held{}, h.LockedError()
+	}
+	a.under = &h
+	won, err := a.takeOver(ctx, h)
+	if errors.Is(err, statelatch.ErrPreconditionFailed) {
+		a.under = nil
+		err = a.conflict("the lock changed hands while it was being entered")
+	}
+	return won, err
+}
+
+// expiresLeft is what is left of the Expires that h promised, so long after it was seen: at least a second, if it promised any.
+func (h Held) expiresLeft(after time.Duration) time.Duration {
+	left, promised := h.ExpiresIn()
+	switch {
+	case promised:
+		return max((left - after).Truncate(time.Second), time.Second)
+	case h.Managed != nil:
+		return h.Managed.Expires // its age is not known
+	}
+	return 0
+}
+
+// giveBack ends the tenure and turns its lock into the one without lease that it was, at most until ctx ends.
+func (t *Tenure) giveBack(ctx context.Context) error {
+	ours := t.abandoned()
+	now := t.Held()
+	m := *t.under.Managed
+	m.TTL, m.Stays, m.Expires = 0, false, t.under.expiresLeft(t.boot()-t.began)
+	m.Nonce, m.Seq = nonce(), now.Managed.Seq+uint64(len(ours)) // one renewal may be under way
+	body := now.Info.MarshalManaged(m)
+	for failures := 0; ; failures++ {
+		_, err := t.m.put(ctx, t.ref, body, bucket.IfMatch(now.ETag))
+		if err == nil {
+			return nil
+		}
+		refused := refusedOrGone(err)
+		if refused || errors.Is(err, statelatch.ErrAmbiguous) { // read back: that alone proves nothing (R2)
+			seen, lookErr := t.m.read(ctx, t.ref)
+			switch {
+			case lookErr == nil && seen.isAny(body):
+				return nil
+			case lookErr == nil && seen.isAny(ours...):
+				now.ETag = seen.ETag
+			case lookErr == nil, errors.Is(lookErr, statelatch.ErrNotLocked):
+				return gone(t.ref, false)
+			}
+		}
+		if hopeless(err) && !refused || sleep(ctx, backoff(failures)) != nil {
+			return fmt.Errorf("the lock of %s stands, with a lease that runs out: %w", t.ref, err)
+		}
+	}
+}
