@@ -54,6 +54,11 @@ const (
 	DigestFix       Action = "digest-fix"    // the MD5 of a state in the DynamoDB table was set, or removed with the state gone
 )
 
+// Actions are all of them.
+var Actions = []Action{
+	Lock, Unlock, ForceUnlock, TakeOver, Run, Rescue, Push, Rollback, WorkspaceNew, WorkspaceDelete, BucketInit, GC, MigrateClean, DigestFix,
+}
+
 // Outcome is what became of it.
 type Outcome string
 

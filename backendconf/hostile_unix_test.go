@@ -54,12 +54,12 @@ func TestLoad_HostileDirectory(t *testing.T) {
 		fill func(t *testing.T, dir string)
 		want string // of the error; empty: none
 	}{
-		"brackets":            {text("a.tf", "a = "+strings.Repeat("[", 200_000)), "Nested more than"},
-		"blocks":              {text("a.tf", strings.Repeat("a {\n", 200_000)), "Nested more than"},
-		"templates":           {text("a.tf", "a = "+strings.Repeat(`"${`, 100_000)), "Nested more than"},
-		"JSON":                {text("a.tf.json", `{"a": `+strings.Repeat("[", 200_000)), "Nested more than"},
-		"template in JSON":    {text("a.tf.json", `{"a": "${`+strings.Repeat("(", 200_000)+`"}`), "Nested more than"},
-		"cache":               {text(".terraform/terraform.tfstate", `{"version": 3, "backend": {"type": "s3", "config": {"a": `+strings.Repeat("[", 200_000)), "it is not JSON"},
+		"brackets":            {text("a.tf", "a = "+strings.Repeat("[", 20_000)), "Nested more than"},
+		"blocks":              {text("a.tf", strings.Repeat("a {\n", 20_000)), "Nested more than"},
+		"templates":           {text("a.tf", "a = "+strings.Repeat(`"${`, 10_000)), "Nested more than"},
+		"JSON":                {text("a.tf.json", `{"a": `+strings.Repeat("[", 20_000)), "Nested more than"},
+		"template in JSON":    {text("a.tf.json", `{"a": "${`+strings.Repeat("(", 20_000)+`"}`), "Nested more than"},
+		"cache":               {text(".terraform/terraform.tfstate", `{"version": 3, "backend": {"type": "s3", "config": {"a": `+strings.Repeat("[", 20_000)), "it is not JSON"},
 		"computed for ever":   {text("z_override.tf", "terraform {\n  backend \"s3\" {\n    key = "+strings.Repeat("[for a in [1, 2] : ", 40)+"1"+strings.Repeat("]", 40)+"\n  }\n}\n"), "computed"},
 		"a pipe":              {pipe("a.tf"), "not a regular file"},
 		"a pipe as cache":     {pipe(".terraform/terraform.tfstate"), "not a regular file"},

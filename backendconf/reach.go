@@ -44,7 +44,10 @@ func (b Backend) Reaches(tree string, getenv func(string) string, given map[stri
 		{"ec2_metadata_service_endpoint", b.S3.EC2MetadataServiceEndpoint, "EC2_METADATA_SERVICE"},
 	} {
 		known := []string{getenv("AWS_ENDPOINT_URL_" + e.service), getenv("AWS_" + e.service + "_ENDPOINT"), getenv("AWS_ENDPOINT_URL")}
-		if e.url == "" || slices.Contains(known, e.url) || isAWS(e.url) {
+		same := func(own string) bool {
+			return own != "" && strings.TrimSuffix(own, "/") == strings.TrimSuffix(e.url, "/")
+		}
+		if e.url == "" || slices.ContainsFunc(known, same) || isAWS(e.url) {
 			continue
 		}
 		add(Reach{Argument: e.name, Target: e.url, Local: isLoopback(e.url), What: "sends requests that your credentials sign to " + redacted(e.url)})

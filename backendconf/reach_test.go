@@ -56,7 +56,7 @@ func TestBackend_Reaches(t *testing.T) {
 		},
 		"the environment's endpoint": {
 			arguments: `endpoint = "https://minio.example"`,
-			env:       map[string]string{"AWS_ENDPOINT_URL_S3": "https://minio.example"},
+			env:       map[string]string{"AWS_ENDPOINT_URL_S3": "https://minio.example/"},
 		},
 		"typed": {
 			arguments: `endpoint = "https://evil.example"`, given: []string{`endpoints={s3="https://mine.example"}`, "endpoint="},

@@ -34,6 +34,8 @@ type Desired struct {
 	RequireConditions bool
 	// LogBucket gets server access logs under LogPrefix. Empty: logging is left as it is.
 	LogBucket, LogPrefix string
+	// Tags of the bucket, beside those that it has.
+	Tags map[string]string
 }
 
 const (
@@ -101,6 +103,7 @@ type Actual struct {
 	Policy         Setting[string] // JSON
 	Lifecycle      Setting[Lifecycle]
 	Logging        Setting[*types.LoggingEnabled]
+	Tags           Setting[map[string]string]
 	PolicyIsPublic Setting[bool]
 	ACLIsPublic    Setting[bool]
 	ObjectLock     Setting[ObjectLock]

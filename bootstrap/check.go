@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/plural"
 )
 
 // Severity of a finding.
@@ -230,7 +231,7 @@ func (c *checker) objectLock() {
 		if l.Mode == string(types.ObjectLockRetentionModeGovernance) {
 			who = "only s3:BypassGovernanceRetention gets around that"
 		}
-		c.find(id, Warning, fmt.Sprintf("Object Lock keeps every version for %d days (%s)", l.Days, l.Mode),
+		c.find(id, Warning, fmt.Sprintf("Object Lock keeps every version for %s (%s)", plural.Of(l.Days, "day"), l.Mode),
 			"it does not stop locking, and it stops neither a stolen lock nor an overwritten state: a release writes a delete marker, a write a new version. But each lock "+
 				"leaves a version that cannot be deleted for that long, by gc and lifecycle rules neither; "+who+". It protects the history of states",
 			c.aws("put-object-lock-configuration")+" --object-lock-configuration ObjectLockEnabled=Enabled (for no default retention)")
@@ -284,21 +285,28 @@ func (c *checker) contents() {
 	}
 	oldest, count := c.Contents.stale(c.Now)
 	if count > 0 {
-		c.find(idStale, Warning, fmt.Sprintf("%d of %d locks were not written for more than a day, the oldest since %s: %s", count, len(c.Contents.Locks),
+		c.find(idStale, Warning, fmt.Sprintf("%d of %s not written for more than a day, the oldest since %s: %s", count, plural.Of(len(c.Contents.Locks), "lock"),
 			oldest.LastModified.UTC().Format("2006-01-02 15:04"), oldest.Key), "hardly a run takes that long: whoever held them is probably dead, and they block everybody", c.Command("locks"))
 	} else {
-		c.ok(idStale, fmt.Sprintf("%d locks, none older than a day", len(c.Contents.Locks)))
+		c.ok(idStale, plural.Of(len(c.Contents.Locks), "lock")+", none older than a day")
 	}
 	if c.Contents.Versions != nil {
 		c.readable(idLitter, "versions to list", c.Contents.Versions)
 		return
 	}
 	if n := c.Contents.Litter; n >= manyLitter {
-		c.find(idLitter, Note, fmt.Sprintf("%d old versions and delete markers of locks, %d of them at %s", n, c.Contents.Most, c.Contents.MostKey),
+		c.find(idLitter, Note, fmt.Sprintf("%s, %d of them at %s", litter(n), c.Contents.Most, c.Contents.MostKey),
 			"they cost little, but slow down every listing of versions", c.Command("gc"))
 	} else {
-		c.ok(idLitter, fmt.Sprintf("%d old versions and delete markers of locks", n))
+		c.ok(idLitter, litter(n))
 	}
 }
 
 func looksLikeState(key string) bool { return strings.HasSuffix(key, ".tfstate") }
+
+func litter(n int) string {
+	if n == 1 {
+		return "1 old version or delete marker of locks"
+	}
+	return fmt.Sprintf("%d old versions and delete markers of locks", n)
+}

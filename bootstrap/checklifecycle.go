@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/plural"
 )
 
 // lifecycle looks for rules that take states away, and for those that take litter away.
@@ -42,7 +43,7 @@ func (c *checker) lifecycle() {
 		if n := r.NoncurrentVersionExpiration; n != nil {
 			tidy = tidy || reach == reachAll && meetsLocks(filterOf(r))
 			if days := aws.ToInt32(n.NoncurrentDays); aws.ToInt32(n.NewerNoncurrentVersions) == 0 && days < shortOfDays {
-				c.find(idHistory, Note, name, fmt.Sprintf("nobody can roll back further than %d days", days), c.Command("bucket init"))
+				c.find(idHistory, Note, name, "nobody can roll back further than "+plural.Of(days, "day"), c.Command("bucket init"))
 			}
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +21,15 @@ func HCL(d Desired) (string, error) {
 	if d.Owner != "" {
 		line("# Give the provider allowed_account_ids = [%s], so that it works on no other account's bucket.", hclString(d.Owner))
 	}
-	line("resource \"aws_s3_bucket\" \"state\" {\n  bucket = %s\n\n  lifecycle {\n    prevent_destroy = true\n  }\n}", hclString(d.Bucket))
+	tags := ""
+	if len(d.Tags) > 0 {
+		tags = "\n  tags = {\n"
+		for _, key := range slices.Sorted(maps.Keys(d.Tags)) {
+			tags += fmt.Sprintf("    %s = %s\n", hclString(key), hclString(d.Tags[key]))
+		}
+		tags += "  }\n"
+	}
+	line("resource \"aws_s3_bucket\" \"state\" {\n  bucket = %s\n%s\n  lifecycle {\n    prevent_destroy = true\n  }\n}", hclString(d.Bucket), tags)
 	line("\nresource \"aws_s3_bucket_public_access_block\" \"state\" {\n  bucket                  = aws_s3_bucket.state.id\n" +
 		"  block_public_acls       = true\n  ignore_public_acls      = true\n  block_public_policy     = true\n  restrict_public_buckets = true\n}")
 	line("\nresource \"aws_s3_bucket_ownership_controls\" \"state\" {\n  bucket = aws_s3_bucket.state.id\n\n  rule {\n    object_ownership = \"BucketOwnerEnforced\"\n  }\n}")

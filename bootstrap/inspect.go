@@ -31,6 +31,7 @@ const (
 	idPolicy       = "policy"
 	idLifecycle    = "lifecycle"
 	idLogging      = "logging"
+	idTags         = "tags"
 )
 
 // reader reads one setting into its own field, so that readers can run side by side.
@@ -108,6 +109,19 @@ var readers = []reader{
 				l = out.LoggingEnabled
 			}
 			return l, err
+		})
+	}},
+	{idTags, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
+		a.Tags = read(ctx, bucket, operation{"get tags of", "s3:GetBucketTagging"}, func(ctx context.Context) (map[string]string, error) {
+			out, err := c.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &bucket})
+			if err != nil {
+				return nil, err
+			}
+			tags := map[string]string{}
+			for _, t := range out.TagSet {
+				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+			}
+			return tags, nil
 		})
 	}},
 	{"policy-status", func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {

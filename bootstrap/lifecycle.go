@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/statelatch/statelatch/internal/plural"
 )
 
 // Our two lifecycle rules. A filter can name a prefix, a tag or a size, but not the suffix ".tflock" (protocol 1.3), and
@@ -134,7 +136,7 @@ func describeRule(r types.LifecycleRule) string {
 	if e := r.Expiration; e != nil {
 		switch {
 		case aws.ToInt32(e.Days) > 0:
-			does = append(does, fmt.Sprintf("delete current objects after %d days", *e.Days))
+			does = append(does, "delete current objects after "+plural.Of(*e.Days, "day"))
 		case e.Date != nil:
 			does = append(does, "delete current objects from "+e.Date.Format("2006-01-02"))
 		case aws.ToBool(e.ExpiredObjectDeleteMarker):
@@ -142,7 +144,7 @@ func describeRule(r types.LifecycleRule) string {
 		}
 	}
 	if n := r.NoncurrentVersionExpiration; n != nil {
-		s := fmt.Sprintf("delete old versions after %d days", aws.ToInt32(n.NoncurrentDays))
+		s := "delete old versions after " + plural.Of(aws.ToInt32(n.NoncurrentDays), "day")
 		if keep := aws.ToInt32(n.NewerNoncurrentVersions); keep > 0 {
 			s += fmt.Sprintf(", except the newest %d", keep)
 		}
@@ -152,7 +154,7 @@ func describeRule(r types.LifecycleRule) string {
 		does = append(does, "move current objects to "+string(r.Transitions[0].StorageClass))
 	}
 	if a := r.AbortIncompleteMultipartUpload; a != nil {
-		does = append(does, fmt.Sprintf("abort uploads after %d days", aws.ToInt32(a.DaysAfterInitiation)))
+		does = append(does, "abort uploads after "+plural.Of(aws.ToInt32(a.DaysAfterInitiation), "day"))
 	}
 	f := filterOf(r)
 	var of []string

@@ -82,6 +82,7 @@ func NewPlan(d Desired, a Actual) (Plan, error) {
 	p.lifecycle()
 	p.policy()
 	p.logging()
+	p.tags()
 	return p.plan, errors.Join(p.failed...)
 }
 

@@ -70,6 +70,18 @@ fi`, quote(policy))
 		logs := map[string]any{"LoggingEnabled": map[string]string{"TargetBucket": d.LogBucket, "TargetPrefix": d.LogPrefix}}
 		line("s3api put-bucket-logging --bucket-logging-status %s", quote(encode(logs)))
 	}
+	if len(d.Tags) > 0 {
+		var tags []map[string]string
+		for _, t := range tagSet(d.Tags) {
+			tags = append(tags, map[string]string{"Key": *t.Key, "Value": *t.Value})
+		}
+		line(`if absent NoSuchTagSet get-bucket-tagging; then
+  s3api put-bucket-tagging --tagging \
+    %s
+else
+  echo "$bucket has tags already: they are left as they are" >&2
+fi`, quote(encode(map[string]any{"TagSet": tags})))
+	}
 	return b.String(), nil
 }
 

@@ -42,6 +42,9 @@ func (d Desired) validate() error {
 	case d.LogPrefix != "" && d.LogBucket == "":
 		return invalid("log prefix %q: there is no log bucket to go with it", d.LogPrefix)
 	}
+	if err := d.validateTags(); err != nil {
+		return err
+	}
 	if d.Encryption == "" || d.Encryption == aes256 {
 		return nil
 	}

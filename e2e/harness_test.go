@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -28,6 +29,10 @@ const patience = 2 * time.Minute
 var binary string
 
 func TestMain(m *testing.M) {
+	if signal.Ignored(os.Interrupt) {
+		// By a shell that started the tests in the background. What they start must not inherit that.
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGQUIT)
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "statelatch-e2e-")
 		if err != nil {

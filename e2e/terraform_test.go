@@ -401,11 +401,3 @@ func interruptedTwice(t *testing.T) *process {
 	p.wait()
 	return p
 }
-
-// The shells' scripts ask the program itself.
-func TestCompletion(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	want(t, "commands", w.statelatch("--generate-shell-completion"), 0, "force-unlock:", "serve:", "status:")
-	want(t, "flags", w.statelatch("lock", "--", "--generate-shell-completion"), 0, "--lock-timeout:", "--json:")
-}

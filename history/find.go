@@ -19,7 +19,7 @@ const (
 )
 
 // Find selects one of entries, which List returned: "current"; "previous", the newest older one with other content; a version ID or
-// the name of a snapshot; a serial. Errors match ErrNotFound, or ErrInvalid for a serial that several versions have
+// the name of a snapshot, or at least eight characters that only one of them begins with; a serial. Errors match ErrNotFound, or ErrInvalid for a serial that several versions have
 // (touches apart), which it names: an update was lost there.
 func Find(entries []Entry, selector string) (Entry, error) {
 	switch selector {
@@ -42,6 +42,12 @@ func Find(entries []Entry, selector string) (Entry, error) {
 		}
 	}
 	serial, err := strconv.ParseUint(selector, 10, 64)
+	if e, shortened, many := beginning(entries, selector); err != nil && shortened {
+		if many != nil {
+			return Entry{}, many
+		}
+		return e, nil
+	}
 	if err != nil {
 		return Entry{}, fmt.Errorf("%w: there is no version %q: see 'statelatch history'", statelatch.ErrNotFound, selector)
 	}
@@ -50,6 +56,27 @@ func Find(entries []Entry, selector string) (Entry, error) {
 
 // isState reports whether there was a state: also one of serial 0, but not what a first write puts there before its data.
 func (e Entry) isState() bool { return e.Exists && e.Err == nil && !e.IsVoid() }
+
+// minShort is how much a narrow terminal shows of a version ID at least.
+const minShort = 8
+
+// beginning finds the one version whose ID or name begins with what a narrow terminal showed of it.
+func beginning(entries []Entry, selector string) (found Entry, ok bool, many error) {
+	short := strings.TrimSuffix(selector, "…")
+	if len(short) < minShort {
+		return Entry{}, false, nil
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), short) {
+			found, names = e, append(names, e.Name())
+		}
+	}
+	if len(names) > 1 {
+		many = fmt.Errorf("%w version %q: several begin like that: %s", statelatch.ErrInvalid, selector, strings.Join(names, ", "))
+	}
+	return found, len(names) > 0, many
+}
 
 // previous is the newest state that is older than the current one and has other content.
 func previous(entries []Entry) (Entry, bool) {
@@ -94,11 +121,20 @@ func (e Entry) Name() string {
 	return e.VersionID
 }
 
-// Resolve is Find without a list at hand. It reads no more versions than it takes: a version ID or the name of a snapshot costs no request,
+// Resolve is Find without a list at hand. It reads no more versions than it takes: a version ID or the name of a snapshot that is whole costs no request,
 // and then only Ref, Exists and VersionID are set.
 func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector string) (Entry, error) {
 	_, err := strconv.ParseUint(selector, 10, 64)
 	if err != nil && selector != Current && selector != Previous && selector != "" {
+		if strings.HasSuffix(selector, "…") {
+			entries, err := List(ctx, s, ref, Options{})
+			if err != nil {
+				return Entry{}, err
+			}
+			if e, ok, many := beginning(entries, selector); ok {
+				return e, many
+			}
+		}
 		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.ValidateIn(s.Bucket.Name())
 	}
 	limit := 0 // any version may have that serial

@@ -138,3 +138,27 @@ func TestPlace(t *testing.T) {
 		t.Errorf("may not list: got %+v, %v", e, err)
 	}
 }
+
+// What a narrow terminal shows of a version ID names it, as long as only one begins like that.
+func TestFind_ShortVersionIDs(t *testing.T) {
+	t.Parallel()
+	entries := []history.Entry{}
+	for _, id := range []string{"6mJ1xVkq0aaaaaaaaaaaaaaaaaaaaaaa", "6mJ1xVkq0bbbbbbbbbbbbbbbbbbbbbbb", "Zz34567890aaaaaaaaaaaaaaaaaaaaaa"} {
+		entries = append(entries, history.Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: id}})
+	}
+	for selector, want := range map[string]string{
+		"6mJ1xVkq0a": entries[0].VersionID, "6mJ1xVkq0b…": entries[1].VersionID, "Zz345678": entries[2].VersionID, "Zz345678…": entries[2].VersionID,
+	} {
+		if e, err := history.Find(entries, selector); err != nil || e.VersionID != want {
+			t.Errorf("%q: got %q, %v; want %q", selector, e.VersionID, err, want)
+		}
+	}
+	if _, err := history.Find(entries, "6mJ1xVkq0"); !isKind(err, statelatch.ErrInvalid) || !strings.Contains(err.Error(), entries[0].VersionID) || !strings.Contains(err.Error(), entries[1].VersionID) {
+		t.Errorf("got %v, want both", err)
+	}
+	for _, selector := range []string{"Zz34567", "Zz34567x", "…"} {
+		if _, err := history.Find(entries, selector); !isKind(err, statelatch.ErrNotFound) {
+			t.Errorf("%q: got %v, want nothing", selector, err)
+		}
+	}
+}

@@ -138,7 +138,7 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	case err == nil:
 		a.fenced = true
 		return t, nil
-	case a.unfenced() && deniedOutright(err) && a.m.putBack(a.after, *a.robbed, t.abandoned()...):
+	case a.unfenced() && deniedOutright(err) && a.m.putBack(a.after, *a.robbed, t.abandoned()...): //nolint:contextcheck // it goes on when ctx has ended
 		a.over = true // nothing of ours is left
 		return nil, asFound(a.ref, err)
 	case a.unfenced():

@@ -218,7 +218,7 @@ func TestManager_TakeOver_Gone(t *testing.T) {
 				tc.lock(t, w)
 				c := w.client()
 				req := taking(minute, 0)
-				req.Gone = func(h lock.Held) bool { return tc.gone }
+				req.Gone = func(lock.Held) bool { return tc.gone }
 				began := time.Now()
 				tenure, err := c.Acquire(t.Context(), ref, req)
 				if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {

@@ -12,7 +12,7 @@ import (
 // assemble makes roots of files.
 func (s *scanner) assemble() {
 	modules := s.calledModules()
-	units := s.units()
+	units := s.findUnits()
 	taken := map[*source]bool{} // shared files of terragrunt that a unit includes
 	var dirs []string
 	for dir := range s.dirs {
@@ -228,7 +228,7 @@ type unit struct {
 
 // units reads the terragrunt.hcl of each directory with what it includes. One that others include, and that includes
 // nothing itself, is shared and not a unit.
-func (s *scanner) units() map[string]*unit {
+func (s *scanner) findUnits() map[string]*unit {
 	files := map[string]*source{}
 	for _, sources := range s.dirs {
 		for _, src := range sources {
@@ -244,8 +244,11 @@ func (s *scanner) units() map[string]*unit {
 		}
 		u := &unit{}
 		units[dir] = u
-		for _, inc := range src.doc.includes {
+		for i, inc := range src.doc.includes {
 			target := inc.target(dir, src.data, func(f string) bool { return files[f] != nil })
+			if evaluated := s.evaluate(dir).Includes; target == "" && len(evaluated) == len(src.doc.includes) {
+				target = s.rel(evaluated[i])
+			}
 			switch from := files[target]; {
 			case target == "":
 				s.find("not-static", Note, src.rel, inc.line, "what it includes is computed, or not in the tree", "scan the directory that has it")

@@ -87,6 +87,12 @@ func TestJudgeEngine_Pins(t *testing.T) {
 		{"buildspec.yml", "phases:\n  install:\n    commands:\n    - curl https://releases.hashicorp.com/terraform/1.11.0/x.zip\n", "", EngineKnows},
 		{"atlantis.yaml", "version: 3\nprojects:\n- dir: .\n  terraform_version: v1.11.4\n- dir: other\n  terraform_version: v0.12.0\n", "", EngineKnows},
 		{"atlantis.yaml", "version: 3\nprojects:\n- &a\n  dir: app\n  terraform_version: v1.5.0\n- *a\n", "", EngineIsTooOld},
+		{"pipeline.yml", "image_resource:\n  source:\n    repository: hashicorp/terraform\n    tag: 1.5.7\n", "", EngineIsTooOld},
+		{"pipeline.yml", "image_resource:\n  source:\n    repository: ghcr.io/opentofu/opentofu\n    tag: \"1.10\"\n", "", EngineKnows},
+		{"docs.yml", "see: https://github.com/hashicorp/terraform\nrepo: hashicorp/terraform\n", "", EngineMayBeOld},
+		{"Jenkinsfile", "agent { docker { image 'hashicorp/terraform:1.9.5' } }\n", "", EngineIsTooOld},
+		{"env0.yml", "terraformVersion: 1.5.7\n", "", EngineIsTooOld},
+		{".spacelift/config.yml", "stacks:\n  app:\n    project_root: app\n    terraform_version: \"1.11.0\"\n  other:\n    project_root: other\n    terraform_version: \"1.2.0\"\n", "", EngineKnows},
 		{"values.yaml", "defaultTFVersion: 1.5.7\n", "", EngineIsTooOld},
 		{"chart.yaml", "{{ if .Values.terraform }}\nTF_VERSION: 1.5.7\n{{ end }}\n", "", EngineIsTooOld},
 		{"x.yml", "run: |\n  echo '{\"version\":4,\"terraform_version\":\"1.6.0\"}'\n", "", EngineMayBeOld}, // a state

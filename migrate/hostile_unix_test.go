@@ -21,16 +21,16 @@ func hostile(t *testing.T) string {
 	dir := t.TempDir()
 	const block = "terraform {\n  required_version = \">= 1.10\"\n  backend \"s3\" {\n    bucket = \"b\"\n    key = \"KEY\"\n    dynamodb_table = \"t\"\n  }\n}\n"
 	write(t, dir, "good/main.tf", strings.ReplaceAll(block, "KEY", "good"))
-	write(t, dir, "deep/main.tf", block+"locals {\n  a = "+strings.Repeat("[", 200_000)+"\n}\n")
-	write(t, dir, "blocks/main.tf", block+strings.Repeat("a {\n", 100_000))
-	write(t, dir, "template/main.tf", block+"locals {\n  a = "+strings.Repeat(`"${`, 100_000)+"\n}\n")
-	write(t, dir, "json/main.tf.json", `{"terraform": {"backend": {"s3": {"bucket": `+strings.Repeat("[", 200_000)+"}}}}")
-	write(t, dir, "jsonstring/main.tf.json", `{"terraform": {"backend": {"s3": {"bucket": "${`+strings.Repeat("(", 200_000)+`}"}}}}`)
+	write(t, dir, "deep/main.tf", block+"locals {\n  a = "+strings.Repeat("[", 20_000)+"\n}\n")
+	write(t, dir, "blocks/main.tf", block+strings.Repeat("a {\n", 10_000))
+	write(t, dir, "template/main.tf", block+"locals {\n  a = "+strings.Repeat(`"${`, 10_000)+"\n}\n")
+	write(t, dir, "json/main.tf.json", `{"terraform": {"backend": {"s3": {"bucket": `+strings.Repeat("[", 20_000)+"}}}}")
+	write(t, dir, "jsonstring/main.tf.json", `{"terraform": {"backend": {"s3": {"bucket": "${`+strings.Repeat("(", 20_000)+`}"}}}}`)
 	write(t, dir, "bomb/main.tf", "terraform {\n  backend \"s3\" {\n    bucket = \"b\"\n    key = "+strings.Repeat("[for a in [1, 2] : ", 40)+"1"+strings.Repeat("]", 40)+"\n    max_retries = 1e99999999\n    dynamodb_table = \"t\"\n  }\n}\n")
-	write(t, dir, "text/main.tf", "terraform {\n  backend \"s3\" {\n    key = \""+strings.Repeat("$", 1_000_000)+"\"\n  }\n}\n")
-	write(t, dir, "terragrunt.hcl", "remote_state {\n  backend = \"s3\"\n  config = "+strings.Repeat("(", 200_000)+"\n}\n")
-	write(t, dir, "x.tfbackend", "bucket = "+strings.Repeat("{a=", 200_000)+"\n")
-	write(t, dir, "Makefile", strings.Repeat("\tterraform init ", 100_000))
+	write(t, dir, "text/main.tf", "terraform {\n  backend \"s3\" {\n    key = \""+strings.Repeat("$", 100_000)+"\"\n  }\n}\n")
+	write(t, dir, "terragrunt.hcl", "remote_state {\n  backend = \"s3\"\n  config = "+strings.Repeat("(", 20_000)+"\n}\n")
+	write(t, dir, "x.tfbackend", "bucket = "+strings.Repeat("{a=", 20_000)+"\n")
+	write(t, dir, "Makefile", strings.Repeat("\tterraform init ", 10_000))
 	write(t, dir, "yaml/b.yml", "x:\n"+strings.Repeat("- a: ${{ "+strings.Repeat("a ", 200)+"}}\n", 2000)+"terraform_version: ${{ a }}\n")
 	write(t, dir, "yaml/c.yml", "terraform_version: "+strings.Repeat("[", 9000)+"\n")
 	write(t, dir, "yaml/d.yml", "a: &a [x, x]\n"+"b: &b [*a, *a]\nc: &c [*b, *b, *c]\nterraform_version: *c\n")
@@ -109,7 +109,7 @@ func TestScan_HostileTree(t *testing.T) {
 func TestScan_Cancelled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for i := range 3 * batch {
+	for i := range 2 * batch {
 		write(t, dir, fmt.Sprintf("%d.tf", i), "")
 	}
 	ctx := &countdown{Context: t.Context(), left: 3}

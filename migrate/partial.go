@@ -171,11 +171,20 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 			}
 		}
 	}
+	below := map[string]int{} // partial configurations
+	for _, dir := range all {
+		for at := dir; ; at = path.Dir(at) {
+			if below[at]++; at == "." {
+				break
+			}
+		}
+	}
 	for _, dir := range all {
 		for at := dir; len(attached[dir]) == 0; at = path.Dir(at) {
-			if len(around[at]) > 0 {
-				attached[dir] = around[at]
-				s.near(dir, around[at], taken)
+			files := slices.DeleteFunc(slices.Clone(around[at]), func(src *source) bool { return !forAll(src, below[at]) })
+			if len(files) > 0 {
+				attached[dir] = files
+				s.near(dir, files, taken)
 			}
 			if at == "." {
 				break
@@ -191,6 +200,14 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 	}
 	slices.SortFunc(attached[""], func(a, b *source) int { return strings.Compare(a.rel, b.rel) })
 	return attached
+}
+
+// example is a name of a file that nobody gives to an engine as it is.
+var example = regexp.MustCompile(`(?i)example|sample|template|skeleton|\.dist\b`)
+
+// forAll reports whether a file can be for each of n configurations: it is no example, and has no key, which can be of one alone.
+func forAll(src *source, n int) bool {
+	return (n == 1 || !src.doc.places[0].has("key")) && !example.MatchString(path.Base(src.rel)) && !bytes.ContainsAny(src.data, "<>")
 }
 
 // meant are the directories in which a command line means the file, wherever that stands.

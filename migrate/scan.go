@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf/terragrunt"
 	"github.com/statelatch/statelatch/internal/treefile"
 )
 
@@ -142,6 +143,8 @@ type scanner struct {
 	tree *Tree
 	dirs map[string][]*source // by directory, in the order of names
 	pins map[string][]pin     // by directory
+
+	units map[string]terragrunt.Unit // evaluated, by directory
 
 	engine *pin // the user's word for it; nil: none
 

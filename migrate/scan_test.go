@@ -331,3 +331,19 @@ func TestScan_StateIsNotItsKeyAlone(t *testing.T) {
 		t.Errorf("got %s, want w and y to be workspaces of others", got)
 	}
 }
+
+// An include whose path is computed is found as terragrunt finds it.
+func TestScan_ComputedInclude(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "root.hcl", "locals {\n  x = 1\n}\n")
+	write(t, dir, "_common/state.hcl", "remote_state {\n  backend = \"s3\"\n  config = {\n    bucket = \"b\"\n    key = \"${path_relative_to_include()}/k\"\n    dynamodb_table = \"t\"\n  }\n}\n")
+	write(t, dir, "app/terragrunt.hcl", "include \"state\" {\n  path = \"${dirname(find_in_parent_folders(\"root.hcl\"))}/_common/state.hcl\"\n}\n")
+	found := scan(t, dir)
+	if len(found.Roots) != 1 || found.Roots[0].Dir != "app" || found.Roots[0].Table().Text != "t" || found.Roots[0].Static("key") != "../app/k" {
+		t.Errorf("got %+v", found.Roots)
+	}
+	if got := findingsOf(found); strings.Contains(got, "not-static") {
+		t.Errorf("got %s", got)
+	}
+}

@@ -189,11 +189,27 @@ func unwrapped(expr hcl.Expression) hcl.Expression {
 	return expr
 }
 
+// evaluate is what terragrunt would make of the unit in dir; empty where that cannot be known.
+func (s *scanner) evaluate(dir string) terragrunt.Unit {
+	unit, done := s.units[dir]
+	if !done {
+		var err error
+		if unit, err = terragrunt.Evaluate(terragrunt.Options{Dir: filepath.Join(s.root, filepath.FromSlash(dir)), Tree: s.root}); err != nil {
+			unit = terragrunt.Unit{Includes: unit.Includes}
+		}
+		if s.units == nil {
+			s.units = map[string]terragrunt.Unit{}
+		}
+		s.units[dir] = unit
+	}
+	return unit
+}
+
 // resolveUnit puts the values that terragrunt would compute in place of those that no literal gives. It evaluates files of the
 // tree alone and runs nothing; what depends on the environment stays unknown, as the scan's is not that of whoever runs the unit.
 func (s *scanner) resolveUnit(r *Root) {
-	unit, err := terragrunt.Evaluate(terragrunt.Options{Dir: filepath.Join(s.root, filepath.FromSlash(r.Dir)), Tree: s.root})
-	if err != nil || unit.Type != "s3" {
+	unit := s.evaluate(r.Dir)
+	if unit.Type != "s3" {
 		return
 	}
 	for name, arg := range unit.Args {

@@ -159,10 +159,11 @@ func versionKey(name string) string {
 
 // Versions in a line of a script, a container file or the like.
 var (
-	aboutEngines = regexp.MustCompile(`(?i)terraform|tofu|tf_?version|tfenv|tenv|tfswitch`)
+	aboutEngines = regexp.MustCompile(`(?i)terraform|terragrunt|tofu|tf[_-]?version|tenv|tfenv|tfswitch`)
 	assignment   = regexp.MustCompile(`(?:\b([A-Z][A-Z0-9_]*_VERSION)|^\s*["']?((?:tf|tofu|terraform|opentofu)_version))\b["']?\s*(?:[:?]?=|:|\s)\s*["']?v?(\d+(?:\.\d+){1,2}(?:-[a-z0-9]+)?)\b`)
 	flagged      = regexp.MustCompile(`--default-tf-version[= ]["']?v?(\d+(?:\.\d+){1,2})`)
 	image        = regexp.MustCompile(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
+	runsImage    = regexp.MustCompile(`(?i)\bimage|docker|podman|^\s*FROM |container`)
 	imageVersion = regexp.MustCompile(`\b(terraform|tf|tofu)[-_]v?(\d+\.\d+(?:\.\d+)?)(?:[-_\s"']|$)`)
 	gitlabImage  = regexp.MustCompile(`terraform-images/(?:releases|branches)/(?:terraform:)?v?(\d+\.\d+)`)
 	download     = regexp.MustCompile(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
@@ -172,6 +173,9 @@ var (
 
 // linePins finds versions in a line.
 func linePins(line string) []pin {
+	if !aboutEngines.MatchString(line) {
+		return nil
+	}
 	var found []pin
 	add := func(tool, text string) { found = append(found, pin{tool: tool, text: text}) }
 	for _, m := range assignment.FindAllStringSubmatch(line, -1) {
@@ -186,6 +190,9 @@ func linePins(line string) []pin {
 		tool, tag := ToolTerraform, m[2]
 		if strings.HasPrefix(m[1], "opentofu") {
 			tool = ToolTofu
+		}
+		if tag == "" && (!runsImage.MatchString(line) || strings.Contains(line, "github.com/")) {
+			continue // its name alone, such as of a repository
 		}
 		tag, _, _ = strings.Cut(tag, "-")
 		if tag == "" || tag == "light" || tag == "full" || tag == "minimal" {
@@ -314,6 +321,8 @@ func (y *settings) walk(dir, name string, n *yaml.Node) {
 				y.take(at, tool, value, 0)
 			}
 			switch {
+			case key == "repository" && child(n, "tag") != nil && y.image(at, value, child(n, "tag")):
+				continue
 			case key == "uses":
 				y.action(at, value, n)
 			case strings.Contains(key, "features/terraform"), strings.Contains(key, "features/opentofu"):
@@ -342,6 +351,15 @@ func (y *settings) walk(dir, name string, n *yaml.Node) {
 			y.walk(dir, name, child)
 		}
 	}
+}
+
+// image takes an image whose tag stands by itself; false if it is none of an engine.
+func (y *settings) image(dir string, repository, tag *yaml.Node) bool {
+	found := linePins("image " + repository.Value + ":" + tag.Value)
+	for _, p := range found {
+		y.add(dir, p, tag.Line)
+	}
+	return len(found) > 0
 }
 
 // workDir is the directory that a group of settings is for, such as a project of Atlantis.

@@ -167,9 +167,9 @@ func (t Target) probe() []Statement {
 func (t Target) bucket() []Statement {
 	return slices.Concat(
 		t.onBucket("SetUpBucket", "s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutBucketPublicAccessBlock",
-			"s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketLogging"),
+			"s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketLogging", "s3:PutBucketTagging"),
 		t.onBucket("CheckBucket", "s3:GetBucketLocation", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetBucketPublicAccessBlock",
-			"s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPolicyStatus", "s3:GetLifecycleConfiguration", "s3:GetBucketLogging",
+			"s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPolicyStatus", "s3:GetLifecycleConfiguration", "s3:GetBucketLogging", "s3:GetBucketTagging",
 			"s3:GetBucketAcl", "s3:GetBucketObjectLockConfiguration", "s3:GetReplicationConfiguration", "s3:GetBucketRequestPayment"),
 		t.onBucket("FindLocks", "s3:ListBucket", "s3:ListBucketVersions"))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/plural"
 )
 
 const (
@@ -72,7 +73,7 @@ func (p *prober) cleanThrough(ctx context.Context, door bucket.Bucket) {
 			p.leftBehind("possibly objects whose write had no answer", listErr)
 			return
 		case err != nil:
-			p.leftBehind(fmt.Sprintf("%d objects, versions or delete markers", left), err)
+			p.leftBehind(plural.Of(left, "leftover")+" (objects, versions, delete markers)", err)
 			return
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/plural"
 )
 
 // race is a contest that at most one client may win in each round.
@@ -123,16 +124,16 @@ func (p *prober) race(ctx context.Context, rc race, check, at string) (string, e
 		case !transient(err) || ctx.Err() != nil:
 			return "", err
 		case open > tries:
-			return "", fmt.Errorf("%d rounds were decided, %d were not: %w", done, open, err)
+			return "", fmt.Errorf("decided: %s, undecided: %d: %w", plural.Of(done, "round"), open, err)
 		default:
 			pause(ctx, before)
 		}
 	}
 	clients := fmt.Sprintf("%d %s", p.opts.Clients, rc.who)
 	if len(p.doors) > 1 {
-		clients += fmt.Sprintf(" through %d endpoints", len(p.doors))
+		clients += " through " + plural.Of(len(p.doors), "endpoint")
 	}
-	return fmt.Sprintf("never more than one winner of %s in %d rounds", clients, done), nil
+	return fmt.Sprintf("never more than one winner of %s in %s", clients, plural.Of(done, "round")), nil
 }
 
 func atOnce(rounds []*round, do func(*round)) {
@@ -331,7 +332,7 @@ func raceTornReads(ctx context.Context, p *prober, name string) (string, error) 
 			err = e
 		}
 	}
-	return fmt.Sprintf("%d reads during %d writes of %d KiB were whole", seen.reads-tornWrites, tornWrites, tornWords*tornWord>>10), err
+	return fmt.Sprintf("%s during %s of %d KiB were whole", plural.Of(seen.reads-tornWrites, "read"), plural.Of(tornWrites, "write"), tornWords*tornWord>>10), err
 }
 
 // sightings remembers which body each ETag was seen with.
@@ -343,13 +344,13 @@ type sightings struct {
 
 func (s *sightings) add(obj bucket.Object, content string) error {
 	if len(content) < tornWord {
-		return failure{evidence: fmt.Sprintf("a read during a write got %d bytes", len(content))}
+		return failure{evidence: "a read during a write got " + plural.Of(len(content), "byte")}
 	}
 	word := content[:tornWord]
 	var n int
 	_, err := fmt.Sscanf(word, "%d", &n)
 	if err != nil || content != strings.Repeat(word, tornWords+n) {
-		return failure{evidence: fmt.Sprintf("a read during a write got %d bytes that are no body that was written", len(content))}
+		return failure{evidence: fmt.Sprintf("a read during a write got %s that are no body that was written", plural.Of(len(content), "byte"))}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

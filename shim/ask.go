@@ -16,6 +16,7 @@ import (
 // ask is what is sent to the process above: the call as it is, or a ref alone. That process judges the call, with the
 // environment that it comes from.
 type ask struct {
+	Token   string          `json:"token,omitempty"`
 	Ref     *statelatch.Ref `json:"ref,omitempty"`
 	Name    string          `json:"name,omitempty"`
 	Args    []string        `json:"args,omitempty"`

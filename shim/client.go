@@ -43,13 +43,14 @@ var errNoAnswer = errors.New("the statelatch run above it does not answer")
 
 // send asks that process, and shows what it says.
 func (a Above) send(ctx context.Context, question ask, say func(text string)) (Answer, error) {
-	conn, err := dial(ctx, filepath.Join(a.dir, socketName))
+	conn, token, err := dial(ctx, filepath.Join(a.dir, socketName))
 	if err != nil {
 		return Answer{}, errNoAnswer
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	question.Token = token
 	if err := json.NewEncoder(conn).Encode(question); err != nil {
 		return Answer{}, errNoAnswer
 	}

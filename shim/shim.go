@@ -10,6 +10,7 @@ package shim
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ const maxSocketPath = 100
 // Request is an engine that is about to start and whose lock may be switched off.
 type Request struct {
 	Call  engine.Call
-	State engine.State // of its Backend only Bucket, Key and the like count where OnlyIfHeld is true
+	State engine.State // its Ref alone where OnlyIfHeld is true and there is no Call
 	Dir   string       // that the engine works in
 	// Environ is the engine's environment, as far as it says how to reach a bucket and which state is meant.
 	Environ []string
@@ -64,6 +65,7 @@ type Dir struct {
 	path     string
 	self     string
 	listener net.Listener
+	token    string // that who asks must know; empty where only this user can ask
 	open     sync.WaitGroup
 	closing  sync.Once
 	closed   error
@@ -113,8 +115,8 @@ func (d *Dir) fill(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	listener, err := listen(ctx, filepath.Join(d.path, socketName))
-	d.listener = listener
+	var err error
+	d.listener, d.token, err = listen(ctx, filepath.Join(d.path, socketName))
 	return err
 }
 
@@ -180,17 +182,17 @@ func (d *Dir) Serve(ctx context.Context, hold Holder) {
 				defer conn.Close()
 				stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 				defer stop()
-				serve(ctx, cancel, conn, hold)
+				d.serve(ctx, cancel, conn, hold)
 			})
 		}
 	})
 }
 
 // serve answers one shim.
-func serve(ctx context.Context, gone func(), conn net.Conn, hold Holder) {
+func (d *Dir) serve(ctx context.Context, gone func(), conn net.Conn, hold Holder) {
 	var a ask
 	in := json.NewDecoder(conn)
-	if err := in.Decode(&a); err != nil {
+	if err := in.Decode(&a); err != nil || subtle.ConstantTimeCompare([]byte(a.Token), []byte(d.token)) == 0 {
 		return
 	}
 	go func() {

@@ -361,13 +361,13 @@ func (s *scope) asObject(refs []hcl.Traversal) cty.Value {
 		}
 	}
 	if len(s.locals) > 0 {
-		all["locals"] = s.localObject(locals, false)
+		all["locals"] = asJSON(s.localObject(locals, false))
 	}
 	if a := s.file.attribute("inputs"); inputs && len(s.includes) == 0 {
 		if a == nil {
 			delete(all, "inputs")
 		} else {
-			all["inputs"] = s.eval(a.Expr)
+			all["inputs"] = asJSON(s.eval(a.Expr))
 		}
 	} else if inputs {
 		others = true
@@ -376,6 +376,34 @@ func (s *scope) asObject(refs []hcl.Traversal) cty.Value {
 		s.note(Unknown{What: "more than locals and inputs of another file", File: s.tree.rel(s.file.name), Line: 1})
 	}
 	return cty.ObjectVal(all)
+}
+
+// asJSON is a value as other files get it: terragrunt sends it through JSON, which knows neither sets, lists nor maps.
+func asJSON(v cty.Value) cty.Value {
+	ty := v.Type()
+	switch {
+	case !v.IsKnown():
+		return cty.DynamicVal
+	case v.IsNull():
+		return cty.NullVal(cty.DynamicPseudoType)
+	case ty.IsSetType() && !v.IsWhollyKnown():
+		return cty.DynamicVal
+	case ty.IsObjectType(), ty.IsMapType():
+		all := map[string]cty.Value{}
+		for it := v.ElementIterator(); it.Next(); {
+			name, element := it.Element()
+			all[name.AsString()] = asJSON(element)
+		}
+		return cty.ObjectVal(all)
+	case v.CanIterateElements():
+		var all []cty.Value
+		for it := v.ElementIterator(); it.Next(); {
+			_, element := it.Element()
+			all = append(all, asJSON(element))
+		}
+		return cty.TupleVal(all)
+	}
+	return v
 }
 
 // stackValues are those that a stack has given this unit.
@@ -427,7 +455,10 @@ func (s *scope) features() cty.Value {
 			}
 			value := cty.DynamicVal
 			if a := b.attributes()["default"]; a != nil {
-				value = in.eval(a.Expr)
+				if value = in.eval(a.Expr); !value.Type().IsPrimitiveType() {
+					s.note(s.unknownAt("a feature that is more than a text, a number or a boolean", b.at))
+					value = cty.DynamicVal
+				}
 			}
 			if _, twice := all[b.labels[0]]; twice {
 				s.note(s.unknownAt("a feature that is set twice", b.at))
@@ -438,7 +469,9 @@ func (s *scope) features() cty.Value {
 	}
 	add(s)
 	for _, inc := range s.includes {
-		add(inc.scope)
+		if inc.merge {
+			add(inc.scope)
+		}
 	}
 	return cty.ObjectVal(all)
 }

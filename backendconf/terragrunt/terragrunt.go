@@ -106,6 +106,8 @@ type Unit struct {
 	Type  string              // of the backend, such as "s3"
 	Args  map[string]Argument // as an engine is given them
 	Files []string            // that were read, the unit's own first
+	// Includes are the files that its include blocks name, in their order.
+	Includes []string
 
 	iamRole string // that terragrunt assumes for the engine; empty: none that is known
 }

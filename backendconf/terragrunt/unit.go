@@ -64,6 +64,9 @@ func (e *evaluator) fill(u *Unit) error {
 	if err != nil {
 		return err
 	}
+	for _, inc := range unit.includes {
+		u.Includes = append(u.Includes, inc.path)
+	}
 	scopes := []*scope{unit} // the first that says something counts
 	for i := len(unit.includes) - 1; i >= 0; i-- {
 		if inc := unit.includes[i]; inc.merge {
@@ -89,7 +92,7 @@ func (e *evaluator) fill(u *Unit) error {
 	module := moduleBlock(scopes)
 	for _, s := range scopes {
 		if found, err := s.remoteState(u, module); found || err != nil {
-			return err
+			return cmp.Or(err, noOverride(scopes))
 		}
 	}
 	found, doubt, err := generated(u, scopes)
@@ -183,10 +186,35 @@ func (s *scope) remoteState(u *Unit, module func() (backendconf.Block, error)) (
 		}
 	}
 	s.config2args(u, config)
+	for _, name := range [...]string{"bucket", "key", "workspace_key_prefix", "dynamodb_table", "lock_table"} {
+		switch u.Args[name].Value.(type) {
+		case nil, string:
+		default: // terragrunt writes a number as 1e+06
+			u.Args[name] = Argument{Unknown: []Unknown{s.unknownAt("what is no text", at)}}
+		}
+	}
+	if generate != nil {
+		if err := s.replaced(generate, module); err != nil {
+			return true, err
+		}
+	}
 	if table, old := u.Args["dynamodb_table"], u.Args["lock_table"]; table.Value == nil && len(table.Unknown) == 0 && (old.Value != nil || len(old.Unknown) > 0) {
 		u.Args["dynamodb_table"] = old
 	}
 	return true, nil
+}
+
+// replaced refuses a generated backend that a block of the module may replace.
+func (s *scope) replaced(generate hcl.Expression, module func() (backendconf.Block, error)) error {
+	block, err := module()
+	if err != nil || block.Type == "" {
+		return nil //nolint:nilerr // it is elsewhere, and is what engines make of it
+	}
+	skip := bytes.Contains(generate.Range().SliceBytes(s.file.data), []byte("skip"))
+	if skip || strings.Contains(filepath.Base(block.Source), "override.") {
+		return s.unknownAt("a generated backend beside that of "+s.tree.rel(block.Source), generate.Range()).err()
+	}
+	return nil
 }
 
 func keyOf(expr hcl.Expression) string {
@@ -339,6 +367,19 @@ func sourceOf(s *scope) *hcl.Attribute {
 		content, _, _ := b.body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}}})
 		if a := content.Attributes["source"]; a != nil {
 			return a
+		}
+	}
+	return nil
+}
+
+// noOverride refuses a generate block that may write an override file with a backend, which would replace remote_state.
+func noOverride(scopes []*scope) error {
+	for _, s := range scopes {
+		for _, b := range s.file.blocks("generate") {
+			text := b.text(s.file.data)
+			if bytes.Contains(text, []byte("override")) && bytes.Contains(text, []byte("backend")) {
+				return s.unknownAt("a generate block that may replace remote_state", b.at).err()
+			}
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -80,7 +81,7 @@ func (c *Config) connect(ctx context.Context) (aws.Config, error) {
 	base := c.base()
 	awsConfig, err := load(ctx, &base)
 	if err != nil {
-		return aws.Config{}, loadError(ctx, err)
+		return aws.Config{}, c.loadError(ctx, err)
 	}
 	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
 	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
@@ -311,9 +312,12 @@ func firstError(diags diag.Diagnostics) error {
 }
 
 // loadError says what to do about a failure to find credentials.
-func loadError(ctx context.Context, err error) error {
+func (c *Config) loadError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "open", Err: ctx.Err()}
+	}
+	if missing, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
+		return fmt.Errorf("%w profile %q: there is none of that name in the AWS configuration ('aws configure list-profiles' shows them)", statelatch.ErrInvalid, missing.Profile)
 	}
 	if _, ok := errors.AsType[*credentialsError](err); !ok {
 		return fmt.Errorf("%w AWS configuration: %w", statelatch.ErrInvalid, err)
@@ -322,7 +326,7 @@ func loadError(ctx context.Context, err error) error {
 	if oe, ok := errors.AsType[*smithy.OperationError](err); ok && oe.Service() == "ec2imds" {
 		err = errors.New(errNoCredentials)
 	}
-	return denied(err)
+	return denied(c.loginAdvice(ctx, err))
 }
 
 func denied(err error) error {

@@ -259,7 +259,7 @@ func TestOpen_Invalid(t *testing.T) {
 	t.Parallel()
 	for want, cfg := range map[string]Config{
 		"endpoints.s3":                  {Endpoints: Endpoints{S3: "ftp://x"}},
-		"endpoints.s3 ":                 {Endpoints: Endpoints{S3: "https://h/?token=secretexample"}},
+		"endpoints.s3 \"https://h":      {Endpoints: Endpoints{S3: "https://h/?token=secretexample"}},
 		"endpoints.iam":                 {Endpoints: Endpoints{IAM: "https://secretexample@h#secretexample"}},
 		"endpoints.sso":                 {Endpoints: Endpoints{SSO: "https://h:secretexample/"}},
 		"endpoints.sts":                 {Endpoints: Endpoints{STS: "http://"}},

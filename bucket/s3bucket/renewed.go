@@ -52,7 +52,7 @@ var expiredCodes = [...][]byte{[]byte("ExpiredToken"), []byte("TokenRefreshRequi
 
 // RoundTrip implements http.RoundTripper.
 func (w expiryWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := w.inner.RoundTrip(req)
+	resp, err := traced(w.inner, req)
 	if err != nil || resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusForbidden {
 		return resp, err
 	}

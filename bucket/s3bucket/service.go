@@ -51,7 +51,7 @@ func (c *Config) service(awsConfig aws.Config, endpoint string) (Service, error)
 	credentials := &renewedCredentials{current: awsConfig.Credentials, load: c.connect}
 	httpClient.Transport = expiryWatcher{httpClient.Transport, credentials}
 	awsConfig.HTTPClient = httpClient
-	awsConfig.Credentials = markedCredentials{credentials}
+	awsConfig.Credentials = markedCredentials{advisedCredentials{credentials, c}}
 	awsConfig.Logger = logging.Nop{}
 	return Service{AWS: awsConfig, Timeouts: c.Timeouts.orDefaults(), endpoint: endpoint, skipRegionValidation: c.SkipRegionValidation}, nil
 }

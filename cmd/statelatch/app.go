@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/signal"
 	"slices"
+	"strings"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/runner"
@@ -17,38 +18,56 @@ func run(ctx context.Context, args []string, term terminal) int {
 	ctx, stop := signal.NotifyContext(ctx, runner.EndSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever is still being tidied up
-	err := app(term).Run(ctx, args)
-	if err != nil {
-		report(ctx, term, err)
+	if term.view == nil {
+		term.view = &view{}
+	}
+	root := app(term)
+	line, err := arrange(root, args)
+	if err == nil {
+		err = root.Run(newRequestLog(term).watched(ctx), line.words)
+	}
+	if err == nil && term.view.failed != nil {
+		err = fmt.Errorf("the result could not be written: %w", term.view.failed)
+	}
+	switch {
+	case err == nil || errors.As(err, new(reportedError)):
+	case line.json:
+		if printErr := term.printJSON(failureOf(ctx, err)); printErr != nil {
+			report(ctx, term, line, err)
+		}
+	default:
+		report(ctx, term, line, err)
 	}
 	return exitCode(ctx, err)
 }
 
-// report explains a failure on stderr, the holder in the engines' own block.
-func report(ctx context.Context, term terminal, err error) {
-	var silent reportedError
-	if errors.As(err, &silent) {
-		return
-	}
+// report explains a failure on stderr: why, then the holder in the engines' own block.
+func report(ctx context.Context, term terminal, line commandLine, err error) {
+	why := oneLine(err)
 	if ctx.Err() != nil {
 		term.say("\nInterrupted.\n")
+		why = strings.NewReplacer("context canceled", "interrupted", "interrupt signal received", "interrupted").Replace(why)
 	}
 	var refused refusedError
 	_ = errors.As(err, &refused)
-	var locked *statelatch.LockedError
-	if errors.As(err, &locked) && !errors.Is(err, statelatch.ErrLockLost) { // that one was ours
-		term.say("Error: %v: %s\n\n", statelatch.ErrLocked, locked.Ref)
-		term.say("%s", lockedAdvice(term, locked, refused.again))
-		if err.Error() != locked.Error() { // there is more to say, such as that our own request may still land
-			term.say("\n%s\n", oneLine(err))
+	locked, isLocked := errors.AsType[*statelatch.LockedError](err)
+	more := ""
+	if isLocked && !errors.Is(err, statelatch.ErrLockLost) { // that one was ours
+		// Where there is another cause than the lock it comes first in the error, and what helps against locks would not help.
+		tail, plain := strings.CutPrefix(err.Error(), locked.Error())
+		if plain {
+			why = fmt.Sprintf("%v: %s", statelatch.ErrLocked, locked.Ref)
+			more = "\n" + lockedAdvice(term, locked, refused.again)
+		} else {
+			more = "\n" + lockBlock(locked)
 		}
-		term.say("%s", refused.grant)
-		return
+		if tail = strings.TrimLeft(tail, ":;\n "); plain && tail != "" { // such as that our own request may still land
+			more += "\n" + statelatch.Printable(strings.ReplaceAll(tail, "\n", "; ")) + "\n"
+		}
 	}
-	term.say("Error: %s\n%s", oneLine(err), refused.grant)
-	var usage usageError
-	if errors.As(err, &usage) {
-		term.say("Run 'statelatch COMMAND -h' for help.\n")
+	term.say("%s %s\n%s%s", term.alarm("Error:"), why, more, refused.grant)
+	if errors.As(err, new(usageError)) {
+		term.say("Run '%s -h' for help.\n", line.name)
 	}
 }
 
@@ -61,30 +80,22 @@ func app(term terminal) *cli.Command {
 		HideVersion: true,
 		Description: "REF is s3://BUCKET/KEY. Without REF the working directory decides, as for the\n" +
 			"engines: .terraform/terraform.tfstate, else the backend \"s3\" block.\n" +
-			"Flags take one dash or two.",
+			"Flags take one dash or two, and stand before or after the REF.",
 		Commands: slices.Concat(
 			group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term), locksCommand(term), runCommand(term)),
 			group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term), diffCommand(term), rollbackCommand(term),
 				workspaceCommand(term), statesCommand(term)),
 			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), exportCommand(term), serveCommand(term)),
 			group("Migration", migrateCommand(term), digestCommand(term)),
-			group("Tools", auditCommand(term), versionCommand(term)),
+			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term), versionCommand(term)),
 		),
-		EnableShellCompletion: true,
-		ConfigureShellCompletionCommand: func(c *cli.Command) {
-			c.Hidden, c.Category, c.UsageText = false, "Tools", "statelatch completion bash|zsh|fish|pwsh"
-			c.Usage = "print a completion script for bash, zsh, fish or pwsh"
-		},
-		CustomRootCommandHelpTemplate: rootHelp,
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: run 'statelatch -h' for the list", name)}
-			}
-			return cli.ShowRootCommandHelp(c)
-		},
-		Reader: term.in, Writer: term.out, ErrWriter: term.err,
+		Metadata: map[string]any{helpWidth: term.outWidth(), bucketKey: bucketNamed(term.getenv)},
+		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },
+		Reader:   term.in, Writer: term.results(), ErrWriter: term.err,
 	}
 	recorded(term, root)
+	widened(term, root)
+	debugged(root)
 	settle(root)
 	return root
 }
@@ -103,10 +114,7 @@ func settle(c *cli.Command) {
 	c.DisableSliceFlagSeparator = true // a value may have commas in it: endpoints={s3="...",sts="..."}
 	c.ExitErrHandler = func(context.Context, *cli.Command, error) {}
 	if c.OnUsageError == nil {
-		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
-	}
-	if c.CustomHelpTemplate == "" {
-		c.CustomHelpTemplate = commandHelp
+		c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error { return badUsage(c, err) }
 	}
 	for _, sub := range c.Commands {
 		settle(sub)

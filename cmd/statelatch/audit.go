@@ -10,12 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
 
@@ -30,12 +30,6 @@ func auditCommand(term terminal) *cli.Command {
 		Usage:     "show what was done with these tools, and prove that the record is whole",
 		UsageText: "statelatch audit log|verify [flags] [LOCATION]",
 		Commands:  []*cli.Command{auditLogCommand(term), auditVerifyCommand(term)},
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: want log or verify", name)}
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
 	}
 }
 
@@ -59,16 +53,17 @@ func auditLogCommand(term terminal) *cli.Command {
 			"  statelatch audit log -action force-unlock -ref s3://acme-state/prod/ file:/var/log/statelatch.log",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "ref", Usage: "only this state, or with a slash at the end all below"},
-			&cli.StringFlag{Name: "action", Usage: "only this action, such as force-unlock"},
+			&choiceFlag{Name: "action", Config: actionNames(), Usage: "only this action"},
 			&cli.StringFlag{Name: "who", Usage: "only who has this in the name; also the holder of a lock that ended"},
-			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h, or since a time such as 2026-11-01T12:00:00Z"},
+			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as 2026-11-01T12:00:00Z"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			location, err := oneLocation(c)
 			if err != nil {
 				return err
 			}
-			o := auditLogOptions{targetOptions: targetOf(c, location), refs: c.String("ref"), action: c.String("action"), who: c.String("who")}
+			o := auditLogOptions{targetOptions: targetOf(c, ""), refs: c.String("ref"), action: c.String("action"), who: c.String("who")}
+			o.ref = location
 			if o.since, err = sinceOf(c.String("since"), time.Now()); err != nil {
 				return err
 			}
@@ -104,16 +99,24 @@ func auditVerifyCommand(term terminal) *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := targetOf(c, location)
+			o := targetOf(c, "")
+			o.ref = location
 			return o.finishAudit(ctx, term, runAuditVerify(ctx, o, known, term))
 		},
 	}
 }
 
+func actionNames() (names []string) {
+	for _, a := range audit.Actions {
+		names = append(names, string(a))
+	}
+	return names
+}
+
 // oneLocation takes the optional LOCATION off a command's arguments.
 func oneLocation(c *cli.Command) (string, error) {
 	if args := c.Args().Slice(); len(args) > 1 {
-		return "", usageError{fmt.Errorf("one LOCATION at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return "", usageError{fmt.Errorf("one LOCATION at most, %s", arguments(args))}
 	}
 	return c.Args().First(), nil
 }
@@ -123,7 +126,7 @@ func sinceOf(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+	if d, err := term.ParseDuration(s); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
@@ -131,7 +134,7 @@ func sinceOf(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h, or a time such as 2026-11-01 or 2026-11-01T12:00:00Z", s)}
+	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h or 7d, or a time such as 2026-11-01 or 2026-11-01T12:00:00Z", s)}
 }
 
 // knownOf reads an event that was kept, if one was.
@@ -224,7 +227,7 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 		return term.printJSON(result)
 	}
 	if len(shown) > 0 {
-		term.print("%s", auditTable(shown))
+		term.printTable(auditTable(shown))
 	}
 	if result.Unreadable > 0 {
 		term.say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
@@ -247,16 +250,24 @@ func (o auditLogOptions) selects(e audit.Event) bool {
 	return true
 }
 
-func auditTable(events []audit.Event) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "EVENT\tTIME (UTC)\tACTION\tOUTCOME\tWHO\tREF\tSERIAL\tNOTE\n")
+func auditTable(events []audit.Event) table {
+	t := table{Columns: []column{
+		{Head: "EVENT"},
+		{Head: "TIME (UTC)"},
+		{Head: "ACTION"},
+		{Head: "OUTCOME"},
+		{Head: "WHO", Least: 10},
+		{Head: "REF", Least: 14},
+		{Head: "SERIAL", Rank: 1},
+		{Head: "NOTE", Least: 10, Rank: 2},
+	}}
 	for _, e := range events {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, timeOf(e.Time), orDash(string(e.Action)), orDash(string(e.Outcome)), orDash(e.Who),
-			orDash(e.Ref), serialsOf(e), statelatch.Printable(noteOf(e)))
+		t.Rows = append(t.Rows, []string{
+			strconv.FormatUint(e.Seq, 10), timeOf(e.Time), orDash(string(e.Action)), orDash(string(e.Outcome)), orDash(e.Who),
+			orDash(e.Ref), serialsOf(e), statelatch.Printable(noteOf(e)),
+		})
 	}
-	_ = w.Flush() // memory
-	return b.String()
+	return t
 }
 
 // serialsOf is how the serial of the state changed.

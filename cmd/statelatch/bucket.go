@@ -27,6 +27,7 @@ type bucketInitOptions struct {
 	desired     bootstrap.Desired // all but the bucket, the region and the endpoint
 	format      string
 	autoApprove bool
+	dryRun      bool
 }
 
 func bucketCommand(term terminal) *cli.Command {
@@ -35,12 +36,6 @@ func bucketCommand(term terminal) *cli.Command {
 		Usage:     "set up a bucket for states, or check one",
 		UsageText: "statelatch bucket init|check [flags] [s3://BUCKET]",
 		Commands:  []*cli.Command{bucketInitCommand(term), bucketCheckCommand(term)},
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: want init or check", name)}
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
 	}
 }
 
@@ -69,22 +64,43 @@ func bucketInitCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "require-conditions", Usage: "refuse lock objects that are written without a condition; engines comply"},
 			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
 			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
-			&cli.StringFlag{Name: "format", Usage: "print 'hcl' or 'awscli' that does the same, and do nothing"},
+			&cli.StringSliceFlag{Name: "tag", Usage: "tag the bucket, beside the tags that it has; repeatable", HideDefault: true},
+			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
 			if err != nil {
 				return err
 			}
-			o := bucketInitOptions{targetOptions: targetOf(c, ref), format: c.String("format"), autoApprove: c.Bool("auto-approve")}
+			o := bucketInitOptions{targetOptions: targetOf(c, ref), format: c.String("format"), autoApprove: c.Bool("auto-approve"), dryRun: c.Bool("dry-run")}
 			o.desired = bootstrap.Desired{
 				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"), RequireConditions: c.Bool("require-conditions"),
 				LogBucket: c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
 			}
+			if o.desired.Tags, err = tagsOf(c.StringSlice("tag")); err != nil {
+				return err
+			}
 			return o.finish(ctx, term, runBucketInit(ctx, o, term))
 		},
 	}
+}
+
+// tagsOf reads KEY=VALUE.
+func tagsOf(words []string) (map[string]string, error) {
+	if len(words) == 0 {
+		return nil, nil
+	}
+	tags := map[string]string{}
+	for _, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if _, twice := tags[key]; !ok || twice {
+			return nil, usageError{fmt.Errorf("-tag %q: want KEY=VALUE, each KEY once", word)}
+		}
+		tags[key] = value
+	}
+	return tags, nil
 }
 
 func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) error {
@@ -122,12 +138,20 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	if err != nil {
 		return err
 	}
-	if err := o.confirm(ctx, term, backend, d, before, plan); err != nil {
+	if err := o.show(ctx, term, backend, d, before, plan); err != nil {
 		return err
 	}
-	result := bucketInitJSON{Bucket: d.Bucket, Region: d.Region, Created: !before.Exists, Changed: []stepJSON{}, Skipped: []skipJSON{}}
+	result := bucketInitJSON{Bucket: d.Bucket, Region: d.Region, DryRun: o.dryRun, Created: !before.Exists, Changed: []stepJSON{}, Skipped: []skipJSON{}}
 	for _, s := range plan.Skipped {
 		result.Skipped = append(result.Skipped, skipJSON{s.ID, s.Why})
+	}
+	if o.dryRun {
+		return o.rehearsed(term, plan, result)
+	}
+	if len(plan.Steps) > 0 && !o.autoApprove {
+		if err := term.confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve"); err != nil {
+			return err
+		}
 	}
 	if err := intendBucketInit(ctx, scope, plan); err != nil {
 		return err
@@ -169,8 +193,23 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	return nil
 }
 
-// confirm shows what would be changed, and asks. It asks nothing if nothing would.
-func (o bucketInitOptions) confirm(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
+// rehearsed ends a dry run.
+func (o bucketInitOptions) rehearsed(term terminal, plan bootstrap.Plan, r bucketInitJSON) error {
+	r.Created = false
+	for _, s := range plan.Steps {
+		r.Planned = append(r.Planned, stepJSON{s.ID, s.From, s.To})
+	}
+	if o.json {
+		return term.printJSON(r)
+	}
+	if len(plan.Steps) == 0 {
+		term.say("s3://%s: nothing to do.\n", r.Bucket)
+	}
+	return nil
+}
+
+// show tells what would be changed.
+func (o bucketInitOptions) show(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
 	for _, s := range plan.Skipped {
 		term.say("Skipped: %s: %s\n", s.ID, s.Why)
 	}
@@ -191,10 +230,7 @@ func (o bucketInitOptions) confirm(ctx context.Context, term terminal, backend b
 		term.say(" at %s", d.Endpoint)
 	}
 	term.say(":\n%s\n", describePlan(plan))
-	if o.autoApprove {
-		return nil
-	}
-	return term.confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve")
+	return nil
 }
 
 // checkCreator makes sure that a bucket is not created in another account than the one it must belong to: the header that
@@ -230,9 +266,9 @@ func tellContents(ctx context.Context, term terminal, name string, backend backe
 	}
 	among := ""
 	if more {
-		among = fmt.Sprintf(" among its first %d objects", glance)
+		among = fmt.Sprintf(" among its first %s", count(glance, "object"))
 	}
-	term.say("s3://%s exists: %d states, %d locks, %d other objects%s.\n", name, c.States, len(c.Locks), c.Others, among)
+	term.say("s3://%s exists: %s, %s, %s%s.\n", name, count(c.States, "state"), count(len(c.Locks), "lock"), count(c.Others, "other object"), among)
 	if c.Others > 0 {
 		term.say("It is not for states alone (there is %s): the plan is for all of it.\n", statelatch.Printable(fmt.Sprintf("%q", c.Example)))
 	}
@@ -292,12 +328,8 @@ func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Bac
 		d.Region = "us-east-1"
 	}
 	render := bootstrap.HCL
-	switch format {
-	case "hcl":
-	case "awscli":
+	if format == "awscli" {
 		render = bootstrap.Script
-	default:
-		return usageError{fmt.Errorf("-format %q: want hcl or awscli", format)}
 	}
 	text, err := render(d)
 	if err != nil {
@@ -311,10 +343,12 @@ func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Bac
 type bucketInitJSON struct {
 	Bucket       string     `json:"bucket"`
 	Region       string     `json:"region"`
+	DryRun       bool       `json:"dry_run"`
 	Created      bool       `json:"created"`
 	Changed      []stepJSON `json:"changed"`
+	Planned      []stepJSON `json:"planned,omitempty"` // of a dry run
 	Skipped      []skipJSON `json:"skipped"`
-	BackendBlock string     `json:"backend_block"`
+	BackendBlock string     `json:"backend_block,omitempty"`
 }
 
 type stepJSON struct {

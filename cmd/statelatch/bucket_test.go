@@ -154,7 +154,7 @@ func TestBucketInit_OtherObjectsAreShown(t *testing.T) {
 	if _, err := s.client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("demo"), Key: aws.String("photos/cat.jpg"), Body: strings.NewReader("x")}); err != nil {
 		t.Fatal(err)
 	}
-	s.want(s.run("bucket", "init", "s3://demo"), exitUsage, "1 other objects", "photos/cat.jpg", "all of it")
+	s.want(s.run("bucket", "init", "s3://demo"), exitUsage, "1 other object", "photos/cat.jpg", "all of it")
 }
 
 func TestBucketInit_ForgetsVerdict(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,8 +33,8 @@ func bucketCheckCommand(term terminal) *cli.Command {
 			"  statelatch bucket check -fail-on warning -json s3://acme-state/prod\n" +
 			"  statelatch bucket check -format sarif s3://acme-state >bucket.sarif",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "fail-on", Value: "error", Usage: "exit with 1 from that severity on: error, warning or note (default error)", HideDefault: true},
-			&cli.StringFlag{Name: "format", Usage: "'sarif': print SARIF 2.1.0, for code scanning"},
+			&choiceFlag{Name: "fail-on", Value: "error", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on (default error)"},
+			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
@@ -44,11 +45,8 @@ func bucketCheckCommand(term terminal) *cli.Command {
 			if o.failOn, err = bootstrap.ParseSeverity(c.String("fail-on")); err != nil {
 				return usageError{fmt.Errorf("-fail-on: %w", err)}
 			}
-			switch {
-			case o.format != "" && o.format != "sarif":
-				return usageError{fmt.Errorf("-format %q: want sarif", o.format)}
-			case o.format != "" && o.json:
-				return usageError{fmt.Errorf("-format sarif and -json: want one of them")}
+			if o.format != "" && o.json {
+				return usageError{errors.New("-format sarif and -json: want one of them")}
 			}
 			return o.finish(ctx, term, runBucketCheck(ctx, o, term))
 		},
@@ -127,9 +125,9 @@ func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.F
 				continue
 			}
 			of[severity]++
-			term.print("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
+			term.printProse("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
 			if f.Why != "" {
-				term.print("%-8s %-24s  Why: %s.\n", "", "", f.Why)
+				term.printProse("%-8s %-24s  Why: %s.\n", "", "", f.Why)
 			}
 			if f.Fix != "" {
 				term.print("%-8s %-24s  Fix: %s\n", "", "", f.Fix)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -118,4 +119,16 @@ func (c claims) forgetAll(ref statelatch.Ref) error {
 		}
 	}
 	return nil
+}
+
+// refs are the states that this user has locked.
+func (c claims) refs() (refs []string) {
+	files, _ := filepath.Glob(filepath.Join(c.dir, "*.json"))
+	for _, file := range files {
+		var known claim
+		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &known) == nil && !slices.Contains(refs, known.Ref) {
+			refs = append(refs, known.Ref)
+		}
+	}
+	return refs
 }

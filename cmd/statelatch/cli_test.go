@@ -32,6 +32,8 @@ type shell struct {
 	flags []string // reach the store
 	url   string   // of the store
 	typed string   // by the person at the terminal; empty: nobody is there
+	width int      // of that terminal; 0: there is none
+	color bool     // it has colours
 }
 
 func newShell(t *testing.T) *shell {
@@ -75,7 +77,7 @@ func (s *shell) runContext(ctx context.Context, args ...string) outcome {
 	var out, errs bytes.Buffer
 	code := run(ctx, append([]string{"statelatch"}, args...), terminal{
 		in: strings.NewReader(s.typed), out: &out, err: &errs, interactive: s.typed != "",
-		getenv: func(k string) string { return s.env[k] },
+		getenv: func(k string) string { return s.env[k] }, view: &view{outWidth: s.width, errWidth: s.width, outColor: s.color, errColor: s.color},
 	})
 	return outcome{code, out.String(), errs.String()}
 }
@@ -131,11 +133,11 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{}, 0, []string{"Usage: statelatch COMMAND", "force-unlock", "Exit codes:", "locked by someone else"}},
 		{[]string{"-h"}, 0, []string{"Locks:", "completion"}},
 		{[]string{"--help"}, 0, []string{"Locks:"}},
-		{[]string{"lock", "-h"}, 0, []string{"Usage: statelatch lock [flags] [REF...]", "-lock-timeout DURATION", "Examples:", "Exit codes:", "130"}},
-		{[]string{"unlock", "--help"}, 0, []string{"-id ID", "Examples:", "Exit codes:"}},
-		{[]string{"force-unlock", "-h"}, 0, []string{"LOCK_ID [REF]", "-force", "Examples:", "Exit codes:"}},
-		{[]string{"status", "-h"}, 0, []string{"-json", "-chdir DIR", "Examples:", "Exit codes:"}},
-		{[]string{"serve", "-h"}, 0, []string{"-addr HOST:PORT", "(default 127.0.0.1:9820)", "Examples:", "Exit codes:"}},
+		{[]string{"lock", "-h"}, 0, []string{"Usage: statelatch lock [flags] [REF...]", "-lock-timeout DURATION", "Examples:"}},
+		{[]string{"unlock", "--help"}, 0, []string{"-id ID", "Examples:"}},
+		{[]string{"force-unlock", "-h"}, 0, []string{"LOCK_ID [REF]", "-force", "Examples:"}},
+		{[]string{"status", "-h"}, 0, []string{"-json", "-chdir DIR", "Examples:"}},
+		{[]string{"serve", "-h"}, 0, []string{"-addr HOST:PORT", "(default 127.0.0.1:9820)", "Examples:"}},
 		{[]string{"version"}, 0, []string{"statelatch "}},
 		{[]string{"locl"}, 2, []string{`"locl"`, "statelatch -h"}},
 		{[]string{"lock", "-nosuch"}, 2, []string{"nosuch"}},

@@ -101,7 +101,7 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 // contentLine names a version on one line.
 func contentLine(c content) string {
 	h := c.Header
-	s := fmt.Sprintf("serial %d, %d bytes, stored %s UTC, version %s", h.Serial, c.Size, timeOf(c.LastModified), c.Name())
+	s := fmt.Sprintf("serial %d, %s, stored %s UTC, version %s", h.Serial, count(c.Size, "byte"), timeOf(c.LastModified), c.Name())
 	if who := whoStored(c.Entry); who != "" {
 		s += ", by " + who
 	}

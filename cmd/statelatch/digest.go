@@ -33,9 +33,6 @@ func digestCommand(term terminal) *cli.Command {
 		Usage:     "compare the MD5s in the DynamoDB table with the states, and mend them",
 		UsageText: "statelatch digest COMMAND [flags] [REF | s3://BUCKET/[PREFIX/]]",
 		Commands:  []*cli.Command{digestCheckCommand(term), digestFixCommand(term)},
-		Action: func(_ context.Context, c *cli.Command) error {
-			return usageError{fmt.Errorf("digest %s: want check or fix", strings.Join(c.Args().Slice(), " "))}
-		},
 	}
 }
 
@@ -260,7 +257,7 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 	}
 	if err := d.unfixed(o.dryRun); err != nil {
 		if !o.json && !o.dryRun {
-			term.say("%s left as they were.\n", count(d.wrong(), "digest"))
+			term.say("%s left alone.\n", count(d.wrong(), "digest"))
 		}
 		return reportedError{err}
 	}

@@ -95,7 +95,7 @@ func TestDigest_Stale(t *testing.T) {
 
 	s.typed = ""
 	s.want(s.run("lock", demoRef), 0)
-	s.want(s.run("digest", "fix", "-auto-approve", demoRef), 11, "Left alone", "1 digest left as they were")
+	s.want(s.run("digest", "fix", "-auto-approve", demoRef), 11, "Left alone", "1 digest left alone")
 	s.wantDigest(demoKey, md5Hex(older))
 	s.want(s.run("unlock", demoRef), 0)
 

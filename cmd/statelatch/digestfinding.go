@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -257,7 +256,7 @@ func (d digests) unfixed(dryRun bool) error {
 
 // print shows what was found to people.
 func (d digests) print(term terminal) {
-	fmt.Fprint(term.out, d.table(func(digestFinding) bool { return true }, digestFinding.details))
+	term.printTable(d.table(func(digestFinding) bool { return true }, digestFinding.details))
 	wrong, summary := d.wrong(), count(d.items(), "digest")+" in "+d.where
 	if wrong > 0 {
 		summary += fmt.Sprintf(": %d not in step", wrong)
@@ -281,7 +280,7 @@ func (d digests) tellPlan(term terminal) {
 		term.say("Nothing to do: all digests in %s are in step.\n", d.where)
 		return
 	}
-	term.say("%s", d.table(digestFinding.wrong, func(f digestFinding) string {
+	term.sayTable(d.table(digestFinding.wrong, func(f digestFinding) string {
 		s := f.details()
 		switch {
 		case !f.planned && f.fixable():
@@ -296,32 +295,29 @@ func (d digests) tellPlan(term terminal) {
 }
 
 // table shows findings: a line each, and below it what needs more words.
-func (d digests) table(shows func(digestFinding) bool, details func(digestFinding) string) string {
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STATE\tDIGEST\tSTORED\tSTATE'S MD5\tSERIAL\tWRITTEN (UTC)")
+func (d digests) table(shows func(digestFinding) bool, details func(digestFinding) string) table {
 	var shown []digestFinding
+	t := table{
+		Columns: []column{
+			{Head: "STATE", Least: 20, Middle: true},
+			{Head: "DIGEST"},
+			{Head: "STORED", ID: true},
+			{Head: "STATE'S MD5", ID: true},
+			{Head: "SERIAL"},
+			{Head: "WRITTEN (UTC)", Rank: 1},
+		},
+		Details: func(row int) string { return details(shown[row]) },
+	}
 	for _, f := range d.found {
 		if !shows(f) {
 			continue
 		}
 		shown = append(shown, f)
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			statelatch.Printable(f.Key), f.Status, orDash(f.Stored), orDash(f.MD5), serialCell(f.Serial), timeOf(f.reading.Now.LastModified))
+		t.Rows = append(t.Rows, []string{
+			statelatch.Printable(f.Key), string(f.Status), orDash(f.Stored), orDash(f.MD5), serialCell(f.Serial), timeOf(f.reading.Now.LastModified),
+		})
 	}
-	if len(shown) == 0 {
-		return ""
-	}
-	_ = w.Flush()
-	var b strings.Builder
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-		if row++; row > 0 {
-			b.WriteString(details(shown[row-1]))
-		}
-	}
-	return b.String()
+	return t
 }
 
 func (f digestFinding) details() string {

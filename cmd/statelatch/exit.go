@@ -32,7 +32,8 @@ const exitHelp = `Exit codes:
   13   the store cannot lock safely
   14   access denied
   15   run -read: the state changed meanwhile (run otherwise: the command's own)
-  130  interrupted`
+  130  interrupted
+`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
@@ -41,6 +42,9 @@ type usageError struct{ error }
 type storedError struct{ error }
 
 func (e storedError) Unwrap() error { return e.error }
+
+// unaskedError is a question that nobody is there to answer. The command line lacks the flag that answers it.
+type unaskedError struct{ error }
 
 // declinedError is a person's "no" to a question.
 type declinedError struct{}
@@ -65,7 +69,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitMoved
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, new(unaskedError)):
 		return exitUsage
 	case errors.Is(err, statelatch.ErrLocked):
 		return exitLocked

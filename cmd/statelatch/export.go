@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ const (
 
 type exportOptions struct {
 	targetOptions
+	scopes           []string
 	listen, textfile string
 	hosts            []string
 	interval         time.Duration
@@ -46,7 +48,7 @@ func exportCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "export",
 		Usage:     "export locks and states of a bucket as Prometheus metrics",
-		UsageText: "statelatch export [flags] [s3://BUCKET[/PREFIX]]",
+		UsageText: "statelatch export [flags] [s3://BUCKET[/PREFIX]]...",
 		Description: "Looks at the bucket every -interval and serves what it found last at /metrics, so that a scrape costs the store\n" +
 			"nothing; or writes it to -textfile for the node exporter, once unless -interval is given. States are read for\n" +
 			"their serial only after they were written. Keys beyond -max-series have no series of their own, locked ones\n" +
@@ -68,7 +70,7 @@ func exportCommand(term terminal) *cli.Command {
 				Usage: "a host name that /metrics is asked by, beyond this machine's; repeatable",
 			},
 			&cli.StringFlag{Name: "textfile", Usage: "write the metrics there instead, in one step"},
-			&cli.DurationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
+			&durationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
 			&cli.IntFlag{
 				Name: "max-series", Value: export.DefaultMaxSeries,
 				Usage: fmt.Sprintf("keys with series of their own (default %d)", export.DefaultMaxSeries),
@@ -77,19 +79,21 @@ func exportCommand(term terminal) *cli.Command {
 			askCIFlag(),
 			&cli.BoolFlag{Name: "probe", Usage: "probe the store first, if no verdict is known"},
 			&cli.StringFlag{Name: "alert-webhook", Sources: cli.EnvVars(envAlertWebhook), Usage: "tell it about old locks; better in " + envAlertWebhook},
-			&cli.DurationFlag{Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)", HideDefault: true},
-			&cli.StringFlag{Name: "alert-verdict", Value: string(export.VerdictsAny), Usage: "of which locks: stale, unknown or any (default any)"},
+			&durationFlag{Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)", HideDefault: true},
+			&choiceFlag{
+				Name: "alert-verdict", Value: string(export.VerdictsAny),
+				Config: choices{string(export.VerdictsStale), string(export.VerdictsUnknown), string(export.VerdictsAny)}, Usage: "of which locks (default any)",
+			},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneScope(c)
-			if err != nil {
-				return err
-			}
 			o := exportOptions{
-				targetOptions: targetOf(c, ref), listen: c.String("listen"), hosts: c.StringSlice("allow-host"), textfile: c.String("textfile"), interval: c.Duration("interval"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), listen: c.String("listen"), hosts: c.StringSlice("allow-host"), textfile: c.String("textfile"), interval: c.Duration("interval"),
 				once: c.String("textfile") != "" && !c.IsSet("interval"), maxSeries: c.Int("max-series"), holder: c.Bool("holder"),
 				askCI: c.Bool("ask-ci"), probe: c.Bool("probe"), webhook: c.String("alert-webhook"), alertAge: c.Duration("alert-older-than"),
 				alertVerdict: c.String("alert-verdict"),
+			}
+			if err := notTwice(o.scopes); err != nil {
+				return err
 			}
 			if err := o.check(c.IsSet("alert-older-than") || c.IsSet("alert-verdict")); err != nil {
 				return err
@@ -115,11 +119,6 @@ func (o *exportOptions) check(alertGiven bool) error {
 	case o.webhook != "" && o.once:
 		return usageError{errors.New("-alert-webhook with -textfile needs -interval: nothing is remembered from one run to the next")}
 	}
-	switch export.Verdicts(o.alertVerdict) {
-	case export.VerdictsStale, export.VerdictsUnknown, export.VerdictsAny:
-	default:
-		return usageError{fmt.Errorf("-alert-verdict %q: want stale, unknown or any", o.alertVerdict)}
-	}
 	if o.listen == "" && o.textfile == "" {
 		o.listen = defaultMetricsAddr
 	}
@@ -127,13 +126,37 @@ func (o *exportOptions) check(alertGiven bool) error {
 }
 
 func runExport(ctx context.Context, o exportOptions, term terminal) error {
-	p, err := o.openScope(ctx, term)
+	places, err := o.openScopes(ctx, term, o.scopes)
 	if err != nil {
 		return err
 	}
+	all := exporters{}
+	metrics := prometheus.NewPedanticRegistry()
+	for _, p := range places {
+		e, err := o.exporter(ctx, term, p)
+		if err != nil {
+			return err
+		}
+		to := prometheus.Registerer(metrics)
+		if len(places) > 1 {
+			to = prometheus.WrapRegistererWith(prometheus.Labels{"scope": p.scope.String()}, metrics)
+		}
+		if err := to.Register(e.Collector()); err != nil {
+			return err
+		}
+		all = append(all, e)
+	}
+	if o.textfile != "" {
+		return o.writeFile(ctx, all, metrics)
+	}
+	return o.serve(ctx, all, metrics, term)
+}
+
+// exporter is for one bucket, or a part of it.
+func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*export.Exporter, error) {
 	tier, err := o.tier(ctx, term, p.bucket)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg := export.Config{
 		Locks: &lock.Manager{Bucket: p.bucket}, Scope: p.scope, WorkspacePrefix: p.backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
@@ -144,18 +167,47 @@ func runExport(ctx context.Context, o exportOptions, term terminal) error {
 	}
 	if o.webhook != "" {
 		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.getenv(envAlertKey)), o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
-			return usageError{fmt.Errorf("-alert-webhook, %s: %w", envAlertKey, err)}
+			return nil, usageError{fmt.Errorf("-alert-webhook, %s: %w", envAlertKey, err)}
 		}
 	}
-	e := export.New(cfg)
-	metrics := prometheus.NewPedanticRegistry()
-	if err := metrics.Register(e.Collector()); err != nil {
-		return err
+	return export.New(cfg), nil
+}
+
+// exporters are those of one process.
+type exporters []*export.Exporter
+
+// Collect looks at every bucket once.
+func (all exporters) Collect(ctx context.Context) error {
+	var errs []error
+	for _, e := range all {
+		errs = append(errs, e.Collect(ctx))
 	}
-	if o.textfile != "" {
-		return o.writeFile(ctx, e, metrics)
+	return errors.Join(errs...)
+}
+
+// Run looks at every bucket again and again until ctx ends; after each look comes after, one at a time.
+func (all exporters) Run(ctx context.Context, interval time.Duration, after func() error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var one sync.Mutex
+	var next func() error
+	if after != nil {
+		next = func() error {
+			one.Lock()
+			defer one.Unlock()
+			return after()
+		}
 	}
-	return o.serve(ctx, e, metrics, term)
+	ended := make(chan error, len(all))
+	for _, e := range all {
+		go func() { ended <- e.Run(ctx, interval, next) }()
+	}
+	var errs []error
+	for range all {
+		errs = append(errs, <-ended)
+		stop()
+	}
+	return errors.Join(errs...)
 }
 
 // tier is what a probe said, as far as it is known.
@@ -169,7 +221,7 @@ func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Buck
 }
 
 // writeFile writes the metrics in one step: once, or after every collection. A collection that fails is written, too.
-func (o exportOptions) writeFile(ctx context.Context, e *export.Exporter, metrics *prometheus.Registry) error {
+func (o exportOptions) writeFile(ctx context.Context, e exporters, metrics *prometheus.Registry) error {
 	write := func() error {
 		if err := prometheus.WriteToTextfile(o.textfile, metrics); err != nil {
 			return fmt.Errorf("-textfile: %w", err)
@@ -187,7 +239,7 @@ func (o exportOptions) writeFile(ctx context.Context, e *export.Exporter, metric
 }
 
 // serve serves the metrics until ctx ends. What is wrong with the bucket's name or the rights to it shows before it starts.
-func (o exportOptions) serve(ctx context.Context, e *export.Exporter, metrics *prometheus.Registry, term terminal) error {
+func (o exportOptions) serve(ctx context.Context, e exporters, metrics *prometheus.Registry, term terminal) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return usageError{fmt.Errorf("-listen %q: %w", o.listen, err)}

@@ -43,7 +43,7 @@ func forceUnlockCommand(term terminal) *cli.Command {
 			}
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 {
-				return usageError{fmt.Errorf("want LOCK_ID [REF], got %d arguments; 'statelatch status' shows the ID", len(args))}
+				return usageError{fmt.Errorf("want LOCK_ID [REF], %s; 'statelatch status' shows the ID", arguments(args))}
 			}
 			if strings.HasPrefix(args[0], "s3://") { // either order will do
 				args[0], args[len(args)-1] = args[len(args)-1], args[0]
@@ -103,9 +103,17 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 func (o forceUnlockOptions) chosen(ctx context.Context, t target) (lock.Held, error) {
 	held, err := t.locks.Status(ctx, t.ref)
 	if err == nil && !held.Named(o.id) && (held.Item == nil || held.Item.Info.ID != o.id) {
-		err = fmt.Errorf("%w: the lock to remove has another ID, %s", held.LockedError(), statelatch.Printable(o.id))
+		err = anotherID(held, o.id)
 	}
 	return held, err
+}
+
+// anotherID refuses a lock that has another ID than was given. A cause comes before what it is about.
+func anotherID(held lock.Held, id string) error {
+	if id != "" && held.Err == nil && strings.HasPrefix(held.Info.ID, strings.TrimSuffix(id, "…")) {
+		return fmt.Errorf("%s is only the beginning of the lock's ID; all of it is wanted: %w", statelatch.Printable(id), held.LockedError())
+	}
+	return fmt.Errorf("the lock has another ID than %s: %w", statelatch.Printable(id), held.LockedError())
 }
 
 // remove removes the lock as it was shown, or with -force whatever the holder has made of it by now.

@@ -5,9 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"text/tabwriter"
+	"strconv"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -51,7 +50,7 @@ func gcCommand(term terminal) *cli.Command {
 			"  statelatch gc -older-than 2160h -auto-approve s3://acme-state/prod\n" +
 			"  statelatch gc -keep-snapshots 20 -chdir infra/prod",
 		Flags: append([]cli.Flag{
-			&cli.DurationFlag{
+			&durationFlag{
 				Name: "older-than", Value: defaultGCAge, HideDefault: true,
 				Usage: "keep what was superseded less than that ago; 0s: nothing (default 720h, 30 days)",
 			},
@@ -154,9 +153,9 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 	// The plan is the result of a dry run; else it is there for the person who is asked.
 	switch {
 	case !o.json && (o.dryRun || nothing):
-		plan.show(term.out, o, at.scope)
+		plan.show(term.printProse, term.printTable, o, at.scope)
 	case !nothing && !o.dryRun:
-		plan.show(term.err, o, at.scope)
+		plan.show(term.say, term.sayTable, o, at.scope)
 	}
 	if !nothing && !o.dryRun {
 		removed, err := o.remove(ctx, term, at, plan)
@@ -192,34 +191,42 @@ func (o gcOptions) plan(ctx context.Context, term terminal, at place) (gcPlan, e
 }
 
 // show tells what may go.
-func (p gcPlan) show(w io.Writer, o gcOptions, scope statelatch.Scope) {
+func (p gcPlan) show(say func(string, ...any), sayTable func(table), o gcOptions, scope statelatch.Scope) {
 	total := p.total()
 	switch {
 	case len(p.snapshots) > 0:
-		fmt.Fprintf(w, "To remove from %s: %s of states, all but the newest %d of each, %d bytes, stored from %s to %s.\n",
-			scope, count(total.Versions, "snapshot"), o.snapshots, total.Bytes, timeOf(total.Oldest), timeOf(total.Newest))
+		say("To remove from %s: %s of states, all but the newest %d of each, %s, stored from %s to %s.\n",
+			scope, count(total.Versions, "snapshot"), o.snapshots, count(total.Bytes, "byte"), timeOf(total.Oldest), timeOf(total.Newest))
 		return
 	case !p.Versioned:
-		fmt.Fprintf(w, "Nothing to collect in %s: no old versions of locks are kept there.\n", scope)
+		say("Nothing to collect in %s: no old versions of locks are kept there.\n", scope)
 		return
 	case len(p.Keys) == 0:
-		fmt.Fprintf(w, "Nothing to collect in %s: no version of a lock may go (superseded%s%s); %d stay.\n", scope, o.ago(), o.andOurs(), p.Kept)
+		say("Nothing to collect in %s: no version of a lock may go (superseded%s%s); %d stay.\n", scope, o.ago(), o.andOurs(), p.Kept)
 		return
 	}
 	shown := slices.SortedStableFunc(slices.Values(p.Keys), func(a, b gc.Key) int {
 		return cmp.Compare(b.Versions+b.Markers, a.Versions+a.Markers)
 	})
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "VERSIONS\tMARKERS\tBYTES\tOLDEST (UTC)\tNEWEST (UTC)\tLOCK OBJECT\n")
+	t := table{Columns: []column{
+		{Head: "VERSIONS"},
+		{Head: "MARKERS"},
+		{Head: "BYTES", Rank: 2},
+		{Head: "OLDEST (UTC)"},
+		{Head: "NEWEST (UTC)", Rank: 1},
+		{Head: "LOCK OBJECT", Least: 20, Middle: true},
+	}}
 	for _, k := range shown[:min(len(shown), maxGCKeys)] {
-		fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%s\t%s\n", k.Versions, k.Markers, k.Bytes, timeOf(k.Oldest), timeOf(k.Newest), statelatch.Printable(k.Key))
+		t.Rows = append(t.Rows, []string{
+			strconv.Itoa(k.Versions), strconv.Itoa(k.Markers), strconv.FormatInt(k.Bytes, 10), timeOf(k.Oldest), timeOf(k.Newest), statelatch.Printable(k.Key),
+		})
 	}
-	_ = t.Flush()
+	sayTable(t)
 	if more := len(shown) - maxGCKeys; more > 0 {
-		fmt.Fprintf(w, "and %s more (-json lists all)\n", count(more, "lock object"))
+		say("and %s more (-json lists all)\n", count(more, "lock object"))
 	}
-	fmt.Fprintf(w, "\nTo remove from %s: %s and %s of %s, %d bytes, superseded%s%s. %d stay.\n",
-		scope, count(total.Versions, "old version"), count(total.Markers, "delete marker"), count(len(p.Keys), "lock object"), total.Bytes,
+	say("\nTo remove from %s: %s and %s of %s, %s, superseded%s%s. %d stay.\n",
+		scope, count(total.Versions, "old version"), count(total.Markers, "delete marker"), count(len(p.Keys), "lock object"), count(total.Bytes, "byte"),
 		o.ago(), o.andOurs(), p.Kept)
 }
 
@@ -293,7 +300,7 @@ func (o gcOptions) tell(term terminal, what string, p gcPlan, r gc.Result, err e
 	if r.Removed.Markers > 0 {
 		removed += " and " + count(r.Removed.Markers, "delete marker")
 	}
-	term.say("Removed %s, %d bytes.\n", removed, r.Removed.Bytes)
+	term.say("Removed %s, %s.\n", removed, count(r.Removed.Bytes, "byte"))
 	left := p.total().Versions + p.total().Markers - r.Removed.Versions - r.Removed.Markers
 	switch {
 	case errors.Is(err, statelatch.ErrUnsafeStore):

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -73,9 +73,7 @@ func runHistory(ctx context.Context, o historyOptions, term terminal) error {
 	if o.json {
 		return term.printJSON(historyOf(t.ref, entries, more))
 	}
-	if err := printVersions(term, entries); err != nil {
-		return err
-	}
+	printVersions(term, entries)
 	if more {
 		term.say("There are older ones: -limit 0 shows all.\n")
 	}
@@ -97,14 +95,23 @@ func (t target) versions(ctx context.Context, term terminal, limit int) ([]histo
 	return entries, err
 }
 
-func printVersions(term terminal, entries []history.Entry) error {
-	w := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "SERIAL\tSTORED (UTC)\tBYTES\tENGINE\tWHO\tNOTES\tVERSION\n")
+func printVersions(term terminal, entries []history.Entry) {
+	t := table{Columns: []column{
+		{Head: "SERIAL"},
+		{Head: "STORED (UTC)"},
+		{Head: "BYTES", Rank: 1},
+		{Head: "ENGINE", Rank: 2},
+		{Head: "WHO", Least: 10},
+		{Head: "NOTES", Least: 10},
+		{Head: "VERSION", ID: true},
+	}}
 	for _, e := range entries {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", serialCell(serialOf(e.Version)), timeOf(e.LastModified), e.Size,
-			orDash(e.Header.TerraformVersion), orDash(whoStored(e)), orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)))
+		t.Rows = append(t.Rows, []string{
+			serialCell(serialOf(e.Version)), timeOf(e.LastModified), strconv.FormatInt(e.Size, 10), orDash(e.Header.TerraformVersion), orDash(whoStored(e)),
+			orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)),
+		})
 	}
-	return w.Flush()
+	term.printTable(t)
 }
 
 func timeOf(t time.Time) string {

@@ -296,7 +296,7 @@ func TestHistory_Usage(t *testing.T) {
 		code  int
 		texts []string
 	}{
-		{[]string{"history", "-h"}, 0, []string{"[REF]", "-limit N", "Examples:", "Exit codes:"}},
+		{[]string{"history", "-h"}, 0, []string{"[REF]", "-limit N", "Examples:", "-limit N"}},
 		{[]string{"rollback", "-h"}, 0, []string{"VERSION [REF]", "-keep-serial", "-auto-approve", "Examples:"}},
 		{[]string{"history", "-limit=-1", demoRef}, 2, []string{"-limit -1"}},
 		{[]string{"history", demoRef, demoRef}, 2, []string{"one REF"}},

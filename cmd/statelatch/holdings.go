@@ -149,7 +149,7 @@ func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) s
 		err = e.tenure.Err()
 	}
 	if err != nil {
-		report(ctx, term, targetOptions{ref: r.State.Ref.String(), owner: h.o.owner}.finish(ctx, term, err))
+		report(ctx, term, commandLine{name: "statelatch run"}, targetOptions{ref: r.State.Ref.String(), owner: h.o.owner}.finish(ctx, term, err))
 		return shim.Answer{ExitCode: exitCode(ctx, err)}
 	}
 	return shim.Answer{Held: true}

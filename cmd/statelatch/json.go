@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
@@ -22,6 +24,15 @@ type failureJSON struct {
 	Lock     json.RawMessage `json:"lock,omitempty"`
 	// Grant is the IAM policy that allows what was denied.
 	Grant *policy.Document `json:"grant,omitempty"`
+}
+
+// failureOf is err for those who asked for JSON.
+func failureOf(ctx context.Context, err error) failureJSON {
+	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
+	if locked, ok := errors.AsType[*statelatch.LockedError](err); ok && locked.Err == nil {
+		out.Lock = lockInfoJSON(locked.Holder)
+	}
+	return out
 }
 
 // statusJSON describes the lock of one state.

@@ -31,10 +31,10 @@ func lockCommand(term terminal) *cli.Command {
 			"  statelatch lock -reason 'database failover' -expires 2h -lock-timeout 5m\n" +
 			"  statelatch lock -chdir infra/prod -json",
 		Flags: append(append([]cli.Flag{
-			&cli.DurationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or -takeover=expired"},
+			&durationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or -takeover=expired"},
 		}, requestFlags()...), targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), expires: c.Duration("expires")}
+			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), expires: c.Duration("expires")}
 			err := notTwice(o.refs)
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/plural"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -21,6 +23,7 @@ const maxAdvised = 10
 
 type locksOptions struct {
 	targetOptions
+	scopes    []string
 	stale     bool
 	mine      bool
 	olderThan time.Duration
@@ -33,7 +36,7 @@ func locksCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "locks",
 		Usage:     "list every lock of a bucket, and judge which are stale",
-		UsageText: "statelatch locks [flags] [s3://BUCKET[/PREFIX]]",
+		UsageText: "statelatch locks [flags] [s3://BUCKET[/PREFIX]]...",
 		Description: "Lists the lock objects below the prefix and, where the backend has a dynamodb_table, the lock items in it, each\n" +
 			"with its age by the store's clock, its holder, and a verdict:\n" +
 			"  live     its lease is kept, its process on this machine runs, or its CI run goes on\n" +
@@ -52,19 +55,18 @@ func locksCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "stale", Usage: "only locks that are provably stale"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took"},
-			&cli.DurationFlag{Name: "older-than", Usage: "only locks of at least that age by the store's clock, such as 2h"},
+			&durationFlag{Name: "older-than", Usage: "only locks of at least that age by the store's clock, such as 2h"},
 			askCIFlag(),
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and show what changes"},
-			&cli.DurationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
+			&durationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			scope, err := oneScope(c)
-			if err != nil {
-				return err
-			}
 			o := locksOptions{
-				targetOptions: targetOf(c, scope), stale: c.Bool("stale"), mine: c.Bool("mine"), olderThan: c.Duration("older-than"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), stale: c.Bool("stale"), mine: c.Bool("mine"), olderThan: c.Duration("older-than"),
 				askCI: c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
+			}
+			if err := notTwice(o.scopes); err != nil {
+				return err
 			}
 			if o.olderThan < 0 {
 				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
@@ -90,16 +92,24 @@ func evidenceOf(term terminal, askCI bool) evidence.Sources {
 }
 
 func runLocks(ctx context.Context, o locksOptions, term terminal) error {
-	p, err := o.openScope(ctx, term)
+	places, err := o.openScopes(ctx, term, o.scopes)
 	if err != nil {
 		return err
 	}
-	v := &lockView{
-		locksOptions: o, term: term, scope: p.scope, backend: p.backend, owner: ownerOf(term),
-		locks: &lock.Manager{Bucket: p.bucket}, sources: evidenceOf(term, o.askCI),
-	}
-	if p.table != nil {
-		v.locks.Table = p.table
+	var v *lockView
+	for _, p := range places {
+		one := &lockView{
+			locksOptions: o, term: term, scope: p.scope, backend: p.backend, owner: ownerOf(term),
+			locks: &lock.Manager{Bucket: p.bucket}, sources: evidenceOf(term, o.askCI),
+		}
+		if p.table != nil {
+			one.locks.Table = p.table
+		}
+		if v == nil {
+			v = one
+		} else {
+			v.more = append(v.more, one)
+		}
 	}
 	if o.watch {
 		return v.follow(ctx)
@@ -111,7 +121,7 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	if o.json {
 		return term.printJSON(v.listJSON(list))
 	}
-	term.print("%s", v.table(list))
+	v.print(list)
 	if advice := v.advice(list); advice != "" {
 		term.say("\n%s", advice)
 	}
@@ -129,6 +139,16 @@ type lockView struct {
 	sources evidence.Sources
 	// incomplete is why locks that are only in the DynamoDB table may be missing from the last list.
 	incomplete error
+	more       []*lockView // further scopes, shown together with this one
+}
+
+// where words where the locks are.
+func (v *lockView) where() string {
+	s := v.scope.String()
+	for _, m := range v.more {
+		s += " " + m.scope.String()
+	}
+	return s
 }
 
 // list reads all locks of the scope.
@@ -144,7 +164,29 @@ func (v *lockView) list(ctx context.Context) ([]fleet.Lock, error) {
 	if list.Unlisted != nil && !told && !v.json {
 		v.term.say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
 	}
-	return list.Locks, err
+	if err != nil {
+		return nil, err
+	}
+	locks := list.Locks
+	for _, m := range v.more {
+		found, err := m.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		locks = append(locks, found...)
+		v.incomplete = errors.Join(v.incomplete, m.incomplete)
+	}
+	return locks, nil
+}
+
+// backendOf is the way to the lock's bucket.
+func (v *lockView) backendOf(l fleet.Lock) backendconf.Backend {
+	for _, m := range v.more {
+		if m.scope.Bucket == l.Ref.Bucket {
+			return m.backend
+		}
+	}
+	return v.backend
 }
 
 // shows reports whether the flags select l. What cannot be read is not hidden but by -mine.
@@ -164,29 +206,56 @@ func (v *lockView) selected(locks []fleet.Lock) []fleet.Lock {
 	return slices.DeleteFunc(slices.Clone(locks), func(l fleet.Lock) bool { return !v.shows(l, v.owner) })
 }
 
-// stateName is the key of l's state, with its workspace in words.
-func (v *lockView) stateName(key string) string {
+// stateName is the key of a state, with its workspace in words, and with its bucket where there are several.
+func (v *lockView) stateName(ref statelatch.Ref) string {
+	key := ref.Key
+	if len(v.more) > 0 {
+		return statelatch.Printable(ref.String())
+	}
 	if workspace, of, ok := statelatch.CutWorkspace(key, v.backend.WorkspaceKeyPrefix); ok {
 		return statelatch.Printable(of + " (" + workspace + ")")
 	}
 	return statelatch.Printable(key)
 }
 
-// table shows locks to people: a line each, and below it the proof and what else is known.
-func (v *lockView) table(locks []fleet.Lock) string {
+// print shows the locks that are selected.
+func (v *lockView) print(locks []fleet.Lock) {
 	shown := v.selected(locks)
 	if len(shown) == 0 {
-		if len(locks) > 0 {
-			return fmt.Sprintf("No such lock in %s; %s.\n", v.scope, count(len(locks), "other"))
-		}
-		return fmt.Sprintf("No locks in %s.\n", v.scope)
+		v.term.print("%s", v.none(locks))
+		return
 	}
-	rows := make([][]string, len(shown))
-	for i, l := range shown {
-		rows[i] = v.cells(l)
+	v.term.printTable(v.table(shown))
+	v.term.print("\n%s\n", v.summary(shown))
+}
+
+// none says that no lock is selected.
+func (v *lockView) none(locks []fleet.Lock) string {
+	if len(locks) > 0 {
+		return fmt.Sprintf("No such lock in %s; %s.\n", v.where(), count(len(locks), "other"))
 	}
-	head := []string{"STATE", "VERDICT", "AGE", "HOLDER", "OPERATION", "LEASE", "KIND", "ID"}
-	return table(head, rows, func(row int) string { return v.details(shown[row]) }) + "\n" + v.summary(shown) + "\n"
+	return fmt.Sprintf("No locks in %s.\n", v.where())
+}
+
+// table shows locks to people: a line each, and below it the proof and what else is known.
+func (v *lockView) table(shown []fleet.Lock) table {
+	t := table{
+		Columns: []column{
+			{Head: "STATE", Least: 16, Middle: true},
+			{Head: "VERDICT", Paint: v.term.verdict},
+			{Head: "AGE"},
+			{Head: "HOLDER", Least: 12},
+			{Head: "OPERATION", Rank: 1},
+			{Head: "LEASE", Rank: 2},
+			{Head: "KIND", Rank: 3},
+			{Head: "ID", ID: true},
+		},
+		Details: func(row int) string { return v.details(shown[row]) },
+	}
+	for _, l := range shown {
+		t.Rows = append(t.Rows, v.cells(l))
+	}
+	return t
 }
 
 func (v *lockView) cells(l fleet.Lock) []string {
@@ -200,7 +269,7 @@ func (v *lockView) cells(l fleet.Lock) []string {
 		lease = "for " + evidence.Span(m.Expires)
 	}
 	return []string{
-		v.stateName(l.Ref.Key), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind), cell(l.Info.ID),
+		v.stateName(l.Ref), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind), cell(l.Info.ID),
 	}
 }
 
@@ -277,15 +346,10 @@ func totalsOf(locks []fleet.Lock) totals {
 
 func (v *lockView) summary(locks []fleet.Lock) string {
 	t := totalsOf(locks)
-	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.scope, t.Live, t.Stale, t.Unknown)
+	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.where(), t.Live, t.Stale, t.Unknown)
 }
 
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func count[N int | int32 | int64](n N, noun string) string { return plural.Of(n, noun) }
 
 // advice names the next commands.
 func (v *lockView) advice(locks []fleet.Lock) string {
@@ -304,7 +368,7 @@ func (v *lockView) advice(locks []fleet.Lock) string {
 			s += fmt.Sprintf("  and so on for %d more\n", len(stale)-i)
 			break
 		}
-		s += "  " + v.againFor(v.backend, l.Ref, v.term).command("unlock") + "\n"
+		s += "  " + v.againFor(v.backendOf(l), l.Ref, v.term).command("unlock") + "\n"
 	}
 	return s
 }

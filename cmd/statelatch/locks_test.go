@@ -127,7 +127,7 @@ func TestLocks_Table(t *testing.T) {
 	s.want(s.run("locks", "-mine", "s3://demo/"), 0, "own ", "1 lock in")
 	s.want(s.run("locks", "-older-than", "1h", "s3://demo/app"), 0, "No such lock in s3://demo/app; 3 others")
 	s.want(s.run("locks", "-chdir", s.directory("use_lockfile = true")), 0, "4 locks in s3://demo")
-	s.want(s.run("locks", "s3://demo", "s3://demo"), 2, "one s3://BUCKET")
+	s.want(s.run("locks", "s3://demo", "s3://demo"), 2, "s3://demo is given twice")
 	s.want(s.run("locks", "-interval", "1ms", "s3://demo"), 2, "-interval 1ms")
 	s.want(s.run("locks", "-older-than=-1s", "s3://demo"), 2, "-older-than -1s")
 	s.want(s.run("locks", "s3://nosuchbucket"), 10)

@@ -2,13 +2,15 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/statelatch/statelatch/fleet"
 )
 
 // locksJSON is the result of locks.
 type locksJSON struct {
-	Scope string `json:"scope"`
+	Scope  string   `json:"scope"`
+	Scopes []string `json:"scopes,omitempty"` // where there are several
 	// Incomplete is why locks that are only in the DynamoDB table may be missing.
 	Incomplete string     `json:"incomplete,omitempty"`
 	Locks      []lockJSON `json:"locks"`
@@ -25,7 +27,10 @@ type lockJSON struct {
 
 func (v *lockView) listJSON(locks []fleet.Lock) locksJSON {
 	shown := v.selected(locks)
-	result := locksJSON{Scope: v.scope.String(), Locks: []lockJSON{}, Totals: totalsOf(shown)}
+	result := locksJSON{Scope: v.where(), Locks: []lockJSON{}, Totals: totalsOf(shown)}
+	if len(v.more) > 0 {
+		result.Scopes = strings.Fields(v.where())
+	}
 	if v.incomplete != nil {
 		result.Incomplete = v.incomplete.Error()
 	}

@@ -67,32 +67,38 @@ func (v *lockView) follow(ctx context.Context) error {
 
 // stillThere is now with what could not be looked at this time as it was before: that is no release.
 func stillThere(before, now []fleet.Lock, unlisted bool) []fleet.Lock {
-	unread, seen := map[string]bool{}, map[string]bool{}
+	unread, seen := map[statelatch.Ref]bool{}, map[statelatch.Ref]bool{}
 	for _, l := range now {
-		unread[l.Ref.Key] = l.Unread != nil
-		seen[l.Ref.Key] = true
+		unread[l.Ref] = l.Unread != nil
+		seen[l.Ref] = true
 	}
 	var kept []fleet.Lock
-	covered := map[string]bool{}
+	covered := map[statelatch.Ref]bool{}
 	for _, l := range before {
-		if unread[l.Ref.Key] || unlisted && !seen[l.Ref.Key] && l.Kind == fleet.KindItem {
+		if unread[l.Ref] || unlisted && !seen[l.Ref] && l.Kind == fleet.KindItem {
 			kept = append(kept, l)
-			covered[l.Ref.Key] = true
+			covered[l.Ref] = true
 		}
 	}
 	for _, l := range now {
-		if !covered[l.Ref.Key] {
+		if !covered[l.Ref] {
 			kept = append(kept, l)
 		}
 	}
-	slices.SortStableFunc(kept, func(a, b fleet.Lock) int { return cmp.Compare(a.Ref.Key, b.Ref.Key) })
+	slices.SortStableFunc(kept, func(a, b fleet.Lock) int {
+		return cmp.Or(cmp.Compare(a.Ref.Bucket, b.Ref.Bucket), cmp.Compare(a.Ref.Key, b.Ref.Key))
+	})
 	return kept
 }
 
 // screen is the table in place of what a terminal shows, cut to so many rows; 0: all. Its lines do not wrap.
 func (v *lockView) screen(locks []fleet.Lock, rows int) string {
 	const clear, noWrap, wrap = "\033[H\033[J", "\033[?7l", "\033[?7h"
-	text := v.table(locks)
+	text := v.none(locks)
+	if shown := v.selected(locks); len(shown) > 0 {
+		text, _ = v.table(shown).Render(v.term.outWidth())
+		text += "\n" + v.summary(shown) + "\n"
+	}
 	if v.incomplete != nil {
 		text += clip("Locks that are only in the DynamoDB table are not listed: "+oneLine(v.incomplete), maxDetail) + "\n"
 	}
@@ -113,20 +119,23 @@ func drawsOn(term terminal) bool {
 
 // tellChanges prints a line for every difference. A renewed lease is none.
 func (v *lockView) tellChanges(before, now []fleet.Lock, first bool) error {
-	type key struct{ state, id string }
+	type key struct {
+		state statelatch.Ref
+		id    string
+	}
 	name := func(l fleet.Lock) key {
 		if l.Err != nil {
-			return key{l.Ref.Key, l.ETag}
+			return key{l.Ref, l.ETag}
 		}
-		return key{l.Ref.Key, l.Info.ID}
+		return key{l.Ref, l.Info.ID}
 	}
-	still := map[string]bool{}
+	still := map[statelatch.Ref]bool{}
 	known := map[key]fleet.Lock{}
 	for _, l := range before {
 		known[name(l)] = l
 	}
 	for _, l := range now {
-		still[l.Ref.Key] = true
+		still[l.Ref] = true
 		was, there := known[name(l)]
 		delete(known, name(l))
 		what := ""
@@ -148,7 +157,7 @@ func (v *lockView) tellChanges(before, now []fleet.Lock, first bool) error {
 		}
 	}
 	for _, l := range before {
-		if l.Unread != nil && still[l.Ref.Key] {
+		if l.Unread != nil && still[l.Ref] {
 			continue // it can be read now
 		}
 		if _, left := known[name(l)]; left && v.shows(l, v.owner) {
@@ -172,6 +181,6 @@ func (v *lockView) tellChange(what string, l fleet.Lock) error {
 	case what != lockReleased:
 		detail = fmt.Sprintf("  %s: %s", l.Verdict.State, l.Verdict.Proof)
 	}
-	v.term.print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref.Key), clip(holder, maxDetail), detail)
+	v.term.print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref), clip(holder, maxDetail), detail)
 	return nil
 }

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/migrate"
@@ -19,12 +19,6 @@ func migrateCommand(term terminal) *cli.Command {
 		UsageText: "statelatch migrate COMMAND [flags]",
 		Commands: []*cli.Command{
 			migrateScanCommand(term), migratePlanCommand(term), migrateApplyCommand(term), migrateVerifyCommand(term), migrateCleanCommand(term),
-		},
-		Action: func(_ context.Context, c *cli.Command) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command %q: run 'statelatch migrate -h' for the list", name)}
-			}
-			return cli.ShowSubcommandHelp(c)
 		},
 	}
 }
@@ -108,8 +102,8 @@ func migrateScanCommand(term terminal) *cli.Command {
 			"  statelatch migrate scan -fail-on error -json infra\n" +
 			"  statelatch migrate scan -format sarif >locks.sarif",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "fail-on", Usage: "exit with 1 from that severity on: error, warning or note"},
-			&cli.StringFlag{Name: "format", Usage: "'sarif': print SARIF 2.1.0, for code scanning"},
+			&choiceFlag{Name: "fail-on", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on"},
+			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			tree, err := treeOf(c)
@@ -122,11 +116,8 @@ func migrateScanCommand(term terminal) *cli.Command {
 					return usageError{fmt.Errorf("-fail-on: %w", err)}
 				}
 			}
-			switch {
-			case o.format != "" && o.format != "sarif":
-				return usageError{fmt.Errorf("-format %q: want sarif", o.format)}
-			case o.format != "" && o.json:
-				return usageError{fmt.Errorf("-format sarif and -json: want one of them")}
+			if o.format != "" && o.json {
+				return usageError{errors.New("-format sarif and -json: want one of them")}
 			}
 			return o.finish(ctx, term, runMigrateScan(ctx, o, term))
 		},
@@ -161,16 +152,24 @@ func printScan(term terminal, tree *migrate.Tree, wide bool) {
 	if len(tree.Roots) == 0 {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(tree.Dir))
 	} else {
-		t := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
-		fmt.Fprint(t, "PHASE\tENGINE\tROOT\tSTATE\tTABLE\tFILE\n")
+		t := table{Columns: []column{
+			{Head: "PHASE"},
+			{Head: "ENGINE"},
+			{Head: "ROOT", Least: 16, Middle: true},
+			{Head: "STATE", Least: 16},
+			{Head: "TABLE", Least: 10, Rank: 1},
+			{Head: "FILE", Least: 16, Rank: 2},
+		}}
 		for i := range tree.Roots {
 			r := &tree.Roots[i]
 			file, line := placeOf(r)
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%d\n", r.Phase, r.Engine.Verdict, statelatch.Printable(r.Name()),
-				statelatch.Printable("s3://"+shownValue(r.Args["bucket"])+"/"+shownValue(r.Args["key"])),
-				statelatch.Printable(shownValue(r.Table())), statelatch.Printable(file), line)
+			t.Rows = append(t.Rows, []string{
+				string(r.Phase), string(r.Engine.Verdict), statelatch.Printable(r.Name()),
+				statelatch.Printable("s3://" + shownValue(r.Args["bucket"]) + "/" + shownValue(r.Args["key"])),
+				statelatch.Printable(shownValue(r.Table())), fmt.Sprintf("%s:%d", statelatch.Printable(file), line),
+			})
 		}
-		_ = t.Flush()
+		term.printTable(t)
 	}
 	sums := map[migrate.Severity]int{}
 	for _, f := range tree.Findings {

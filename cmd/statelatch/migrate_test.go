@@ -46,7 +46,7 @@ func TestMigrate_Usage(t *testing.T) {
 	}{
 		{[]string{"migrate", "-h"}, 0, []string{"scan", "plan", "apply"}},
 		{[]string{"migrate", "undo"}, 2, []string{`"undo"`}},
-		{[]string{"migrate", "scan", "-h"}, 0, []string{"Examples:", "-format FORMAT"}},
+		{[]string{"migrate", "scan", "-h"}, 0, []string{"Examples:", "-format sarif"}},
 		{[]string{"migrate", "scan", "a", "b"}, 2, []string{"one directory"}},
 		{[]string{"migrate", "scan", "s3://b"}, 2, []string{"not a bucket"}},
 		{[]string{"migrate", "scan", filepath.Join(dir, "nowhere")}, 2, []string{"nowhere"}},

@@ -125,12 +125,12 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 			}
 		}
 	}
-	to := term.err
-	if o.dryRun {
-		to = term.out
-	}
-	if !o.json {
-		showCleaning(to, parts)
+	switch {
+	case o.json:
+	case o.dryRun:
+		showCleaning(term.print, term.printTable, parts)
+	default:
+		showCleaning(term.say, term.sayTable, parts)
 	}
 	if digests+items > 0 && !o.dryRun {
 		if err := o.approve(ctx, term, parts, digests, items, unproven); err != nil {
@@ -310,11 +310,11 @@ func useOfTable(l fleet.Lock) error {
 	case l.Item == nil:
 		return nil
 	case l.ETag != "":
-		return fmt.Errorf("%w: it is held in both places, so its holder is not in phase 2 yet; nothing was removed", l.LockedError())
+		return fmt.Errorf("held in both places, so its holder is not in phase 2 yet; nothing was removed: %w", l.LockedError())
 	case l.Verdict.State == evidence.Live:
-		return fmt.Errorf("%w: it is held in the table alone, and its holder is alive (%s); nothing was removed", l.LockedError(), l.Verdict.Proof)
+		return fmt.Errorf("held in the table alone, and its holder is alive (%s); nothing was removed: %w", l.Verdict.Proof, l.LockedError())
 	case l.Item.Raw == "":
-		return fmt.Errorf("%w: its item in the table has no Info, so no engine wrote it; look at it, and delete it by hand ('aws dynamodb delete-item'); nothing was removed", l.LockedError())
+		return fmt.Errorf("its item in the table has no Info, so no engine wrote it; look at it, and delete it by hand ('aws dynamodb delete-item'); nothing was removed: %w", l.LockedError())
 	}
 	return nil
 }
@@ -332,8 +332,8 @@ func (o cleanOptions) approve(ctx context.Context, term terminal, parts []*clean
 				}
 			}
 		}
-		return fmt.Errorf("%w; a holder that uses the table alone may be at work, so nothing was removed: "+
-			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID'", errors.Join(errs...))
+		return fmt.Errorf("a holder that uses the table alone may be at work, so nothing was removed: "+
+			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID': %w", errors.Join(errs...))
 	}
 	if o.autoApprove {
 		return nil

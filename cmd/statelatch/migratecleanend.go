@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/policy"
@@ -37,25 +35,26 @@ type leftJSON struct {
 }
 
 // showCleaning shows people what is about to go, and what is not.
-func showCleaning(w io.Writer, parts []*cleanable) {
+func showCleaning(say func(string, ...any), sayTable func(table), parts []*cleanable) {
 	for _, p := range parts {
 		if p.planned()+len(p.items) > 0 {
-			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-			fmt.Fprint(t, "TO BE REMOVED\tSTATE\tITEM\n")
+			t := table{Columns: []column{{Head: "TO BE REMOVED"}, {Head: "STATE", Least: 20, Middle: true}, {Head: "ITEM", Least: 20}}}
 			for _, l := range p.items {
-				fmt.Fprintf(t, "lock\t%s\t%s; %s: %s\n", statelatch.Printable(l.Ref.String()), holderName(l.Held), l.Verdict.State, l.Verdict.Proof)
+				t.Rows = append(t.Rows, []string{
+					"lock", statelatch.Printable(l.Ref.String()), fmt.Sprintf("%s; %s: %s", holderName(l.Held), l.Verdict.State, l.Verdict.Proof),
+				})
 			}
 			for _, f := range p.digests {
 				if f.planned {
-					fmt.Fprintf(t, "digest\t%s\t%s, %s\n", statelatch.Printable(f.ref.String()), statelatch.Printable(f.Stored), f.Status)
+					t.Rows = append(t.Rows, []string{"digest", statelatch.Printable(f.ref.String()), fmt.Sprintf("%s, %s", statelatch.Printable(f.Stored), f.Status)})
 				}
 			}
-			_ = t.Flush()
+			sayTable(t)
 		}
 		for _, l := range p.left {
-			fmt.Fprintf(w, "Left alone: s3://%s: %s\n", statelatch.Printable(p.scope.Bucket+"/"+l.Key), statelatch.Printable(l.Why))
+			say("Left alone: s3://%s: %s\n", statelatch.Printable(p.scope.Bucket+"/"+l.Key), statelatch.Printable(l.Why))
 		}
-		fmt.Fprintf(w, "%s and %s of %s in the table %s, %d left alone.\n", count(p.planned(), "digest"), count(len(p.items), "lock item"),
+		say("%s and %s of %s in the table %s, %d left alone.\n", count(p.planned(), "digest"), count(len(p.items), "lock item"),
 			statelatch.Printable(p.where), statelatch.Printable(p.table.Name()), len(p.left))
 	}
 }

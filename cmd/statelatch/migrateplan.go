@@ -103,7 +103,7 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 	if !o.json { // the diff is the result of a plan; else it is there for the person who is asked
 		to := term.err
 		if o.dryRun {
-			to = term.out
+			to = term.results()
 		}
 		printDiffs(to, plan)
 	}

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"slices"
-	"strings"
-	"text/tabwriter"
+	"strconv"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
@@ -55,14 +53,6 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
 		return
 	}
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VERDICT\tPHASE\tROOT\tSTATE\tSERIAL\tLOCKS\tDIGEST\tSTORE")
-	for i := range j.Roots {
-		r := &j.Roots[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Verdict, r.Phase, statelatch.Printable(r.name), cell(r.Ref), serialCell(r.Serial), len(r.Locks), cell(r.digest), cell(r.Tier))
-	}
-	_ = w.Flush()
 	of := map[string][]string{} // roots by what is to be said of them
 	for i := range j.Roots {
 		for _, text := range slices.Concat(j.Roots[i].InTheWay, j.Roots[i].Notes) {
@@ -70,20 +60,27 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 		}
 	}
 	var common []string
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		term.print("%s\n", strings.TrimRight(line, " \n"))
-		if row++; row > 0 {
-			for _, text := range slices.Concat(j.Roots[row-1].InTheWay, j.Roots[row-1].Notes) {
-				switch {
-				case wide || len(of[text]) <= shownOf:
-					term.print("  %s\n", text)
-				case !slices.Contains(common, text):
-					common = append(common, text)
-				}
+	t := table{Columns: []column{
+		{Head: "VERDICT"}, {Head: "PHASE"}, {Head: "ROOT", Least: 12, Middle: true}, {Head: "STATE", Least: 12}, {Head: "SERIAL"}, {Head: "LOCKS"},
+		{Head: "DIGEST"}, {Head: "STORE", Rank: 1},
+	}}
+	details := make([]string, len(j.Roots))
+	for i := range j.Roots {
+		r := &j.Roots[i]
+		t.Rows = append(t.Rows, []string{
+			r.Verdict, string(r.Phase), statelatch.Printable(r.name), cell(r.Ref), serialCell(r.Serial), strconv.Itoa(len(r.Locks)), cell(r.digest), cell(r.Tier),
+		})
+		for _, text := range slices.Concat(r.InTheWay, r.Notes) {
+			switch {
+			case wide || len(of[text]) <= shownOf:
+				details[i] += "  " + text + "\n"
+			case !slices.Contains(common, text):
+				common = append(common, text)
 			}
 		}
 	}
+	t.Details = func(row int) string { return details[row] }
+	term.printTable(t)
 	for _, text := range common {
 		term.print("%s (%d): %s\n", some(of[text]), len(of[text]), text)
 	}

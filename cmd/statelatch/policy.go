@@ -42,12 +42,11 @@ func policyCommand(term terminal) *cli.Command {
 			"  statelatch policy -role admin -kms-key alias/state -region eu-central-1 s3://acme-state/team-a/\n" +
 			"  statelatch policy -role bucket s3://acme-state > policy.json",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "role", Usage: "plan, apply, unlock, admin, bucket or audit"},
+			&choiceFlag{Name: "role", Config: roleNames(), Usage: "whose rights"},
 			&cli.BoolFlag{Name: "workspaces", Usage: "with REF: its named workspaces, too"},
 			&cli.StringFlag{Name: "kms-key", Usage: "the key that encrypts the objects"},
 			&cli.StringFlag{Name: "dynamodb-table", Usage: "the lock table"},
 			&cli.StringFlag{Name: "partition", Usage: "such as aws-cn (default: the region's)"},
-			&cli.StringFlag{Name: "region", Usage: "of the bucket, the key and the table"},
 			&cli.StringFlag{Name: "account", Usage: "of the key and the table"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -69,7 +68,7 @@ func policyCommand(term terminal) *cli.Command {
 
 func runPolicy(ctx context.Context, o policyOptions, term terminal) error {
 	if o.role == "" {
-		return usageError{fmt.Errorf("-role is missing: %s", roleNames())}
+		return usageError{fmt.Errorf("-role is missing: %s", strings.Join(roleNames(), ", "))}
 	}
 	role, err := policy.ParseRole(o.role)
 	if err != nil {
@@ -91,12 +90,12 @@ func runPolicy(ctx context.Context, o policyOptions, term terminal) error {
 	return nil
 }
 
-func roleNames() string {
+func roleNames() []string {
 	var names []string
 	for _, r := range policy.Roles {
 		names = append(names, string(r))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // of is what the policy is for, in all detail that flags and configuration tell.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
@@ -41,7 +40,7 @@ func probeCommand(term terminal) *cli.Command {
 			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is one; repeatable", HideDefault: true},
 			&cli.IntFlag{Name: "clients", Value: probe.DefaultClients, Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients)},
 			&cli.IntFlag{Name: "rounds", Value: probe.DefaultRounds, Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds)},
-		}, targetFlags()...),
+		}, without(targetFlags(), "endpoint")...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
 			if err != nil {
@@ -78,7 +77,7 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	if o.json {
 		err = term.printJSON(v)
 	} else {
-		err = v.print(term)
+		v.print(term)
 	}
 	if err == nil && v.Tier == tierNames[lock.TierNone] {
 		return reportedError{fmt.Errorf("%w: s3://%s", statelatch.ErrUnsafeStore, v.Store.Bucket)}
@@ -146,29 +145,27 @@ var tierMeans = map[string]string{
 }
 
 // print shows a verdict to people.
-func (v probeJSON) print(term terminal) error {
+func (v probeJSON) print(term terminal) {
 	where := "s3://" + v.Store.Bucket
 	if v.Store.Endpoint != "" {
 		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
 	}
 	term.print("%s %s\n\n", where, tierMeans[v.Tier])
-	table := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
+	t := table{Columns: []column{{}, {}, {Least: 20}}}
 	var advice []string
 	for _, c := range v.Checks {
 		result := map[probe.Outcome]string{probe.Passed: "ok", probe.Failed: "FAILED", probe.Undecided: "-"}[c.Outcome]
-		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, result, statelatch.Printable(c.Evidence))
+		t.Rows = append(t.Rows, []string{c.Name, result, statelatch.Printable(c.Evidence)})
 		if c.Advice != "" && !slices.Contains(advice, c.Advice) {
 			advice = append(advice, c.Advice)
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	term.printTable(t)
 	if len(advice) > 0 {
 		term.print("\nWhat follows, and what to do:\n")
 	}
 	for _, a := range advice {
-		term.print("- %s\n", a)
+		term.printProse("- %s\n", a)
 	}
 	versions := "keeps no versions"
 	if v.Store.Versioned {
@@ -177,6 +174,5 @@ func (v probeJSON) print(term terminal) error {
 	if v.Store.Server != "" {
 		versions += ", server " + v.Store.Server
 	}
-	term.print("\nThe bucket %s. %d requests in %.1f s.\n", versions, v.Requests, v.Seconds)
-	return nil
+	term.print("\nThe bucket %s. %s in %.1f s.\n", versions, count(v.Requests, "request"), v.Seconds)
 }

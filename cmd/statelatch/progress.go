@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/term"
 )
 
 // liveLine is the last line of a terminal, kept up to date while a command works. Where nobody watches it shows nothing.
@@ -25,7 +26,11 @@ func (l *liveLine) show(format string, args ...any) {
 		l.started = now
 	}
 	l.last = now
-	l.term.say("\r\033[K%s", fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if width := l.term.errWidth(); width > 0 { // what wraps could not be taken back
+		text = term.Clip(text, width-1)
+	}
+	l.term.say("\r\033[K%s", text)
 }
 
 // clear takes the line away. Another can follow.

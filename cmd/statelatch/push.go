@@ -39,7 +39,7 @@ func pushCommand(term terminal) *cli.Command {
 		Action: func(ctx context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-				return usageError{fmt.Errorf("want FILE [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+				return usageError{fmt.Errorf("want FILE [REF], %s", arguments(args))}
 			}
 			o := pushOptions{targetOptions: targetOf(c, strings.Join(args[1:], "")), file: args[0], force: c.Bool("force")}
 			var err error

@@ -252,7 +252,7 @@ func recordBucketInit(ctx context.Context, scope statelatch.Scope, result bucket
 func recordGC(ctx context.Context, scope statelatch.Scope, what string, r gc.Result, err error) {
 	e := audit.Event{
 		Action: audit.GC, Outcome: audit.OK, Ref: scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s, %d bytes", count(r.Removed.Versions, what), count(r.Removed.Markers, "delete marker"), r.Removed.Bytes),
+		Detail: fmt.Sprintf("removed %s and %s, %s", count(r.Removed.Versions, what), count(r.Removed.Markers, "delete marker"), count(r.Removed.Bytes, "byte")),
 	}
 	if err != nil {
 		e.Outcome = audit.Failed

@@ -27,9 +27,12 @@ type requestOptions struct {
 // requestFlags are the flags of every command that takes a lock.
 func requestFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.DurationFlag{Name: "lock-timeout", Usage: "how long to wait for another holder, such as 90s or 10m"},
+		&durationFlag{Name: "lock-timeout", Usage: "how long to wait for another holder, such as 90s or 10m"},
 		&cli.BoolFlag{Name: "under-lock", Usage: "work under the lock that you took here with 'statelatch lock', which stays"},
-		&cli.StringFlag{Name: "takeover", Usage: "'expired': take over a lock whose lease or -expires has run out; default 'never'"},
+		&choiceFlag{
+			Name: "takeover", Config: choices{"never", "expired"},
+			Usage: "expired: take over a lock whose lease or -expires has run out (default never)",
+		},
 	}, identityFlags()...)
 }
 
@@ -50,13 +53,7 @@ func requestOf(c *cli.Command) (requestOptions, error) {
 	if o.wait < 0 {
 		return o, usageError{fmt.Errorf("-lock-timeout %v: it must not be negative", o.wait)}
 	}
-	switch c.String("takeover") {
-	case "", "never":
-	case "expired":
-		o.takeOver = true
-	default:
-		return o, usageError{fmt.Errorf("-takeover %q: want 'expired' or 'never'", c.String("takeover"))}
-	}
+	o.takeOver = c.String("takeover") == "expired"
 	return o, nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/history"
@@ -50,7 +49,7 @@ func rollbackCommand(term terminal) *cli.Command {
 		Action: func(ctx context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-				return usageError{fmt.Errorf("want VERSION [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+				return usageError{fmt.Errorf("want VERSION [REF], %s", arguments(args))}
 			}
 			o := rollbackOptions{
 				targetOptions: targetOf(c, strings.Join(args[1:], "")), selector: args[0], force: c.Bool("force"),
@@ -202,8 +201,9 @@ func (o rollbackOptions) judge(p *rollbackPlan) error {
 func (p rollbackPlan) tell(term terminal) {
 	now := history.Entry{Version: p.now, Holder: p.from.Holder}
 	term.say("Plan: roll back %s\n\n", p.ref)
-	w := tabwriter.NewWriter(term.err, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "  \tSERIAL\tSTORED (UTC)\tBYTES\tWHO\tVERSION\n")
+	t := table{Indent: 2, Columns: []column{
+		{Head: ""}, {Head: "SERIAL"}, {Head: "STORED (UTC)"}, {Head: "BYTES", Rank: 1}, {Head: "WHO", Least: 10}, {Head: "VERSION", ID: true},
+	}}
 	for _, row := range []struct {
 		name string
 		e    history.Entry
@@ -212,10 +212,12 @@ func (p rollbackPlan) tell(term terminal) {
 		if !row.e.Exists {
 			version = "no state"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%s\t%s\n", row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), row.e.Size, orDash(whoStored(row.e)), statelatch.Printable(version))
+		t.Rows = append(t.Rows, []string{
+			row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10), orDash(whoStored(row.e)), statelatch.Printable(version),
+		})
 	}
-	fmt.Fprintf(w, "  new\t%s\tnow\t\t\ta copy of %s\n", strconv.FormatUint(p.serial, 10), statelatch.Printable(p.to.Name()))
-	_ = w.Flush() // stderr
+	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "a copy of 'to'"})
+	term.sayTable(t)
 	if p.to.Header.Encrypted() {
 		term.say("\nThe version is encrypted, so it keeps its serial: a saved plan of that time would apply again.\n")
 	}

@@ -58,11 +58,11 @@ func runCommand(term terminal) *cli.Command {
 			"  statelatch run -read -- terraform plan -detailed-exitcode",
 		Flags: append(append([]cli.Flag{
 			&cli.BoolFlag{Name: "read", Usage: "do not lock; tell at the end whether the state changed meanwhile"},
-			&cli.DurationFlag{Name: "lease", Value: defaultLease, Usage: "how long others must see no renewal before they may take over (default 1m30s)"},
-			&cli.DurationFlag{Name: "grace", Value: 30 * time.Second, Usage: "how long the command may take to end once it must (default 30s)"},
-		}, requestFlags()...), directoryFlags()...),
-		OnUsageError: func(_ context.Context, _ *cli.Command, err error, _ bool) error {
-			return usageError{fmt.Errorf("%w; write -- before COMMAND if that is meant for it", err)}
+			&durationFlag{Name: "lease", Value: defaultLease, Usage: "how long others must see no renewal before they may take over (default 1m30s)"},
+			&durationFlag{Name: "grace", Value: 30 * time.Second, Usage: "how long the command may take to end once it must (default 30s)"},
+		}, requestFlags()...), without(directoryFlags(), "endpoint")...),
+		OnUsageError: func(_ context.Context, c *cli.Command, err error, _ bool) error {
+			return usageError{fmt.Errorf("%w; write -- before COMMAND if that is meant for it", badUsage(c, err))}
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := runOptions{

@@ -30,7 +30,7 @@ func oneScope(c *cli.Command) (string, error) {
 	case 1:
 		return args[0], nil
 	default:
-		return "", usageError{fmt.Errorf("one s3://BUCKET[/PREFIX] at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return "", usageError{fmt.Errorf("one s3://BUCKET[/PREFIX] at most, %s", arguments(args))}
 	}
 }
 
@@ -55,20 +55,48 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 	return p, err
 }
 
+// openScopes opens several, or the working directory's where none is named.
+func (o targetOptions) openScopes(ctx context.Context, term terminal, refs []string) ([]place, error) {
+	if len(refs) == 0 {
+		refs = []string{""}
+	}
+	var places []place
+	for _, ref := range refs {
+		one := o
+		one.ref = ref
+		p, err := one.openScope(ctx, term)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range places {
+			a, b := other.scope.String()+"/", p.scope.String()+"/"
+			if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
+				return nil, usageError{fmt.Errorf("%s and %s: what is in both would count twice", other.scope, p.scope)}
+			}
+		}
+		places = append(places, p)
+	}
+	return places, nil
+}
+
 // scope finds the bucket and how to reach it, without connecting.
 func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Scope, backendconf.Backend, error) {
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
 		backend, err := o.load(ctx, term)
-		backend.S3.ExpectedBucketOwner = o.owner
-		return statelatch.Scope{Bucket: backend.Bucket}, backend, err
+		o.reach(&backend)
+		name := bucketNamed(term.getenv)
+		if err == nil || name == "" || !backendconf.IsElsewhere(err) {
+			return statelatch.Scope{Bucket: backend.Bucket}, backend, err
+		}
+		o.ref = "s3://" + name
 	}
 	scope, err := statelatch.ParseScope(o.ref)
 	if err != nil {
 		return statelatch.Scope{}, backendconf.Backend{}, err
 	}
 	backend, err := backendconf.ForBucket(scope.Bucket, opts)
-	backend.S3.ExpectedBucketOwner = o.owner
+	o.reach(&backend)
 	return scope, backend, err
 }
 

@@ -182,7 +182,7 @@ func describeContent(c content) string {
 	} else {
 		line("Format", fmt.Sprint(h.Version))
 	}
-	line("Size", fmt.Sprintf("%d bytes", c.Size))
+	line("Size", count(c.Size, "byte"))
 	line("Stored", timeOf(c.LastModified)+" UTC")
 	line("By", whoStored(c.Entry))
 	version := c.VersionID

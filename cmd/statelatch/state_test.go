@@ -221,3 +221,32 @@ func TestLock_Several(t *testing.T) {
 	s.want(s.run("unlock", a, b, "s3://demo/c/terraform.tfstate"), 10, "Released the lock of "+a, "Released the lock of "+b)
 	s.want(s.run("status", a), 0, "not locked")
 }
+
+// The workspace that a directory is on is marked, and is not deleted in passing.
+func TestWorkspace_TheOneInUse(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	dir := s.directory("use_lockfile = true")
+	s.want(s.run("workspace", "new", "-chdir", dir, "stage"), 0)
+	s.want(s.run("workspace", "new", "-chdir", dir, "other"), 0)
+	s.env["TF_WORKSPACE"] = "stage"
+	if o := s.run("workspace", "list", "-chdir", dir); o.out != "  default\n  other\n* stage\n" {
+		t.Errorf("got %+v", o)
+	}
+	var all struct {
+		Workspaces []string
+		Current    string
+	}
+	if o := s.run("workspace", "list", "-json", "-chdir", dir); json.Unmarshal([]byte(o.out), &all) != nil || all.Current != "stage" || len(all.Workspaces) != 3 {
+		t.Errorf("got %+v", o)
+	}
+	s.want(s.run("workspace", "delete", "-chdir", dir, "stage"), 2, "-auto-approve")
+	s.typed = "no\n"
+	s.want(s.run("workspace", "delete", "-chdir", dir, "stage"), 1, `on the workspace "stage"`, "nothing was changed")
+	s.typed = ""
+	s.want(s.run("workspace", "delete", "-chdir", dir, "other"), 0) // it is not the one in use
+	s.want(s.run("workspace", "list", "-chdir", dir), 0, "* stage")
+	s.want(s.run("workspace", "delete", "-auto-approve", "-chdir", dir, "stage"), 0, "Deleted", "still on it")
+	s.want(s.run("workspace", "new", "stage", demoRef), 0)
+	s.want(s.run("workspace", "delete", "stage", demoRef), 0) // a REF names no directory
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,18 +17,20 @@ import (
 
 type statesOptions struct {
 	targetOptions
+	scopes                            []string
 	all, headers, versions, anomalies bool
 	locked, flagged                   bool
 	match                             string // a pattern as keyMatches takes it; empty: any key
 	csv                               bool
 	failOnFlags                       bool
+	many                              bool // scopes
 }
 
 func statesCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "states",
 		Usage:     "list every state of a bucket, and what is odd about it",
-		UsageText: "statelatch states [flags] [s3://BUCKET[/PREFIX]]",
+		UsageText: "statelatch states [flags] [s3://BUCKET[/PREFIX]]...",
 		Description: "Takes stock of the states below the prefix by listing alone, many requests at once. A state is what ends in .tfstate,\n" +
 			"what has a lock, a rescued state or a snapshot, and what lies below the workspace prefix (env:/).\n\n" +
 			"Flags of a state, from the listing:\n" +
@@ -64,15 +65,14 @@ func statesCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "csv", Usage: "print the result as CSV (RFC 4180), with a header"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			scope, err := oneScope(c)
-			if err != nil {
-				return err
-			}
 			o := statesOptions{
-				targetOptions: targetOf(c, scope),
-				all:           c.Bool("all"), headers: c.Bool("headers"), versions: c.Bool("versions"), anomalies: c.Bool("anomalies"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c),
+				all: c.Bool("all"), headers: c.Bool("headers"), versions: c.Bool("versions"), anomalies: c.Bool("anomalies"),
 				locked: c.Bool("locked"), flagged: c.Bool("flagged"), match: c.String("match"),
 				csv: c.Bool("csv"), failOnFlags: c.Bool("fail-on-flags"),
+			}
+			if err := notTwice(o.scopes); err != nil {
+				return err
 			}
 			if o.csv && o.json {
 				return usageError{errors.New("-csv and -json exclude each other")}
@@ -88,49 +88,69 @@ func statesCommand(term terminal) *cli.Command {
 }
 
 func runStates(ctx context.Context, o statesOptions, term terminal) error {
-	p, err := o.openScope(ctx, term)
+	places, err := o.openScopes(ctx, term, o.scopes)
 	if err != nil {
 		return err
 	}
-	line := &liveLine{term: term}
 	totals := stateTotalsJSON{Flags: map[fleet.Flag]int{}}
 	started := time.Now()
-	states, err := fleet.States(ctx, p.bucket, p.scope, fleet.StatesOptions{
-		WorkspacePrefix: p.backend.WorkspaceKeyPrefix,
-		All:             o.all, Headers: o.headers, Versions: o.versions, Anomalies: o.anomalies,
-		Select: o.selects,
-		OnProgress: func(p fleet.Progress) {
-			totals.Objects, totals.Requests = p.Objects, p.Requests
-			line.walked(p)
-		},
-		OnRead: func(read, of int) { line.part("Reading states", read, of) },
-	})
-	line.clear()
-	if err != nil {
-		return err
+	var states []bucketState
+	var where []string
+	for _, p := range places {
+		found, err := o.look(ctx, term, p, &totals)
+		if err != nil {
+			return err
+		}
+		where = append(where, p.scope.String())
+		for _, s := range found {
+			if !o.flagged || len(s.Flags) > 0 {
+				states = append(states, bucketState{s, p.scope.Bucket})
+			}
+		}
 	}
-	if o.flagged {
-		states = slices.DeleteFunc(states, func(s fleet.State) bool { return len(s.Flags) == 0 })
-	}
+	o.many = len(places) > 1
 	totals.add(states)
 	switch {
 	case o.json:
-		err = term.printJSON(statesJSONOf(p.scope, states, totals))
+		err = term.printJSON(statesJSONOf(where, states, totals))
 	case o.csv:
 		err = o.writeCSV(term.out, states)
 	case len(states) > 0:
-		term.print("%s", o.table(states))
+		term.printTable(o.table(states))
 	}
 	if err != nil {
 		return err
 	}
 	if !o.json {
-		term.say("%s in %s: %s\n", count(totals.States, "state"), p.scope, totals.describe(time.Since(started)))
+		term.say("%s in %s: %s\n", count(totals.States, "state"), strings.Join(where, " "), totals.describe(time.Since(started)))
 	}
 	if o.failOnFlags && totals.Flagged > 0 {
 		return reportedError{fmt.Errorf("%s flagged", count(totals.Flagged, "state"))}
 	}
 	return nil
+}
+
+// bucketState is a state of one of several buckets.
+type bucketState struct {
+	fleet.State
+	bucket string
+}
+
+// look takes stock of one scope, and adds what that cost.
+func (o statesOptions) look(ctx context.Context, term terminal, p place, totals *stateTotalsJSON) ([]fleet.State, error) {
+	line := &liveLine{term: term}
+	defer line.clear()
+	before := *totals
+	return fleet.States(ctx, p.bucket, p.scope, fleet.StatesOptions{
+		WorkspacePrefix: p.backend.WorkspaceKeyPrefix,
+		All:             o.all, Headers: o.headers, Versions: o.versions, Anomalies: o.anomalies,
+		Select: o.selects,
+		OnProgress: func(p fleet.Progress) {
+			totals.Objects, totals.Requests = before.Objects+p.Objects, before.Requests+p.Requests
+			line.walked(p)
+		},
+		OnRead: func(read, of int) { line.part("Reading states", read, of) },
+	})
 }
 
 // selects tells what is looked at: by the listing, before anything is read.
@@ -148,7 +168,7 @@ func keyMatches(pattern, key string) (bool, error) {
 	return path.Match(strings.ReplaceAll(pattern, "/", plain), strings.ReplaceAll(key, "/", plain))
 }
 
-func (t *stateTotalsJSON) add(states []fleet.State) {
+func (t *stateTotalsJSON) add(states []bucketState) {
 	t.States = len(states)
 	for _, s := range states {
 		t.Bytes += s.Size
@@ -175,27 +195,32 @@ func (t stateTotalsJSON) describe(took time.Duration) string {
 }
 
 // table shows states to people: a line each, and below it what needs more words.
-func (o statesOptions) table(states []fleet.State) string {
-	head := []string{"KEY", "SIZE", "WRITTEN (UTC)", "LOCKED (UTC)"}
+func (o statesOptions) table(states []bucketState) table {
+	t := table{Details: func(row int) string { return stateDetails(states[row].State) }}
+	t.Columns = []column{{Head: "KEY", Least: 20, Middle: true}, {Head: "SIZE"}, {Head: "WRITTEN (UTC)", Rank: 1}, {Head: "LOCKED (UTC)"}}
 	if o.headers {
-		head = append(head, "SERIAL", "LINEAGE", "ENGINE")
+		t.Columns = append(t.Columns, column{Head: "SERIAL"}, column{Head: "LINEAGE", Rank: 4}, column{Head: "ENGINE", Rank: 2})
 	}
 	if o.versions {
-		head = append(head, "VERSIONS", "IN ALL")
+		t.Columns = append(t.Columns, column{Head: "VERSIONS", Rank: 2}, column{Head: "IN ALL", Rank: 3})
 	}
-	rows := make([][]string, len(states))
-	for i, s := range states {
-		rows[i] = o.cells(s)
+	t.Columns = append(t.Columns, column{Head: "FLAGS", Least: 12})
+	for _, s := range states {
+		t.Rows = append(t.Rows, o.cells(s))
 	}
-	return table(append(head, "FLAGS"), rows, func(row int) string { return stateDetails(states[row]) })
+	return t
 }
 
-func (o statesOptions) cells(s fleet.State) []string {
+func (o statesOptions) cells(s bucketState) []string {
 	size := "-"
 	if s.Exists {
 		size = byteSize(s.Size)
 	}
-	cells := []string{statelatch.Printable(s.Key), size, timeOf(s.Written), timeOf(s.LockedSince)}
+	key := s.Key
+	if o.many {
+		key = statelatch.Ref{Bucket: s.bucket, Key: s.Key}.String()
+	}
+	cells := []string{statelatch.Printable(key), size, timeOf(s.Written), timeOf(s.LockedSince)}
 	if o.headers {
 		serial, lineage, engine := "-", "-", "-"
 		if h := s.Header; h != nil {
@@ -211,7 +236,7 @@ func (o statesOptions) cells(s fleet.State) []string {
 	if o.versions {
 		cells = append(cells, strconv.Itoa(s.Versions), byteSize(s.VersionBytes))
 	}
-	return append(cells, orDash(flagNames(s)))
+	return append(cells, orDash(flagNames(s.State)))
 }
 
 func flagNames(s fleet.State) string {

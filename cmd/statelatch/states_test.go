@@ -102,7 +102,7 @@ func TestStates_Usage(t *testing.T) {
 	s.want(s.run("states", "-h"), 0, "statelatch states [flags] [s3://BUCKET[/PREFIX]]", "-match GLOB", "Examples:")
 	s.want(s.run("states", "-csv", "-json", "s3://demo"), 2, "exclude")
 	s.want(s.run("states", "-match", "[", "s3://demo"), 2, `-match "["`)
-	s.want(s.run("states", "s3://demo", "s3://demo"), 2, "at most")
+	s.want(s.run("states", "s3://demo", "s3://demo"), 2, "given twice")
 }
 
 func TestKeyMatches_Table(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 // statesJSON is an inventory.
 type statesJSON struct {
 	Scope  string          `json:"scope"`
+	Scopes []string        `json:"scopes,omitempty"` // where there are several
 	States []stateJSON     `json:"states"`
 	Totals stateTotalsJSON `json:"totals"`
 }
@@ -34,6 +35,7 @@ type stateTotalsJSON struct {
 
 // stateJSON is one state of an inventory.
 type stateJSON struct {
+	Ref          string             `json:"ref"`
 	Key          string             `json:"key"`
 	Workspace    string             `json:"workspace"`
 	Exists       bool               `json:"exists"`
@@ -76,13 +78,16 @@ type anomalySideJSON struct {
 	Written   *time.Time `json:"written,omitempty"`
 }
 
-func statesJSONOf(scope statelatch.Scope, states []fleet.State, totals stateTotalsJSON) statesJSON {
-	out := statesJSON{Scope: scope.String(), States: make([]stateJSON, 0, len(states)), Totals: totals}
+func statesJSONOf(scopes []string, states []bucketState, totals stateTotalsJSON) statesJSON {
+	out := statesJSON{Scope: strings.Join(scopes, " "), States: make([]stateJSON, 0, len(states)), Totals: totals}
+	if len(scopes) > 1 {
+		out.Scopes = scopes
+	}
 	for _, s := range states {
 		one := stateJSON{
-			Key: s.Key, Workspace: workspaceName(s), Exists: s.Exists, Size: s.Size, Written: nonZero(s.Written), ETag: s.ETag, VersionID: s.VersionID,
+			Ref: statelatch.Ref{Bucket: s.bucket, Key: s.Key}.String(), Key: s.Key, Workspace: workspaceName(s.State), Exists: s.Exists, Size: s.Size, Written: nonZero(s.Written), ETag: s.ETag, VersionID: s.VersionID,
 			Locked: s.Locked, LockedSince: nonZero(s.LockedSince), Rescued: s.Rescued, Snapshots: s.Snapshots,
-			Versions: s.Versions, VersionBytes: s.VersionBytes, Problem: problemOf(s), Flags: append([]fleet.Flag{}, s.Flags...),
+			Versions: s.Versions, VersionBytes: s.VersionBytes, Problem: problemOf(s.State), Flags: append([]fleet.Flag{}, s.Flags...),
 		}
 		if h := s.Header; h != nil {
 			one.Header = &stateHeaderJSON{
@@ -104,12 +109,12 @@ func anomalySide(v state.Version) anomalySideJSON {
 }
 
 // writeCSV writes one record a state: all columns, whatever was asked for, so that they stay where they are.
-func (o statesOptions) writeCSV(out io.Writer, states []fleet.State) error {
+func (o statesOptions) writeCSV(out io.Writer, states []bucketState) error {
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
 	_ = w.Write([]string{ // w remembers errors
 		"key", "workspace", "exists", "size", "written", "locked", "locked_since", "rescued", "snapshots", "versions", "version_bytes",
-		"format", "serial", "lineage", "terraform_version", "encrypted", "flags", "anomalies", "problem",
+		"format", "serial", "lineage", "terraform_version", "encrypted", "flags", "anomalies", "problem", "bucket",
 	})
 	for _, s := range states {
 		header := []string{"", "", "", "", ""}
@@ -127,9 +132,9 @@ func (o statesOptions) writeCSV(out io.Writer, states []fleet.State) error {
 			anomalies = append(anomalies, string(a.Kind))
 		}
 		_ = w.Write(slices.Concat([]string{
-			harmless(s.Key), harmless(workspaceName(s)), strconv.FormatBool(s.Exists), strconv.FormatInt(s.Size, 10), csvTime(s.Written),
+			harmless(s.Key), harmless(workspaceName(s.State)), strconv.FormatBool(s.Exists), strconv.FormatInt(s.Size, 10), csvTime(s.Written),
 			strconv.FormatBool(s.Locked), csvTime(s.LockedSince), strconv.Itoa(s.Rescued), strconv.Itoa(s.Snapshots), versions, versionBytes,
-		}, header, []string{flagNames(s), strings.Join(anomalies, ", "), harmless(problemOf(s))}))
+		}, header, []string{flagNames(s.State), strings.Join(anomalies, ", "), harmless(problemOf(s.State)), s.bucket}))
 	}
 	w.Flush()
 	return w.Error()

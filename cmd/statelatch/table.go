@@ -1,28 +1,66 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
-	"text/tabwriter"
+
+	"github.com/statelatch/statelatch/internal/term"
+	"github.com/urfave/cli/v3"
 )
 
-// table aligns rows below head. Below each row stands what details has to say of it, whole lines that are no columns.
-func table(head []string, rows [][]string, details func(row int) string) string {
-	var lines strings.Builder
-	w := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(head, "\t"))
-	for _, cells := range rows {
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+type (
+	table  = term.Table
+	column = term.Column
+)
+
+const shortened = "Shortened to fit the terminal: -wide shows all of it.\n"
+
+// printTable writes a table as a result.
+func (t terminal) printTable(tab table) {
+	text, whole := tab.Render(t.outWidth())
+	t.print("%s", text)
+	if !whole {
+		t.say(shortened)
 	}
-	_ = w.Flush() // memory
-	var b strings.Builder
-	row := -1
-	for line := range strings.Lines(lines.String()) {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-		if row >= 0 {
-			b.WriteString(details(row))
+}
+
+// sayTable writes a table as talk.
+func (t terminal) sayTable(tab table) {
+	text, whole := tab.Render(t.errWidth())
+	t.say("%s", text)
+	if !whole {
+		t.say(shortened)
+	}
+}
+
+// printProse writes a result in sentences.
+func (t terminal) printProse(format string, args ...any) {
+	t.print("%s", prose(fmt.Sprintf(format, args...), t.outWidth()))
+}
+
+// tableCommands are the commands that show tables.
+var tableCommands = []string{
+	"locks", "unlock", "states", "history", "rollback", "gc", "probe", "digest check", "digest fix", "audit log",
+	"migrate scan", "migrate verify", "migrate clean",
+}
+
+// widened lets every command below c that shows tables show them whole.
+func widened(t terminal, c *cli.Command, path ...string) {
+	if slices.Contains(tableCommands, strings.Join(path, " ")) {
+		if findFlag(c, "wide") == nil { // some show more with it
+			c.Flags = append(c.Flags, &cli.BoolFlag{Name: "wide", Usage: "show tables whole, however wide the terminal is"})
 		}
-		row++
+		act := c.Action
+		c.Action = func(ctx context.Context, c *cli.Command) error {
+			if c.Bool("wide") {
+				t.view.outWidth, t.view.errWidth = 0, 0
+			}
+			return act(ctx, c)
+		}
 	}
-	return b.String()
+	for _, sub := range c.Commands {
+		widened(t, sub, append(slices.Clone(path), sub.Name)...)
+	}
 }

@@ -24,6 +24,7 @@ type targetOptions struct {
 	chdir         string
 	backendConfig []string
 	owner         string // the account that the bucket must belong to; empty: any
+	way           wayOptions
 	json          bool
 }
 
@@ -41,6 +42,9 @@ func directoryFlags() []cli.Flag {
 			Usage:       "a backend argument, as for init; also with REF; repeatable",
 			HideDefault: true,
 		},
+		&cli.StringFlag{Name: "profile", Usage: "the AWS profile, instead of the backend's and AWS_PROFILE"},
+		&cli.StringFlag{Name: "region", Usage: "the region, instead of the backend's and AWS_REGION"},
+		&cli.StringFlag{Name: "endpoint", Usage: "the store's address, instead of the backend's and AWS_ENDPOINT_URL_S3"},
 		&cli.StringFlag{
 			Name: "expected-bucket-owner", Sources: cli.EnvVars("STATELATCH_EXPECTED_BUCKET_OWNER"),
 			Usage: "refuse a bucket of another AWS account",
@@ -50,7 +54,7 @@ func directoryFlags() []cli.Flag {
 
 func targetOf(c *cli.Command, ref string) targetOptions {
 	return targetOptions{
-		ref: ref, chdir: c.String("chdir"), backendConfig: c.StringSlice("backend-config"),
+		ref: wholeRef(c, ref), chdir: c.String("chdir"), backendConfig: c.StringSlice("backend-config"), way: wayOf(c),
 		owner: c.String("expected-bucket-owner"), json: c.Bool("json"),
 	}
 }
@@ -63,7 +67,7 @@ func oneRef(c *cli.Command) (string, error) {
 	case 1:
 		return args[0], nil
 	default:
-		return "", usageError{fmt.Errorf("one REF at most, got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return "", usageError{fmt.Errorf("one REF at most, %s", arguments(args))}
 	}
 }
 
@@ -156,7 +160,12 @@ func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.
 	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
 	if o.ref == "" {
 		backend, err := o.load(ctx, term)
-		backend.S3.ExpectedBucketOwner = o.owner
+		o.reach(&backend)
+		if err != nil && backendconf.IsElsewhere(err) {
+			if name := bucketNamed(term.getenv); name != "" {
+				err = fmt.Errorf("%w; of the bucket that %s names, give the KEY alone", err, envBucket)
+			}
+		}
 		return backend, err
 	}
 	ref, err := statelatch.ParseRef(o.ref)
@@ -164,7 +173,7 @@ func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.
 		return backendconf.Backend{}, err
 	}
 	backend, err := backendconf.ForRef(ref, opts)
-	backend.S3.ExpectedBucketOwner = o.owner
+	o.reach(&backend)
 	return backend, err
 }
 
@@ -188,6 +197,7 @@ func (o targetOptions) again(term terminal) naming {
 	for _, item := range o.backendConfig {
 		words = append(words, "-backend-config", backendconf.Repeatable(item))
 	}
+	words = append(words, o.way.words()...)
 	if o.owner != "" {
 		words = append(words, "-expected-bucket-owner", o.owner)
 	}
@@ -227,10 +237,7 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 		}
 		return refusedError{err, o.again(term), o.deniedAdvice(ctx, term, err)}
 	}
-	out := failureJSON{Error: err.Error(), Kind: kindOf(ctx, err), ExitCode: exitCode(ctx, err)}
-	if isLocked && locked.Err == nil {
-		out.Lock = lockInfoJSON(locked.Holder)
-	}
+	out := failureOf(ctx, err)
 	if grant, ok := o.grant(ctx, term, err); ok {
 		out.Grant = &grant
 	}

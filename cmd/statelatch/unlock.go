@@ -56,14 +56,14 @@ func unlockCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "id", Usage: "release the lock with this ID, taken elsewhere"},
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took; never asks"},
-			&cli.DurationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since the last renewal"},
+			&durationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since the last renewal"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be done, and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; a lock whose holder is provably alive is left alone"},
 			askCIFlag(),
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := unlockOptions{
-				targetOptions: targetOf(c, c.Args().First()), refs: c.Args().Slice(), id: c.String("id"), expired: c.Bool("expired"),
+				targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), id: c.String("id"), expired: c.Bool("expired"),
 				mine: c.Bool("mine"), olderThan: c.Duration("if-older-than"), dryRun: c.Bool("dry-run"),
 				approved: c.Bool("auto-approve"), askCI: c.Bool("ask-ci"),
 			}
@@ -194,7 +194,7 @@ func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
 func (u *unlocking) decide(s *unlockStep) {
 	h, own := s.held, u.owner.took(s.held)
 	refuse := func(format string, args ...any) {
-		s.err = fmt.Errorf("%w: %s", h.LockedError(), fmt.Sprintf(format, args...))
+		s.err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), h.LockedError())
 	}
 	switch {
 	case u.mine && !u.owner.owns(h):
@@ -206,7 +206,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.expired:
 		s.deed = deedExpired
 	case u.id != "" && h.Err == nil && h.Info.ID != u.id:
-		refuse("the lock to release has another ID, %s", statelatch.Printable(u.id))
+		s.err = anotherID(h, u.id)
 	case h.Err != nil && (u.id != "" || !u.mayForce()):
 		s.err = h.LockedError()
 	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
@@ -215,7 +215,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.mine:
 		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
 	case !u.mayForce() && u.owner.err != nil:
-		s.err = fmt.Errorf("%w; which locks are yours is not known: %w", h.LockedError(), u.owner.err)
+		s.err = fmt.Errorf("which locks are yours is not known: %w: %w", u.owner.err, h.LockedError())
 	case !u.mayForce():
 		s.err = h.LockedError()
 	case u.approved && s.verdict.State == evidence.Live:
@@ -286,8 +286,8 @@ func givesBack(h lock.Held, v evidence.Verdict) bool {
 // notAlive refuses to pull the lock from under a run of this user that is still going.
 func notAlive(held lock.Held) error {
 	if held.Leased() && aliveHere(held.Managed) == identity.Alive {
-		return fmt.Errorf("%w: it is held by a process of this machine that still runs (%s): stop it, and it gives the lock back",
-			held.LockedError(), statelatch.Printable(held.Managed.Client))
+		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it gives the lock back: %w",
+			statelatch.Printable(held.Managed.Client), held.LockedError())
 	}
 	return nil
 }

@@ -68,7 +68,9 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 	case len(planned) == 0:
 		u.term.say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
 	case !u.dryRun:
-		u.term.say("To be released:\n\n%s\n", v.table(planned))
+		u.term.say("To be released:\n\n")
+		u.term.sayTable(v.table(planned))
+		u.term.say("\n%s\n\n", v.summary(planned))
 	}
 	return steps, nil
 }
@@ -139,7 +141,7 @@ func (u *unlocking) notOver(s unlockStep) error {
 	case h.Leased() && u.dryRun:
 		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile", evidence.Span(m.TTL))
 	}
-	return fmt.Errorf("%w: it is not over: %s%s", h.LockedError(), s.verdict.Proof, next)
+	return fmt.Errorf("it is not over: %s: %w%s", s.verdict.Proof, h.LockedError(), next)
 }
 
 // execute does what was planned. Of several states that were named one comes after the other, of a whole bucket many at a time.
@@ -245,7 +247,7 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 			if locked.ETag == s.held.ETag {
 				err = u.notOver(*s)
 			} else {
-				err = fmt.Errorf("%w: it is not over: it was renewed, or taken by another, after it was shown", err)
+				err = fmt.Errorf("it is not over: it was renewed, or taken by another, after it was shown: %w", err)
 			}
 		}
 		s.err = err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 type workspaceOptions struct {
 	targetOptions
 	requestOptions
-	force bool
+	force    bool
+	approved bool
 }
 
 const workspaceRef = "REF is the state of the default workspace; the prefix of the others is 'env:' unless the backend or\n" +
@@ -31,7 +33,7 @@ func workspaceCommand(term terminal) *cli.Command {
 				Name:        "list",
 				Usage:       "list the workspaces",
 				UsageText:   "statelatch workspace list [flags] [REF]",
-				Description: "Prints one name a line, 'default' first. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
+				Description: "Prints one name a line, 'default' first; of a working directory as engines do, with a star before the one it is on. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
 				Flags:       targetFlags(),
 				Action: func(ctx context.Context, c *cli.Command) error {
 					ref, err := oneRef(c)
@@ -63,10 +65,12 @@ func workspaceCommand(term terminal) *cli.Command {
 				Usage:     "delete a workspace's state, under its lock",
 				UsageText: "statelatch workspace delete [flags] NAME [REF]",
 				Description: "Deletes the state on the condition that nobody wrote it meanwhile; the lock is held until it is gone. A state\n" +
-					"that has resources is refused without -force: nothing would manage them any more. " + workspaceRef +
+					"that has resources is refused without -force: nothing would manage them any more. Asks before it deletes the workspace that\n" +
+					"the working directory is on. " + workspaceRef +
 					"Example:\n  statelatch workspace delete staging",
 				Flags: append(append([]cli.Flag{
 					&cli.BoolFlag{Name: "force", Usage: "delete although it has, or may have, resources"},
+					&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask, also not about the workspace that the directory is on"},
 				}, requestFlags()...), targetFlags()...),
 				Action: func(ctx context.Context, c *cli.Command) error {
 					o, err := namedWorkspace(c)
@@ -76,13 +80,10 @@ func workspaceCommand(term terminal) *cli.Command {
 					if o.requestOptions, err = requestOf(c); err != nil {
 						return err
 					}
-					o.force = c.Bool("force")
+					o.force, o.approved = c.Bool("force"), c.Bool("auto-approve")
 					return o.finish(ctx, term, runWorkspaceDelete(ctx, o, term))
 				},
 			},
-		},
-		Action: func(_ context.Context, c *cli.Command) error {
-			return usageError{fmt.Errorf("want list, new or delete, got %q: run 'statelatch workspace -h'", c.Args().First())}
 		},
 	}
 }
@@ -91,7 +92,7 @@ func workspaceCommand(term terminal) *cli.Command {
 func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
 	args := c.Args().Slice()
 	if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], got %d arguments: %s", len(args), strings.Join(args, " "))}
+		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], %s", arguments(args))}
 	}
 	o := workspaceOptions{targetOptions: targetOf(c, strings.Join(args[1:], ""))}
 	o.workspace = args[0]
@@ -125,7 +126,7 @@ func workspaceOf(backend backendconf.Backend, name string) (statelatch.Ref, erro
 }
 
 func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) error {
-	_, all, err := o.openWorkspace(ctx, term)
+	t, all, err := o.openWorkspace(ctx, term)
 	if err != nil {
 		return err
 	}
@@ -133,15 +134,32 @@ func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) er
 	if err != nil {
 		return err
 	}
+	current := o.current(t)
 	if o.json {
 		return term.printJSON(struct {
 			Workspaces []string `json:"workspaces"`
-		}{names})
+			Current    string   `json:"current,omitempty"`
+		}{names, current})
 	}
 	for _, name := range names {
-		term.print("%s\n", name)
+		switch {
+		case current == "":
+			term.print("%s\n", name)
+		case name == current:
+			term.print("* %s\n", name)
+		default:
+			term.print("  %s\n", name)
+		}
 	}
 	return nil
+}
+
+// current is the workspace that the working directory is on; empty where a REF was named.
+func (o workspaceOptions) current(t target) string {
+	if o.ref != "" {
+		return ""
+	}
+	return t.backend.Workspace
 }
 
 func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) error {
@@ -171,6 +189,13 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	if err != nil {
 		return err
 	}
+	active := o.current(t) == o.workspace
+	if active && !o.approved {
+		question := fmt.Sprintf("%s is on the workspace %q. Delete it, %s, all the same?", cmp.Or(o.chdir, "This directory"), o.workspace, t.ref)
+		if err := term.confirm(ctx, question, "-auto-approve"); err != nil {
+			return err
+		}
+	}
 	req := o.request(term, "workspace delete")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)
@@ -194,5 +219,8 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 		}{t.ref.String(), true})
 	}
 	term.say("Deleted workspace %q: %s\n", o.workspace, t.ref)
+	if active {
+		term.say("This directory is still on it: 'workspace select default' of the engine, or TF_WORKSPACE, chooses another; else the next run creates it anew.\n")
+	}
 	return nil
 }

@@ -72,6 +72,9 @@ func (c *scan) redact(v any, payload func(string) bool) any {
 			return v
 		}
 		pair := namesSecret(v)
+		if v["kind"] == "Secret" && payload == nil { // of Kubernetes
+			payload = func(name string) bool { return name == "data" || name == "stringData" }
+		}
 		for k, e := range v {
 			if c.text(k) {
 				return c.tree.Hide(v) // a key can be hidden with the whole only

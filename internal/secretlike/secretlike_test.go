@@ -135,6 +135,7 @@ var harmlessTexts = []string{
 
 // moreSecrets and moreHarmless are further cases of the same kinds.
 var moreSecrets = []string{
+	"apiVersion: v1\nkind: Secret\nstringData:\n  foo: hunter2\n", "data:\n  foo: aHVudGVyMg==\nkind: Secret\n", `{"kind":"Secret","data":{"foo":"aHVudGVyMg=="}}`,
 	"Authorization: Digest username=\"u\", response=\"6629fae49393a05397450978507c4ef1\"", "-H \"X-Auth-Token: abc123def\"", "Proxy-Authorization: Basic dXNlcjpwYXNz",
 	"bearer: abcdef123456", "{\"bearer\":\"abcdef123456\"}", "Bearer%20abcdef123456",
 	"DBPASS: s3cr3t", "db.pass=s3cr3t", "db_pw: s3cr3t", "mypw=s3cr3t", "PASSWORT: s3cr3t", "sa_pwd = 's3cr3t'", "\"Pwd\" : \"s3cr3t\"", "userPW=s3cr3t", "passwd=s3cr3t", "Pass: s3cr3t", "admin-password=s3cr3t", "PASSWORD_FILE_CONTENT=s3cr3t",
@@ -153,6 +154,7 @@ var moreSecrets = []string{
 }
 
 var moreHarmless = []string{
+	`{"kind":"ConfigMap","data":{"foo":"bar"}}`, "kind: ConfigMap\ndata:\n  foo: bar\n", `{"kind":"Secret","metadata":{"name":"x"}}`,
 	"token_ttl: 3600", "tokenTTL=1h", "key_type: RSA", "signing_algorithm=RSASSA_PSS", "private_key_type=RSA", "key_id: abc", "KmsKeyId: abc", "kms_key_arn: arn:aws:kms:eu-west-1:123456789012:key/1", "secretArn=arn:aws:secretsmanager:eu-west-1:1:secret:x-AbC", "secret_name=db", "secretName: tls-cert", "credentials_file: /x", "password_policy: strict",
 	"http_tokens=required", "imdsv2: required", "HttpTokens: required", `{"HttpTokens":"required","HttpPutResponseHopLimit":2}`, "public_key_pem = x", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----", "-----BEGIN CERTIFICATE-----\nMIIDXTCCAkWgAwIBAgIJAJC1HiIAZAiIMA0GCSqGSIb3DQEBBQUAMEUxCzAJBgNV\nBAYTAkFVMRMwEQYDVQQIDApTb21lLVN0YXRlMSEwHwYDVQQKDBhJbnRlcm5ldCBX\n-----END CERTIFICATE-----",
 	"arn:aws:iam::123456789012:policy/token-policy", "arn:aws:lambda:eu-west-1:123456789012:function:password-reset", "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/db/password", "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a/b:password::", "arn:aws:cognito-idp:eu-west-1:1:userpool/eu-west-1_abc",
@@ -220,6 +222,7 @@ func TestTree_Redact(t *testing.T) {
 		`{"secrets":[{"name":"API_KEY","valueFrom":"arn:aws:ssm:r:1:parameter/x"}]}`:                      `{"secrets":[{"name":"API_KEY","valueFrom":"arn:aws:ssm:r:1:parameter/x"}]}`,
 		`{"certificate_pem":"-----BEGIN CERTIFICATE-----\nx"}`:                                            `{"certificate_pem":"-----BEGIN CERTIFICATE-----\nx"}`,
 		`{"password":""}`: `{"password":""}`,
+		`{"manifest":{"kind":"Secret","metadata":{"name":"x"},"stringData":{"foo":"hunter2"}}}`: `{"manifest":{"kind":"Secret","metadata":{"name":"x"},"stringData":"-"}}`,
 	} {
 		var v any
 		if err := json.Unmarshal([]byte(in), &v); err != nil {

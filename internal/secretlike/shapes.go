@@ -90,6 +90,7 @@ func rulesOf() []rule {
 		own("telegram", "bot", `\bbot\d{6,}:[\w-]{30,}`, nil),
 		own("hash in LDAP", "{s,{m,{c,{p", `\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2[\w-]*)\}[\w+/=.$]{8,}`, nil),
 		own("complex key of YAML", "?", `(?m)^\s*\?\s+["']?([\w.-]{1,128})["']?\s*\n\s*:\s+["']?([^\s"']+)`, named),
+		own("secret of Kubernetes", "kind", `(?ms)^[\s-]*kind:\s*["']?Secret["']?\s*$.*^[ \t]*(?:data|stringData):\s*\n[ \t]+\S|^[\s-]*(?:data|stringData):\s*\n[ \t]+\S.*^\s*kind:\s*["']?Secret["']?\s*$`, nil),
 		own("chpasswd", "chpasswd", `\S+:\S+["']?\s*\|\s*(?:sudo\s+)?chpasswd`, nil),
 		own("setting of the environment", "setenv,setx,env,setenvironmentvariable", `(?m)(?:\bsetenv|\bsetx|^\s*ENV|(?i:\bSetEnvironmentVariable|\bputenv|\bsetenv)\s*\()\s*["']?([A-Za-z_][\w.-]{0,127})["']?[\s,]+["']?([^\s"',]+)`, named),
 		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified by,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {

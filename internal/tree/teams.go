@@ -103,8 +103,8 @@ func shared() []part {
 		},
 		{ // what nobody can read
 			files: map[string]string{
-				"hostile/brackets/main.tf":  fill(stated, "hostile/brackets") + "locals {\n  a = " + strings.Repeat("[", 100_000) + "\n}\n",
-				"hostile/json/main.tf.json": `{"terraform": {"backend": {"s3": {"bucket": ` + strings.Repeat("[", 100_000) + "}}}}",
+				"hostile/brackets/main.tf":  fill(stated, "hostile/brackets") + "locals {\n  a = " + strings.Repeat("[", 2000) + "\n}\n",
+				"hostile/json/main.tf.json": `{"terraform": {"backend": {"s3": {"bucket": ` + strings.Repeat("[", 2000) + "}}}}",
 			},
 			findings: []Finding{{"unreadable", "hostile/brackets/main.tf", 10}, {"unreadable", "hostile/json/main.tf.json", 1}},
 		},

@@ -81,6 +81,8 @@ var actions = map[string]struct {
 	"s3:PutBucketPolicy":                  {bucket, nil},
 	"s3:PutLifecycleConfiguration":        {bucket, nil},
 	"s3:PutBucketLogging":                 {bucket, nil},
+	"s3:PutBucketTagging":                 {bucket, nil},
+	"s3:GetBucketTagging":                 {bucket, nil},
 	"s3:GetBucketLocation":                {bucket, nil},
 	"s3:GetBucketVersioning":              {bucket, nil},
 	"s3:GetEncryptionConfiguration":       {bucket, nil},

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// The scripts know nothing of the commands: they ask completeName, which is this very program, with the line before the cursor.
+var (
+	//go:embed completion/bash.sh
+	bashCompletion string
+	//go:embed completion/zsh.sh
+	zshCompletion string
+	//go:embed completion/fish.fish
+	fishCompletion string
+	//go:embed completion/pwsh.ps1
+	pwshCompletion string
+)
+
+const completeName = "__complete"
+
+func completionCommand(term terminal) *cli.Command {
+	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion, "pwsh": pwshCompletion}
+	shells := []string{"bash", "zsh", "fish", "pwsh"}
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "print a completion script for a shell",
+		UsageText: "statelatch completion bash|zsh|fish|pwsh",
+		Description: "Completes commands, flags, their values, and what is in the bucket: REFs, VERSIONs and LOCK_IDs. For those it reads the bucket\n" +
+			"that the line names or STATELATCH_BUCKET, or that of a working directory in which 'init' was run, for two seconds at most.\n\n" +
+			"Examples:\n" +
+			"  source <(statelatch completion bash)            # in ~/.bashrc; no other package is needed\n" +
+			"  source <(statelatch completion zsh)             # in ~/.zshrc, after compinit\n" +
+			"  statelatch completion fish | source             # in ~/.config/fish/config.fish",
+		Action: func(_ context.Context, c *cli.Command) error {
+			args := c.Args().Slice()
+			if len(args) != 1 {
+				return usageError{fmt.Errorf("want one shell of %s, %s", strings.Join(shells, ", "), arguments(args))}
+			}
+			if !slices.Contains(shells, args[0]) {
+				return usageError{fmt.Errorf("no completion for %q: %s", args[0], suggestion(args[0], shells, "want one of "+strings.Join(shells, ", ")))}
+			}
+			term.print("%s", scripts[args[0]])
+			return nil
+		},
+	}
+}
+
+// completeCommand prints what the line before the cursor may go on with, for the scripts: one a line, what it is behind a tab. A line that
+// begins with a colon is for the script itself.
+func completeCommand(term terminal) *cli.Command {
+	return &cli.Command{
+		Name: completeName, Hidden: true, SkipFlagParsing: true,
+		Action: func(ctx context.Context, c *cli.Command) error {
+			term.interactive, term.err = false, io.Discard // nothing is asked and nothing said while somebody types
+			words := splitLine(strings.Join(c.Args().Slice(), " "))
+			words = words[min(1, len(words)-1):] // the program
+			for _, candidate := range complete(ctx, c.Root(), term, words) {
+				term.print("%s\n", candidate)
+			}
+			return nil
+		},
+	}
+}
+
+// splitLine takes a line apart as a shell does. The last word is the one that is being typed; it may be empty.
+func splitLine(line string) []string {
+	var words []string
+	var word strings.Builder
+	quote := rune(0)
+	escaped, any := false, false
+	for _, r := range line {
+		switch {
+		case escaped:
+			word.WriteRune(r)
+			escaped = false
+		case r == '\\' && quote != '\'':
+			escaped, any = true, true
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == 0 && (r == '\'' || r == '"'):
+			quote, any = r, true
+		case quote == 0 && (r == ' ' || r == '\t'):
+			if any || word.Len() > 0 {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			any = false
+		default:
+			word.WriteRune(r)
+		}
+	}
+	return append(words, word.String())
+}

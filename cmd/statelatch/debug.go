@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/urfave/cli/v3"
+)
+
+const envDebug = "STATELATCH_DEBUG"
+
+// sayAgain is how long nothing more is said of a host that cannot be reached.
+const sayAgain = 30 * time.Second
+
+// requestLog tells about requests: with -debug each of them, else that a host cannot be reached, since trying again takes its time.
+type requestLog struct {
+	term  terminal
+	debug bool // set before the first request
+
+	mu     sync.Mutex
+	silent map[string]time.Time // until when nothing is said, by host
+}
+
+func newRequestLog(term terminal) *requestLog {
+	debug, err := strconv.ParseBool(term.getenv(envDebug))
+	return &requestLog{term: term, debug: debug && err == nil, silent: map[string]time.Time{}}
+}
+
+// watched is ctx with the log in it.
+func (l *requestLog) watched(ctx context.Context) context.Context {
+	ctx = context.WithValue(ctx, requestLogKey{}, l)
+	return s3bucket.WithTrace(ctx, func(a s3bucket.Attempt) { l.tell(ctx, a) })
+}
+
+type requestLogKey struct{}
+
+func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.debug {
+		l.term.say("%s\n", debugLine(time.Now(), a))
+		return
+	}
+	now := time.Now()
+	why := a.Unreachable()
+	if ctx.Err() != nil || why == "" || now.Before(l.silent[a.Host]) {
+		return
+	}
+	l.silent[a.Host] = now.Add(sayAgain)
+	if l.term.live {
+		l.term.say("\r\033[K")
+	}
+	l.term.say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host), statelatch.Printable(why))
+	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") && l.term.getenv("AWS_ENDPOINT_URL_S3") == "" {
+		l.term.say("That is AWS itself. Where the bucket is elsewhere: -endpoint URL, or AWS_ENDPOINT_URL_S3.\n")
+	}
+}
+
+// debugLine is one request on one line.
+func debugLine(at time.Time, a s3bucket.Attempt) string {
+	what := a.Method + " " + a.Host + a.Path
+	if a.Query != "" {
+		what += "?" + a.Query
+	}
+	if a.Operation != "" {
+		what += " " + a.Operation
+	}
+	result := strconv.Itoa(a.Status)
+	if a.Err != nil {
+		result = "no answer: " + a.Err.Error()
+	}
+	line := fmt.Sprintf("%s %s: %s, %v", at.Format("15:04:05.000"), what, result, a.Took.Round(100*time.Microsecond))
+	if a.RequestID != "" {
+		line += ", request " + a.RequestID
+	}
+	return statelatch.Printable(line)
+}
+
+// debugged gives every command that connects somewhere the flag that shows its requests.
+func debugged(c *cli.Command) {
+	if findFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
+		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "debug", Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body"})
+		act := c.Action
+		c.Action = func(ctx context.Context, c *cli.Command) error {
+			if l, ok := ctx.Value(requestLogKey{}).(*requestLog); ok && c.Bool("debug") {
+				l.debug = true
+			}
+			return act(ctx, c)
+		}
+	}
+	for _, sub := range c.Commands {
+		debugged(sub)
+	}
+}
