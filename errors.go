@@ -34,6 +34,10 @@ var (
 // the store. Of a read it is ErrBroken, and nothing of the bytes may be used. Of a write it is ErrAmbiguous: something was stored.
 var ErrAltered = errors.New("the bytes were changed on the way")
 
+// ErrEncoding is the cause of a [StoreError] of kind ErrUnsupported whose write asked for more than to store bytes: for encryption, an ACL or
+// tags. The store may know conditions all the same.
+var ErrEncoding = errors.New("the store may not be able to encrypt objects, or to set an ACL or tags on them, the way the configuration asks for")
+
 // The outcomes of a lock operation that a caller decides on.
 var (
 	// ErrLocked: somebody else holds the lock. See [LockedError] for who.
@@ -58,7 +62,7 @@ type StoreError struct {
 	Status  int    // HTTP status, 0 where there was no answer
 	Code    string // the store's error code, empty where there was none
 	Message string // the store's message, for people
-	Action  string // for ErrDenied: the IAM action that was missing, such as "s3:PutObject"
+	Action  string // for ErrDenied: the IAM action that the call needs, such as "s3:PutObject"; what was denied tells Denial
 	Over    bool   // for ErrAmbiguous: the store itself has answered, so what did not happen by now will not
 	Err     error  // the cause, if any; errors.Is and errors.As see it
 }
@@ -88,7 +92,7 @@ func (e *StoreError) Error() string {
 	case e.Err != nil:
 		b.WriteString(": " + e.Err.Error())
 	}
-	if e.Action != "" {
+	if e.Unexplained() {
 		fmt.Fprintf(&b, "; the credentials need %s on this resource", e.Action)
 	}
 	return b.String()

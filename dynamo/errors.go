@@ -92,7 +92,7 @@ func (e *tableError) Error() string {
 	case se.Err != nil:
 		b.WriteString(": " + se.Err.Error())
 	}
-	if se.Action != "" {
+	if se.Unexplained() {
 		fmt.Fprintf(&b, "; the credentials need %s on this table", se.Action)
 	}
 	return b.String()

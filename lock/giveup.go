@@ -10,7 +10,10 @@ import (
 
 // leave ends an attempt that did not win: it takes back what landed of ours unseen, and words the error.
 func (a *attempt) leave(ctx context.Context, err error) error {
-	if errors.Is(err, statelatch.ErrUnsupported) {
+	switch {
+	case errors.Is(err, statelatch.ErrEncoding):
+		err = fmt.Errorf("%w: %w (a store that knows no conditions answers alike; a probe tells which)", statelatch.ErrEncoding, err)
+	case errors.Is(err, statelatch.ErrUnsupported):
 		err = fmt.Errorf("%w: %w", statelatch.ErrUnsafeStore, err)
 	}
 	if !errors.Is(err, statelatch.ErrLocked) {

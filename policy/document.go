@@ -21,8 +21,9 @@ type Document struct {
 type Statement struct {
 	Sid       string `json:",omitempty"`
 	Effect    string
+	Principal map[string]string `json:",omitempty"` // of a resource's policy alone
 	Action    []string
-	Resource  []string
+	Resource  []string   `json:",omitempty"`
 	Condition conditions `json:",omitempty"`
 }
 

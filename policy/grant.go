@@ -2,15 +2,16 @@ package policy
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
 )
 
-// Grant is the policy that allows what was denied, and nothing else. Of the errors given those count that name an action
-// that is missing (an expired or wrong credential misses none); without any, ok is false. Region, which may be empty, is
-// that of the bucket.
+// Grant is the policy that allows what was denied, and nothing else. Of the errors given those count that an IAM policy of whoever asked
+// can help: where no such policy allows an action, and where no reason was given, which makes it a guess (see [Advice]). Without
+// any, ok is false. Region, which may be empty, is that of the bucket.
 func Grant(region string, denied ...*statelatch.StoreError) (d Document, ok bool) {
 	var all []Statement
 	for _, e := range denied {
@@ -23,14 +24,62 @@ func Grant(region string, denied ...*statelatch.StoreError) (d Document, ok bool
 	return document(all...), len(all) > 0
 }
 
+// ResourceGrant is what the policy of the bucket, key, table or role lacks, where that is why e was denied and e says who asked.
+func ResourceGrant(region string, e *statelatch.StoreError) (d Document, ok bool) {
+	why := e.Denial()
+	if why.Cause != statelatch.DenialNoAllow || why.Policy != statelatch.PolicyResource || !strings.HasPrefix(why.Principal, "arn:") {
+		return Document{}, false
+	}
+	all := allowing(region, e, why)
+	for i := range all {
+		all[i].Principal = map[string]string{"AWS": rolePrincipal(why.Principal)}
+		switch {
+		case strings.HasPrefix(why.Action, "kms:"):
+			all[i].Resource = []string{"*"} // a key's policy is about that key alone
+		case strings.HasPrefix(why.Action, "sts:"):
+			all[i].Resource = nil // so is a role's, which may not even say so
+		}
+	}
+	return document(all...), len(all) > 0
+}
+
+var assumedRole = regexp.MustCompile(`^(arn:[a-z-]+):sts::([0-9]+):assumed-role/([^/]+)/`)
+
+// rolePrincipal is the role of a session.
+func rolePrincipal(arn string) string {
+	if m := assumedRole.FindStringSubmatch(arn); m != nil {
+		return m[1] + ":iam::" + m[2] + ":role/" + m[3]
+	}
+	return arn
+}
+
 // missing are the statements that allow what e says was denied.
 func missing(region string, e *statelatch.StoreError) []Statement {
-	t := Target{Bucket: e.Bucket, Table: e.Bucket, Region: region}.settled()
-	key, actions := escape(e.Key), strings.Split(e.Action, " and ")
+	why := e.Denial()
 	switch {
-	case e.Action == "":
+	case why.Cause == statelatch.DenialUnknown:
+	case why.Cause == statelatch.DenialNoAllow && why.Policy == statelatch.PolicyIdentity:
+	default:
 		return nil
-	case strings.HasPrefix(e.Action, "dynamodb:"):
+	}
+	return allowing(region, e, why)
+}
+
+var foreignResource = regexp.MustCompile(`^arn:[a-z-]+:(kms|iam):[^"*?$]*$`)
+
+// allowing are the statements that allow it.
+func allowing(region string, e *statelatch.StoreError, why statelatch.Denial) []Statement {
+	t := Target{Bucket: e.Bucket, Table: e.Bucket, Region: region}.settled()
+	key, actions, told := escape(e.Key), strings.Split(why.Action, " and "), why.Action != e.Action || why.Resource != ""
+	switch {
+	case why.Action == "":
+		return nil
+	case strings.HasPrefix(why.Action, "kms:"), strings.HasPrefix(why.Action, "sts:"):
+		if !foreignResource.MatchString(why.Resource) {
+			return nil // its name is not known
+		}
+		return []Statement{{Effect: "Allow", Action: actions, Resource: []string{why.Resource}}}
+	case strings.HasPrefix(why.Action, "dynamodb:"):
 		s := t.onTable("")
 		s[0].Action = actions
 		if key != "" {
@@ -43,7 +92,11 @@ func missing(region string, e *statelatch.StoreError) []Statement {
 		return nil // its access point, which a policy would have to name, is not known
 	case key == "":
 		return t.onBucket("", actions...)
-	case e.Action == "s3:GetObject":
+	case strings.HasPrefix(why.Action, "s3:ListBucket"): // that is how S3 says that there is no such object
+		list := t.onBucket("", actions...)
+		list[0].Condition = stringLike("s3:prefix", key)
+		return list
+	case why.Action == "s3:GetObject" && !told:
 		// S3 refuses to read an object that does not exist, too, unless its name may be listed. The two look the same.
 		list := t.onBucket("", "s3:ListBucket")
 		list[0].Condition = stringLike("s3:prefix", key)

@@ -103,7 +103,10 @@ func adviseTorn(bool) string {
 func (p *prober) seed(ctx context.Context, key, content string) (bucket.Object, error) {
 	obj, err := p.put(ctx, p.door(), key, content, bucket.IfAbsent)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) || refusedOutright(err) {
-		return p.put(ctx, p.door(), key, content, bucket.Condition{})
+		obj, err = p.put(ctx, p.door(), key, content, bucket.Condition{})
+		if refusedOutright(err) && !bucketMissing(err) {
+			return obj, cannotStore{err}
+		}
 	}
 	return obj, err
 }

@@ -48,6 +48,8 @@ const (
 type Options struct {
 	Clients int // of a race, at least 2; 0: DefaultClients
 	Rounds  int // of a race; 0: DefaultRounds
+	// Engines are asked, too, whether they can write; none: that check is not made.
+	Engines []Engine
 	// OnProgress, if not nil, is called by Run itself, before each check and each round of a race.
 	OnProgress func(Progress)
 }
@@ -118,7 +120,7 @@ func (r Result) FirstFailed() Check {
 // follow on each other and clients that race go through different ones.
 //
 // An error means that there is no verdict: a check that a tier depends on stayed undecided. It matches the store's kind, such as
-// ErrDenied. The Result then tells only what was found, and left behind, so far. Nothing is retried for longer than
+// ErrDenied, or ErrUnsupported where the store refuses to store anything the way it is asked to, encrypted for example. The Result then tells only what was found, and left behind, so far. Nothing is retried for longer than
 // some seconds. Exclusive access is not needed: probes may run beside each other and beside everything else.
 func Run(ctx context.Context, doors []bucket.Bucket, opts Options) (Result, error) {
 	if len(doors) == 0 {
@@ -141,8 +143,11 @@ func Run(ctx context.Context, doors []bucket.Bucket, opts Options) (Result, erro
 	start := time.Now()
 	p := &prober{
 		doors: doors, opts: opts, prefix: statelatch.ProbePrefix + strings.ToLower(rand.Text()) + "/",
-		written: make(map[string][]string),
-		Result:  Result{Clients: opts.Clients, Rounds: opts.Rounds},
+		written: make(map[string][]string), checks: checks(),
+		Result: Result{Clients: opts.Clients, Rounds: opts.Rounds},
+	}
+	if len(opts.Engines) > 0 {
+		p.checks = append(p.checks, enginesCheck(opts.Engines))
 	}
 	err := p.runAll(ctx)
 	p.clean(ctx)
@@ -156,6 +161,7 @@ type prober struct {
 	doors  []bucket.Bucket
 	opts   Options
 	prefix string
+	checks []check
 	number int       // of the check that is running
 	now    time.Time // by the store's clock, when the probe began
 
@@ -180,7 +186,7 @@ func (f failure) Error() string { return f.evidence }
 
 // runAll makes the checks until one that matters stays undecided, and sets the tier.
 func (p *prober) runAll(ctx context.Context) error {
-	all := checks()
+	all := p.checks
 	for i, c := range all {
 		p.number = i + 1
 		p.progress(Progress{Check: c.name})
@@ -216,6 +222,9 @@ func (p *prober) runAll(ctx context.Context) error {
 
 // undecided is a probe without a verdict. That a write of its own has an unknown outcome is nobody else's concern.
 func undecided(check string, err error) error {
+	if _, ok := errors.AsType[cannotStore](err); ok {
+		return err
+	}
 	text := fmt.Sprintf("the check %q has no outcome, so it is not known whether this store can lock", check)
 	if errors.Is(err, statelatch.ErrAmbiguous) {
 		return fmt.Errorf("%w: %s: %s", statelatch.ErrBroken, text, err.Error())
@@ -249,7 +258,7 @@ func (p *prober) decide(ctx context.Context, c check) (evidence string, err erro
 
 func (p *prober) progress(now Progress) {
 	if p.opts.OnProgress != nil {
-		now.Number, now.Of = p.number, len(checks())
+		now.Number, now.Of = p.number, len(p.checks)
 		p.opts.OnProgress(now)
 	}
 }

@@ -54,6 +54,9 @@ var meanings = []meaning{
 			"AccessDenied", "AccountProblem", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
 			"InvalidClientTokenId", "InvalidSecurity", "InvalidToken", "NotSignedUp", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
 			"TokenRefreshRequired", "UnauthorizedAccess", "UnrecognizedClientException",
+			// The encryption key is not to be used, with status 400.
+			"KMS.AccessDeniedException", "KMS.DisabledException", "KMS.InvalidKeyUsageException", "KMS.InvalidStateException",
+			"KMS.KMSInvalidStateException", "KMS.KeyUnavailableException", "KMS.NotFoundException",
 		},
 	}, {
 		statelatch.ErrUnsupported, nothing, "the store does not know how",
@@ -168,7 +171,7 @@ func (c *call) refused(re *smithyhttp.ResponseError, err error) error {
 	switch {
 	case !c.op.write && header.Get("X-Amz-Delete-Marker") == "true":
 		se.Kind = statelatch.ErrNotFound // a version that is a delete marker answers 405
-	case se.Code == "AccessDenied":
+	case se.Code == "AccessDenied" || se.Code == "KMS.AccessDeniedException":
 		se.Action = c.op.action
 		if c.version != "" && c.op.versionAction != "" {
 			se.Action = c.op.versionAction
@@ -177,6 +180,9 @@ func (c *call) refused(re *smithyhttp.ResponseError, err error) error {
 		if is, want := c.region(), header.Get("X-Amz-Bucket-Region"); want != "" && want != is {
 			se.Message = fmt.Sprintf("the bucket is in region %q and was asked for in %q: set the region (AWS_REGION) to %[1]q", want, is)
 		}
+	}
+	if errors.Is(se.Kind, statelatch.ErrUnsupported) && c.op.name == opPut.name && len(c.bucket.Encoding()) > 0 {
+		se.Err = statelatch.ErrEncoding
 	}
 	if se.Code == "" && se.Message == "" && se.Status/100 == 2 {
 		se.Err = sdkerr.Cause(err) // an answer that cannot be understood

@@ -150,7 +150,11 @@ func (v probeJSON) print(term terminal) {
 	if v.Store.Endpoint != "" {
 		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
 	}
-	term.print("%s %s\n\n", where, tierMeans[v.Tier])
+	means := tierMeans[v.Tier]
+	if v.Tier != tierNames[lock.TierNone] && v.enginesFail() != "" {
+		means = "locks for Statelatch alone: tier " + v.Tier + ". The engines themselves cannot write there as they are configured, see below."
+	}
+	term.print("%s %s\n\n", where, means)
 	t := table{Columns: []column{{}, {}, {Least: 20}}}
 	var advice []string
 	for _, c := range v.Checks {

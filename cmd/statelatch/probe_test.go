@@ -115,7 +115,7 @@ func TestProbe_GoodStore(t *testing.T) {
 		t.Fatalf("got %q, %v, want one line of JSON", o.out, err)
 	}
 	if v.Tier != "full" || v.Store.Bucket != "demo" || v.Store.Endpoint != s.url || len(v.Store.MoreEndpoints) != 1 || v.Store.MoreEndpoints[0] != again ||
-		v.Store.Server != "Statelatch" || v.Clients != 8 || v.Rounds != 3 || v.Requests < 100 || time.Since(v.At) > time.Hour || len(v.Checks) != 14 {
+		v.Store.Server != "Statelatch" || v.Clients != 8 || v.Rounds != 3 || v.Requests < 100 || time.Since(v.At) > time.Hour || len(v.Checks) != 15 {
 		t.Errorf("got %+v", v)
 	}
 }

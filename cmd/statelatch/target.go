@@ -238,7 +238,9 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 		return refusedError{err, o.again(term), o.deniedAdvice(ctx, term, err)}
 	}
 	out := failureOf(ctx, err)
-	if grant, ok := o.grant(ctx, term, err); ok {
+	d := o.denied(ctx, term, err)
+	out.Denied = d.json()
+	if grant, ok := d.grant(); ok {
 		out.Grant = &grant
 	}
 	if printErr := term.printJSON(out); printErr != nil {

@@ -97,6 +97,7 @@ func probeStore(ctx context.Context, term terminal, doors []*s3bucket.Bucket, op
 	for i, d := range doors {
 		buckets[i] = d
 	}
+	opts.Engines = enginesAt(doors[0])
 	r, err := probe.Run(ctx, buckets, opts)
 	v := probeJSON{
 		Tier: tierNames[r.Tier],
@@ -116,6 +117,16 @@ func probeStore(ctx context.Context, term terminal, doors []*s3bucket.Bucket, op
 	for _, left := range r.LeftBehind {
 		term.say("Warning: the probe left something behind: %s\n", statelatch.Printable(left))
 	}
+	if errors.Is(err, statelatch.ErrUnsupported) {
+		if asked := doors[0].Encoding(); len(asked) > 0 {
+			how := "write objects that way"
+			if asked[0] == "encrypt" {
+				how = "encrypt that way"
+			}
+			return v, fmt.Errorf("the store cannot %s (%s in the configuration), so nothing was found out about its locks: leave that out, or set the store up for it: %w",
+				how, strings.Join(asked, ", "), err)
+		}
+	}
 	if err != nil {
 		return v, err
 	}
@@ -127,6 +138,34 @@ func probeStore(ctx context.Context, term terminal, doors []*s3bucket.Bucket, op
 		term.say("Warning: this verdict will not be remembered: %v\n", err)
 	}
 	return v, nil
+}
+
+// enginesAt are the engines as they write to b.
+func enginesAt(b *s3bucket.Bucket) []probe.Engine {
+	as := func(w s3bucket.EngineWrite) probe.Write {
+		return func(ctx context.Context, key, content string, create bool) (string, error) {
+			return b.PutAs(ctx, w, key, []byte(content), create)
+		}
+	}
+	var engines []probe.Engine
+	for _, w := range b.EngineWrites() {
+		e := probe.Engine{Name: w.Engine, Write: as(w)}
+		for _, c := range w.Cures() {
+			e.Cures = append(e.Cures, probe.Cure{How: c.String(), Write: as(c)})
+		}
+		engines = append(engines, e)
+	}
+	return engines
+}
+
+// enginesFail is why the engines cannot write to a store on which Statelatch can; empty if they can.
+func (p probeJSON) enginesFail() string {
+	for _, c := range p.Checks {
+		if c.Name == probe.NameEngines && c.Outcome == probe.Failed {
+			return c.Advice
+		}
+	}
+	return ""
 }
 
 // verdicts keeps what probes found, for this user on this machine: one file for each bucket behind an endpoint. The zero
@@ -324,9 +363,12 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJS
 	line.clear()
 	switch {
 	case errors.Is(err, statelatch.ErrDenied):
-		return v, fmt.Errorf("the probe of the store was denied: %w; allow it ('statelatch policy' prints how), or skip it with STATELATCH_PROBE=off", err)
+		return v, fmt.Errorf("the probe of the store was denied (STATELATCH_PROBE=off skips it): %w", err)
 	case err != nil:
 		return v, fmt.Errorf("nothing was locked: %w", err)
+	}
+	if advice := v.enginesFail(); advice != "" && v.Tier != tierNames[lock.TierNone] {
+		term.say("Warning: %s\n", advice)
 	}
 	return v, nil
 }

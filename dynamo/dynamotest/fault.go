@@ -109,9 +109,12 @@ func wait(name string, until func(context.Context), executeFirst bool) Fault {
 }
 
 // Answer answers with an HTTP status and an error code without executing the request.
-func Answer(status int, code string) Fault {
+func Answer(status int, code string) Fault { return Refuse(status, code, "injected by dynamotest") }
+
+// Refuse is [Answer] with a message.
+func Refuse(status int, code, message string) Fault {
 	return Fault{fmt.Sprintf("answer %d %s", status, code), func(*sending) reply {
-		return reply{status: status, code: code, message: "injected by dynamotest"}
+		return reply{status: status, code: code, message: message}
 	}}
 }
 

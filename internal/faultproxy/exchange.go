@@ -3,6 +3,7 @@ package faultproxy
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -126,9 +127,14 @@ func (f flushing) Write(p []byte) (int, error) {
 
 // refuse answers in the store's place, as S3 or, to a request for it, as DynamoDB does.
 func (x *exchange) refuse(status int, code string) {
-	const message = "Injected by the fault proxy."
+	x.refuseWith(status, code, "Injected by the fault proxy.")
+}
+
+func (x *exchange) refuseWith(status int, code, message string) {
+	var escaped strings.Builder
+	_ = xml.EscapeText(&escaped, []byte(message)) // into a builder: it cannot fail
 	contentType, body := "application/xml",
-		fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>", code, message)
+		fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>", code, escaped.String())
 	if api, _, ok := strings.Cut(x.r.Header.Get("X-Amz-Target"), "."); ok {
 		service, version, _ := strings.Cut(api, "_")
 		contentType = "application/x-amz-json-1.0"

@@ -43,6 +43,11 @@ func Answer(status int, code string) Fault {
 	return Fault{fmt.Sprintf("answer %d", status), func(x *exchange) { x.refuse(status, code) }}
 }
 
+// Refuse is [Answer] with a message.
+func Refuse(status int, code, message string) Fault {
+	return Fault{fmt.Sprintf("refuse with %d", status), func(x *exchange) { x.refuseWith(status, code, message) }}
+}
+
 // ReplyWith lets the store process the request completely, then answers as [Answer] does, such as
 // 500 InternalError.
 func ReplyWith(status int, code string) Fault {

@@ -42,6 +42,8 @@ var explanations = []explanation{
 	{"race/replace-against-delete", "full", "a replace or a delete wins, not both", "A release can remove a lock that was just renewed or taken over. Releases are weak."},
 	{"race/delete-against-create", "full", "a delete takes nobody else's object", "A release can remove the lock of the client that came next. Releases are weak."},
 	{"race/torn-reads", "", "whole reads", "Who reads a state while it is written may get a mixture of two. Read states under their lock only, plans included."},
+	{"engine-writes", "", "engines can write", "Terraform or OpenTofu can neither lock nor write: most often the store does not know the checksums that they send behind the body over TLS. " +
+		"`probe` says which argument and variable switch them off."},
 }
 
 func explain(name string) explanation {

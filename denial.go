@@ -1,0 +1,162 @@
+package statelatch
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+)
+
+// DenialCause is what kind of reason a store has to deny a call.
+type DenialCause string
+
+// The causes.
+const (
+	DenialUnknown      DenialCause = "unknown"             // the store gives no reason
+	DenialNoAllow      DenialCause = "no_allow"            // no policy of a kind that must allow it does
+	DenialExplicit     DenialCause = "explicit_deny"       // a policy denies it; nothing that allows it helps
+	DenialCredentials  DenialCause = "credentials"         // they are missing, unknown, wrong or expired
+	DenialAnonymous    DenialCause = "anonymous"           // the request was not signed
+	DenialClock        DenialCause = "clock"               // the clocks differ by more than signatures allow
+	DenialAccount      DenialCause = "account"             // the account may use the service no more, or not yet
+	DenialKey          DenialCause = "kms_key"             // the encryption key is disabled, deleted or unknown
+	DenialPublicAccess DenialCause = "public_access_block" // an ACL or a policy would make something public
+	DenialObjectLock   DenialCause = "object_lock"         // a version is retained
+	DenialMFA          DenialCause = "mfa"                 // the bucket demands a second factor
+	DenialEncryption   DenialCause = "encryption_blocked"  // the bucket takes no objects that are encrypted this way
+)
+
+// PolicyType is a kind of policy, in AWS's words. A kind that AWS invents later keeps the words of the message.
+type PolicyType string
+
+// The kinds of policy.
+const (
+	PolicyIdentity        PolicyType = "identity-based policy"
+	PolicyResource        PolicyType = "resource-based policy"
+	PolicyBoundary        PolicyType = "permissions boundary"
+	PolicySession         PolicyType = "session policy"
+	PolicyVPCEndpoint     PolicyType = "VPC endpoint policy"
+	PolicyServiceControl  PolicyType = "service control policy"
+	PolicyResourceControl PolicyType = "resource control policy"
+)
+
+// Denial is why a call was denied, as far as the store says. It is read from the words of an answer, which are nobody's promise:
+// it chooses advice and decides nothing. What the words do not tell is empty.
+type Denial struct {
+	Cause     DenialCause
+	Policy    PolicyType // that denies, or does not allow
+	PolicyARN string
+	Principal string // the ARN of who asked
+	Action    string // that was denied: maybe of another service than that of the call, such as kms:Decrypt
+	Resource  string
+}
+
+var (
+	unauthorized = regexp.MustCompile(`(?i)(?:\bUser: (\S+) )?\bis not authorized to perform: ?([a-z0-9-]+:[a-z0-9*]+)(?:,? on (?:the )?resource:? (?:"([^"]+)"|([^\s"]+)))?`)
+	noAllow      = regexp.MustCompile(`(?i)\bbecause no ([a-z -]*?(?:policy|policies|boundary)) allows?\b`)
+	explicitDeny = regexp.MustCompile(`(?i)\bwith an explicit deny(?: in (?:an?|the) ([a-z -]*?(?:policy|boundary))\b)?`)
+	policyARN    = regexp.MustCompile(`(?i)(?:policy|boundary)(?:,? with (?:the )?policy ARN)?: ?(arn:\S+)`)
+	keyUnusable  = regexp.MustCompile(`(?i)refers to a (?:customer master|kms) key that does not exist|^(?:key )?'?arn:[a-z-]+:kms:\S+ (?:is (?:disabled|pending)|does not exist)`)
+	samePolicies = strings.NewReplacer("permission boundary", "permissions boundary", "identity policy", "identity-based policy",
+		"bucket policy", "resource-based policy", "resource policy", "resource-based policy", "vpc endpoint", "VPC endpoint")
+)
+
+// codeCauses are the codes that tell a cause by themselves.
+var codeCauses = map[string]DenialCause{
+	"ExpiredToken": DenialCredentials, "ExpiredTokenException": DenialCredentials, "TokenRefreshRequired": DenialCredentials,
+	"InvalidAccessKeyId": DenialCredentials, "InvalidClientTokenId": DenialCredentials, "UnrecognizedClientException": DenialCredentials,
+	"InvalidToken": DenialCredentials, "InvalidIdentityToken": DenialCredentials, "InvalidSecurity": DenialCredentials,
+	"SignatureDoesNotMatch": DenialCredentials, "InvalidSignatureException": DenialCredentials, "IncompleteSignature": DenialCredentials,
+	"IncompleteSignatureException": DenialCredentials, "MissingAuthenticationToken": DenialCredentials,
+	"MissingAuthenticationTokenException": DenialCredentials, "RequestExpired": DenialCredentials,
+
+	"RequestTimeTooSkewed": DenialClock,
+
+	"AccountProblem": DenialAccount, "AllAccessDisabled": DenialAccount, "NotSignedUp": DenialAccount, "OptInRequired": DenialAccount,
+	"UnauthorizedAccess": DenialAccount,
+}
+
+// answer is the code and the message of the answer, which may be that of another service: STS, when a role is assumed.
+func (e *StoreError) answer() (code, message string) {
+	other, ok := errors.AsType[interface {
+		error
+		ErrorCode() string
+		ErrorMessage() string
+	}](e.Err)
+	if e.Code == "" && ok {
+		return other.ErrorCode(), other.ErrorMessage()
+	}
+	return e.Code, e.Message
+}
+
+// AnswerCode is Code, or that of the service that the credentials come from, where it refused.
+func (e *StoreError) AnswerCode() string {
+	code, _ := e.answer()
+	return code
+}
+
+// Denial reads why a call was denied. It is of use only for an error of kind [ErrDenied].
+func (e *StoreError) Denial() Denial {
+	code, message := e.answer()
+	if cause, ok := codeCauses[code]; ok || code == "" && e.Status == 0 && e.Action == "" {
+		if !ok {
+			cause = DenialCredentials // there are none
+		}
+		return Denial{Cause: cause}
+	}
+	d := readDenial(strings.Join(strings.Fields(message), " "))
+	if d.Action == "" {
+		d.Action = e.Action
+	}
+	if strings.HasPrefix(code, "KMS.") && d.Cause == DenialUnknown && code != "KMS.AccessDeniedException" {
+		d.Cause = DenialKey
+	}
+	return d
+}
+
+// Unexplained reports whether a call was denied that needs e.Action, and no reason was given: that it is missing is likely.
+func (e *StoreError) Unexplained() bool {
+	return e.Action != "" && e.Denial() == Denial{Cause: DenialUnknown, Action: e.Action}
+}
+
+// readDenial reads AWS's words.
+func readDenial(text string) Denial {
+	d := Denial{Cause: DenialUnknown}
+	if m := unauthorized.FindStringSubmatch(text); m != nil {
+		d.Principal, d.Action, d.Resource = m[1], m[2], m[3]
+		if d.Resource == "" {
+			d.Resource = strings.TrimRight(m[4], ".,;")
+		}
+	}
+	has := func(words string) bool { return strings.Contains(strings.ToLower(text), words) }
+	if m := explicitDeny.FindStringSubmatch(text); m != nil {
+		d.Cause, d.Policy = DenialExplicit, policyType(m[1])
+	} else if m := noAllow.FindStringSubmatch(text); m != nil {
+		d.Cause, d.Policy = DenialNoAllow, policyType(m[1])
+	} else if keyUnusable.MatchString(text) {
+		d.Cause = DenialKey
+	} else if has("block public access") || has("blockpublic") {
+		d.Cause = DenialPublicAccess
+	} else if has("object lock") {
+		d.Cause = DenialObjectLock
+	} else if has("mfa authentication") || has("multi-factor") {
+		d.Cause = DenialMFA
+	} else if has("encryption") && has("block") || has("sse-c") {
+		d.Cause = DenialEncryption
+	}
+	if m := policyARN.FindStringSubmatch(text); m != nil && d.Policy != "" {
+		d.PolicyARN = strings.TrimRight(m[1], ".,;)")
+	}
+	if d.Principal == "anonymous" && d.Cause != DenialExplicit {
+		d.Cause = DenialAnonymous
+	}
+	return d
+}
+
+func policyType(words string) PolicyType {
+	words = strings.ToLower(words)
+	words = strings.TrimSuffix(words, "policies")
+	if strings.HasSuffix(words, " ") {
+		words += "policy"
+	}
+	return PolicyType(samePolicies.Replace(words))
+}
