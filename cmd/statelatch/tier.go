@@ -29,9 +29,6 @@ const (
 	// claimLife is how long another process's probe is waited for, claimPoll how often it is looked for.
 	claimLife = time.Minute
 	claimPoll = 100 * time.Millisecond
-
-	// The probe before a first lock is a short one: somebody waits.
-	firstClients, firstRounds = 16, 10
 )
 
 // probeJSON is a verdict, as it is printed and kept.
@@ -367,7 +364,9 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJS
 	}
 	term.say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", b.Endpoint())
 	line := &liveLine{term: term}
-	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds, OnProgress: tellProbe(line)})
+	opts := probe.Short() // somebody waits
+	opts.OnProgress = tellProbe(line)
+	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, opts)
 	line.clear()
 	switch {
 	case errors.Is(err, statelatch.ErrDenied):
