@@ -128,19 +128,21 @@ func readDenial(text string) Denial {
 		}
 	}
 	has := func(words string) bool { return strings.Contains(strings.ToLower(text), words) }
-	if m := explicitDeny.FindStringSubmatch(text); m != nil {
-		d.Cause, d.Policy = DenialExplicit, policyType(m[1])
-	} else if m := noAllow.FindStringSubmatch(text); m != nil {
-		d.Cause, d.Policy = DenialNoAllow, policyType(m[1])
-	} else if keyUnusable.MatchString(text) {
+	deny, allow := explicitDeny.FindStringSubmatch(text), noAllow.FindStringSubmatch(text)
+	switch {
+	case deny != nil:
+		d.Cause, d.Policy = DenialExplicit, policyType(deny[1])
+	case allow != nil:
+		d.Cause, d.Policy = DenialNoAllow, policyType(allow[1])
+	case keyUnusable.MatchString(text):
 		d.Cause = DenialKey
-	} else if has("block public access") || has("blockpublic") {
+	case has("block public access"), has("blockpublic"):
 		d.Cause = DenialPublicAccess
-	} else if has("object lock") {
+	case has("object lock"):
 		d.Cause = DenialObjectLock
-	} else if has("mfa authentication") || has("multi-factor") {
+	case has("mfa authentication"), has("multi-factor"):
 		d.Cause = DenialMFA
-	} else if has("encryption") && has("block") || has("sse-c") {
+	case has("encryption") && has("block"), has("sse-c"):
 		d.Cause = DenialEncryption
 	}
 	if m := policyARN.FindStringSubmatch(text); m != nil && d.Policy != "" {

@@ -258,7 +258,7 @@ func TestAction_Run(t *testing.T) {
 		},
 		"read":     {map[string]string{"read": "true", "command": "terraform plan -input=false"}, 0, []string{"to add"}},
 		"a REF":    {map[string]string{"ref": "s3://terraform-state/a/x s3://terraform-state/*/y", "command": "! statelatch status 's3://terraform-state/*/y'"}, 0, nil},
-		"bad flag": {map[string]string{"takeover": "always"}, 2, []string{"want 'expired'"}},
+		"bad flag": {map[string]string{"takeover": "always"}, 2, []string{"want never or expired"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

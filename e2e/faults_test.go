@@ -237,9 +237,9 @@ func TestFaults_RequestsOnTheWire(t *testing.T) {
 	}
 	one, two := f.file("1.tfstate", stateWithSerial(1, "one")), f.file("2.tfstate", stateWithSerial(2, "two"))
 	tenure := map[string]int{"PUT lock": 1, "GET state": 1, "GET lock": 1, "PUT state": 1, "DELETE lock": 1}
-	count("lock", map[string]int{"PUT lock": 1}, "lock", f.ref)
-	count("unlock", map[string]int{"GET lock": 1, "DELETE lock": 1}, "unlock", f.ref)
 	count("first push", tenure, "push", one, f.ref)
+	count("lock", map[string]int{"PUT lock": 1, "HEAD state": 1}, "lock", f.ref) // is there a state at that key?
+	count("unlock", map[string]int{"GET lock": 1, "DELETE lock": 1}, "unlock", f.ref)
 	count("push", tenure, "push", two, f.ref)
 	count("pull", map[string]int{"GET state": 1}, "pull", f.ref)
 }

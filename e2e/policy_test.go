@@ -73,7 +73,7 @@ func s3Call(t *testing.T, r faultproxy.Request) iamCall {
 			"versioning": "BucketVersioning", "encryption": "EncryptionConfiguration", "publicAccessBlock": "BucketPublicAccessBlock",
 			"ownershipControls": "BucketOwnershipControls", "policy": "BucketPolicy", "policyStatus": "BucketPolicyStatus",
 			"lifecycle": "LifecycleConfiguration", "logging": "BucketLogging", "location": "BucketLocation", "acl": "BucketAcl",
-			"object-lock": "BucketObjectLockConfiguration", "replication": "ReplicationConfiguration", "requestPayment": "BucketRequestPayment",
+			"object-lock": "BucketObjectLockConfiguration", "replication": "ReplicationConfiguration", "requestPayment": "BucketRequestPayment", "tagging": "BucketTagging",
 		} {
 			if query.Has(parameter) {
 				ask(map[string]string{http.MethodGet: "Get", http.MethodPut: "Put"}[r.Method]+action, onBucket)
@@ -320,7 +320,7 @@ var roleSteps = []roleStep{
 	{"admin", 0, "statelatch gc -keep-snapshots 1 -auto-approve s3://plain/env:/staging/" + stateKey},
 	{"admin", 0, "statelatch probe -clients 2 -rounds 1"},
 
-	{"bucket", 0, "statelatch bucket init -auto-approve s3://fresh"},
+	{"bucket", 0, "statelatch bucket init -auto-approve -tag team=core s3://fresh"},
 	{"bucket", 0, "statelatch bucket check s3://terraform-state"},
 }
 

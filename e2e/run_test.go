@@ -65,7 +65,7 @@ func TestRun_Engine(t *testing.T) {
 	status := r.statelatch("status", r.ref)
 	want(t, "status", status, 11, "lease of 1m30s", "run "+filepath.Base(r.terraform)+" apply")
 	want(t, "another engine", r.run(r.dir, r.terraform, apply...), 1, "Error acquiring the state lock", "run "+filepath.Base(r.terraform)+" apply")
-	want(t, "another run", r.statelatch(r.underRun(nil, apply...)...), 11, "Lock Info:", "statelatch force-unlock")
+	want(t, "another run", r.statelatch(r.underRun(nil, apply...)...), 11, "Lock Info:", "stop it, and it gives the lock back")
 	open()
 	done := p.wait()
 	want(t, "run", done, 0, "Apply complete!")
@@ -389,7 +389,7 @@ func TestRun_EngineChdir(t *testing.T) {
 	args := append([]string{"run", "--", r.terraform, "-chdir=" + dir}, apply...)
 	want(t, "run", r.statelatch(args...), 0, "Apply complete!")
 	r.must(r.home, binary, "lock", r.ref)
-	want(t, "locked", r.statelatch(args...), 11, "statelatch status -chdir "+dir)
+	want(t, "locked", r.statelatch(args...), 11, "statelatch unlock -chdir "+dir)
 }
 
 // terraform force-unlock deletes the lock and tells nobody. The run says what it met.

@@ -56,7 +56,7 @@ output "updates" { value = "${var.seen}${var.me};" }
 		faultproxy.Rule{Match: every(13, 1), Fault: faultproxy.DelayReply(300 * time.Millisecond)},
 	)
 
-	script := fmt.Sprintf("seen=$(%s output -raw updates) && exec %[1]s apply -input=false -no-color -auto-approve -var seen=\"$seen\" -var me=\"$0\"", r.terraform)
+	script := fmt.Sprintf("seen=$(%s output -raw updates) && exec %[1]s apply -input=false -no-color -auto-approve -var seen=\"$seen\" -var me=\"$0\"", filepath.Base(r.terraform))
 	var writers sync.WaitGroup
 	for i := range 4 {
 		dir := r.project(strings.ReplaceAll(strings.Replace(r.server.block, "example/terraform.tfstate", stateKey, 1), r.server.url, proxy.URL))

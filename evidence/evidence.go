@@ -117,6 +117,9 @@ func promiseOf(h lock.Held) Verdict {
 	case promised:
 		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires in %s", age, Span(left))}
 	}
+	if m.Seq > 1 { // its age is that of its last write
+		return Verdict{Unknown, fmt.Sprintf("a command worked under it until %s ago; without a lease it stays until it is released", age)}
+	}
 	return Verdict{Unknown, fmt.Sprintf("held for %s, without a lease: it stays until it is released", age)}
 }
 

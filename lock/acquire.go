@@ -367,7 +367,7 @@ func (a *attempt) fresh(info statelatch.LockInfo, robbed *Held) []byte {
 		m.Table = a.m.Table.Name()
 	}
 	if a.under != nil {
-		m.Stays, m.Reason = true, a.under.Managed.Reason
+		m.Stays, m.Reason, m.Run = true, a.under.Managed.Reason, a.under.Managed.Run
 		m.Expires = a.under.expiresLeft(0)
 	} else if robbed != nil {
 		m.PrevID, m.PrevETag = robbed.Info.ID, robbed.ETag

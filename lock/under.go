@@ -47,6 +47,9 @@ func (t *Tenure) giveBack(ctx context.Context) error {
 	now := t.Held()
 	m := *t.under.Managed
 	m.TTL, m.Stays, m.Expires = 0, false, t.under.expiresLeft(t.boot()-t.began)
+	if t.under.Stays() {
+		m.Client = "" // that of a command which is gone; the lock is not
+	}
 	m.Nonce, m.Seq = nonce(), now.Managed.Seq+uint64(len(ours)) // one renewal may be under way
 	body := now.Info.MarshalManaged(m)
 	for failures := 0; ; failures++ {

@@ -29,7 +29,7 @@ func (w *world) keeping(t *testing.T, expires time.Duration) lock.Held {
 // under is a request of the owner of kept, who works under it.
 func under(kept lock.Held) lock.Request {
 	req := leased(minute)
-	req.Operation = "push"
+	req.Operation, req.Client = "push", "host/1/1/scope"
 	req.Under = func(h lock.Held) bool { return h.Info.ID == kept.Info.ID }
 	return req
 }
@@ -38,7 +38,7 @@ func under(kept lock.Held) lock.Request {
 func (w *world) wantKept(t *testing.T, kept lock.Held) {
 	t.Helper()
 	h, err := w.dual().Status(t.Context(), ref)
-	if err != nil || h.Info != kept.Info || h.Leased() || h.Stays() || h.Managed.Reason != kept.Managed.Reason ||
+	if err != nil || h.Info != kept.Info || h.Leased() || h.Stays() || h.Managed.Client != "" || h.Managed.Reason != kept.Managed.Reason ||
 		h.Managed.Nonce == kept.Managed.Nonce || h.Item == nil || h.Item.Raw != kept.Item.Raw {
 		t.Errorf("got %+v, %v; want %+v again", h, err, kept)
 	}

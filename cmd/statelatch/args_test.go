@@ -221,7 +221,7 @@ func TestReport_CauseFirst(t *testing.T) {
 	} {
 		o := stranger.run(tc.args...)
 		stranger.want(o, exitLocked, id)
-		if text := "\n" + o.err; !strings.Contains(text, "\nError: "+tc.cause) && !strings.Contains(text, "\nLeft alone: "+tc.cause) {
+		if text := "\n" + o.err; !strings.Contains(text, "\nError: "+tc.cause) && !strings.Contains(text, "\nLeft alone: state is locked: "+demoRef+": "+tc.cause) {
 			t.Errorf("%q: the headline is not the cause: %s", tc.args, o.err)
 		}
 		if strings.Contains(o.err, "If that run is dead") || strings.Contains(o.err, "-lock-timeout") {

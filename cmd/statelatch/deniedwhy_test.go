@@ -31,8 +31,11 @@ func TestDenied_AdviceFitsTheCause(t *testing.T) {
 		want, never   []string
 	}{
 		{"identity", 403, "AccessDenied", put + "because no identity-based policy allows the s3:PutObject action", "no_allow", true, []string{grants, "No identity-based policy allows s3:PutObject"}, []string{"guess"}},
-		{"resource", 403, "AccessDenied", put + "because no resource-based policy allows the s3:PutObject action", "no_allow", false,
-			[]string{"the policy of the bucket demo", `"Principal"`, "arn:aws:iam::111122223333:role/ci"}, nil},
+		{
+			"resource", 403, "AccessDenied", put + "because no resource-based policy allows the s3:PutObject action", "no_allow", false,
+			[]string{"the policy of the bucket demo", `"Principal"`, "arn:aws:iam::111122223333:role/ci"},
+			nil,
+		},
 		{"explicit identity", 403, "AccessDenied", put + "with an explicit deny in an identity-based policy: arn:aws:iam::aws:policy/X", "explicit_deny", false, []string{"by an identity-based policy (arn:aws:iam::aws:policy/X)"}, nil},
 		{"explicit bucket", 403, "AccessDenied", put + "with an explicit deny in a resource-based policy", "explicit_deny", false, []string{"the policy of the bucket demo", "encrypt, kms_key_id, acl"}, nil},
 		{"SCP", 403, "AccessDenied", put + "with an explicit deny in a service control policy", "explicit_deny", false, []string{"service control policy", "administrators of the AWS organization"}, []string{"kms_key_id"}},
@@ -40,8 +43,11 @@ func TestDenied_AdviceFitsTheCause(t *testing.T) {
 		{"boundary", 403, "AccessDenied", put + "because no permissions boundary allows the s3:PutObject action", "no_allow", false, []string{"No permissions boundary allows"}, nil},
 		{"session", 403, "AccessDenied", put + "because no session policy allows the s3:PutObject action", "no_allow", false, []string{"policy_arns in assume_role"}, nil},
 		{"VPC endpoint", 403, "AccessDenied", put + "because no VPC endpoint policy allows the s3:PutObject action", "no_allow", false, []string{"the policy of the VPC endpoint"}, nil},
-		{"KMS identity", 403, "AccessDenied", kms + "because no identity-based policy allows the kms:GenerateDataKey action", "no_allow", true,
-			[]string{grants, `"kms:GenerateDataKey"`, key, "The policy of the key must allow it, too"}, []string{`"s3:PutObject"`, "need s3:PutObject"}},
+		{
+			"KMS identity", 403, "AccessDenied", kms + "because no identity-based policy allows the kms:GenerateDataKey action", "no_allow", true,
+			[]string{grants, `"kms:GenerateDataKey"`, key, "The policy of the key must allow it, too"},
+			[]string{`"s3:PutObject"`, "need s3:PutObject"},
+		},
 		{"KMS key policy", 403, "AccessDenied", kms + "because no resource-based policy allows the kms:GenerateDataKey action", "no_allow", false, []string{"the policy of the encryption key " + key, `"Principal"`}, []string{"s3:PutObject"}},
 		{"KMS disabled", 400, "KMS.DisabledException", key + " is disabled.", "kms_key", false, []string{"The encryption key cannot be used"}, []string{"s3:PutObject"}},
 		{"no reason", 403, "AccessDenied", "Access Denied", "unknown", true, []string{grants, "a guess", "encrypt, kms_key_id, acl"}, nil},

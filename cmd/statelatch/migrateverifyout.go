@@ -61,8 +61,14 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	}
 	var common []string
 	t := table{Columns: []column{
-		{Head: "VERDICT"}, {Head: "PHASE"}, {Head: "ROOT", Least: 12, Middle: true}, {Head: "STATE", Least: 12}, {Head: "SERIAL"}, {Head: "LOCKS"},
-		{Head: "DIGEST"}, {Head: "STORE", Rank: 1},
+		{Head: "VERDICT"},
+		{Head: "PHASE"},
+		{Head: "ROOT", Least: 12, Middle: true},
+		{Head: "STATE", Least: 12},
+		{Head: "SERIAL"},
+		{Head: "LOCKS"},
+		{Head: "DIGEST"},
+		{Head: "STORE", Rank: 1},
 	}}
 	details := make([]string, len(j.Roots))
 	for i := range j.Roots {

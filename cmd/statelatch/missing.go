@@ -55,5 +55,5 @@ func sayMissing(term terminal, ref statelatch.Ref, near []string) {
 	for _, n := range near {
 		names = append(names, "  "+shellQuote(n))
 	}
-	term.say("Note: there is no state at %s. Did you mean one of these?\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
+	term.say("Note: there is no state at %s. Did you mean:\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
 }

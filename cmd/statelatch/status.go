@@ -129,6 +129,8 @@ func promises(h lock.Held) string {
 		line("It expired %v ago: statelatch unlock -expired", -left.Round(time.Second))
 	case promised:
 		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), left.Round(time.Second))
+	case m.Seq > 1:
+		line("A command worked under it until %v ago. Without a lease it stays until it is released.", h.Age.Round(time.Second))
 	default:
 		line("Held for %v, without a lease: it stays until it is released.", h.Age.Round(time.Second))
 	}
@@ -239,7 +241,7 @@ func ownAdvice(l *statelatch.LockedError, again naming) string {
 	}
 	const wait = "Wait for it:          -lock-timeout 10m, of lock, run and push\n"
 	giveBack := fmt.Sprintf("Give it back:         %s\n", again.command("unlock"))
-	const under = "Work under it:        -under-lock, of run, push, rollback, digest fix and workspace delete\n"
+	const under = "Work under it:        -under-lock, of run, push and rollback\n"
 	switch alive := aliveHere(l.Managed); {
 	case h.Leased() && alive == identity.Alive && h.Stays():
 		return fmt.Sprintf("It is yours%s, and a command of yours works under it, which still runs.\n", since) + wait

@@ -338,7 +338,7 @@ func TestUnlock_ScopeLeases(t *testing.T) {
 		}),
 		out: &out, err: &errs, interactive: true, getenv: func(k string) string { return s.env[k] },
 	})
-	if code != exitLocked || strings.Count(errs.String(), "Released the lock of") != 2 || !strings.Contains(errs.String(), "Left alone: it is not over") {
+	if code != exitLocked || strings.Count(errs.String(), "Released the lock of") != 2 || !strings.Contains(errs.String(), "Left alone: state is locked: s3://demo/b: it is not over") {
 		t.Errorf("got exit %d, want %d, two released and one left alone: %s", code, exitLocked, &errs)
 	}
 	s.want(s.run("status", "s3://demo/b"), 11)

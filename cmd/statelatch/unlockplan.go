@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -188,7 +189,7 @@ func (u *unlocking) leftAlone(steps []unlockStep) error {
 			if !u.many && s.held.Ref != (statelatch.Ref{}) {
 				u.term.say("%s\n", describe(s.held, false))
 			}
-			u.term.say("Left alone: %s\n", oneLine(s.err))
+			u.term.say("Left alone: %s\n", leftAlone(s.err))
 		}
 	}
 	return reportedError{err}
@@ -279,4 +280,14 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 		warnWeak(u.term, weak)
 		return nil
 	})
+}
+
+// leftAlone is why a lock stays, of several: which one it is comes before the cause.
+func leftAlone(err error) string {
+	locked, ok := errors.AsType[*statelatch.LockedError](err)
+	if !ok {
+		return oneLine(err)
+	}
+	why := strings.Replace(oneLine(err), ": "+oneLine(locked), "", 1)
+	return fmt.Sprintf("%v: %s: %s", statelatch.ErrLocked, statelatch.Printable(locked.Ref.String()), strings.TrimPrefix(why, fmt.Sprintf("%v: %s: ", statelatch.ErrLocked, locked.Ref)))
 }
