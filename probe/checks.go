@@ -35,6 +35,7 @@ type check struct {
 	need   Need
 	after  []string // without these it means nothing
 	once   bool     // it bears a bad network by itself
+	long   bool     // it takes many requests and decides about no tier
 	run    func(ctx context.Context, p *prober, name string) (evidence string, err error)
 	advice func(refused bool) string
 }
@@ -49,15 +50,15 @@ func checks() []check {
 		{name: nameDelete, need: NeedFull, after: []string{nameETag}, run: checkDelete, advice: adviseCAS},
 		{name: nameAfterDelete, need: NeedCAS, after: []string{nameETag, nameCreate}, run: checkAfterDelete, advice: adviseAfterDelete},
 		{name: "clock", after: []string{nameETag}, run: checkClock, advice: adviseClock},
-		raceOf("race/create", NeedCAS, race{who: "creators", scene: free, cond: creates}, nameCreate),
+		raceOf("race/create", NeedCAS, race{who: "creators", scene: free, cond: creates, decisive: true}, nameCreate),
 		raceOf("race/create-after-delete", NeedCAS, race{who: "creators", scene: deleted, cond: creates}, nameAfterDelete),
-		raceOf("race/compare-and-swap", NeedCAS, race{who: "writers", scene: taken, cond: matches}, nameSwap),
+		raceOf("race/compare-and-swap", NeedCAS, race{who: "writers", scene: taken, cond: matches, decisive: true}, nameSwap),
 		raceOf("race/compare-and-delete", NeedFull, race{who: "deleters", scene: taken, cond: matches, deletes: all}, nameDelete),
 		raceOf("race/replace-against-delete", NeedFull,
 			race{who: "writers and deleters", scene: taken, cond: matches, deletes: everySecond}, nameSwap, nameDelete),
 		raceOf("race/delete-against-create", NeedFull,
 			race{who: "clients", scene: taken, cond: deletesOrCreates, deletes: everySecond, handover: true}, nameCreate, nameDelete),
-		{name: "race/torn-reads", after: []string{nameETag, nameSwap}, once: true, run: raceTornReads, advice: adviseTorn},
+		{name: "race/torn-reads", after: []string{nameETag, nameSwap}, once: true, long: true, run: raceTornReads, advice: adviseTorn},
 	}
 }
 

@@ -47,7 +47,7 @@ func enginesCheck(engines []Engine) check {
 				continue
 			}
 			if failed == nil {
-				failed = failure{evidence: e.Name + ": " + f.evidence, again: true}
+				failed = failure{evidence: e.Name + ": " + f.evidence}
 			}
 			said := e.Name + " can neither lock nor write here as it is configured."
 			for j, cure := range e.Cures {

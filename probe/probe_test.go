@@ -23,7 +23,7 @@ import (
 )
 
 // short is the probe that commands make by themselves.
-var short = probe.Options{Clients: 16, Rounds: 10}
+var short = probe.Short()
 
 // everything lists what is in a bucket, versions and delete markers included.
 func everything(t *testing.T, b bucket.Bucket) (keys []string) {
@@ -82,7 +82,7 @@ func TestRun_GoodStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Tier != lock.TierFull || len(outcomes(r, probe.Passed)) != len(r.Checks) {
+		if r.Tier != lock.TierFull || len(outcomes(r, probe.Passed)) != len(r.Checks)-1 { // a short one leaves out torn reads
 			t.Errorf("got tier %v and %+v, want full and everything passed", r.Tier, r.Checks)
 		}
 		if r.Versioned != versioned || !r.ETagIsMD5 || r.ClockSkew.Abs() > time.Minute || r.Elapsed <= 0 || len(r.LeftBehind) > 0 {
@@ -423,6 +423,9 @@ func TestRun_FlakyNetwork(t *testing.T) {
 						Rules: []faultbucket.Rule{{Chance: 0.04, Fault: fault}},
 					})
 					r, err := probe.Run(t.Context(), []bucket.Bucket{flaky}, short)
+					if err != nil {
+						t.Logf("seed %d: %v", seed, err)
+					}
 					if err == nil {
 						decided++
 						if r.Tier != want {
@@ -493,7 +496,7 @@ func TestRun_InterruptedCleansUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		opts := short
 		opts.OnProgress = func(p probe.Progress) {
-			if p.Check == "race/compare-and-swap" && p.Round == 3 {
+			if p.Check == "race/compare-and-swap" && p.Round == 2 {
 				cancel()
 			}
 		}

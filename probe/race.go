@@ -21,6 +21,8 @@ type race struct {
 	deletes func(client int) bool // nil: nobody
 	// handover: the deletes are one contest, and creates that follow the delete another.
 	handover bool
+	// decisive: where there is but one round it gets two, for no other check finds what it finds.
+	decisive bool
 }
 
 // round is one round: many clients, one key.
@@ -32,8 +34,10 @@ type round struct {
 	etag    string   // of that
 	content []string // what client i writes, unique; empty for one that deletes
 	errs    []error  // what client i was told
-	final   string   // content after, empty if absent
-	err     error    // the round is undecided
+	began   []time.Time
+	ended   []time.Time
+	final   string // content after, empty if absent
+	err     error  // the round is undecided
 }
 
 func raceOf(name string, need Need, rc race, after ...string) check {
@@ -73,7 +77,9 @@ func deleted(ctx context.Context, p *prober, r *round) error {
 	err := taken(ctx, p, r)
 	if err == nil {
 		r.initial = ""
-		err = p.remove(ctx, r.key, r.etag)
+		if err = p.remove(ctx, r.key, r.etag); errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err) {
+			err = nil // something on the way sent it twice; gone is gone
+		}
 	}
 	return err
 }
@@ -82,15 +88,19 @@ func deleted(ctx context.Context, p *prober, r *round) error {
 // one after the other: where a store is far away, most of the time would go into preparing each and looking at what it left.
 func (p *prober) race(ctx context.Context, rc race, check, at string) (string, error) {
 	start := time.Now()
-	done, open := 0, 0
-	for done < p.opts.Rounds && (done < minRounds || time.Since(start) < raceBudget) {
-		rounds := make([]*round, min(minRounds, p.opts.Rounds-done))
+	want := p.opts.Rounds
+	if rc.decisive {
+		want = max(want, 2)
+	}
+	done, open, idle := 0, 0, 0
+	for done < want && (done < minRounds || time.Since(start) < raceBudget) {
+		rounds := make([]*round, min(minRounds, want-done))
 		for i := range rounds {
-			rounds[i] = p.newRound(rc, fmt.Sprintf("%s-%d", at, done+open+i))
+			rounds[i] = p.newRound(rc, fmt.Sprintf("%s-%d", at, done+open+idle+i))
 		}
 		atOnce(rounds, func(r *round) { r.err = r.scene(ctx, p, r) })
 		for i, r := range rounds {
-			p.progress(Progress{Check: check, Round: done + i + 1, Rounds: p.opts.Rounds})
+			p.progress(Progress{Check: check, Round: done + i + 1, Rounds: want})
 			if r.err == nil {
 				r.err = p.contest(ctx, r)
 			}
@@ -107,8 +117,12 @@ func (p *prober) race(ctx context.Context, rc race, check, at string) (string, e
 				r.err = r.judge()
 			}
 			if f, ok := errors.AsType[failure](r.err); ok {
-				f.evidence = fmt.Sprintf("%s in round %d of %d", f.evidence, done+1, p.opts.Rounds)
+				f.evidence = fmt.Sprintf("%s in round %d of %d", f.evidence, done+1, want)
 				return "", f
+			}
+			if r.err == nil && p.opts.Rounds < minRounds && idle < maxIdle && !r.contested() {
+				idle++ // it proves nothing, and there are few
+				continue
 			}
 			if r.err == nil {
 				done++
@@ -146,6 +160,7 @@ func atOnce(rounds []*round, do func(*round)) {
 
 func (p *prober) newRound(rc race, name string) *round {
 	r := &round{race: rc, key: p.key(name), content: make([]string, p.opts.Clients), errs: make([]error, p.opts.Clients)}
+	r.began, r.ended = make([]time.Time, p.opts.Clients), make([]time.Time, p.opts.Clients)
 	for client := range r.content {
 		if rc.deletes == nil || !rc.deletes(client) {
 			r.content[client] = fmt.Sprintf("client %d", client)
@@ -157,15 +172,20 @@ func (p *prober) newRound(rc race, name string) *round {
 // contest lets all clients go at once and returns when all are done. An error leaves the round undecided.
 func (p *prober) contest(ctx context.Context, r *round) error {
 	gate := make(chan struct{})
-	var clients sync.WaitGroup
+	var clients, ready sync.WaitGroup
+	ready.Add(len(r.content))
 	for client := range r.content {
 		// Two neighbours, of which one may delete, share an endpoint.
 		door := p.doors[client/2%len(p.doors)]
 		clients.Go(func() {
+			ready.Done()
 			<-gate
+			r.began[client] = time.Now()
 			r.errs[client] = p.attempt(ctx, door, r, client)
+			r.ended[client] = time.Now()
 		})
 	}
+	ready.Wait() // who is late meets nobody
 	close(gate)
 	clients.Wait()
 	if err := ctx.Err(); err != nil {
@@ -177,6 +197,26 @@ func (p *prober) contest(ctx context.Context, r *round) error {
 		}
 	}
 	return nil
+}
+
+// maxIdle is how many rounds without a contest are made good for, where there are few.
+const maxIdle = 8
+
+// contested reports whether half of the clients were under way together with one that won, so that it could have gone wrong.
+func (r *round) contested() bool {
+	for winner, err := range r.errs {
+		if err != nil {
+			continue
+		}
+		together := 0
+		for i := range r.errs {
+			if i != winner && !r.began[i].After(r.ended[winner]) && !r.began[winner].After(r.ended[i]) {
+				together++
+			}
+		}
+		return 2*together >= len(r.errs)
+	}
+	return true
 }
 
 // attempt is one client's try. A conflict changed nothing, so it tries again.

@@ -216,7 +216,7 @@ func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Buck
 	if v, ok := kept.load(b, time.Now()); ok || !o.probe {
 		return v.Tier, nil
 	}
-	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds})
+	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Short())
 	return v.Tier, err
 }
 

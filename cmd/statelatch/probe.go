@@ -28,9 +28,9 @@ func probeCommand(term terminal) *cli.Command {
 		Description: "Tries what locking rests on: creates, swaps and deletes with conditions, one after the other and by many clients\n" +
 			"at once, and says how far the store can be trusted: tier full, cas (locks exclude each other, but a release\n" +
 			"is weak) or none (nothing is locked here). Takes some seconds and some thousand requests, all below\n" +
-			statelatch.ProbePrefix + " at the top of the bucket, and removes what it wrote. A PREFIX after the bucket makes no\n" +
-			"difference. The verdict counts for a day (none: until the next probe by hand), for every command of this user that\n" +
-			"locks; on a store that is not AWS's own the first of them makes a short probe by itself (STATELATCH_PROBE=off: none\n" +
+			statelatch.ProbePrefix + " at the top of the bucket, and removes what it wrote but for the verdict, which other\n" +
+			"machines read. A PREFIX after the bucket makes no difference. The verdict counts for a day (none: until the next\n" +
+			"probe by hand), for every command that locks; on a store that is not AWS's own the first of them makes a short probe by itself (STATELATCH_PROBE=off: none\n" +
 			"does). What a killed probe left there is removed by one a day later.\n\n" +
 			"Examples:\n" +
 			"  statelatch probe s3://acme-state\n" +

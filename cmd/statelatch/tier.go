@@ -29,9 +29,6 @@ const (
 	// claimLife is how long another process's probe is waited for, claimPoll how often it is looked for.
 	claimLife = time.Minute
 	claimPoll = 100 * time.Millisecond
-
-	// The probe before a first lock is a short one: somebody waits.
-	firstClients, firstRounds = 16, 10
 )
 
 // probeJSON is a verdict, as it is printed and kept.
@@ -132,6 +129,7 @@ func probeStore(ctx context.Context, term terminal, doors []*s3bucket.Bucket, op
 	}
 	kept, err := openVerdicts(term.getenv)
 	for _, d := range doors {
+		saveShared(ctx, d, v)
 		err = errors.Join(err, kept.save(d, v))
 	}
 	if err != nil {
@@ -357,9 +355,18 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJS
 	if v, ok := kept.load(b, time.Now()); ok { // the other process's
 		return v, nil
 	}
+	if v, ok := loadShared(ctx, b); ok {
+		if v.Tier != tierNames[lock.TierNone] { // that is asked again, for it may be mended by somebody else's probe
+			_ = kept.save(b, v)
+		}
+		v.warn(term)
+		return v, nil
+	}
 	term.say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", b.Endpoint())
 	line := &liveLine{term: term}
-	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Options{Clients: firstClients, Rounds: firstRounds, OnProgress: tellProbe(line)})
+	opts := probe.Short() // somebody waits
+	opts.OnProgress = tellProbe(line)
+	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, opts)
 	line.clear()
 	switch {
 	case errors.Is(err, statelatch.ErrDenied):
@@ -367,8 +374,13 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (probeJS
 	case err != nil:
 		return v, fmt.Errorf("nothing was locked: %w", err)
 	}
-	if advice := v.enginesFail(); advice != "" && v.Tier != tierNames[lock.TierNone] {
-		term.say("Warning: %s\n", advice)
-	}
+	v.warn(term)
 	return v, nil
+}
+
+// warn tells whoever locks that the engines will fail to write there.
+func (p probeJSON) warn(term terminal) {
+	if advice := p.enginesFail(); advice != "" && p.Tier != tierNames[lock.TierNone] {
+		term.say("Warning: %s\n", statelatch.Printable(advice))
+	}
 }

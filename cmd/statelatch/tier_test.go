@@ -73,6 +73,7 @@ func TestLock_ProbesOnceADay(t *testing.T) {
 	}
 	s.want(s.run("unlock", demoRef, demoRef+"2"), 0)
 	s.keep("full", 25*time.Hour)
+	s.share(func(v *sharedJSON) { v.Store.Server = "Another" })
 	o = s.run("lock", demoRef, demoRef+"2")
 	s.want(o, 0, probing)
 	if strings.Count(o.err, probing) != 1 {
