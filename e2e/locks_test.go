@@ -79,7 +79,7 @@ func TestLocks_OfEverybody(t *testing.T) {
 	// The end of a job: what is ours and over goes, the rest stays.
 	want(t, "dry run", w.statelatch("unlock", "-mine", "-dry-run", bucket+"/"), 11, "Would release the lock of "+bucket+"/env:/staging/killed")
 	want(t, "unlock -mine", w.statelatch("unlock", "-mine", bucket+"/"), 11, "Released the lock of "+bucket+"/freeze",
-		"Released the lock of "+bucket+"/env:/staging/killed", "Left alone: it is held by a process of this machine that still runs", "state is locked: "+bucket+"/live")
+		"Released the lock of "+bucket+"/env:/staging/killed", "Left alone: state is locked: "+bucket+"/live: it is held by a process of this machine that still runs")
 	if got := w.locks(bucket); len(got) != 2 || got["live"].Verdict != "live" || got[stateKey].Kind != "plain" {
 		t.Errorf("got %v, want the living run's lock and the engine's", got)
 	}
