@@ -122,7 +122,7 @@ func (d *slowDoor) measure(do func()) (time.Duration, float64) {
 func BenchmarkFleet(b *testing.B) {
 	aws := need(b, "aws")
 	w := newWorld(b)
-	fillFleet(b, filepath.Join(w.home, "data"))
+	fillFleet(b, filepath.Join(w.home, ".local", "share", "statelatch"))
 	door := newSlowDoor(b, w.serve().url)
 	w.env["AWS_ENDPOINT_URL_S3"] = door.URL
 	for _, f := range fleets {
