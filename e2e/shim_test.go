@@ -110,6 +110,10 @@ func TestShim_SavedPlan(t *testing.T) {
 	want(t, "held, below sh", r.run(r.dir, binary, "run", "--", "sh", "-c", r.engineName()+" apply -no-color "+plan), 11, "Lock Info:")
 	r.must(r.home, binary, "unlock", otherRef)
 	want(t, "free", r.run(r.dir, binary, "run", "--", "sh", "-c", r.engineName()+" apply -no-color "+plan), 0, "Apply complete!", otherRef+" is locked for")
+	stranger := []string{"run", "-expected-bucket-owner", "999999999999", "--"}
+	for _, command := range [][]string{{r.engineName(), "apply", "-no-color", plan}, {"sh", "-c", r.engineName() + " apply -no-color " + plan}} {
+		want(t, "another account's bucket", r.run(other, binary, append(stranger, command...)...), 14, "another account")
+	}
 	garbled := r.file("garbled.plan", "{\"meta\":{},\"encrypted_data\":\"\"}")
 	want(t, "a plan that nobody can read", r.run(r.dir, binary, "run", "--", r.engineName(), "apply", "-no-color", garbled), 1, "keeps its own lock")
 	r.wantFree()

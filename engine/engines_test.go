@@ -19,7 +19,10 @@ func eachEngine(t *testing.T, test func(e *installed)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			program, err := exec.LookPath(name)
-			if err != nil {
+			switch {
+			case err != nil && name == "terraform" && os.Getenv("CI") == "true":
+				t.Fatalf("%s is not installed, and this is CI", name)
+			case err != nil:
 				t.Skipf("%s is not installed", name)
 			}
 			test(&installed{t: t, name: name, program: program, dir: t.TempDir(), env: append(

@@ -16,16 +16,16 @@ type Above struct{ dir string }
 // Find returns the nearest one above a process with that PATH.
 func Find(path string) (Above, bool) {
 	for _, dir := range filepath.SplitList(path) {
-		if isBin(dir) {
+		if hasShims(dir) {
 			return Above{filepath.Dir(dir)}, true
 		}
 	}
 	return Above{}, false
 }
 
-// isBin reports whether dir has shims.
-func isBin(dir string) bool {
-	if filepath.Base(dir) != binDir {
+// hasShims reports whether dir is one of a [Dir].
+func hasShims(dir string) bool {
+	if base := filepath.Base(dir); base != binDir && base != directDir {
 		return false
 	}
 	_, err := os.Lstat(filepath.Join(filepath.Dir(dir), socketName)) //nolint:gosec // the user's own PATH names the directory

@@ -38,7 +38,7 @@ func Main(args []string) (code int, ok bool) {
 		return 0, false
 	}
 	dir := filepath.Dir(own)
-	if !isBin(dir) && filepath.Base(dir) != directDir {
+	if !hasShims(dir) {
 		return 0, false // somebody has renamed our program
 	}
 	s := shim{name: engine.NameOf(args[0]), above: Above{filepath.Dir(dir)}, args: args[1:], env: os.Environ()}
@@ -90,7 +90,7 @@ func (s *shim) next(own string) (string, error) {
 // next finds an engine in path, shims left out.
 func next(name, path string) (string, error) {
 	for _, dir := range filepath.SplitList(path) {
-		if isBin(dir) {
+		if hasShims(dir) {
 			continue
 		}
 		if dir == "" {

@@ -51,7 +51,7 @@ func TestDir_ShimsOfWhatIsThere(t *testing.T) {
 	d := open(t, path)
 	env := d.Env([]string{"A=b", "PATH=" + path})
 	bin := filepath.SplitList(strings.TrimPrefix(env[1], "PATH="))[0]
-	if !isBin(bin) {
+	if !hasShims(bin) {
 		t.Fatalf("the first in %s has no shims", env[1])
 	}
 	if _, err := os.Stat(filepath.Join(bin, programName("terraform"))); err != nil {

@@ -160,6 +160,7 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{"run", "-read", "-takeover=expired", demoRef, "--", "true"}, 2, []string{"-read takes no lock"}},
 		{[]string{"run", demoRef, "terraform", "apply", "-auto-approve"}, 2, []string{"auto-approve", "write -- before COMMAND"}},
 		{[]string{"run", "-chdir", "no-such-dir", demoRef, "--", "true"}, 2, []string{"no-such-dir"}},
+		{[]string{"run", "-backend-config", "no-such-file.hcl", "--", "true"}, 2, []string{"no Terraform or OpenTofu backend"}},
 		{[]string{"run", demoRef, demoRef, "--", "true"}, 2, []string{"given twice"}},
 		{[]string{"pull", "-h"}, 0, []string{"-version VERSION", "-out FILE"}},
 		{[]string{"push", "-h"}, 0, []string{"FILE [REF]", "-force"}},

@@ -252,6 +252,9 @@ func (h *holdings) add(ctx context.Context, term terminal, e *holding, r shim.Re
 	if err := h.prepare(ctx, e); err != nil {
 		return errors.Join(err, h.o.giveBack(settled(ctx), term, set, mine, false))
 	}
+	if why := lockless(backend); why != "" {
+		term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", why)
+	}
 	h.term.say("statelatch: %s is locked for %s in %s\n", e.ref, r.Call, statelatch.Printable(fromHere(r.Dir)))
 	return nil
 }

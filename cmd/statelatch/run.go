@@ -146,15 +146,17 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		own, ownErr = call.State(o.dir, term.getenv)
 	}
 	if len(o.refs) == 0 {
+		// What is wrong with a flag is an error, what is wrong with the directory may be an engine's to say.
 		_, err := o.backend(ctx, term)
 		switch {
 		case isEngine && errors.Is(ownErr, engine.ErrPlan):
 			return nil, nil // the engine keeps its own lock, and says so when it starts
 		case isEngine && ownErr == nil && own.Planned:
+			o.reach(&own.Backend)
 			t, err := connect(ctx, term, own.Ref, own.Backend)
 			t.again = targetOptions{ref: own.Ref.String(), owner: o.owner}.again(term)
 			return []target{t}, err
-		case !isEngine && errors.Is(err, statelatch.ErrInvalid):
+		case !isEngine && errors.Is(err, statelatch.ErrInvalid) && len(o.backendConfig) == 0:
 			if backendconf.IsElsewhere(err) {
 				err = errors.New("there is no backend \"s3\" here")
 			}

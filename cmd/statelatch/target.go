@@ -99,10 +99,18 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
-	if o.ref == "" && !backend.UseLockfile && backend.DynamoDBTable == "" {
-		t.unlocked = "the backend of this directory does not lock (use_lockfile is not true, and there is no dynamodb_table)"
+	if o.ref == "" {
+		t.unlocked = lockless(backend)
 	}
 	return t, err
+}
+
+// lockless says why engines do not lock with a backend; empty if they do.
+func lockless(b backendconf.Backend) string {
+	if b.UseLockfile || b.DynamoDBTable != "" {
+		return ""
+	}
+	return "the backend of this directory does not lock (use_lockfile is not true, and there is no dynamodb_table)"
 }
 
 // openAll opens the states named outright, else that of the working directory.
