@@ -39,8 +39,8 @@ const (
 	PolicyResourceControl PolicyType = "resource control policy"
 )
 
-// Denial is why a call was denied, as far as the store says. It is read from the words of an answer, which are nobody's promise:
-// it chooses advice and decides nothing. What the words do not tell is empty.
+// Denial is why a call was denied, as far as the store says. It is read from the words of an answer, which are nobody's
+// promise: it chooses advice and decides nothing. What the words do not tell is empty.
 type Denial struct {
 	Cause     DenialCause
 	Policy    PolicyType // that denies, or does not allow
@@ -113,7 +113,8 @@ func (e *StoreError) Denial() Denial {
 	return d
 }
 
-// Unexplained reports whether a call was denied that needs e.Action, and no reason was given: that it is missing is likely.
+// Unexplained reports whether a call was denied that needs e.Action, and no reason was given: that it is missing is
+// likely.
 func (e *StoreError) Unexplained() bool {
 	return e.Action != "" && e.Denial() == Denial{Cause: DenialUnknown, Action: e.Action}
 }

@@ -30,12 +30,13 @@ var (
 	ErrBroken = errors.New("store not usable")
 )
 
-// ErrAltered is the cause of a [StoreError] whose bytes are not those that the store says they are: they were changed on the way, or in
-// the store. Of a read it is ErrBroken, and nothing of the bytes may be used. Of a write it is ErrAmbiguous: something was stored.
+// ErrAltered is the cause of a [StoreError] whose bytes are not those that the store says they are: they were changed
+// on the way, or in the store. Of a read it is ErrBroken, and nothing of the bytes may be used. Of a write it is
+// ErrAmbiguous: something was stored.
 var ErrAltered = errors.New("the bytes were changed on the way")
 
-// ErrEncoding is the cause of a [StoreError] of kind ErrUnsupported whose write asked for more than to store bytes: for encryption, an ACL or
-// tags. The store may know conditions all the same.
+// ErrEncoding is the cause of a [StoreError] of kind ErrUnsupported whose write asked for more than to store bytes: for
+// encryption, an ACL or tags. The store may know conditions all the same.
 var ErrEncoding = errors.New("the store may not be able to encrypt objects, or to set an ACL or tags on them, the way the configuration asks for")
 
 // The outcomes of a lock operation that a caller decides on.
@@ -106,8 +107,8 @@ func (e *StoreError) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// Expired reports whether err is a refusal because the credentials have expired. It matches [ErrDenied], but unlike other
-// refusals it may pass by trying again: s3bucket then loads the credentials anew (defect B14).
+// Expired reports whether err is a refusal because the credentials have expired. It matches [ErrDenied], but unlike
+// other refusals it may pass by trying again: s3bucket then loads the credentials anew (defect B14).
 func Expired(err error) bool {
 	se, ok := errors.AsType[*StoreError](err)
 	if !ok || !errors.Is(se.Kind, ErrDenied) {

@@ -40,11 +40,10 @@ func (l LockInfo) Marshal() []byte {
 	return b
 }
 
-// ParseLockInfo reads a lock object as tolerantly as it can be done safely: unknown keys
-// are ignored, names match in any case, missing fields stay zero, and a Created that is no
-// time, in the lock's own form or in the one that engines show, leaves Created zero (the engines give up there). It fails, matching
-// [ErrInvalid], if the body is empty, larger than [MaxLockInfo], not a JSON object,
-// or has no ID: such a lock is held by nobody who can be named.
+// ParseLockInfo reads a lock object as tolerantly as it can be done safely: unknown keys are ignored, names match in
+// any case, missing fields stay zero, and a Created that is no time, in the lock's own form or in the one that engines
+// show, leaves Created zero (the engines give up there). It fails, matching [ErrInvalid], if the body is empty, larger
+// than [MaxLockInfo], not a JSON object, or has no ID: such a lock is held by nobody who can be named.
 func ParseLockInfo(body []byte) (LockInfo, error) {
 	switch {
 	case len(body) == 0:
@@ -76,8 +75,8 @@ func ParseLockInfo(body []byte) (LockInfo, error) {
 	return l, nil
 }
 
-// parseCreated reads the time of a lock object, or as the engines show it, which is how it comes into locks that people write by hand; zero if it
-// is neither.
+// parseCreated reads the time of a lock object, or as the engines show it, which is how it comes into locks that people
+// write by hand; zero if it is neither.
 func parseCreated(s string) time.Time {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), " m=") // of a clock that only its process had
 	for _, layout := range [...]string{time.RFC3339, "2006-01-02 15:04:05 -0700 MST", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05Z07:00"} {

@@ -25,8 +25,9 @@ type Managed struct {
 	// renews. Zero: no such promise. Whole seconds, at most MaxPromise.
 	Expires time.Duration
 
-	// Stays: a person took the lock to keep it, and a command works under it at present, with TTL for its lease. When that has run out the
-	// command is gone, and the lock is held all the same, until it is released or what is left of Expires has passed.
+	// Stays: a person took the lock to keep it, and a command works under it at present, with TTL for its lease. When
+	// that has run out the command is gone, and the lock is held all the same, until it is released or what is left of
+	// Expires has passed.
 	Stays bool
 
 	Reason string // why it was taken, for people

@@ -32,8 +32,8 @@ type Ref struct {
 	Key    string
 }
 
-// ParseRef reads "s3://bucket/key", where the bucket may be an access point's ARN. The key is taken as it stands: nothing is
-// percent-decoded and nothing is cleaned. Errors match [ErrInvalid].
+// ParseRef reads "s3://bucket/key", where the bucket may be an access point's ARN. The key is taken as it stands:
+// nothing is percent-decoded and nothing is cleaned. Errors match [ErrInvalid].
 func ParseRef(s string) (Ref, error) {
 	rest, ok := strings.CutPrefix(s, scheme)
 	if !ok {
@@ -77,8 +77,8 @@ func WorkspaceRef(bucket, key, prefix, workspace string) (Ref, error) {
 	return r, nil
 }
 
-// WorkspaceDir is what the keys of all named workspaces begin with: the prefix as path.Join cleans it, and a slash; empty
-// for an empty prefix.
+// WorkspaceDir is what the keys of all named workspaces begin with: the prefix as path.Join cleans it, and a slash;
+// empty for an empty prefix.
 func WorkspaceDir(prefix string) string {
 	if prefix = path.Clean(prefix); prefix == "." {
 		return ""
@@ -100,10 +100,10 @@ func ValidateWorkspace(name string) error {
 	return nil
 }
 
-// Validate reports the first reason why r cannot address a state. What engines accept is accepted, for they send a key as it
-// stands: "./terraform.tfstate", "a//b" and "a/../b" are names like others. Refused is what engines refuse (a slash at
-// either end), what S3 does (a key that leads out of the bucket), and what is another object's name to an engine.
-// Errors match [ErrInvalid].
+// Validate reports the first reason why r cannot address a state. What engines accept is accepted, for they send a key
+// as it stands: "./terraform.tfstate", "a//b" and "a/../b" are names like others. Refused is what engines refuse (a
+// slash at either end), what S3 does (a key that leads out of the bucket), and what is another object's name to an
+// engine. Errors match [ErrInvalid].
 func (r Ref) Validate() error {
 	if err := validateBucket(r.Bucket); err != nil {
 		return err
@@ -141,8 +141,8 @@ func sameBucket(address, of, bucket string) error {
 	return nil
 }
 
-// accessPoint is the ARN of an access point, or of one for several regions. Those of S3 on Outposts and of Object Lambda are no
-// such: they know no conditional writes, and so no locks.
+// accessPoint is the ARN of an access point, or of one for several regions. Those of S3 on Outposts and of Object
+// Lambda are no such: they know no conditional writes, and so no locks.
 var accessPoint = regexp.MustCompile(`^arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]+`)
 
 // IsAccessPoint reports whether a bucket is the ARN of an access point.

@@ -87,8 +87,8 @@ func (s Scope) ListPrefixes(workspacePrefix string) []string {
 	return []string{s.Prefix, workspacePrefix + "/"}
 }
 
-// CutWorkspace splits the key of a named workspace, PREFIX/WORKSPACE/KEY, into its workspace and the default workspace's key. That is
-// the configured one as path.Clean has it.
+// CutWorkspace splits the key of a named workspace, PREFIX/WORKSPACE/KEY, into its workspace and the default
+// workspace's key. That is the configured one as path.Clean has it.
 func CutWorkspace(key, workspacePrefix string) (workspace, of string, ok bool) {
 	dir := WorkspaceDir(workspacePrefix)
 	rest, ok := strings.CutPrefix(key, dir)

@@ -1,15 +1,15 @@
 // Package audit keeps a record of what was done to states and their locks: one event an act, appended to a log in which
 // every event names the SHA-256 of the one before.
 //
-// What it guarantees of a log in a bucket ([BucketLog]) or a file ([FileLog]): an event that Append returned nil for is stored
-// durably and exactly once, with a number of its own and without a gap, whatever writers race and whatever replies are lost; and
-// [Verify] finds an event that was edited, removed, moved, doubled or put in, and a tail that was cut off. In a bucket that keeps
-// versions it finds as well what was written again or deleted, with all hashes behind it, for as long as the older versions are there; and
-// with [Keys] every event that somebody without the key wrote.
-// What it does not: whoever has the key, or none being used may delete versions, can write the log anew; who cuts off the
-// newest events, their versions and the head's, hides them. Object Lock, rights (package policy's role audit), or a hash kept elsewhere take that
-// power away: see docs/GUARANTEES.md. An event says what our tools did, as whoever ran them claims to be; it proves no identity and
-// knows nothing of engines that lock by themselves.
+// What it guarantees of a log in a bucket ([BucketLog]) or a file ([FileLog]): an event that Append returned nil for is
+// stored durably and exactly once, with a number of its own and without a gap, whatever writers race and whatever
+// replies are lost; and [Verify] finds an event that was edited, removed, moved, doubled or put in, and a tail that was
+// cut off. In a bucket that keeps versions it finds as well what was written again or deleted, with all hashes behind
+// it, for as long as the older versions are there; and with [Keys] every event that somebody without the key wrote.
+// What it does not: whoever has the key, or none being used may delete versions, can write the log anew; who cuts off
+// the newest events, their versions and the head's, hides them. Object Lock, rights (package policy's role audit), or a
+// hash kept elsewhere take that power away: see docs/GUARANTEES.md. An event says what our tools did, as whoever ran
+// them claims to be; it proves no identity and knows nothing of engines that lock by themselves.
 //
 // Events hold no state, no lock body and no credential. Text of users is made printable and cut.
 package audit

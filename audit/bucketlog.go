@@ -26,9 +26,9 @@ const (
 	retryMax = time.Second
 )
 
-// BucketLog is a log in a bucket: PREFIX/<20-digit number>.json an event, each created on the condition that there is none
-// of that number (protocol 6.5), and PREFIX/head.json. Writers need s3:GetObject, s3:PutObject and s3:ListBucket there, and
-// must not have s3:DeleteObject.
+// BucketLog is a log in a bucket: PREFIX/<20-digit number>.json an event, each created on the condition that there is
+// none of that number (protocol 6.5), and PREFIX/head.json. Writers need s3:GetObject, s3:PutObject and s3:ListBucket
+// there, and must not have s3:DeleteObject.
 type BucketLog struct {
 	// Keys sign what is appended. They must not be changed once it is in use.
 	Keys Keys
@@ -81,8 +81,8 @@ func (l *BucketLog) number(key string) uint64 {
 	return n
 }
 
-// Append stores e under the next free number, and then moves the head. A head that a writer which died left behind is moved
-// along. Where the head cannot be moved the event is stored all the same, and the error says so.
+// Append stores e under the next free number, and then moves the head. A head that a writer which died left behind is
+// moved along. Where the head cannot be moved the event is stored all the same, and the error says so.
 func (l *BucketLog) Append(ctx context.Context, e Event) error {
 	last, etag, now, err := l.head(ctx)
 	if err != nil {
@@ -107,8 +107,9 @@ func (l *BucketLog) Append(ctx context.Context, e Event) error {
 	}
 }
 
-// create stores raw as the event of that number. It reports false if another event has the number. An outcome that is not known
-// is settled by reading back: the number is taken once and for all, so that a late copy of the request finds itself refused.
+// create stores raw as the event of that number. It reports false if another event has the number. An outcome that is
+// not known is settled by reading back: the number is taken once and for all, so that a late copy of the request finds
+// itself refused.
 func (l *BucketLog) create(ctx context.Context, seq uint64, raw []byte) (stored bool, err error) {
 	key := l.key(seq)
 	unknown := false
@@ -229,8 +230,8 @@ func (l *BucketLog) advance(ctx context.Context, h Head, etag string) error {
 	}
 }
 
-// Read returns everything that is stored, many requests at a time. Where events are appended meanwhile they may or may not be
-// among it. Errors are the bucket's, or match [statelatch.ErrNotFound] if nothing at all is there.
+// Read returns everything that is stored, many requests at a time. Where events are appended meanwhile they may or may
+// not be among it. Errors are the bucket's, or match [statelatch.ErrNotFound] if nothing at all is there.
 func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
 	// The head first: every event that it covers is there by now.
 	head, etag, _, err := l.head(ctx)
@@ -284,8 +285,8 @@ func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
 // errNoVersions says that the bucket keeps none.
 var errNoVersions = fmt.Errorf("%w: the bucket keeps no versions", statelatch.ErrUnsupported)
 
-// older reads what the bucket keeps of the log beside what is current: the older versions of events, and of the head, and where something was
-// deleted. Of an event's one and only version there is nothing to say.
+// older reads what the bucket keeps of the log beside what is current: the older versions of events, and of the head,
+// and where something was deleted. Of an event's one and only version there is nothing to say.
 func (l *BucketLog) older(ctx context.Context) ([]Older, error) {
 	var all []Older
 	var versioned bool

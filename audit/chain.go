@@ -11,8 +11,8 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// Head names one event of a log, the last as far as its writer knew. It is stored beside the events, so that a tail that was cut
-// off is missed. The zero Head stands before the first event.
+// Head names one event of a log, the last as far as its writer knew. It is stored beside the events, so that a tail
+// that was cut off is missed. The zero Head stands before the first event.
 type Head struct {
 	Chain string `json:"chain"`
 	Seq   uint64 `json:"seq"`

@@ -15,9 +15,9 @@ import (
 	"github.com/statelatch/statelatch/internal/filelock"
 )
 
-// FileLog is a log in a file of mode 0600, one line of JSON an event, with its head in a second file, PATH.head. Processes that
-// write at the same time exclude each other by a lock of the operating system on the file. To start a new log move both
-// files away.
+// FileLog is a log in a file of mode 0600, one line of JSON an event, with its head in a second file, PATH.head.
+// Processes that write at the same time exclude each other by a lock of the operating system on the file. To start a
+// new log move both files away.
 type FileLog struct {
 	// Keys sign what is appended. They must not be changed once it is in use.
 	Keys Keys
@@ -189,8 +189,8 @@ func (l *FileLog) readHead() (*Head, error) {
 	return &h, nil
 }
 
-// Read returns everything that is stored. The rest of a line that a crash left half written is no event. The error matches
-// [statelatch.ErrNotFound] if there is no such file.
+// Read returns everything that is stored. The rest of a line that a crash left half written is no event. The error
+// matches [statelatch.ErrNotFound] if there is no such file.
 func (l *FileLog) Read(context.Context) (Contents, error) {
 	// The head first: every event that it covers is there by now.
 	var c Contents

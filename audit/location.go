@@ -22,9 +22,9 @@ type Opener func(name string) (bucket.Bucket, error)
 //	syslog:udp://HOST:PORT, tcp://   one on the network
 //	https://...                      a webhook: events are posted as JSON
 //
-// key, if it is not empty, are the [Keys] that sign every event, and a webhook's bodies by the first of them.
-// A [BucketLog] and a [FileLog] can be read back, as a [Log]. Elsewhere the events of one process make a chain of their own. It
-// sends nothing yet. Errors are open's, or match [statelatch.ErrInvalid] or [statelatch.ErrUnsupported].
+// key, if it is not empty, are the [Keys] that sign every event, and a webhook's bodies by the first of them. A
+// [BucketLog] and a [FileLog] can be read back, as a [Log]. Elsewhere the events of one process make a chain of their
+// own. It sends nothing yet. Errors are open's, or match [statelatch.ErrInvalid] or [statelatch.ErrUnsupported].
 func Open(location string, key []byte, open Opener) (Sink, error) {
 	keys, err := ParseKeys(key)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/statelatch/statelatch/internal/guardhttp"
 )
 
-// Keys sign events: the first does, and all of them are looked for when a log is verified, so that a key can be replaced. Empty: events
-// are not signed. They are in no error and no output.
+// Keys sign events: the first does, and all of them are looked for when a log is verified, so that a key can be
+// replaced. Empty: events are not signed. They are in no error and no output.
 type Keys [][]byte
 
 // ParseKeys reads keys with commas between them, the one that signs first. The error matches [statelatch.ErrInvalid].
@@ -45,7 +45,8 @@ const (
 	macEnd   = `"}`
 )
 
-// macOf is the HMAC-SHA256 of an event. The words before it keep it apart from the signature of a webhook's body, which has the same key.
+// macOf is the HMAC-SHA256 of an event. The words before it keep it apart from the signature of a webhook's body, which
+// has the same key.
 func macOf(key, raw []byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("statelatch audit event\n"))

@@ -26,8 +26,8 @@ func (s *syslogSink) String() string {
 	return "syslog:" + s.network + "://" + s.address
 }
 
-// Append sends e with the facility authpriv and the severity notice. That a daemon has it is known of none, that one got it only
-// of local sockets and tcp. What hangs is left behind when ctx ends, and may be sent yet.
+// Append sends e with the facility authpriv and the severity notice. That a daemon has it is known of none, that one
+// got it only of local sockets and tcp. What hangs is left behind when ctx ends, and may be sent yet.
 func (s *syslogSink) Append(ctx context.Context, e Event) error {
 	raw := s.chain.next(e)
 	done := make(chan error, 1)

@@ -22,8 +22,8 @@ type Contents struct {
 	HeadErr error
 	Foreign []string // keys that are no part of a log
 
-	// Older is what the bucket keeps of the log beside what is current, by key, the newest first; of a file nothing. OlderErr says why it
-	// is not known: errors matching [statelatch.ErrUnsupported] that nothing is kept.
+	// Older is what the bucket keeps of the log beside what is current, by key, the newest first; of a file nothing.
+	// OlderErr says why it is not known: errors matching [statelatch.ErrUnsupported] that nothing is kept.
 	Older    []Older
 	OlderErr error
 }
@@ -90,8 +90,8 @@ type Report struct {
 
 // Check says what a log is held against, beyond itself.
 type Check struct {
-	// Known are events whose hash was kept elsewhere, of which Seq and Hash count: they show that the log was written anew from an event before
-	// them on, together with its head.
+	// Known are events whose hash was kept elsewhere, of which Seq and Hash count: they show that the log was written
+	// anew from an event before them on, together with its head.
 	Known []Head
 	// Keys, if there are some, are those that events are signed with, from the first signed one on.
 	Keys Keys
@@ -294,7 +294,8 @@ func (v *verifier) signatures(keys Keys) {
 	}
 }
 
-// older compares what the bucket keeps with what is there. Events are created once and for all, and the head only moves on.
+// older compares what the bucket keeps with what is there. Events are created once and for all, and the head only moves
+// on.
 func (v *verifier) older() {
 	v.NotCompared = v.OlderErr
 	now := map[uint64][]byte{}

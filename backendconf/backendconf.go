@@ -91,8 +91,8 @@ func Load(opts Options) (Backend, error) {
 	return b, nil
 }
 
-// FromArguments is the backend of a type with these arguments, as an engine that works in dir has saved them in source. Nothing is read.
-// Errors as for Load.
+// FromArguments is the backend of a type with these arguments, as an engine that works in dir has saved them in source.
+// Nothing is read. Errors as for Load.
 func FromArguments(kind string, args map[string]any, workspace, source, dir string) (Backend, error) {
 	found := sourceOf(kind, args, source)
 	if err := found.checkType(); err != nil {

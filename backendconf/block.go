@@ -41,14 +41,14 @@ func ParseBlock(text []byte, name string) (Block, error) {
 	return found.block(), err
 }
 
-// ParseArguments reads the values of -backend-config, later ones over earlier ones; files are relative to dir. Errors match
-// [statelatch.ErrInvalid].
+// ParseArguments reads the values of -backend-config, later ones over earlier ones; files are relative to dir. Errors
+// match [statelatch.ErrInvalid].
 func ParseArguments(dir string, items []string) (map[string]any, error) {
 	return readBackendConfig(cmp.Or(dir, "."), items)
 }
 
-// FromBlock is the backend of a block, with opts.BackendConfig on top and opts.Workspace, which must be given, in it. Of opts.Dir only
-// the files of -backend-config are read. Errors as for Load.
+// FromBlock is the backend of a block, with opts.BackendConfig on top and opts.Workspace, which must be given, in it.
+// Of opts.Dir only the files of -backend-config are read. Errors as for Load.
 func FromBlock(block Block, opts Options) (Backend, error) {
 	found := source{kind: block.Type, source: block.Source}
 	if err := found.checkType(); err != nil {

@@ -158,8 +158,8 @@ func parse(file string, read readFunc) (hcl.Body, error) {
 	return ParseHCL(data, file)
 }
 
-// ParseHCL parses HCL, or its JSON form if name ends in ".json". The text may be hostile. Errors match [statelatch.ErrInvalid] and
-// show nothing of it.
+// ParseHCL parses HCL, or its JSON form if name ends in ".json". The text may be hostile. Errors match
+// [statelatch.ErrInvalid] and show nothing of it.
 func ParseHCL(text []byte, name string) (hcl.Body, error) {
 	var f *hcl.File
 	var diags hcl.Diagnostics

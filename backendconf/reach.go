@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Reach is something that a backend makes a program do beyond asking AWS for a bucket: what whoever wrote the configuration decides
-// about the machine that it is used on, and about the credentials there.
+// Reach is something that a backend makes a program do beyond asking AWS for a bucket: what whoever wrote the
+// configuration decides about the machine that it is used on, and about the credentials there.
 type Reach struct {
 	Argument string // of the backend
 	Target   string // a URL or a file
@@ -20,8 +20,8 @@ type Reach struct {
 }
 
 // Reaches are those of b, in a fixed order. Tree is the checkout that it was found in: files below it are whoever's the
-// checkout is. What the environment says itself is left out, by getenv, and so are the arguments named in given, which whoever runs the
-// program has typed.
+// checkout is. What the environment says itself is left out, by getenv, and so are the arguments named in given, which
+// whoever runs the program has typed.
 func (b Backend) Reaches(tree string, getenv func(string) string, given map[string]any) []Reach {
 	var all []Reach
 	add := func(r Reach) {

@@ -1,12 +1,13 @@
 // Package bootstrap sets up a bucket for states, and tells what is wrong with one.
 //
-// [Inspect] reads a bucket's configuration, [NewPlan] compares it with what is wanted, [Apply] carries the plan out, and
-// [Check] judges a configuration. [HCL] and [Script] say the same for Terraform and for the aws command.
+// [Inspect] reads a bucket's configuration, [NewPlan] compares it with what is wanted, [Apply] carries the plan out,
+// and [Check] judges a configuration. [HCL] and [Script] say the same for Terraform and for the aws command.
 //
 // What it guarantees: a plan that is carried out is the one that was shown, or nothing is changed; only what differs is
 // written; in the bucket policy and in the lifecycle rules only statements and rules of ours are touched, told by their
-// Sid and ID, and everything else keeps its meaning; what was written is read back until the store shows it. What it does
-// not: S3 has no conditions on a bucket's configuration, so a change that somebody else makes within the same second may be lost.
+// Sid and ID, and everything else keeps its meaning; what was written is read back until the store shows it. What it
+// does not: S3 has no conditions on a bucket's configuration, so a change that somebody else makes within the same
+// second may be lost.
 package bootstrap
 
 import (
@@ -26,7 +27,8 @@ type Desired struct {
 	Endpoint string
 	// Owner is the account that must own the bucket. Empty: any. [Apply] leaves that to its client.
 	Owner string
-	// Encryption by default: "AES256" or the ARN of a KMS key. Empty: whatever is there already, AES256 where there is none.
+	// Encryption by default: "AES256" or the ARN of a KMS key. Empty: whatever is there already, AES256 where there is
+	// none.
 	Encryption string
 	// LitterDays is for how many days old versions of locks are kept.
 	LitterDays int

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// HCL is a Terraform configuration that makes the bucket as it is wanted, for a new bucket. It needs the AWS provider in d.Region.
-// Errors are those of [NewPlan].
+// HCL is a Terraform configuration that makes the bucket as it is wanted, for a new bucket. It needs the AWS provider
+// in d.Region. Errors are those of [NewPlan].
 func HCL(d Desired) (string, error) {
 	if err := d.validate(); err != nil {
 		return "", err

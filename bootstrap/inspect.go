@@ -187,9 +187,9 @@ func read[T any](ctx context.Context, bucket string, op operation, call func(con
 	return Setting[T]{none, err}
 }
 
-// Inspect reads the configuration of a bucket, a dozen requests side by side. An absent bucket is no error, a setting that
-// cannot be read is in that setting. It reads no more than the region of a bucket that is in another one than the client
-// asks in. Errors are a *statelatch.StoreError: [statelatch.ErrDenied] for a bucket of somebody else.
+// Inspect reads the configuration of a bucket, a dozen requests side by side. An absent bucket is no error, a setting
+// that cannot be read is in that setting. It reads no more than the region of a bucket that is in another one than the
+// client asks in. Errors are a *statelatch.StoreError: [statelatch.ErrDenied] for a bucket of somebody else.
 func Inspect(ctx context.Context, c *s3.Client, bucket string) (Actual, error) {
 	a, elsewhere, err := find(ctx, c, bucket)
 	if err != nil || !a.Exists || elsewhere {

@@ -14,12 +14,13 @@ import (
 	"github.com/statelatch/statelatch/internal/plural"
 )
 
-// Our two lifecycle rules. A filter can name a prefix, a tag or a size, but not the suffix ".tflock" (protocol 1.3), and
-// Terraform tags nothing; so locks are told by their size. The rule therefore meets tiny states, too: of a state below
-// 2 KiB, which is one of hardly any resources, the versions that are older than LitterDays go, except for the newest ten.
-// Current versions are never touched. A state that grows beyond that size keeps everything from then on.
+// Our two lifecycle rules. A filter can name a prefix, a tag or a size, but not the suffix ".tflock" (protocol 1.3),
+// and Terraform tags nothing; so locks are told by their size. The rule therefore meets tiny states, too: of a state
+// below 2 KiB, which is one of hardly any resources, the versions that are older than LitterDays go, except for the
+// newest ten. Current versions are never touched. A state that grows beyond that size keeps everything from then on.
 const (
-	// LitterBelow is the size in bytes below which old versions are taken for locks: a lock of ours with everything in it has about 1.5 KiB.
+	// LitterBelow is the size in bytes below which old versions are taken for locks: a lock of ours with everything in
+	// it has about 1.5 KiB.
 	LitterBelow = 2048
 	// LitterKeep is how many old versions of a key are kept, however old they are.
 	LitterKeep = 10
@@ -48,8 +49,8 @@ func lifecycleRules(litterDays int) []types.LifecycleRule {
 	}
 }
 
-// with returns the configuration with our rules in the places of those that have their IDs, else at the end. Rules in the form
-// of before filters existed are given the filter that means the same: S3 refuses the two forms together.
+// with returns the configuration with our rules in the places of those that have their IDs, else at the end. Rules in
+// the form of before filters existed are given the filter that means the same: S3 refuses the two forms together.
 func (l Lifecycle) with(ours []types.LifecycleRule) Lifecycle {
 	l.Rules = slices.Clone(l.Rules)
 	for i := range l.Rules {

@@ -24,8 +24,8 @@ type Step struct {
 
 	required bool // else a store that cannot is passed over
 	write    func(ctx context.Context, c *s3.Client) error
-	// garbled reports whether the store shows neither what was there nor what was written; undo then puts back what was there.
-	// Nil: that would do no harm.
+	// garbled reports whether the store shows neither what was there nor what was written; undo then puts back what was
+	// there. Nil: that would do no harm.
 	garbled func(Actual) bool
 	undo    func(ctx context.Context, c *s3.Client) error
 }
@@ -58,8 +58,8 @@ func (p Plan) step(id string) (Step, bool) {
 	return p.Steps[i], true
 }
 
-// NewPlan compares. It asks nothing of the store. Errors: [statelatch.ErrInvalid] for a bucket in another region than d's
-// and for what cannot be wanted, and whatever kept a setting from being read (merging into it would destroy it).
+// NewPlan compares. It asks nothing of the store. Errors: [statelatch.ErrInvalid] for a bucket in another region than
+// d's and for what cannot be wanted, and whatever kept a setting from being read (merging into it would destroy it).
 func NewPlan(d Desired, a Actual) (Plan, error) {
 	if err := d.validate(); err != nil {
 		return Plan{}, err

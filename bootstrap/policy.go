@@ -132,7 +132,8 @@ func (p policyDocument) public(says Setting[bool]) bool {
 	return says.Value || says.Err != nil && p.allowsAnyone()
 }
 
-// allowsAnyone reports whether a statement lets everybody in, for stores that do not tell: to anybody, or to all but some, from anywhere.
+// allowsAnyone reports whether a statement lets everybody in, for stores that do not tell: to anybody, or to all but
+// some, from anywhere.
 func (p policyDocument) allowsAnyone() bool {
 	return slices.ContainsFunc(p.statements, func(raw json.RawMessage) bool {
 		s := generic(raw)
@@ -140,8 +141,8 @@ func (p policyDocument) allowsAnyone() bool {
 	})
 }
 
-// narrow reports whether a condition lets in only those whom the policy names in another way, by the keys that make a policy
-// non-public to S3.
+// narrow reports whether a condition lets in only those whom the policy names in another way, by the keys that make a
+// policy non-public to S3.
 func narrow(condition any) bool {
 	for both, values := range normal(condition) {
 		operator, key, _ := strings.Cut(both, " ")

@@ -7,8 +7,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Script is a shell script that makes the bucket as it is wanted with the aws command. It can be run again; a policy and
-// lifecycle rules that are there already it leaves alone and says so, because the aws command can only replace them. Errors are those of [NewPlan].
+// Script is a shell script that makes the bucket as it is wanted with the aws command. It can be run again; a policy
+// and lifecycle rules that are there already it leaves alone and says so, because the aws command can only replace
+// them. Errors are those of [NewPlan].
 func Script(d Desired) (string, error) {
 	if err := d.validate(); err != nil {
 		return "", err
@@ -85,8 +86,8 @@ fi`, quote(encode(map[string]any{"TagSet": tags})))
 	return b.String(), nil
 }
 
-// absent is a function for scripts: whether a request is answered that there is no such thing. What cannot be seen ends the script,
-// lest something is replaced.
+// absent is a function for scripts: whether a request is answered that there is no such thing. What cannot be seen ends
+// the script, lest something is replaced.
 const absent = `absent() { # CODE REQUEST...
   local code=$1 answer
   shift

@@ -36,12 +36,11 @@ type Bucket interface {
 	// also for a delete marker. It is a read: safe to repeat.
 	Head(ctx context.Context, key string, opts ReadOptions) (Object, error)
 
-	// Get opens the current version of key, or the version of opts, in one request:
-	// the bytes are of one version, never a mixture (terraform-wire W14). The caller closes the body.
-	// A body that ends early, or is not what the store says of it (statelatch.ErrAltered), fails with an error
-	// (of any type), never with io.EOF, and before its last byte is handed out; so nothing of it is good until its end was read.
-	// It may fail once ctx is done.
-	// ErrNotFound also for a delete marker. It is a read: safe to repeat.
+	// Get opens the current version of key, or the version of opts, in one request: the bytes are of one version, never
+	// a mixture (terraform-wire W14). The caller closes the body. A body that ends early, or is not what the store says
+	// of it (statelatch.ErrAltered), fails with an error (of any type), never with io.EOF, and before its last byte is
+	// handed out; so nothing of it is good until its end was read. It may fail once ctx is done. ErrNotFound also for a
+	// delete marker. It is a read: safe to repeat.
 	Get(ctx context.Context, key string, opts ReadOptions) (Object, io.ReadCloser, error)
 
 	// Put stores body under key, all or nothing, in one request. It reads body

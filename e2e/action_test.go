@@ -205,7 +205,8 @@ func (r *actionRun) wanted(condition string, failed bool) bool {
 	return false
 }
 
-// steps starts each step that is due, lets during have it where it is the one that runs the command, and returns what they left by name.
+// steps starts each step that is due, lets during have it where it is the one that runs the command, and returns what
+// they left by name.
 func (r *actionRun) steps(during func(*process)) map[string]result {
 	r.t.Helper()
 	results := map[string]result{}
@@ -299,7 +300,8 @@ func TestAction_Cancelled(t *testing.T) {
 	}
 }
 
-// Another job of the same workflow run, such as one of a matrix, has the lock: it stays, and this job does not fail for it.
+// Another job of the same workflow run, such as one of a matrix, has the lock: it stays, and this job does not fail for
+// it.
 func TestAction_LeavesSiblingAlone(t *testing.T) {
 	t.Parallel()
 	r := newActionRun(t, map[string]string{"command": "true"})

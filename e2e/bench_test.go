@@ -120,8 +120,8 @@ func BenchmarkServeColdStart(b *testing.B) {
 	}
 }
 
-// BenchmarkHandover is how long after a release a waiter that polls has the lock: the median and the 95th percentile, in ms.
-// Meaningful with -benchtime 50x or more.
+// BenchmarkHandover is how long after a release a waiter that polls has the lock: the median and the 95th percentile,
+// in ms. Meaningful with -benchtime 50x or more.
 func BenchmarkHandover(b *testing.B) {
 	locks := lock.Manager{Bucket: openBench(b), Tier: lock.TierFull}
 	ref := statelatch.Ref{Bucket: "terraform-state", Key: "handover/terraform.tfstate"}

@@ -8,7 +8,8 @@ import (
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 )
 
-// W21: a client that locks by file alone leaves the table behind; engines with the table refuse the state until it is mended.
+// W21: a client that locks by file alone leaves the table behind; engines with the table refuse the state until it is
+// mended.
 func TestDigest_W21_FileOnlyWriter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -75,7 +75,8 @@ func (w *world) file(name, content string) string {
 	return path
 }
 
-// Acceptance 1: whatever happens once to the request that matters, each command ends right, no lock is left and nothing is lost.
+// Acceptance 1: whatever happens once to the request that matters, each command ends right, no lock is left and nothing
+// is lost.
 func TestFaults_EveryCommandEndsRight(t *testing.T) {
 	t.Parallel()
 	const lockKey, state = ".tflock", ".tfstate"

@@ -117,8 +117,8 @@ func (d *slowDoor) measure(do func()) (time.Duration, float64) {
 	return time.Since(start), float64(d.requests.Load() - before)
 }
 
-// BenchmarkFleet is "statelatch states" beside "aws s3 ls --recursive", on the same keys and through the same proxy, which
-// counts requests and may hold each back for 50 ms, as a distant store would. The times are of whole processes.
+// BenchmarkFleet is "statelatch states" beside "aws s3 ls --recursive", on the same keys and through the same proxy,
+// which counts requests and may hold each back for 50 ms, as a distant store would. The times are of whole processes.
 func BenchmarkFleet(b *testing.B) {
 	aws := need(b, "aws")
 	w := newWorld(b)

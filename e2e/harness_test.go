@@ -73,7 +73,8 @@ type world struct {
 	env  map[string]string
 }
 
-// seeSources lets 'go test' know what the program is made of: it would call a result still true although that has changed.
+// seeSources lets 'go test' know what the program is made of: it would call a result still true although that has
+// changed.
 var seeSources = sync.OnceValue(func() error {
 	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && d.Name() == ".git" {

@@ -29,8 +29,8 @@ func (w *world) locks(args ...string) map[string]listedLock {
 	return found
 }
 
-// C4: one list of the locks of a real engine, of a run that lives, of one that was killed, and of one that was left over; and what
-// unlock does with each.
+// C4: one list of the locks of a real engine, of a run that lives, of one that was killed, and of one that was left
+// over; and what unlock does with each.
 func TestLocks_OfEverybody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A refused command changes nothing: neither one whose plan is declined, nor one that nobody can be asked about, nor any on a store
-// of tier none or in somebody else's bucket.
+// A refused command changes nothing: neither one whose plan is declined, nor one that nobody can be asked about, nor
+// any on a store of tier none or in somebody else's bucket.
 func TestNothingChanges(t *testing.T) {
 	t.Parallel()
 	s := newStillness(t)
@@ -174,7 +174,8 @@ func (s *stillness) contents(t *testing.T) []string {
 	return all
 }
 
-// expect checks how a command was refused, that the store accepted no write of it, and that the buckets are what they were.
+// expect checks how a command was refused, that the store accepted no write of it, and that the buckets are what they
+// were.
 func (s *stillness) expect(t *testing.T, what string, r result, code int, says string) {
 	t.Helper()
 	if r.code != code || !strings.Contains(r.stdout+r.stderr, says) {

@@ -209,8 +209,8 @@ func (r *recorder) policies(t *testing.T, role string) map[string]*policytest.Po
 	return all
 }
 
-// scopes are the policies that a step is held against, by the end of its role: a look over a prefix takes a policy that is at
-// least for the prefix.
+// scopes are the policies that a step is held against, by the end of its role: a look over a prefix takes a policy that
+// is at least for the prefix.
 var scopes = map[string][]string{"": {"directory", "prefix", "bucket"}, "below app": {"prefix", "bucket"}, "anywhere": {"bucket"}}
 
 // roleStep is a command line, whose role it is, and the exit code it ends with. ID in it is the last lock's, SNAPSHOT
@@ -332,8 +332,8 @@ var unneeded = map[string]string{
 	"s3:PutBucketOwnershipControls": "the embedded store has none",
 }
 
-// Everything that our commands and the engine send is allowed by the policy of the role that they belong to, and nothing in that
-// policy is there for nothing. The role plan is refused every write.
+// Everything that our commands and the engine send is allowed by the policy of the role that they belong to, and
+// nothing in that policy is there for nothing. The role plan is refused every write.
 func TestPolicy_CoversTheCallsThatAreMade(t *testing.T) {
 	t.Parallel()
 	r := newRecorder(t)
@@ -396,7 +396,8 @@ func TestPolicy_CoversTheCallsThatAreMade(t *testing.T) {
 	}
 }
 
-// nearby tells the listings by which a command looks for what a key without a state could have meant: without the right it does without.
+// nearby tells the listings by which a command looks for what a key without a state could have meant: without the right
+// it does without.
 func nearby(line string, ask policytest.Request) bool {
 	prefix := ask.Context["s3:prefix"]
 	return ask.Action == "s3:ListBucket" && len(prefix) == 1 && (prefix[0] == "app/" || prefix[0] == "a") &&

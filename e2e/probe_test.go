@@ -214,7 +214,8 @@ func TestProbe_Versitygw(t *testing.T) {
 	}
 }
 
-// Whatever a command is, on a store that cannot lock it is refused, every time, and writes nothing but the probe's own objects.
+// Whatever a command is, on a store that cannot lock it is refused, every time, and writes nothing but the probe's own
+// objects.
 func TestProbe_UnsafeStoreIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, lookFirst := range map[string]bool{"conditions are stripped": false, "conditions are checked first": true} {

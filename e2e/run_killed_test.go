@@ -18,8 +18,8 @@ func killRounds() int {
 	return 4
 }
 
-// kill -9 of run while its engine creates a resource: the engine gets one interrupt, also where shells are between, and saves
-// what it has. A second interrupt would make it give up, and the resource would be in no state.
+// kill -9 of run while its engine creates a resource: the engine gets one interrupt, also where shells are between, and
+// saves what it has. A second interrupt would make it give up, and the resource would be in no state.
 func TestRun_Killed_EngineGetsOneInterrupt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")

@@ -25,8 +25,8 @@ func (r *rig) underRun(flags []string, args ...string) []string {
 
 var apply = []string{"apply", "-input=false", "-no-color", "-auto-approve"}
 
-// gate makes the rig's apply stand still in a provisioner until the returned function is called. It returns the path of a file
-// that is there while it stands still.
+// gate makes the rig's apply stand still in a provisioner until the returned function is called. It returns the path of
+// a file that is there while it stands still.
 func (r *rig) gate() (standing string, open func()) {
 	r.t.Helper()
 	standing, opened := filepath.Join(r.home, "standing"), filepath.Join(r.home, "opened")
@@ -173,8 +173,8 @@ func TestRun_Signals(t *testing.T) {
 	want(t, "status", f.statelatch("status", f.ref), 0, "not locked")
 }
 
-// Acceptance 3. Somebody forces the lock away in the middle of an apply, and writes. The engine is stopped, exit 12. What it
-// overwrites is named, with the command that brings it back.
+// Acceptance 3. Somebody forces the lock away in the middle of an apply, and writes. The engine is stopped, exit 12.
+// What it overwrites is named, with the command that brings it back.
 func TestRun_ForcedAway_EngineWrites(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")
@@ -283,7 +283,8 @@ func TestRun_ErroredStateIsSaved(t *testing.T) {
 	r.wantFree()
 }
 
-// Plans under -read neither wait for a lock nor hinder one, and a state that moved meanwhile has an exit code of its own.
+// Plans under -read neither wait for a lock nor hinder one, and a state that moved meanwhile has an exit code of its
+// own.
 func TestRun_Read(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")
@@ -327,7 +328,8 @@ func TestRun_ClosedPipe(t *testing.T) {
 	want(t, "status", f.statelatch("status", f.ref), 0, "not locked")
 }
 
-// Pipelines send TERM soon after INT: the lock is given back although one more signal comes while the states are looked after.
+// Pipelines send TERM soon after INT: the lock is given back although one more signal comes while the states are looked
+// after.
 func TestRun_SignalWhileTidying(t *testing.T) {
 	t.Parallel()
 	f := newFaulty(t)
@@ -352,8 +354,8 @@ func TestRun_SignalWhileTidying(t *testing.T) {
 	want(t, "status", f.statelatch("status", f.ref), 0, "not locked")
 }
 
-// What an engine leaves under several locks goes to the state that it is of, and what cannot be attributed or saved is kept
-// beside a state, with the commands that would push it.
+// What an engine leaves under several locks goes to the state that it is of, and what cannot be attributed or saved is
+// kept beside a state, with the commands that would push it.
 func TestRun_ErroredStateOfSeveral(t *testing.T) {
 	t.Parallel()
 	f := newFaulty(t)

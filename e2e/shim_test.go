@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// second makes another root beside the rig's, whose state is at the key second/terraform.tfstate, and returns its directory and REF.
+// second makes another root beside the rig's, whose state is at the key second/terraform.tfstate, and returns its
+// directory and REF.
 func (r *rig) second(name string) (dir, ref string) {
 	r.t.Helper()
 	key := name + "/terraform.tfstate"
@@ -154,8 +155,9 @@ func TestShim_Read(t *testing.T) {
 	want(t, "moved", moved, 15, otherRef)
 }
 
-// Programs that stand between a name and an engine: a wrapper script in the PATH that starts another file (setup-terraform),
-// shims that go by their own name (mise, asdf), that start the real one by its path (tfenv, tenv), and make.
+// Programs that stand between a name and an engine: a wrapper script in the PATH that starts another file
+// (setup-terraform), shims that go by their own name (mise, asdf), that start the real one by its path (tfenv, tenv),
+// and make.
 func TestShim_Between(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")
@@ -195,7 +197,8 @@ func TestShim_Between(t *testing.T) {
 	r.wantFree()
 }
 
-// A run in a run: what the outer one holds, also since an engine needed it, is held for the inner one's engines, and nobody waits for himself.
+// A run in a run: what the outer one holds, also since an engine needed it, is held for the inner one's engines, and
+// nobody waits for himself.
 func TestShim_Nested(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")

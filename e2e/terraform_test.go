@@ -340,7 +340,8 @@ func TestTerraform_ParallelAppliesExcludeEachOther(t *testing.T) {
 		a := r.start(r.dir, r.terraform, "apply", "-auto-approve", "-no-color", "-lock-timeout=60s", "-var", "value=one-"+value)
 		b := r.start(second, r.terraform, "apply", "-auto-approve", "-no-color", "-lock-timeout=60s", "-var", "value=two-"+value)
 		ra, rb := a.wait(), b.wait()
-		// An engine gives up when the lock is released between its refusal and its look (W10); the store cannot help that.
+		// An engine gives up when the lock is released between its refusal and its look (W10); the store cannot help
+		// that.
 		if ra.code != 0 && rb.code != 0 {
 			t.Fatalf("round %d: neither got in: %v\n%v", round, ra, rb)
 		}
@@ -371,8 +372,8 @@ func TestLock_SecondInterruptEndsIt(t *testing.T) {
 	t.Errorf("want it ended by the signal: %v", last)
 }
 
-// interruptedTwice is a "lock" that was interrupted while it asked a silent store for the lock, and again while it looked
-// whether one was left.
+// interruptedTwice is a "lock" that was interrupted while it asked a silent store for the lock, and again while it
+// looked whether one was left.
 func interruptedTwice(t *testing.T) *process {
 	t.Helper()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

@@ -20,8 +20,8 @@ var updateTutorial = flag.Bool("update-tutorial", false, "write what the command
 
 const tutorial = "../docs/TUTORIAL.md"
 
-// Every command of the tutorial runs, in its order, and prints what the page shows. What differs from run to run (IDs, times,
-// ports) is compared by its form.
+// Every command of the tutorial runs, in its order, and prints what the page shows. What differs from run to run (IDs,
+// times, ports) is compared by its form.
 func TestTutorial(t *testing.T) {
 	t.Parallel()
 	need(t, "terraform")

@@ -14,9 +14,9 @@ import (
 	"github.com/statelatch/statelatch/internal/faultproxy"
 )
 
-// Four terraform and four statelatch writers increment one state, each many times. The terraform ones are under "statelatch run",
-// which holds the lock for them. The network loses and delays what we send and are sent; what the engines send it
-// leaves alone, because nobody can mend that. No update is lost and no lock is left.
+// Four terraform and four statelatch writers increment one state, each many times. The terraform ones are under
+// "statelatch run", which holds the lock for them. The network loses and delays what we send and are sent; what the
+// engines send it leaves alone, because nobody can mend that. No update is lost and no lock is left.
 func TestWriters_NoUpdateLost(t *testing.T) {
 	t.Parallel()
 	rounds := 2

@@ -1,8 +1,9 @@
-// Package engine reads command lines of terraform and tofu: which state a call is about, whether it takes that state's lock,
-// and the same command line with that lock switched off. It starts nothing, connects to nothing and writes nothing.
+// Package engine reads command lines of terraform and tofu: which state a call is about, whether it takes that state's
+// lock, and the same command line with that lock switched off. It starts nothing, connects to nothing and writes
+// nothing.
 //
-// Where it is not sure it says so: whoever asks then leaves the engine's own lock on. What it knows is Terraform 1.11 and OpenTofu
-// 1.12; flags and subcommands that it does not know make a call one that it is not sure of.
+// Where it is not sure it says so: whoever asks then leaves the engine's own lock on. What it knows is Terraform 1.11
+// and OpenTofu 1.12; flags and subcommands that it does not know make a call one that it is not sure of.
 package engine
 
 import (
@@ -18,7 +19,8 @@ import (
 // Names are the programs that are engines.
 var Names = []string{"terraform", "tofu"}
 
-// NameOf returns the engine that a program is by its file name, such as "terraform" of /usr/bin/terraform.exe; empty: none.
+// NameOf returns the engine that a program is by its file name, such as "terraform" of /usr/bin/terraform.exe; empty:
+// none.
 func NameOf(program string) string {
 	name := strings.TrimSuffix(strings.ToLower(filepath.Base(program)), ".exe")
 	if slices.Contains(Names, name) {
@@ -31,7 +33,8 @@ func NameOf(program string) string {
 type Locking int
 
 const (
-	// Unlocked calls take no lock: output, show, version and the like, also all that this package does not know, which are left alone.
+	// Unlocked calls take no lock: output, show, version and the like, also all that this package does not know, which
+	// are left alone.
 	Unlocked Locking = iota
 	// Reads is a call that takes the lock, accepts -lock, and writes no state: plan.
 	Reads
@@ -244,8 +247,8 @@ func (c Call) LockTimeout() time.Duration {
 	return d
 }
 
-// WithoutLock is the command line with the lock of the state switched off: as the first flag, where it counts more than those in
-// the environment, and in place of every -lock that the user has put behind it.
+// WithoutLock is the command line with the lock of the state switched off: as the first flag, where it counts more than
+// those in the environment, and in place of every -lock that the user has put behind it.
 func (c Call) WithoutLock() []string {
 	args := append(slices.Clone(c.Args[:c.at]), noLock)
 	own := c.Args[c.at:]

@@ -15,7 +15,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A saved plan is a zip file with a protocol buffer in the entry below. The fields are those of both engines' planfile.proto.
+// A saved plan is a zip file with a protocol buffer in the entry below. The fields are those of both engines'
+// planfile.proto.
 const (
 	planEntry = "tfplan"
 
@@ -37,7 +38,8 @@ type planned struct {
 // errNoPlan: the file is no saved plan, or one that nobody can read without a key.
 var errNoPlan = errors.New("it is no saved plan that can be read")
 
-// readPlan finds the backend in a saved plan. An engine that applies the plan uses that one, whatever its directory says.
+// readPlan finds the backend in a saved plan. An engine that applies the plan uses that one, whatever its directory
+// says.
 func readPlan(path string) (planned, error) {
 	info, err := os.Stat(path)
 	if err != nil {

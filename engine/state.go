@@ -19,15 +19,17 @@ type State struct {
 	Planned bool // a saved plan says so, not the directory
 }
 
-// ErrPlan tells that a saved plan cannot be read, which an engine with the right key may still do. It comes with ErrUnsure.
+// ErrPlan tells that a saved plan cannot be read, which an engine with the right key may still do. It comes with
+// ErrUnsure.
 var ErrPlan = errors.New("the saved plan cannot be read")
 
 // ErrUnsure tells that it is not known which state a call is about. The error says why.
 var ErrUnsure = errors.New("its state is not known")
 
-// State finds the state of a call that is started in dir, as the engine finds it: in the saved plan that it applies, else in the
-// backend cache of its directory and the selected workspace. Of a directory that is not initialized it is what init would make
-// of it. Errors match [ErrUnsure]; those that [backendconf.IsElsewhere] reports tell that no S3 bucket has it.
+// State finds the state of a call that is started in dir, as the engine finds it: in the saved plan that it applies,
+// else in the backend cache of its directory and the selected workspace. Of a directory that is not initialized it is
+// what init would make of it. Errors match [ErrUnsure]; those that [backendconf.IsElsewhere] reports tell that no S3
+// bucket has it.
 func (c Call) State(dir string, getenv func(string) string) (State, error) {
 	if c.vague != "" {
 		return State{}, fmt.Errorf("%w: %s", ErrUnsure, c.vague)
@@ -84,8 +86,8 @@ func (c Call) plan() (string, error) {
 	return c.rest[0], nil
 }
 
-// MovesOnlyInto reports whether all that an init started in dir can write is ref: there is no other backend in S3 that states would
-// come from or leave, and no other workspace to take along.
+// MovesOnlyInto reports whether all that an init started in dir can write is ref: there is no other backend in S3 that
+// states would come from or leave, and no other workspace to take along.
 func (c Call) MovesOnlyInto(ref statelatch.Ref, dir string, getenv func(string) string) bool {
 	if c.Locking() != Moves {
 		return false

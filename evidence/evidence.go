@@ -1,10 +1,10 @@
 // Package evidence judges whether whoever holds a lock still lives.
 //
-// What it guarantees: "live" and "stale" are said only with a proof, which is named, and every age is the store's
-// own (Last-Modified against Date), never the lock's "Created" (defect B7). What it does not: a lock can be forged by whoever
-// may write to the bucket, a stale lock may be renewed in the next instant, and an engine's lock proves nothing at all. A verdict
-// therefore advises a person; what removes a lock on it must do so with the lock's ETag as condition. Nothing of a lock's own text gets
-// into a proof but checked numbers, and no address in it is ever opened.
+// What it guarantees: "live" and "stale" are said only with a proof, which is named, and every age is the store's own
+// (Last-Modified against Date), never the lock's "Created" (defect B7). What it does not: a lock can be forged by
+// whoever may write to the bucket, a stale lock may be renewed in the next instant, and an engine's lock proves nothing
+// at all. A verdict therefore advises a person; what removes a lock on it must do so with the lock's ETag as condition.
+// Nothing of a lock's own text gets into a proof but checked numbers, and no address in it is ever opened.
 package evidence
 
 import (
@@ -44,13 +44,14 @@ type Asker interface {
 	Ask(ctx context.Context, run statelatch.Run) Answer
 }
 
-// skew is how far the clocks of a store may disagree with each other, where a lease is judged that its holder may renew in this instant.
+// skew is how far the clocks of a store may disagree with each other, where a lease is judged that its holder may renew
+// in this instant.
 const skew = 5 * time.Second
 
-// Judge weighs what proves that the holder of h lives or does not. What this machine knows of its process comes first: one that is gone
-// renews no lease any more, and one that lives may be suspended, and can be stopped. A CI run that has ended proves nothing against a lease
-// that is still kept: a job that was cancelled, or whose runner was lost, may go on for a while. A lease that has run out beats a run that
-// goes on, of which the holder was only a part.
+// Judge weighs what proves that the holder of h lives or does not. What this machine knows of its process comes first:
+// one that is gone renews no lease any more, and one that lives may be suspended, and can be stopped. A CI run that has
+// ended proves nothing against a lease that is still kept: a job that was cancelled, or whose runner was lost, may go
+// on for a while. A lease that has run out beats a run that goes on, of which the holder was only a part.
 func Judge(ctx context.Context, h lock.Held, from Sources) Verdict {
 	promise := promiseOf(h)
 	m := h.Managed

@@ -68,9 +68,10 @@ type Alerts struct {
 	unsent    atomic.Int64
 }
 
-// NewAlerts returns an Alerts for the webhook at address, which is a secret: it is in no error and no log. It is https, or http to this machine,
-// and its messages are signed with key if there is one, in the header X-Statelatch-Signature. Redirects are not followed. transport, if
-// not nil, sends instead of one that keeps away from addresses of metadata services. Errors match ErrInvalid.
+// NewAlerts returns an Alerts for the webhook at address, which is a secret: it is in no error and no log. It is https,
+// or http to this machine, and its messages are signed with key if there is one, in the header X-Statelatch-Signature.
+// Redirects are not followed. transport, if not nil, sends instead of one that keeps away from addresses of metadata
+// services. Errors match ErrInvalid.
 func NewAlerts(address string, key []byte, olderThan time.Duration, verdicts Verdicts, transport http.RoundTripper) (*Alerts, error) {
 	hook, err := guardhttp.NewWebhook(address, key, transport)
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 // nearListings is how many listing requests Near sends at most.
 const nearListings = 4
 
-// Near returns the keys of up to n states that are spelled nearly like key, where there is none, the nearest first. It looks beside
-// key and then further up, in at most four listing requests of one page each, so in a large folder it may find nothing.
+// Near returns the keys of up to n states that are spelled nearly like key, where there is none, the nearest first. It
+// looks beside key and then further up, in at most four listing requests of one page each, so in a large folder it may
+// find nothing.
 func Near(ctx context.Context, b bucket.Bucket, key string, n int) ([]string, error) {
 	for _, prefix := range nearPrefixes(key) {
 		distances := map[string]int{}
@@ -45,8 +46,8 @@ func Near(ctx context.Context, b bucket.Bucket, key string, n int) ([]string, er
 	return nil, nil
 }
 
-// nearPrefixes are where a key like this one may be: in the same folder, then beside each folder above. There the first character counts as
-// right, because one page must do.
+// nearPrefixes are where a key like this one may be: in the same folder, then beside each folder above. There the first
+// character counts as right, because one page must do.
 func nearPrefixes(key string) []string {
 	folder := key[:strings.LastIndexByte(key, '/')+1]
 	prefixes := []string{folder}

@@ -58,8 +58,8 @@ type State struct {
 	Rescued     int       // states that could not be written
 	Snapshots   int       // older states, where the bucket keeps no versions
 
-	// Versions and VersionBytes count what the bucket keeps, the current version included and delete markers not. Zero without
-	// StatesOptions.Versions.
+	// Versions and VersionBytes count what the bucket keeps, the current version included and delete markers not. Zero
+	// without StatesOptions.Versions.
 	Versions     int
 	VersionBytes int64
 
@@ -92,8 +92,9 @@ type StatesOptions struct {
 }
 
 // States takes stock of the states of scope, by key. A state is what ends with ".tfstate", what has a lock object, a
-// rescued state or a snapshot, and everything below the workspace prefix. What cannot be read says so itself; the error is
-// the listing's, or that of ctx. Where the store cannot list versions at all, the current objects are listed instead.
+// rescued state or a snapshot, and everything below the workspace prefix. What cannot be read says so itself; the error
+// is the listing's, or that of ctx. Where the store cannot list versions at all, the current objects are listed
+// instead.
 func States(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts StatesOptions) ([]State, error) {
 	opts.Versions = opts.Versions || opts.Anomalies
 	s := stock{StatesOptions: opts, bucket: b.Name(), states: map[string]*State{}}

@@ -38,14 +38,15 @@ type Progress struct {
 	Requests int // listing requests sent so far, without the driver's repetitions
 }
 
-// Walk visits every object that scope covers, but no probe's. The calls of visit come one at a time, but the keys in no order; only
-// the versions of one key come newest first, possibly with other keys in between. Walk ends with the first error, which may be
-// visit's own, and then waits until nothing is under way any more.
+// Walk visits every object that scope covers, but no probe's. The calls of visit come one at a time, but the keys in no
+// order; only the versions of one key come newest first, possibly with other keys in between. Walk ends with the first
+// error, which may be visit's own, and then waits until nothing is under way any more.
 //
-// A worker that has fetched a full page gives parts of the rest of its range to idle ones. So it takes more requests than one
-// listing from end to end, by four and a third of them all at most, but has many under way at once.
+// A worker that has fetched a full page gives parts of the rest of its range to idle ones. So it takes more requests
+// than one listing from end to end, by four and a third of them all at most, but has many under way at once.
 //
-// Errors are the bucket's, ErrInvalid for a scope of another bucket, and ErrBroken for a store that does not list in byte order of the keys.
+// Errors are the bucket's, ErrInvalid for a scope of another bucket, and ErrBroken for a store that does not list in
+// byte order of the keys.
 func Walk(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts WalkOptions, visit func(bucket.Object) error) error {
 	if err := scope.ValidateIn(b.Name()); err != nil {
 		return err

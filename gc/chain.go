@@ -27,8 +27,8 @@ func linkOf(o bucket.Object) link {
 // chain is all versions and delete markers of one lock object, newest first.
 type chain []link
 
-// named reports whether id names one version for ever. A bucket without versions has none, or calls all "null"; one whose
-// versioning is suspended gives "null" to every new version, in place of the last one.
+// named reports whether id names one version for ever. A bucket without versions has none, or calls all "null"; one
+// whose versioning is suspended gives "null" to every new version, in place of the last one.
 func named(id string) bool { return id != "" && id != "null" }
 
 // sound reports whether the listing says clearly what is current. It may not when the newest version vanished
@@ -42,8 +42,8 @@ func (c chain) sound() bool {
 	return len(c) > 0
 }
 
-// goes is the part of c that may go: from the oldest on, everything that was stored and superseded before then, or at any time if that
-// is zero. What is current stays, unless it is a delete marker.
+// goes is the part of c that may go: from the oldest on, everything that was stored and superseded before then, or at
+// any time if that is zero. What is current stays, unless it is a delete marker.
 func (c chain) goes(before time.Time) chain {
 	if !c.sound() {
 		return nil
@@ -77,8 +77,8 @@ func (l link) sum() Sum {
 	return s
 }
 
-// ours is the part of c, from the oldest on, up to the first lock that is not one of Statelatch. A delete marker does not
-// tell who wrote it.
+// ours is the part of c, from the oldest on, up to the first lock that is not one of Statelatch. A delete marker does
+// not tell who wrote it.
 func ours(ctx context.Context, b bucket.Bucket, key string, c chain) (chain, error) {
 	for i, l := range slices.Backward(c) {
 		if l.marker {

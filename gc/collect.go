@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// tries is how often a request is sent that fails in passing. Removing a version by its ID, or an object by its ETag, twice
-	// does no harm, also when the first attempt arrives late.
+	// tries is how often a request is sent that fails in passing. Removing a version by its ID, or an object by its
+	// ETag, twice does no harm, also when the first attempt arrives late.
 	tries = 5
 	// retryMin and retryMax bound the pause between two tries.
 	retryMin = 100 * time.Millisecond
@@ -32,12 +32,13 @@ type Result struct {
 	Denied []error
 }
 
-// Collect removes what p planned, several keys at a time. It looks at every key again first; what changed since makes it remove less, never more.
-// A refusal ends the work on that key alone; any other failure, after some tries, ends all of it. What was removed
-// until then is told with the error, and a new plan finds the rest. onProgress, if not nil, is called after every
-// removal, one call at a time.
+// Collect removes what p planned, several keys at a time. It looks at every key again first; what changed since makes
+// it remove less, never more. A refusal ends the work on that key alone; any other failure, after some tries, ends all
+// of it. What was removed until then is told with the error, and a new plan finds the rest. onProgress, if not nil, is
+// called after every removal, one call at a time.
 //
-// Errors are the bucket's, and ErrInvalid for a plan of another one; ErrDenied if not a single version could be removed for that reason.
+// Errors are the bucket's, and ErrInvalid for a plan of another one; ErrDenied if not a single version could be removed
+// for that reason.
 func Collect(ctx context.Context, b bucket.Bucket, p Plan, workers int, onProgress func(Result)) (Result, error) {
 	if len(p.Keys) > 0 && p.Bucket != b.Name() {
 		return Result{}, fmt.Errorf("%w plan: it is of bucket %q, not of %q", statelatch.ErrInvalid, p.Bucket, b.Name())
@@ -104,8 +105,8 @@ func (c *collector) collect(ctx context.Context, k Key) error {
 	return nil
 }
 
-// removeNewest removes a delete marker that is all there is of a key. Nothing can get below it any more: if a lock is taken
-// in this instant, the marker is below that.
+// removeNewest removes a delete marker that is all there is of a key. Nothing can get below it any more: if a lock is
+// taken in this instant, the marker is below that.
 func (c *collector) removeNewest(ctx context.Context, key string, marker link) error {
 	again, err := c.list(ctx, key)
 	if err != nil || len(again) != 1 || again[0].id != marker.id || !again[0].marker {

@@ -33,8 +33,8 @@ func fixture(t *testing.T) (s *store, left int) {
 	return s, 4 // two locks, two versions of a state
 }
 
-// Each request of a run in turn meets each fault, once or from then on. Whatever happens, no key reads differently at any
-// moment, also when a copy arrives that the network held back, and another run finishes the work.
+// Each request of a run in turn meets each fault, once or from then on. Whatever happens, no key reads differently at
+// any moment, also when a copy arrives that the network held back, and another run finishes the work.
 func TestCollect_EveryFaultAtEveryRequest(t *testing.T) {
 	t.Parallel()
 	faults := []faultbucket.Fault{
@@ -120,8 +120,8 @@ func TestCollect_LockAtEveryRequest(t *testing.T) {
 	}
 }
 
-// While locks are taken, renewed and given back all the time, and two gcs remove everything that they may, every holder is alone
-// and keeps its lock, and no lock comes back to life.
+// While locks are taken, renewed and given back all the time, and two gcs remove everything that they may, every holder
+// is alone and keeps its lock, and no lock comes back to life.
 func TestCollect_BesideLockers(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {

@@ -1,5 +1,5 @@
-// Package gc removes what locking leaves behind in a bucket that keeps versions: old versions and delete markers of lock
-// objects. Every tenure leaves two of them, and one more for every renewal of its lease.
+// Package gc removes what locking leaves behind in a bucket that keeps versions: old versions and delete markers of
+// lock objects. Every tenure leaves two of them, and one more for every renewal of its lease.
 //
 // What it guarantees: no key reads differently after a removal, whatever fails and whoever else is at work, because
 // removing a version lets the one below come back to life (protocol 1.3), and so
@@ -8,10 +8,10 @@
 //   - a delete marker that is the newest goes only once it is seen to be all that is left of its key;
 //   - the version "null" stays, because a bucket whose versioning is suspended writes new locks under that ID.
 //
-// Nothing goes that the plan did not show, no key but those of lock objects is touched, and nothing newer than
-// asked for goes, by the store's own clock. What it does not guarantee: the same
-// against somebody who removes newer versions of a lock by their IDs at the same moment. And who held
-// a lock at the time is no longer known afterwards: package history cannot tell any more who wrote the states of that time.
+// Nothing goes that the plan did not show, no key but those of lock objects is touched, and nothing newer than asked
+// for goes, by the store's own clock. What it does not guarantee: the same against somebody who removes newer versions
+// of a lock by their IDs at the same moment. And who held a lock at the time is no longer known afterwards: package
+// history cannot tell any more who wrote the states of that time.
 package gc
 
 import (
@@ -33,7 +33,8 @@ type Options struct {
 	// OlderThan is how long ago it was superseded at least, by the store's clock. A delete marker that is the newest
 	// was stored that long ago. 0: whatever its age; the store need not be asked for its time then.
 	OlderThan time.Duration
-	// Ours keeps everything but locks of Statelatch, and what is newer than one that is kept. It reads every lock that may go.
+	// Ours keeps everything but locks of Statelatch, and what is newer than one that is kept. It reads every lock that
+	// may go.
 	Ours bool
 	// WorkspacePrefix is where the keys of named workspaces begin, as in [fleet.WalkOptions].
 	WorkspacePrefix string
@@ -46,7 +47,8 @@ type Plan struct {
 	Bucket string // that it was found in
 	// Versioned: the bucket keeps versions. If it does not, a lock that was given back leaves nothing.
 	Versioned bool
-	// Before is the store's time that everything planned was superseded before. Zero: any, or there is nothing to judge.
+	// Before is the store's time that everything planned was superseded before. Zero: any, or there is nothing to
+	// judge.
 	Before time.Time
 	Keys   []Key // by key
 	// Kept counts versions and delete markers of lock objects that stay, those that are current locks among them.
@@ -147,9 +149,9 @@ func Find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Opt
 	return p, err
 }
 
-// clock asks the store for its time, by looking at a lock version; a right to read other objects is needed only where there are but
-// delete markers left of the locks. Where there is nothing at all to look at, this machine's clock must do: below such markers
-// nothing can come back to life.
+// clock asks the store for its time, by looking at a lock version; a right to read other objects is needed only where
+// there are but delete markers left of the locks. Where there is nothing at all to look at, this machine's clock must
+// do: below such markers nothing can come back to life.
 func clock(ctx context.Context, b bucket.Bucket, chains map[string]chain, other bucket.Object) (time.Time, error) {
 	for key, c := range chains {
 		for _, l := range c {

@@ -34,8 +34,8 @@ func (s Snapshots) Total() Sum {
 }
 
 // FindSnapshots lists all snapshots of each state but the newest, of which keep stay. It is for a bucket without
-// versions: elsewhere removing one would only hide it. keep is at least 1, because the newest may be the only copy of what
-// is being overwritten. It changes nothing. Of opts, OlderThan and Ours do not count.
+// versions: elsewhere removing one would only hide it. keep is at least 1, because the newest may be the only copy of
+// what is being overwritten. It changes nothing. Of opts, OlderThan and Ours do not count.
 func FindSnapshots(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, keep int, opts Options) (Snapshots, error) {
 	byState := map[string]Snapshots{}
 	err := fleet.Walk(ctx, b, scope, fleet.WalkOptions{

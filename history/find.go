@@ -18,9 +18,10 @@ const (
 	Previous = "previous"
 )
 
-// Find selects one of entries, which List returned: "current"; "previous", the newest older one with other content; a version ID or
-// the name of a snapshot, or at least eight characters that only one of them begins with; a serial. Errors match ErrNotFound, or ErrInvalid for a serial that several versions have
-// (touches apart), which it names: an update was lost there.
+// Find selects one of entries, which List returned: "current"; "previous", the newest older one with other content; a
+// version ID or the name of a snapshot, or at least eight characters that only one of them begins with; a serial.
+// Errors match ErrNotFound, or ErrInvalid for a serial that several versions have (touches apart), which it names: an
+// update was lost there.
 func Find(entries []Entry, selector string) (Entry, error) {
 	switch selector {
 	case "":
@@ -54,7 +55,8 @@ func Find(entries []Entry, selector string) (Entry, error) {
 	return withSerial(entries, serial)
 }
 
-// isState reports whether there was a state: also one of serial 0, but not what a first write puts there before its data.
+// isState reports whether there was a state: also one of serial 0, but not what a first write puts there before its
+// data.
 func (e Entry) isState() bool { return e.Exists && e.Err == nil && !e.IsVoid() }
 
 // minShort is how much a narrow terminal shows of a version ID at least.
@@ -121,8 +123,8 @@ func (e Entry) Name() string {
 	return e.VersionID
 }
 
-// Resolve is Find without a list at hand. It reads no more versions than it takes: a version ID or the name of a snapshot that is whole costs no request,
-// and then only Ref, Exists and VersionID are set.
+// Resolve is Find without a list at hand. It reads no more versions than it takes: a version ID or the name of a
+// snapshot that is whole costs no request, and then only Ref, Exists and VersionID are set.
 func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector string) (Entry, error) {
 	_, err := strconv.ParseUint(selector, 10, 64)
 	if err != nil && selector != Current && selector != Previous && selector != "" {
@@ -157,8 +159,9 @@ func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector s
 	return e, err
 }
 
-// Place is v, which was read and not listed, as an entry without its holder: the listing tells whether it is the current one, and when it was
-// stored as exactly as [Attribute] is told of locks. It costs a listing down to v. Where that is not possible v stays as it is: that is no error.
+// Place is v, which was read and not listed, as an entry without its holder: the listing tells whether it is the
+// current one, and when it was stored as exactly as [Attribute] is told of locks. It costs a listing down to v. Where
+// that is not possible v stays as it is: that is no error.
 func Place(ctx context.Context, s *state.Store, v state.Version) (Entry, error) {
 	e := Entry{Version: v}
 	if err := v.Ref.In(s.Bucket.Name()); err != nil {

@@ -58,7 +58,8 @@ func TestFind_Selectors(t *testing.T) {
 	}
 }
 
-// Serial 0 is that of the first state that an engine could not save, and of what stands for no state: the content tells.
+// Serial 0 is that of the first state that an engine could not save, and of what stands for no state: the content
+// tells.
 func TestFind_SerialZero(t *testing.T) {
 	t.Parallel()
 	for name, versioned := range map[string]bool{"versions": true, "snapshots": false} {
@@ -117,7 +118,8 @@ func TestFind_NoCurrent(t *testing.T) {
 	}
 }
 
-// A version that was read by its ID is stored when the listing says: a GET tells whole seconds, locks change within one.
+// A version that was read by its ID is stored when the listing says: a GET tells whole seconds, locks change within
+// one.
 func TestPlace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, true)

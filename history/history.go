@@ -1,10 +1,10 @@
 // Package history lists the versions of exactly one state: those that the bucket keeps, and the snapshots that package
 // state makes where it keeps none.
 //
-// What it guarantees: no version of another key is among them, none that the store lists is left out, and what is
-// wrong between two neighbours (a lost update, a serial that steps back) is marked. What it does not: a listing is no snapshot
-// of the bucket; and who held the lock when a version was stored need not be who stored it, because engines can be told
-// not to lock.
+// What it guarantees: no version of another key is among them, none that the store lists is left out, and what is wrong
+// between two neighbours (a lost update, a serial that steps back) is marked. What it does not: a listing is no
+// snapshot of the bucket; and who held the lock when a version was stored need not be who stored it, because engines
+// can be told not to lock.
 package history
 
 import (
@@ -27,9 +27,9 @@ const workers = 16
 
 // Entry is one version of a state. A delete marker is one that does not exist.
 type Entry struct {
-	// Version has what a listing and the header tell: MD5 is empty unless the body had to be read. VersionID is the name of a
-	// snapshot ([state.ParseSnapshot]), and empty for the current object of a bucket without versions. LastModified is when
-	// the version was stored, also that of a snapshot. Err says why its body is no state.
+	// Version has what a listing and the header tell: MD5 is empty unless the body had to be read. VersionID is the
+	// name of a snapshot ([state.ParseSnapshot]), and empty for the current object of a bucket without versions.
+	// LastModified is when the version was stored, also that of a snapshot. Err says why its body is no state.
 	state.Version
 
 	Current  bool
@@ -38,7 +38,8 @@ type Entry struct {
 	Unchanged bool
 	// Anomaly is what is wrong with it, seen from the version before it.
 	Anomaly state.AnomalyKind
-	// Holder is who held the lock when it was stored, and so probably stored it. [Attribute] fills it in; nil: nobody, or it cannot be told.
+	// Holder is who held the lock when it was stored, and so probably stored it. [Attribute] fills it in; nil: nobody,
+	// or it cannot be told.
 	Holder *Holder
 }
 
@@ -55,8 +56,9 @@ type Options struct {
 	OnProgress func(read, of int)
 }
 
-// List returns the versions of ref, newest first, delete markers among them. It lists the versions and the snapshots, reads the
-// headers of as many as it returns, and bodies where the headers do not tell what happened. An empty list is no error: there is no state, and never was.
+// List returns the versions of ref, newest first, delete markers among them. It lists the versions and the snapshots,
+// reads the headers of as many as it returns, and bodies where the headers do not tell what happened. An empty list is
+// no error: there is no state, and never was.
 func List(ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options) ([]Entry, error) {
 	if err := ref.ValidateIn(s.Bucket.Name()); err != nil {
 		return nil, err
@@ -132,7 +134,8 @@ func listed(ctx context.Context, s *state.Store, ref statelatch.Ref, limit int) 
 	return entries, nil
 }
 
-// current is the state itself as an entry without version, if there is any. It is read whole, to recognise a snapshot of it.
+// current is the state itself as an entry without version, if there is any. It is read whole, to recognise a snapshot
+// of it.
 func current(ctx context.Context, s *state.Store, ref statelatch.Ref) ([]Entry, error) {
 	now, err := s.Mark(ctx, ref)
 	if err != nil || !now.Exists {

@@ -28,9 +28,10 @@ func (l *lockVersion) at(t time.Time) bool {
 // maxCandidates is how many locks may come into question for one version: with more, nobody is named anyway.
 const maxCandidates = 4
 
-// Attribute finds out who held the lock of ref when each of entries, which List, Find or Place returned, was stored. All times are the
-// store's, as its listings tell them: many to the second, so two holders may come into question. Then nobody is named. Nobody is named either for snapshots, and where
-// the versions of the lock cannot be read: that is no error. It costs a listing and one small GET a holder.
+// Attribute finds out who held the lock of ref when each of entries, which List, Find or Place returned, was stored.
+// All times are the store's, as its listings tell them: many to the second, so two holders may come into question. Then
+// nobody is named. Nobody is named either for snapshots, and where the versions of the lock cannot be read: that is no
+// error. It costs a listing and one small GET a holder.
 func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries []Entry) error {
 	if err := ref.In(s.Bucket.Name()); err != nil {
 		return err

@@ -31,8 +31,9 @@ const (
 //	other              nothing is locked; or, if the error says so, a lock that was taken over
 //	                   could not be fenced, and is left to its lease
 //
-// It waits through every transient answer (B2, B3), keeps one ID for all attempts, and ends with ctx: at once if nothing of it may be left
-// behind, else after Manager.TakeBackTimeout at the latest. The error then matches that of ctx, and tells who was waited for, as a *LockedError.
+// It waits through every transient answer (B2, B3), keeps one ID for all attempts, and ends with ctx: at once if
+// nothing of it may be left behind, else after Manager.TakeBackTimeout at the latest. The error then matches that of
+// ctx, and tells who was waited for, as a *LockedError.
 func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) (*Tenure, error) {
 	if err := m.check(ref, req); err != nil {
 		return nil, err
@@ -219,8 +220,8 @@ func (a *attempt) replace(ctx context.Context, h Held) (Held, error) {
 	return won, err
 }
 
-// clear removes a lock with a lease that is over, for a lock without: that one could not be left to its lease if the fence
-// failed. ErrConflict: it is removed, or changed hands; try again.
+// clear removes a lock with a lease that is over, for a lock without: that one could not be left to its lease if the
+// fence failed. ErrConflict: it is removed, or changed hands; try again.
 func (a *attempt) clear(ctx context.Context, h Held) error {
 	by := a.req
 	by.ID = ""

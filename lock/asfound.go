@@ -9,14 +9,14 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// Whoever may not remove a lock must not change it either: its ID, the holder's name and the link to the CI job are all that
-// anybody has to find out whose it is.
+// Whoever may not remove a lock must not change it either: its ID, the holder's name and the link to the CI job are all
+// that anybody has to find out whose it is.
 
 // noETag is the ETag of no object.
 const noETag = `"statelatch: no object has this ETag"`
 
-// mayDelete asks whether the lock object may be deleted, by a delete whose condition never holds: access is decided before
-// conditions are. It asks nothing of a store that is not proven to honour them.
+// mayDelete asks whether the lock object may be deleted, by a delete whose condition never holds: access is decided
+// before conditions are. It asks nothing of a store that is not proven to honour them.
 func (m *Manager) mayDelete(ctx context.Context, h Held) error {
 	if h.ETag == "" || m.Tier != TierFull {
 		return nil
@@ -38,10 +38,10 @@ func deniedOutright(err error) bool {
 	return errors.Is(err, statelatch.ErrDenied) && !errors.Is(err, statelatch.ErrAmbiguous)
 }
 
-// putBack gives a lock that was taken over back to its holder, byte for byte, if one of ours is still there: to ask for more than one has
-// got must not cost a holder its lock. The holder may go on with it as if nothing had been: nobody else was inside meanwhile. Our own
-// swap, if the network delivers it again, hits this body once more; what it leaves has a lease, and whoever takes that over fences (R6).
-// It reports whether the lock is h again.
+// putBack gives a lock that was taken over back to its holder, byte for byte, if one of ours is still there: to ask for
+// more than one has got must not cost a holder its lock. The holder may go on with it as if nothing had been: nobody
+// else was inside meanwhile. Our own swap, if the network delivers it again, hits this body once more; what it leaves
+// has a lease, and whoever takes that over fences (R6). It reports whether the lock is h again.
 func (m *Manager) putBack(ctx context.Context, h Held, ours ...[]byte) bool {
 	ctx, cancel := context.WithTimeout(ctx, m.takeBackTimeout())
 	defer cancel()
@@ -94,8 +94,8 @@ func (m *Manager) putItemBack(ctx context.Context, h Held) error {
 	}
 }
 
-// removeBoth removes the item of h and then its lock object, by remove, or leaves both as they were where one may not be removed. ItemGone
-// says that an item that is not there any more is what was wanted.
+// removeBoth removes the item of h and then its lock object, by remove, or leaves both as they were where one may not
+// be removed. ItemGone says that an item that is not there any more is what was wanted.
 func (m *Manager) removeBoth(ctx context.Context, h Held, itemGone bool, remove func() (weak bool, err error)) (weak bool, err error) {
 	itemErr := m.removeItemFirst(ctx, h)
 	if h.ETag != "" && itemGone && errors.Is(itemErr, statelatch.ErrLockLost) {

@@ -163,7 +163,8 @@ func TestManager_Acquire_ContextEndsWhileWaiting(t *testing.T) {
 	})
 }
 
-// Under virtual time a lease is that long without a word about clocks: it is renewed, and taken over when its holder is dead.
+// Under virtual time a lease is that long without a word about clocks: it is renewed, and taken over when its holder is
+// dead.
 func TestManager_SynctestNeedsNoBoot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

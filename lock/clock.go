@@ -49,8 +49,8 @@ func (c *stepping) read(now time.Time) time.Duration {
 	return c.sum
 }
 
-// elapsed is a clock that starts at its first reading, made of the system's and Go's monotonic one, as [stepping] is. The latter alone counts
-// under testing/synctest, where the system's stands still while hours pass.
+// elapsed is a clock that starts at its first reading, made of the system's and Go's monotonic one, as [stepping] is.
+// The latter alone counts under testing/synctest, where the system's stands still while hours pass.
 type elapsed struct {
 	mu       sync.Mutex
 	last     time.Time

@@ -44,7 +44,8 @@ func TestManager_ForceRelease_Leased(t *testing.T) {
 	})
 }
 
-// On a store without conditional delete the lock is swapped and the state fenced all the same; only the last step is weak.
+// On a store without conditional delete the lock is swapped and the state fenced all the same; only the last step is
+// weak.
 func TestManager_ForceRelease_LeasedOnAWeakStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -156,7 +157,8 @@ func TestManager_ForceRelease_R6_FenceFails(t *testing.T) {
 	})
 }
 
-// Without the right to delete a lock it stays as it was found, to the byte, and so does its item: by whatever way somebody tries.
+// Without the right to delete a lock it stays as it was found, to the byte, and so does its item: by whatever way
+// somebody tries.
 func TestManager_ForceRelease_Denied(t *testing.T) {
 	t.Parallel()
 	noDelete := faultbucket.Rule{Op: faultbucket.OpDelete, Fault: faultbucket.Answer(403)}

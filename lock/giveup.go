@@ -102,7 +102,8 @@ func (a *attempt) giveUp(t *Tenure, err error) error {
 	return fmt.Errorf("%w; and then: %w", err, releaseErr)
 }
 
-// forItem is the time for one step in the table. Once the caller has gone, what is left is shared: two items may have to go, and then the object.
+// forItem is the time for one step in the table. Once the caller has gone, what is left is shared: two items may have
+// to go, and then the object.
 func (a *attempt) forItem() (context.Context, context.CancelFunc) {
 	d := a.m.takeBackTimeout()
 	if a.caller.Err() != nil {
@@ -111,8 +112,8 @@ func (a *attempt) forItem() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(a.after, d)
 }
 
-// removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to it: without
-// that nothing would tell any more that its holder is dead.
+// removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to
+// it: without that nothing would tell any more that its holder is dead.
 func (a *attempt) removeItemOfRobbed() error {
 	if a.robbed == nil || a.under != nil || a.m.Table == nil {
 		return nil

@@ -44,13 +44,15 @@ type Tier int
 
 // The tiers. Behind the zero value they come best first.
 const (
-	// TierUnknown: nobody has said. Nothing is locked or removed: on a store that ignores conditions everybody would hold the lock.
+	// TierUnknown: nobody has said. Nothing is locked or removed: on a store that ignores conditions everybody would
+	// hold the lock.
 	TierUnknown Tier = iota
-	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic. Set without a probe, it is the caller's word for that.
+	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic. Set without a probe, it is the
+	// caller's word for that.
 	TierFull
-	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the
-	// robbed holder's delete could remove the new holder's lock. A person may force it away all the same, and vouches that
-	// the holder is gone.
+	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the robbed holder's
+	// delete could remove the new holder's lock. A person may force it away all the same, and vouches that the holder
+	// is gone.
 	TierCAS
 	// TierNone: no atomic conditions. Nothing is ever locked.
 	TierNone
@@ -88,7 +90,8 @@ type Table interface {
 	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error
 }
 
-// Manager works on the locks of one bucket. It is safe for concurrent use. The zero values of its optional fields are good.
+// Manager works on the locks of one bucket. It is safe for concurrent use. The zero values of its optional fields are
+// good.
 type Manager struct {
 	Bucket bucket.Bucket // required; refs to another bucket are refused with ErrInvalid
 	// Table, if not nil, is locked as well, after the lock object and with the same ID, as engines do that have
@@ -98,12 +101,12 @@ type Manager struct {
 	Tier Tier
 	// Fence is required for taking over and force-unlocking locks with a lease.
 	Fence Fence
-	// ReleaseTimeout is how long a release tries on, both halves of the lock together, whatever becomes of its context: an interrupted
-	// caller leaves no lock behind (B13). 0: 30 s.
+	// ReleaseTimeout is how long a release tries on, both halves of the lock together, whatever becomes of its context:
+	// an interrupted caller leaves no lock behind (B13). 0: 30 s.
 	ReleaseTimeout time.Duration
-	// TakeBackTimeout is how long an Acquire that ends without the lock goes on, also behind the end of its context, to take back
-	// what it may have left: at most that long in all once the context has ended. 0: 3 s; negative: not at all, and
-	// then ErrAmbiguous tells more often that a lock may stand.
+	// TakeBackTimeout is how long an Acquire that ends without the lock goes on, also behind the end of its context, to
+	// take back what it may have left: at most that long in all once the context has ended. 0: 3 s; negative: not at
+	// all, and then ErrAmbiguous tells more often that a lock may stand.
 	TakeBackTimeout time.Duration
 
 	Now   func() time.Time     // for Created; nil: time.Now
@@ -118,9 +121,9 @@ type Held struct {
 	// Managed is what a lock of ours says beyond Info; nil for a plain lock.
 	Managed *statelatch.Managed
 	ETag    string // empty if there is no lock object, only an item in the table
-	// Since is the store's Last-Modified and Age the store's own difference to the moment
-	// of its reply: no client's clock and no "Created" is involved (B7). Both are zero for a
-	// lock that Acquire returned, and where the store does not tell. A lease is rewritten at every renewal, so that both are then about the last one.
+	// Since is the store's Last-Modified and Age the store's own difference to the moment of its reply: no client's
+	// clock and no "Created" is involved (B7). Both are zero for a lock that Acquire returned, and where the store does
+	// not tell. A lease is rewritten at every renewal, so that both are then about the last one.
 	Since time.Time
 	Age   time.Duration
 	// Err says why the lock could not be understood. It is held all the same.
@@ -159,7 +162,8 @@ func (h Held) String() string {
 	return fmt.Sprintf("lock of %s: held by %s (ID %s)", h.Ref, h.Info.Who, h.Info.ID)
 }
 
-// Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table its text.
+// Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table
+// its text.
 func (h Held) Named(id string) bool {
 	switch {
 	case h.Err == nil:
@@ -170,7 +174,8 @@ func (h Held) Named(id string) bool {
 	return h.ETag == id && id != ""
 }
 
-// owns reports whether the item is h's: its own, or that of the holder whose lock it took over and whose item it had not replaced yet.
+// owns reports whether the item is h's: its own, or that of the holder whose lock it took over and whose item it had
+// not replaced yet.
 func (h Held) owns(item Item) bool {
 	return item.Err == nil && (item.Info.ID == h.Info.ID || h.Managed != nil && item.Info.ID == h.Managed.PrevID)
 }
@@ -178,8 +183,8 @@ func (h Held) owns(item Item) bool {
 // Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 
-// ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not promised is one that
-// promises no such thing, or whose age the store does not tell.
+// ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not
+// promised is one that promises no such thing, or whose age the store does not tell.
 func (h Held) ExpiresIn() (left time.Duration, promised bool) {
 	if h.Err != nil || h.Since.IsZero() || h.Managed == nil || h.Leased() && !h.Stays() || h.Managed.Expires == 0 {
 		return 0, false
@@ -215,7 +220,8 @@ func (m *Manager) proven() error {
 	return nil
 }
 
-// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing, and needs no Tier.
+// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing, and needs no
+// Tier.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
 	if err := m.serves(ref); err != nil {
 		return Held{}, err

@@ -52,8 +52,8 @@ func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string
 	return h, weak, err
 }
 
-// ForceRelease removes exactly the lock h, which Status returned and somebody was shown, and the item in the table if it is of
-// the same holder or of one that it took over. Errors as for [Manager.ForceUnlock].
+// ForceRelease removes exactly the lock h, which Status returned and somebody was shown, and the item in the table if
+// it is of the same holder or of one that it took over. Errors as for [Manager.ForceUnlock].
 //
 // Without the right to remove it, the lock stays as it is: ErrDenied.
 //
@@ -144,8 +144,8 @@ func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
 	}
 }
 
-// removeObject deletes exactly the lock object h, if it has one, trying until the end of ReleaseTimeout or ctx. pending is
-// a body of ours that may have taken h's place unseen.
+// removeObject deletes exactly the lock object h, if it has one, trying until the end of ReleaseTimeout or ctx. pending
+// is a body of ours that may have taken h's place unseen.
 func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (weak bool, err error) {
 	if h.ETag == "" {
 		return false, nil
@@ -194,13 +194,14 @@ func gone(ref statelatch.Ref, perhapsByUs bool) error {
 	return fmt.Errorf("%w: %s", statelatch.ErrLockLost, ref)
 }
 
-// late is how long a delete that was never answered is given to arrive, before another one is sent on a store without conditional
-// delete. Meanwhile our lock stands, so that it cannot hit anybody else's.
+// late is how long a delete that was never answered is given to arrive, before another one is sent on a store without
+// conditional delete. Meanwhile our lock stands, so that it cannot hit anybody else's.
 const late = 10 * time.Second
 
-// removeWeakly releases on a store without conditional delete: a look, and a delete only while the lock is ours (protocol 3.6). Seen
-// again after a delete of unknown outcome, our own lock is reason to delete again, but not as long as the first one may still
-// arrive: it would remove the lock of whoever came next. One that the store itself has answered is over.
+// removeWeakly releases on a store without conditional delete: a look, and a delete only while the lock is ours
+// (protocol 3.6). Seen again after a delete of unknown outcome, our own lock is reason to delete again, but not as long
+// as the first one may still arrive: it would remove the lock of whoever came next. One that the store itself has
+// answered is over.
 func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) error {
 	var unknown error      // of the last delete
 	var patience time.Time // when another one may be sent

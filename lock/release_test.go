@@ -208,8 +208,8 @@ func plainDeletes(store *faultbucket.Bucket) []faultbucket.Request {
 	})
 }
 
-// A refusal is no doubt, and after a doubt our own lock, seen again, is reason to delete again: at once where the store itself has answered, else
-// when the first delete had its time to arrive.
+// A refusal is no doubt, and after a doubt our own lock, seen again, is reason to delete again: at once where the store
+// itself has answered, else when the first delete had its time to arrive.
 func TestManager_Release_WeakStore_DeletesAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

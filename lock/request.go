@@ -19,31 +19,33 @@ type Request struct {
 	Client string          // what runs, as package identity names it
 	Run    *statelatch.Run // the CI job; nil: none
 
-	// TTL is the lease, whole seconds, at least one: the tenure renews the lock from Acquire to Release, and
-	// others may take it over once it has stood still for that long. 0: no lease; such a tenure may not write the state.
+	// TTL is the lease, whole seconds, at least one: the tenure renews the lock from Acquire to Release, and others may
+	// take it over once it has stood still for that long. 0: no lease; such a tenure may not write the state.
 	TTL time.Duration
 	// Expires is after how long a lock without lease may be taken over, by the store's clock. 0: never.
 	Expires time.Duration
 
 	// Wait is how long to wait for another holder; 0 means a single attempt.
 	Wait time.Duration
-	// TakeOver allows to take over a lock whose lease has run out or whose Expires has passed. One lease is watched for as
-	// long as it promises, beyond Wait if need be, until its holder shows a sign of life: only our own clock proves that it is gone.
-	// Without a TTL of its own Acquire does not swap a lock with a lease, but removes it first, as ForceRelease does.
+	// TakeOver allows to take over a lock whose lease has run out or whose Expires has passed. One lease is watched for
+	// as long as it promises, beyond Wait if need be, until its holder shows a sign of life: only our own clock proves
+	// that it is gone. Without a TTL of its own Acquire does not swap a lock with a lease, but removes it first, as
+	// ForceRelease does.
 	TakeOver bool
-	// Gone, if not nil, reports whether whoever took a lock with a lease is certainly gone, with all that runs under it, so that TakeOver
-	// need not watch it.
+	// Gone, if not nil, reports whether whoever took a lock with a lease is certainly gone, with all that runs under
+	// it, so that TakeOver need not watch it.
 	Gone func(Held) bool
-	// Under, if not nil, reports whether a lock was taken by the caller to keep it. Acquire then works under it, with a lease, and Release
-	// puts it back as a lock without: the ID is the same throughout, and nobody else can enter in between. Only for a request with a TTL.
+	// Under, if not nil, reports whether a lock was taken by the caller to keep it. Acquire then works under it, with a
+	// lease, and Release puts it back as a lock without: the ID is the same throughout, and nobody else can enter in
+	// between. Only for a request with a TTL.
 	Under func(Held) bool
 	// FenceAlways fences the state at every acquisition, not only after a takeover: for states whose locks are
 	// removed with the engines' force-unlock while our own clients write (R10). It costs one write of the state.
 	FenceAlways bool
 	// OnWait, if not nil, is called after every look at a lock that somebody else holds, while there is time left.
 	OnWait func(Waiting)
-	// OnTakeOver, if not nil, is called when somebody else's lock that was over was taken over or removed, with what it was and the ID
-	// of the lock that this was done for, whatever becomes of that.
+	// OnTakeOver, if not nil, is called when somebody else's lock that was over was taken over or removed, with what it
+	// was and the ID of the lock that this was done for, whatever becomes of that.
 	OnTakeOver func(robbed Held, by string)
 }
 

@@ -27,10 +27,10 @@ func (t Target) acquire(ctx context.Context, req Request) (*Tenure, error) {
 // Set is several tenures that were acquired together.
 type Set []*Tenure
 
-// AcquireAll takes the locks of all targets or none, in the order of bucket and key whatever order they are given in, so
-// that two sets never wait for each other (protocol 3.8). While one is held by somebody else none is kept:
-// nobody else is blocked by a set that waits. Every lock has an ID of its own, the target's; req.ID is for one target alone. Errors as for Acquire,
-// about the first target that could not be had.
+// AcquireAll takes the locks of all targets or none, in the order of bucket and key whatever order they are given in,
+// so that two sets never wait for each other (protocol 3.8). While one is held by somebody else none is kept: nobody
+// else is blocked by a set that waits. Every lock has an ID of its own, the target's; req.ID is for one target alone.
+// Errors as for Acquire, about the first target that could not be had.
 func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error) {
 	if req.ID != "" && len(targets) > 1 {
 		return nil, fmt.Errorf("%w lock request: one ID for several locks", statelatch.ErrInvalid)
@@ -80,8 +80,9 @@ func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error)
 	}
 }
 
-// acquireOnce tries each lock once, and releases what it has when one is refused. blocked is which one somebody else holds; it
-// is -1 if that is not what went wrong, or not all. Nothing is taken over here: that takes time, and locks are held.
+// acquireOnce tries each lock once, and releases what it has when one is refused. blocked is which one somebody else
+// holds; it is -1 if that is not what went wrong, or not all. Nothing is taken over here: that takes time, and locks
+// are held.
 func acquireOnce(ctx context.Context, targets []Target, req Request) (set Set, blocked int, err error) {
 	req.Wait, req.TakeOver = 0, false
 	for i, target := range targets {
@@ -101,8 +102,8 @@ func acquireOnce(ctx context.Context, targets []Target, req Request) (set Set, b
 	return set, -1, nil
 }
 
-// Release releases all, the last acquired first, each tried whatever becomes of the others, and each for as long as its Manager's
-// ReleaseTimeout. Weak if any was.
+// Release releases all, the last acquired first, each tried whatever becomes of the others, and each for as long as its
+// Manager's ReleaseTimeout. Weak if any was.
 func (s Set) Release(ctx context.Context) (weak bool, err error) {
 	var errs []error
 	for _, t := range slices.Backward(s) {

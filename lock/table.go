@@ -110,8 +110,8 @@ func (m *Manager) removeItemFirst(ctx context.Context, h Held) error {
 	return m.removeItem(ctx, h)
 }
 
-// removeItem deletes exactly h's item, if it has one of its own, trying until the end of ReleaseTimeout or ctx. ErrLockLost
-// if it is another's by now, or gone.
+// removeItem deletes exactly h's item, if it has one of its own, trying until the end of ReleaseTimeout or ctx.
+// ErrLockLost if it is another's by now, or gone.
 func (m *Manager) removeItem(ctx context.Context, h Held) error {
 	if h.Item == nil || h.ETag != "" && !h.owns(*h.Item) {
 		return nil

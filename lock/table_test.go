@@ -220,8 +220,8 @@ func TestManager_Acquire_Dual_B1_OwnLateItem(t *testing.T) {
 	})
 }
 
-// The same, but the network sent the item twice, and the second copy comes when the first was removed again, because the lease was over
-// before it was there.
+// The same, but the network sent the item twice, and the second copy comes when the first was removed again, because
+// the lease was over before it was there.
 func TestManager_Acquire_Dual_B1_SecondCopyOfOwnItem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

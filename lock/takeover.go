@@ -40,8 +40,9 @@ func (w *watch) still(h Held, now time.Duration) time.Duration {
 	return max(w.since+h.Managed.TTL-now, 0)
 }
 
-// takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it. ErrPreconditionFailed if
-// that lock is not there any more. A refusal proves nothing by itself: the request may have been sent twice on the way (R2).
+// takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it.
+// ErrPreconditionFailed if that lock is not there any more. A refusal proves nothing by itself: the request may have
+// been sent twice on the way (R2).
 func (a *attempt) takeOver(ctx context.Context, h Held) (Held, error) {
 	if err := a.m.sameTable(h); err != nil {
 		return Held{}, err
@@ -89,8 +90,8 @@ func (m *Manager) sameTable(h Held) error {
 		"name it with -backend-config dynamodb_table=%s", statelatch.ErrInvalid, h.Ref, h.Managed.Table, h.Managed.Table)
 }
 
-// enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state is fenced
-// (R6), and the lock verified after that (R7).
+// enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state
+// is fenced (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
 	if a.robbed != nil && a.under == nil && won.Managed.PrevETag == a.robbed.ETag {
 		a.tellTakeOver(*a.robbed)
@@ -124,8 +125,8 @@ func (a *attempt) tellTakeOver(robbed Held) {
 	}
 }
 
-// begin starts the tenure of the lock object that was won, and fences the state where that must be. Until it is fenced the lock of
-// somebody who was robbed is not released.
+// begin starts the tenure of the lock object that was won, and fences the state where that must be. Until it is fenced
+// the lock of somebody who was robbed is not released.
 func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	t := newTenure(a.m, a.boot, won, a.sentAt)
 	t.under, t.began = a.under, a.sentAt
@@ -147,8 +148,8 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	return nil, a.giveUp(t, err) //nolint:contextcheck // it goes on when ctx has ended
 }
 
-// WaitExpired watches the lock of ref until it is provably over, at most for as long as it promised, and returns it as Status does.
-// onWait may be nil. It changes nothing.
+// WaitExpired watches the lock of ref until it is provably over, at most for as long as it promised, and returns it as
+// Status does. onWait may be nil. It changes nothing.
 //
 //	ErrNotLocked   there is none
 //	*LockedError   it promised nothing, or its holder renewed it: it is not over

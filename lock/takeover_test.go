@@ -16,8 +16,8 @@ import (
 	"github.com/statelatch/statelatch/lock"
 )
 
-// R6, R7: the dead holder's ETag is swapped, the state fenced, the lock read again; nothing else comes in between. However
-// old the lock is, its whole lease is watched: only our own clock counts.
+// R6, R7: the dead holder's ETag is swapped, the state fenced, the lock read again; nothing else comes in between.
+// However old the lock is, its whole lease is watched: only our own clock counts.
 func TestManager_TakeOver_R6_R7_Order(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -167,7 +167,8 @@ func TestManager_TakeOver_WatchesOneLeaseBeyondTheDeadline(t *testing.T) {
 	})
 }
 
-// A lock without lease that promised to be over is over by the store's clock. Its holder may not write, so nobody is fenced.
+// A lock without lease that promised to be over is over by the store's clock. Its holder may not write, so nobody is
+// fenced.
 func TestManager_TakeOver_Expires(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -196,7 +197,8 @@ func TestManager_TakeOver_Expires(t *testing.T) {
 	})
 }
 
-// Where the holder is proven to be gone, its lease needs not be watched. It is fenced all the same, and a lock that promises nothing stays.
+// Where the holder is proven to be gone, its lease needs not be watched. It is fenced all the same, and a lock that
+// promises nothing stays.
 func TestManager_TakeOver_Gone(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -423,7 +425,8 @@ func readAfterSwap(times int, f faultbucket.Fault) faultbucket.Rule {
 	}}
 }
 
-// Ctrl-C in the middle of a takeover: the dead holder's lock stands, or ours was fenced before it was removed, or the error says more.
+// Ctrl-C in the middle of a takeover: the dead holder's lock stands, or ours was fenced before it was removed, or the
+// error says more.
 func TestManager_TakeOver_R6_CancelledInFlight(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(context.CancelFunc) faultbucket.Fault{
@@ -498,7 +501,8 @@ func TestManager_TakeOver_Refused(t *testing.T) {
 	}
 }
 
-// A lock without lease could not be left to it if the fence failed. So the dead lock is removed by one that has a lease.
+// A lock without lease could not be left to it if the fence failed. So the dead lock is removed by one that has a
+// lease.
 func TestManager_TakeOver_R6_ForALockWithoutLease(t *testing.T) {
 	t.Parallel()
 	for name, fenceWorks := range map[string]bool{"fenced": true, "not fenced": false} {

@@ -12,8 +12,8 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// A lease is renewed at every quarter of its TTL (B8). After three quarters without a confirmed renewal it is given up, so
-// that the last quarter is left for stopping what runs under it.
+// A lease is renewed at every quarter of its TTL (B8). After three quarters without a confirmed renewal it is given up,
+// so that the last quarter is left for stopping what runs under it.
 const (
 	renewals = 4
 	giveUp   = renewals - 1
@@ -84,8 +84,9 @@ func (t *Tenure) Held() Held {
 // runs under the lock must end then, before Remaining is over. Without a lease it is closed only by Verify.
 func (t *Tenure) Lost() <-chan struct{} { return t.lost }
 
-// Err says why Lost is closed; it matches ErrLockLost. It is nil before. Where renewals failed until it was too late, errors.Is and errors.As
-// find the last failure, such as ErrDenied or a *statelatch.StoreError; where somebody else has the lock, a *statelatch.LockedError that tells who.
+// Err says why Lost is closed; it matches ErrLockLost. It is nil before. Where renewals failed until it was too late,
+// errors.Is and errors.As find the last failure, such as ErrDenied or a *statelatch.StoreError; where somebody else has
+// the lock, a *statelatch.LockedError that tells who.
 func (t *Tenure) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -103,8 +104,8 @@ func (t *Tenure) Remaining() time.Duration {
 	return t.confirmed + t.ttl - t.boot()
 }
 
-// Check reports whether the state may be written now, without asking the store: nil, or ErrLockLost once the lock is lost or
-// given up or its lease is over, or ErrInvalid for a tenure without a lease, which nobody could fence.
+// Check reports whether the state may be written now, without asking the store: nil, or ErrLockLost once the lock is
+// lost or given up or its lease is over, or ErrInvalid for a tenure without a lease, which nobody could fence.
 func (t *Tenure) Check() error {
 	if t.ttl == 0 {
 		return fmt.Errorf("%w lock of %s: it has no lease, so the state must not be written under it", statelatch.ErrInvalid, t.ref)
@@ -205,8 +206,8 @@ func (t *Tenure) loseUnrenewed(why string) error {
 	return t.lose(why, cause)
 }
 
-// lossCause is what a lock was lost by. It tells all that it is but what would be taken for the outcome of the call that
-// reports it: an unknown one, or the end of the caller's context.
+// lossCause is what a lock was lost by. It tells all that it is but what would be taken for the outcome of the call
+// that reports it: an unknown one, or the end of the caller's context.
 type lossCause struct{ err error }
 
 func (c lossCause) Error() string { return c.err.Error() }
@@ -219,8 +220,8 @@ func (c lossCause) Is(target error) bool {
 // As finds the cause's own type.
 func (c lossCause) As(target any) bool { return errors.As(c.err, target) }
 
-// begin waits for the turn to ask the store about the lock object: an answer that another request has made out of date would
-// look like a theft.
+// begin waits for the turn to ask the store about the lock object: an answer that another request has made out of date
+// would look like a theft.
 func (t *Tenure) begin(ctx context.Context) error {
 	select {
 	case t.turn <- struct{}{}:
@@ -232,7 +233,8 @@ func (t *Tenure) begin(ctx context.Context) error {
 
 func (t *Tenure) end() { <-t.turn }
 
-// limit bounds one request under a lease by the time until the next renewal would be due: one that hangs must not use up the lease.
+// limit bounds one request under a lease by the time until the next renewal would be due: one that hangs must not use
+// up the lease.
 func (t *Tenure) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if t.ttl == 0 {
 		return ctx, func() {}
@@ -240,7 +242,8 @@ func (t *Tenure) limit(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, t.ttl/renewals)
 }
 
-// keep starts to renew the lease, if there is one, until stop. It goes on when ctx ends: only Release and Abandon end a tenure.
+// keep starts to renew the lease, if there is one, until stop. It goes on when ctx ends: only Release and Abandon end a
+// tenure.
 func (t *Tenure) keep(ctx context.Context) {
 	if t.ttl == 0 {
 		return
@@ -259,8 +262,8 @@ func (t *Tenure) guard(ctx context.Context) {
 	}
 }
 
-// inTime reports whether the lease may still be renewed, and declares it lost if not: after a sleep of the machine the first
-// to look finds out, before anything is sent.
+// inTime reports whether the lease may still be renewed, and declares it lost if not: after a sleep of the machine the
+// first to look finds out, before anything is sent.
 func (t *Tenure) inTime() error {
 	if err := t.Err(); err != nil {
 		return err
@@ -316,7 +319,8 @@ func (t *Tenure) failed(err error) {
 	}
 }
 
-// try sends p, and reads the lock back if it is refused: it may have landed before, or Verify may have seen it (R2, B9).
+// try sends p, and reads the lock back if it is refused: it may have landed before, or Verify may have seen it (R2,
+// B9).
 func (t *Tenure) try(ctx context.Context, p *renewal) error {
 	if err := t.begin(ctx); err != nil {
 		return err
@@ -348,9 +352,10 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 	return err
 }
 
-// Release ends the tenure and gives up its lock. It tries on even when ctx ends (B13), for Manager.ReleaseTimeout in all, and
-// never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so that a crash in
-// between leaves what can be taken over. Both halves are always tried, and the error names the one that failed.
+// Release ends the tenure and gives up its lock. It tries on even when ctx ends (B13), for Manager.ReleaseTimeout in
+// all, and never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so
+// that a crash in between leaves what can be taken over. Both halves are always tried, and the error names the one that
+// failed.
 //
 // Of a lock that the caller had before, with Request.Under, it gives back the lease alone.
 //
@@ -408,7 +413,8 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 	return weak, err
 }
 
-// Gone reports whether Release found that the lock is not there any more, or not this tenure's: then nobody needs its ID again.
+// Gone reports whether Release found that the lock is not there any more, or not this tenure's: then nobody needs its
+// ID again.
 func (t *Tenure) Gone() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -427,7 +433,8 @@ func (t *Tenure) removeObject(ctx context.Context) (weak bool, err error) {
 	return t.m.removeObject(ctx, held, pending)
 }
 
-// Abandon ends the tenure without releasing its lock: the lease runs out, and whoever takes the lock over fences the state.
+// Abandon ends the tenure without releasing its lock: the lease runs out, and whoever takes the lock over fences the
+// state.
 func (t *Tenure) Abandon() {
 	t.mu.Lock()
 	t.ended = true

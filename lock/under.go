@@ -10,10 +10,10 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// Working under a lock that a person keeps. Only a tenure with a lease may write a state, because only such a one is fenced when it is
-// robbed. So the lock is swapped for one with a lease, of the same holder and ID, and back again at the end. It is never absent, and says all
-// the while that it stays: if the command dies, nobody takes the lock over when its lease is out, but whoever removes it, or works under it
-// next, fences that command out (R6).
+// Working under a lock that a person keeps. Only a tenure with a lease may write a state, because only such a one is
+// fenced when it is robbed. So the lock is swapped for one with a lease, of the same holder and ID, and back again at
+// the end. It is never absent, and says all the while that it stays: if the command dies, nobody takes the lock over
+// when its lease is out, but whoever removes it, or works under it next, fences that command out (R6).
 
 // workUnder swaps the caller's lock h for one with a lease. LockedError: a command works under it already.
 func (a *attempt) workUnder(ctx context.Context, h Held) (Held, error) {
@@ -29,7 +29,8 @@ func (a *attempt) workUnder(ctx context.Context, h Held) (Held, error) {
 	return won, err
 }
 
-// expiresLeft is what is left of the Expires that h promised, so long after it was seen: at least a second, if it promised any.
+// expiresLeft is what is left of the Expires that h promised, so long after it was seen: at least a second, if it
+// promised any.
 func (h Held) expiresLeft(after time.Duration) time.Duration {
 	left, promised := h.ExpiresIn()
 	switch {

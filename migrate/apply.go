@@ -11,12 +11,12 @@ import (
 	"github.com/statelatch/statelatch/internal/treefile"
 )
 
-// ErrChanged means that a file is not what the plan was made for. Those before it were written, the others were not; each
-// is whole, and a new plan goes on from there.
+// ErrChanged means that a file is not what the plan was made for. Those before it were written, the others were not;
+// each is whole, and a new plan goes on from there.
 var ErrChanged = errors.New("a file has changed since the plan was made")
 
-// Apply writes the files of a plan in their order, each at once: a reader sees it as it was before or as it is after. It
-// keeps their modes, reads each again before it writes, and calls done after. Stopping anywhere is safe, and so is a
+// Apply writes the files of a plan in their order, each at once: a reader sees it as it was before or as it is after.
+// It keeps their modes, reads each again before it writes, and calls done after. Stopping anywhere is safe, and so is a
 // second time: what is written already stays.
 func (p *Plan) Apply(ctx context.Context, done func(FileEdit)) error {
 	for _, f := range p.Files {

@@ -20,7 +20,8 @@ const hidden = `"(sensitive)"`
 // assigned is an argument with a string.
 var assigned = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
 
-// withoutSecrets hides the values of arguments that are secrets by their names or looks: a diff is for logs and reviews.
+// withoutSecrets hides the values of arguments that are secrets by their names or looks: a diff is for logs and
+// reviews.
 func withoutSecrets(line string) string {
 	return assigned.ReplaceAllStringFunc(line, func(argument string) string {
 		m := assigned.FindStringSubmatch(argument)
@@ -31,7 +32,8 @@ func withoutSecrets(line string) string {
 	})
 }
 
-// Diff is the edit as a unified diff. git apply and patch take it, unless a line of it has a secret: the value is not shown.
+// Diff is the edit as a unified diff. git apply and patch take it, unless a line of it has a secret: the value is not
+// shown.
 func (f FileEdit) Diff() string {
 	a, b := lines(f.Before), lines(f.After)
 	ops := compare(a, b)
@@ -81,7 +83,8 @@ func diffName(name string) string {
 	return b.String()
 }
 
-// op is a line of a comparison: ' ' of both, '-' of the first, '+' of the second; a and b are how many of each are before it.
+// op is a line of a comparison: ' ' of both, '-' of the first, '+' of the second; a and b are how many of each are
+// before it.
 type op struct {
 	sign byte
 	text string

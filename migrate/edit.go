@@ -227,8 +227,8 @@ func leadingBlanks(line []byte) string {
 	return string(line[:len(line)-len(bytes.TrimLeft(line, " \t"))])
 }
 
-// restOfLine looks at what follows a value: alone if nothing but a comma and comments does up to the end of the line, which
-// is at end, before its newline.
+// restOfLine looks at what follows a value: alone if nothing but a comma and comments does up to the end of the line,
+// which is at end, before its newline.
 func restOfLine(data []byte, at int) (end int, comma, alone bool) {
 	for at < len(data) {
 		rest := data[at:]

@@ -37,9 +37,9 @@ type Engine struct {
 	fix string // empty if nothing is in the way
 }
 
-// pinsFor are what the nearest directory says of each tool, from dir upwards, as version managers look for it. Where it says
-// several things, all count. The user's word is for where nothing is said but by jobs and images.
-// An empty tool stands for both.
+// pinsFor are what the nearest directory says of each tool, from dir upwards, as version managers look for it. Where it
+// says several things, all count. The user's word is for where nothing is said but by jobs and images. An empty tool
+// stands for both.
 func (s *scanner) pinsFor(dir, tool string) []pin {
 	var found []pin
 	var known []string // tools

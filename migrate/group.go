@@ -8,7 +8,8 @@ type Group struct {
 	Findings []Finding // not empty, in their order
 }
 
-// Groups puts findings of a kind together, in the order of the first of each: hundreds of roots have the same to be said of.
+// Groups puts findings of a kind together, in the order of the first of each: hundreds of roots have the same to be
+// said of.
 func Groups(findings []Finding) []Group {
 	type key struct {
 		id, fix  string

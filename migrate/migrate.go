@@ -8,8 +8,8 @@
 // stays, and so do line ends and the order of things. Only a file that was in the engines' canonical format is put into
 // it again. What cannot be edited that safely is left to a person, with the edit spelled out.
 //
-// It does not know what is passed on command lines outside the tree, or which checkout a CI job is on: that every client
-// has the first phase before any gets the second is the operator's to see to.
+// It does not know what is passed on command lines outside the tree, or which checkout a CI job is on: that every
+// client has the first phase before any gets the second is the operator's to see to.
 package migrate
 
 import (
@@ -93,9 +93,9 @@ func (r *Root) Ref() (statelatch.Ref, bool) {
 	return ref, ref.Bucket != "" && ref.Key != ""
 }
 
-// identity is what tells a root's states from others': clients of one identity can write the same objects. Roots with one
-// key and prefixes of their own keep their workspaces apart; their default workspaces are one object, which such trees do
-// not use. It is empty if the tree does not tell.
+// identity is what tells a root's states from others': clients of one identity can write the same objects. Roots with
+// one key and prefixes of their own keep their workspaces apart; their default workspaces are one object, which such
+// trees do not use. It is empty if the tree does not tell.
 func (r *Root) identity() string {
 	ref, ok := r.Ref()
 	if !ok {

@@ -161,8 +161,8 @@ func (p *Place) arg(name string) Value {
 	return Value{}
 }
 
-// targets are the places that a phase changes. A block that an override replaces moves along: the override may be missing
-// from another checkout.
+// targets are the places that a phase changes. A block that an override replaces moves along: the override may be
+// missing from another checkout.
 func (r *Root) targets(phase int) []*Place {
 	var targets []*Place
 	for _, p := range r.Places {
@@ -181,8 +181,8 @@ func (r *Root) targets(phase int) []*Place {
 	return targets
 }
 
-// together holds back the roots that share a state with one that does not move. One that shares no more than a file with it,
-// such as the -backend-config file of an account, gets its use_lockfile in its own block instead.
+// together holds back the roots that share a state with one that does not move. One that shares no more than a file
+// with it, such as the -backend-config file of an account, gets its use_lockfile in its own block instead.
 func (t *Tree) together(p *Plan) {
 	for changed := true; changed; {
 		changed = false

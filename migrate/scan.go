@@ -45,8 +45,8 @@ type source struct {
 }
 
 // Scan finds every backend "s3" below dir. Symbolic links to files are followed as the engines follow them, those to
-// directories are not: what they point at is found where it is. Errors match [statelatch.ErrInvalid] if there is no such
-// directory, or it is not one of configurations; a file that cannot be read is a finding.
+// directories are not: what they point at is found where it is. Errors match [statelatch.ErrInvalid] if there is no
+// such directory, or it is not one of configurations; a file that cannot be read is a finding.
 func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	engine, err := parseEngine(opts.Engine)
 	if err != nil {

@@ -294,7 +294,8 @@ remote_state {
 	}
 }
 
-// The workspaces of roots with one key and prefixes of their own are other objects, and so is a bucket of that name elsewhere.
+// The workspaces of roots with one key and prefixes of their own are other objects, and so is a bucket of that name
+// elsewhere.
 func TestScan_StateIsNotItsKeyAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -205,8 +205,9 @@ func (s *scanner) evaluate(dir string) terragrunt.Unit {
 	return unit
 }
 
-// resolveUnit puts the values that terragrunt would compute in place of those that no literal gives. It evaluates files of the
-// tree alone and runs nothing; what depends on the environment stays unknown, as the scan's is not that of whoever runs the unit.
+// resolveUnit puts the values that terragrunt would compute in place of those that no literal gives. It evaluates files
+// of the tree alone and runs nothing; what depends on the environment stays unknown, as the scan's is not that of
+// whoever runs the unit.
 func (s *scanner) resolveUnit(r *Root) {
 	unit := s.evaluate(r.Dir)
 	if unit.Type != "s3" {

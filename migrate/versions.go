@@ -476,8 +476,8 @@ func (y *settings) add(dir string, p pin, line int) {
 // versionTerm is one condition of a version manager, of an image's tag, or of an action.
 var versionTerm = regexp.MustCompile(`^(\^|~>|~|>=|<=|>|<|=|==)?\s*v?(\d+)(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:[-+][0-9A-Za-z.+-]+)?$`)
 
-// span is the versions that a pin stands for. Where several will do, the newest is taken; so one that admits any from 1.10
-// on is one of those. It is false where the text does not tell.
+// span is the versions that a pin stands for. Where several will do, the newest is taken; so one that admits any from
+// 1.10 on is one of those. It is false where the text does not tell.
 func (p pin) span() (span, bool) {
 	text, _, _ := strings.Cut(p.text, " (")
 	text = strings.Trim(text, `"' `)

@@ -7,7 +7,8 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// Advice says why a call was denied, and who can change that, in whole sentences. It is empty where the error says it all.
+// Advice says why a call was denied, and who can change that, in whole sentences. It is empty where the error says it
+// all.
 func Advice(e *statelatch.StoreError) string {
 	d := e.Denial()
 	what := d.Action

@@ -22,7 +22,8 @@ const (
 	ifMatch     = "s3:if-match"
 )
 
-// auditLog is what appending to the log at the prefix takes, and verifying it: an event is only ever created, and the head only moved.
+// auditLog is what appending to the log at the prefix takes, and verifying it: an event is only ever created, and the
+// head only moved.
 func (t Target) auditLog() []Statement {
 	list := t.onBucket("ListLog", "s3:ListBucket", "s3:ListBucketVersions")
 	list[0].Condition = stringLike("s3:prefix", t.below())
@@ -35,8 +36,8 @@ func (t Target) auditLog() []Statement {
 		t.kms([]string{t.below()}, "Decrypt", "GenerateDataKey"))
 }
 
-// keepAuditLogs denies to rewrite and to delete the events of audit logs, wherever they are among the objects of the target: an asterisk
-// for states includes them.
+// keepAuditLogs denies to rewrite and to delete the events of audit logs, wherever they are among the objects of the
+// target: an asterisk for states includes them.
 func (t Target) keepAuditLogs() []Statement {
 	if t.Key != "" {
 		return nil

@@ -28,7 +28,8 @@ func alias(bucket string) bool {
 	return strings.HasSuffix(bucket, "-s3alias") || strings.HasSuffix(bucket, "--ol-s3") || strings.HasSuffix(bucket, "--op-s3")
 }
 
-// sessions are what S3 Express asks for in place of all actions on objects: the right to open a session, on the bucket as a whole.
+// sessions are what S3 Express asks for in place of all actions on objects: the right to open a session, on the bucket
+// as a whole.
 func (t Target) sessions() []Statement {
 	kind := "bucket/"
 	if strings.HasSuffix(t.Bucket, "--xa-s3") {
@@ -40,7 +41,8 @@ func (t Target) sessions() []Statement {
 	}}
 }
 
-// inSessions is the policy of a role on S3 Express. A session knows no prefix and no key, and engines open one that may write.
+// inSessions is the policy of a role on S3 Express. A session knows no prefix and no key, and engines open one that may
+// write.
 func (t Target) inSessions(role Role) []Statement {
 	table := []string{"GetItem"}
 	kms := []string{"Decrypt"}

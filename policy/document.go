@@ -7,8 +7,8 @@ import (
 	"github.com/statelatch/statelatch/internal/safejson"
 )
 
-// MaxManaged is how many characters AWS allows in a managed policy, white space not counted. An inline policy of a role may
-// have 10,240, one of a user 2,048.
+// MaxManaged is how many characters AWS allows in a managed policy, white space not counted. An inline policy of a role
+// may have 10,240, one of a user 2,048.
 const MaxManaged = 6144
 
 // Document is an IAM policy. It encodes to the same bytes for the same request, always.

@@ -9,9 +9,9 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// Grant is the policy that allows what was denied, and nothing else. Of the errors given those count that an IAM policy of whoever asked
-// can help: where no such policy allows an action, and where no reason was given, which makes it a guess (see [Advice]). Without
-// any, ok is false. Region, which may be empty, is that of the bucket.
+// Grant is the policy that allows what was denied, and nothing else. Of the errors given those count that an IAM policy
+// of whoever asked can help: where no such policy allows an action, and where no reason was given, which makes it a
+// guess (see [Advice]). Without any, ok is false. Region, which may be empty, is that of the bucket.
 func Grant(region string, denied ...*statelatch.StoreError) (d Document, ok bool) {
 	var all []Statement
 	for _, e := range denied {
@@ -24,7 +24,8 @@ func Grant(region string, denied ...*statelatch.StoreError) (d Document, ok bool
 	return document(all...), len(all) > 0
 }
 
-// ResourceGrant is what the policy of the bucket, key, table or role lacks, where that is why e was denied and e says who asked.
+// ResourceGrant is what the policy of the bucket, key, table or role lacks, where that is why e was denied and e says
+// who asked.
 func ResourceGrant(region string, e *statelatch.StoreError) (d Document, ok bool) {
 	why := e.Denial()
 	if why.Cause != statelatch.DenialNoAllow || why.Policy != statelatch.PolicyResource || !strings.HasPrefix(why.Principal, "arn:") {

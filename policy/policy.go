@@ -1,13 +1,13 @@
-// Package policy writes AWS IAM policies: what a person or a pipeline needs to work on one state, on the states below a prefix
-// or on a whole bucket, and no more.
+// Package policy writes AWS IAM policies: what a person or a pipeline needs to work on one state, on the states below a
+// prefix or on a whole bucket, and no more.
 //
-// What it guarantees: each role can make every S3 and DynamoDB call that its commands make, ours and the engines', and nothing
-// in its policy is there for nothing; the end-to-end tests hold the policies against recorded calls; and no role that may write below a
-// prefix rewrites or deletes events of an audit log there. It does no I/O and knows
-// no credentials. What it does not: an asterisk of IAM matches slashes, too, so that the named workspaces of "app/x"
-// ("env:/*/app/x") include those of "other/app/x". The calls that S3 makes to KMS cannot be recorded; their conditions follow
-// the documentation. Whether the account's own rules (a bucket policy, a permissions boundary, the KMS key's policy) allow it
-// as well cannot be seen from here.
+// What it guarantees: each role can make every S3 and DynamoDB call that its commands make, ours and the engines', and
+// nothing in its policy is there for nothing; the end-to-end tests hold the policies against recorded calls; and no
+// role that may write below a prefix rewrites or deletes events of an audit log there. It does no I/O and knows no
+// credentials. What it does not: an asterisk of IAM matches slashes, too, so that the named workspaces of "app/x"
+// ("env:/*/app/x") include those of "other/app/x". The calls that S3 makes to KMS cannot be recorded; their conditions
+// follow the documentation. Whether the account's own rules (a bucket policy, a permissions boundary, the KMS key's
+// policy) allow it as well cannot be seen from here.
 package policy
 
 import (

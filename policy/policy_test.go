@@ -92,7 +92,8 @@ func TestFor_DecidesRequests(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		request policytest.Request
-		// The roles that may, each by its first letter, for each target: one state, with workspaces, below a prefix, the bucket.
+		// The roles that may, each by its first letter, for each target: one state, with workspaces, below a prefix,
+		// the bucket.
 		one, spaces, below, whole string
 	}{
 		{onObject("GetObject", "app/tf"), "paux", "paux", "paux", "paux"},

@@ -43,7 +43,8 @@ func stringLike(key string, values ...string) conditions {
 	return conditions{"StringLike": {key: values}}
 }
 
-// items allows actions of DynamoDB on items. Such a call always names its item, so the "for all" of the condition is never empty.
+// items allows actions of DynamoDB on items. Such a call always names its item, so the "for all" of the condition is
+// never empty.
 func (t Target) items(sid string, patterns []string, actions ...string) []Statement {
 	if t.Table == "" {
 		return nil
@@ -85,8 +86,8 @@ func (t Target) regional(service, kind, name string) string {
 	return "arn:" + t.Partition + ":" + service + ":" + t.Region + ":" + t.Account + ":" + kind + name
 }
 
-// kms allows S3 to use the key, and for these objects alone. With a bucket key S3 names the bucket instead of the object; behind an
-// access point, or in S3 Express, what it names cannot be known here.
+// kms allows S3 to use the key, and for these objects alone. With a bucket key S3 names the bucket instead of the
+// object; behind an access point, or in S3 Express, what it names cannot be known here.
 func (t Target) kms(patterns []string, actions ...string) []Statement {
 	if t.KMSKey == "" {
 		return nil

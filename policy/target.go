@@ -131,7 +131,8 @@ func (t Target) workspaceStates() []string {
 // below is everything below the prefix.
 func (t Target) below() string { return escape(t.Prefix) + "/*" }
 
-// aroundWorkspaces reports whether all named workspaces lie below the prefix; amongWorkspaces, whether nothing else does.
+// aroundWorkspaces reports whether all named workspaces lie below the prefix; amongWorkspaces, whether nothing else
+// does.
 func (t Target) aroundWorkspaces() bool {
 	return strings.HasPrefix(t.workspaceDir(), t.Prefix+"/")
 }
@@ -155,7 +156,8 @@ func beside(states []string, suffix string) []string {
 	return patterns
 }
 
-// objects are the patterns of the states (suffix "") and of what lies beside them. Everything below a prefix needs no suffixes.
+// objects are the patterns of the states (suffix "") and of what lies beside them. Everything below a prefix needs no
+// suffixes.
 func (t Target) objects(suffixes ...string) []string {
 	if t.Key == "" {
 		return t.states()
@@ -167,8 +169,8 @@ func (t Target) objects(suffixes ...string) []string {
 	return patterns
 }
 
-// listed are the values of s3:prefix, nil for any. To the question whether an object exists S3 answers with 403 instead of 404
-// unless its key could be listed, so the keys themselves are among them.
+// listed are the values of s3:prefix, nil for any. To the question whether an object exists S3 answers with 403 instead
+// of 404 unless its key could be listed, so the keys themselves are among them.
 func (t Target) listed(suffixes ...string) []string {
 	if t.Key == "" && t.Prefix == "" || t.WorkspacePrefix == "" { // then the engines list the bucket to find the workspaces
 		return nil

@@ -88,7 +88,8 @@ func (p *prober) writesAs(ctx context.Context, write Write, name string) error {
 	return p.holds(ctx, lock, "first", "a lock that was tried twice")
 }
 
-// cannotStore is a store that refuses every write as it is asked for, without a condition, too. That says nothing about its conditions.
+// cannotStore is a store that refuses every write as it is asked for, without a condition, too. That says nothing about
+// its conditions.
 type cannotStore struct{ refusal error }
 
 func (e cannotStore) Error() string {

@@ -2,11 +2,11 @@
 // and under contention, through every endpoint that is given. Its verdict is a [lock.Tier].
 //
 // What it guarantees: a tier is the result of checks that were decided, never of a network that failed; a check that
-// passed has seen the store refuse and accept what it must, and looked at what was left; nothing outside a random prefix
-// below [statelatch.ProbePrefix] is read, written or deleted, but for what an earlier probe that was killed left there a day
-// ago or more; and what it wrote is removed again, also after a failure or
-// an interrupt, or reported as left behind. What it does not: races are evidence, not proof. A store that looks first and acts then in a
-// window too narrow for these clients passes, and so does one that loses its conditions only while it is failing.
+// passed has seen the store refuse and accept what it must, and looked at what was left; nothing outside a random
+// prefix below [statelatch.ProbePrefix] is read, written or deleted, but for what an earlier probe that was killed left
+// there a day ago or more; and what it wrote is removed again, also after a failure or an interrupt, or reported as
+// left behind. What it does not: races are evidence, not proof. A store that looks first and acts then in a window too
+// narrow for these clients passes, and so does one that loses its conditions only while it is failing.
 package probe
 
 import (
@@ -56,8 +56,8 @@ type Options struct {
 	OnProgress func(Progress)
 }
 
-// Short is the probe that somebody waits for: of at most 150 requests where the store is right, with Engines for two. One round of each
-// race finds what is wrong under any contention; what shows only now and then takes the usual size.
+// Short is the probe that somebody waits for: of at most 150 requests where the store is right, with Engines for two.
+// One round of each race finds what is wrong under any contention; what shows only now and then takes the usual size.
 func Short() Options { return Options{Clients: 6, Rounds: 1, Brief: true} }
 
 // Progress is how far a probe has come.
@@ -122,12 +122,14 @@ func (r Result) FirstFailed() Check {
 	return Check{}
 }
 
-// Run probes one bucket, through each of doors: the same bucket behind one endpoint or more. With several, requests that
-// follow on each other and clients that race go through different ones.
+// Run probes one bucket, through each of doors: the same bucket behind one endpoint or more. With several, requests
+// that follow on each other and clients that race go through different ones.
 //
-// An error means that there is no verdict: a check that a tier depends on stayed undecided. It matches the store's kind, such as
-// ErrDenied, or ErrUnsupported where the store refuses to store anything the way it is asked to, encrypted for example. The Result then tells only what was found, and left behind, so far. Nothing is retried for longer than
-// some seconds. Exclusive access is not needed: probes may run beside each other and beside everything else.
+// An error means that there is no verdict: a check that a tier depends on stayed undecided. It matches the store's
+// kind, such as ErrDenied, or ErrUnsupported where the store refuses to store anything the way it is asked to,
+// encrypted for example. The Result then tells only what was found, and left behind, so far. Nothing is retried for
+// longer than some seconds. Exclusive access is not needed: probes may run beside each other and beside everything
+// else.
 func Run(ctx context.Context, doors []bucket.Bucket, opts Options) (Result, error) {
 	if len(doors) == 0 {
 		return Result{}, fmt.Errorf("%w probe: no bucket is given", statelatch.ErrInvalid)
@@ -182,7 +184,8 @@ type prober struct {
 // failure is a check that the store failed, and its evidence. Any other error leaves the check undecided.
 type failure struct {
 	evidence string
-	// again: it may have been the network, where something on the way sends requests twice and passes on the second answer.
+	// again: it may have been the network, where something on the way sends requests twice and passes on the second
+	// answer.
 	again bool
 	// refused: the store does not do what was asked for, and says so. That harms nobody.
 	refused bool
@@ -280,7 +283,8 @@ func transient(err error) bool {
 		errors.Is(err, statelatch.ErrThrottled) || errors.Is(err, statelatch.ErrBroken)
 }
 
-// refusedOutright reports whether the store understood and will not do it: 501, or a 400 for a header that it does not know.
+// refusedOutright reports whether the store understood and will not do it: 501, or a 400 for a header that it does not
+// know.
 func refusedOutright(err error) bool {
 	if errors.Is(err, statelatch.ErrUnsupported) {
 		return true

@@ -85,7 +85,8 @@ func deleted(ctx context.Context, p *prober, r *round) error {
 }
 
 // race runs the rounds, at least minRounds and then while there is time, until one is violated. Only the contests are
-// one after the other: where a store is far away, most of the time would go into preparing each and looking at what it left.
+// one after the other: where a store is far away, most of the time would go into preparing each and looking at what it
+// left.
 func (p *prober) race(ctx context.Context, rc race, check, at string) (string, error) {
 	start := time.Now()
 	want := p.opts.Rounds
@@ -202,7 +203,8 @@ func (p *prober) contest(ctx context.Context, r *round) error {
 // maxIdle is how many rounds without a contest are made good for, where there are few.
 const maxIdle = 8
 
-// contested reports whether half of the clients were under way together with one that won, so that it could have gone wrong.
+// contested reports whether half of the clients were under way together with one that won, so that it could have gone
+// wrong.
 func (r *round) contested() bool {
 	for winner, err := range r.errs {
 		if err != nil {
@@ -288,9 +290,9 @@ func (r *round) judge() error {
 	return r.oneWinner(creator, "creators")
 }
 
-// oneWinner expects that one of the clients won and that its deed is what is left. Where nobody was told so, the
-// deed may be that of a client that does not know, or of one that was refused: something on the way may have sent its request
-// twice and passed on the second answer (defect B1). A lock is read back then.
+// oneWinner expects that one of the clients won and that its deed is what is left. Where nobody was told so, the deed
+// may be that of a client that does not know, or of one that was refused: something on the way may have sent its
+// request twice and passed on the second answer (defect B1). A lock is read back then.
 func (r *round) oneWinner(of func(client int) bool, who string) error {
 	t := r.count(of)
 	switch {

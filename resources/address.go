@@ -13,8 +13,8 @@ import (
 	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
-// locate sets the addresses of an instance in a module, as the engines write them: the one that tells it from others, and the
-// one to show, without keys that are secrets. Its attributes are guarded.
+// locate sets the addresses of an instance in a module, as the engines write them: the one that tells it from others,
+// and the one to show, without keys that are secrets. Its attributes are guarded.
 func (o *Object) locate(module string) {
 	shown := *o
 	shown.Module = hideKeys(module)
@@ -105,8 +105,8 @@ func address(o Object, module string) string {
 	return b.String()
 }
 
-// quoteHCL writes a string literal of the configuration language, as the engines write the keys of instances: people paste addresses
-// from one to the other.
+// quoteHCL writes a string literal of the configuration language, as the engines write the keys of instances: people
+// paste addresses from one to the other.
 func quoteHCL(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -9,7 +9,8 @@ import (
 	"github.com/statelatch/statelatch/resources"
 )
 
-// The keys of instances are spelled as the engines spell them, so that an address that one prints is found by the other.
+// The keys of instances are spelled as the engines spell them, so that an address that one prints is found by the
+// other.
 func TestAddress_KeysAsEnginesWriteThem(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{

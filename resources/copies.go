@@ -11,8 +11,8 @@ import (
 const (
 	// minInside is how long a secret must be to be looked for within other texts: shorter ones are there by chance.
 	minInside = 6
-	// compared is how much of a secret is compared with a text, alike how many that begin alike are. Beyond either a text
-	// counts as a copy, so that the work stays in proportion to the size.
+	// compared is how much of a secret is compared with a text, alike how many that begin alike are. Beyond either a
+	// text counts as a copy, so that the work stays in proportion to the size.
 	compared = 64
 	alike    = 8
 )

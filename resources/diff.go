@@ -233,8 +233,8 @@ func compareMaps(found []ValueChange, old, now map[string]any, path func(string)
 	return found
 }
 
-// compareLists leaves out what the lists begin and end with alike, so that one element more, in a set for example, does not
-// change all behind it. Indexes are those of the new list, of removed elements those of the old one.
+// compareLists leaves out what the lists begin and end with alike, so that one element more, in a set for example, does
+// not change all behind it. Indexes are those of the new list, of removed elements those of the old one.
 func compareLists(found []ValueChange, path string, old, now []any) []ValueChange {
 	equal := func(a, b any) bool { return reflect.DeepEqual(Reveal(a), Reveal(b)) }
 	head := 0

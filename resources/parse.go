@@ -37,17 +37,20 @@ type outputV4 struct {
 	Sensitive bool `json:"sensitive"`
 }
 
-// Parse reads a state body. Bodies in the formats 1 to 3, of Terraform before 0.12, and malformed ones are refused with ErrInvalid.
+// Parse reads a state body. Bodies in the formats 1 to 3, of Terraform before 0.12, and malformed ones are refused with
+// ErrInvalid.
 //
-// A value is a [Secret] if the state says so (the outputs' "sensitive", an instance's "sensitive_attributes"), and beyond
-// that by these heuristics: the state marks it elsewhere in the same instance, or a part of its text; its name, or one above it, is that
-// of a secret; its text looks like one, or has one in it, in JSON, base64 or gzip, too (package internal/secretlike); or its resource type is named
-// after a secret and it is that resource's payload (random_password's result, kubernetes_secret's data). Booleans, empty strings and words of settings are
-// shown nevertheless, and of numbers those whose name does not end with such a word: password_length.
+// A value is a [Secret] if the state says so (the outputs' "sensitive", an instance's "sensitive_attributes"), and
+// beyond that by these heuristics: the state marks it elsewhere in the same instance, or a part of its text; its name,
+// or one above it, is that of a secret; its text looks like one, or has one in it, in JSON, base64 or gzip, too
+// (package internal/secretlike); or its resource type is named after a secret and it is that resource's payload
+// (random_password's result, kubernetes_secret's data). Booleans, empty strings and words of settings are shown
+// nevertheless, and of numbers those whose name does not end with such a word: password_length.
 func Parse(r io.Reader) (File, error) { return ParseSome(r, nil) }
 
-// ParseSome is Parse of a state of any size, where attributes are kept of the objects alone that keep says; nil: of all. A body that can
-// be read twice is not held in memory: no more than its outputs, what is kept, and one instance at a time.
+// ParseSome is Parse of a state of any size, where attributes are kept of the objects alone that keep says; nil: of
+// all. A body that can be read twice is not held in memory: no more than its outputs, what is kept, and one instance at
+// a time.
 func ParseSome(r io.Reader, keep func(Object) bool) (File, error) {
 	body, ok := r.(io.ReadSeeker)
 	if !ok {

@@ -1,9 +1,9 @@
 // Package resources reads what a state contains, by resource address, and compares two states.
 //
-// What it guarantees: a value that the state marks as sensitive, or that looks like a secret, comes as a [Secret], which no
-// formatting and no encoder shows; only [Reveal] does. What it does not: know a provider's schema. Engines before
-// Terraform 1.10 do not store which attributes the schema calls sensitive, and then names decide (see [Parse]), so that
-// a secret under a harmless name is shown. The body of a state that OpenTofu encrypted stays closed.
+// What it guarantees: a value that the state marks as sensitive, or that looks like a secret, comes as a [Secret],
+// which no formatting and no encoder shows; only [Reveal] does. What it does not: know a provider's schema. Engines
+// before Terraform 1.10 do not store which attributes the schema calls sensitive, and then names decide (see [Parse]),
+// so that a secret under a harmless name is shown. The body of a state that OpenTofu encrypted stays closed.
 package resources
 
 import "github.com/statelatch/statelatch"
@@ -26,7 +26,8 @@ type Output struct {
 	Value     any  // a value tree, see [Object]
 }
 
-// Object is one object that a resource instance stands for: its current one, or a deposed one that is still to be destroyed.
+// Object is one object that a resource instance stands for: its current one, or a deposed one that is still to be
+// destroyed.
 type Object struct {
 	Address  string // of the instance, as the engines write it: module.app["a"].aws_instance.web[0]; keys that are secrets are [Redacted]
 	Module   string // its address, alike; empty: the root module

@@ -106,8 +106,8 @@ func words(s string) map[string]bool {
 	return m
 }
 
-// guardAttribute is guardPath from the attributes of an instance on. One that is not there has nothing to hide, unless it is spread over
-// flat ones, as Terraform 0.11 stored it.
+// guardAttribute is guardPath from the attributes of an instance on. One that is not there has nothing to hide, unless
+// it is spread over flat ones, as Terraform 0.11 stored it.
 func guardAttribute(attributes any, path []any) any {
 	all, isMap := attributes.(map[string]any)
 	name, isName := "", false
@@ -143,7 +143,8 @@ func stepKey(typ string, value json.RawMessage) (any, bool) {
 	return nil, false
 }
 
-// guardPath makes what is at a path a secret. A path that leads nowhere, into a set for one, makes the last value on it a secret.
+// guardPath makes what is at a path a secret. A path that leads nowhere, into a set for one, makes the last value on it
+// a secret.
 func guardPath(v any, path []any) any {
 	if _, done := v.(Secret); done {
 		return v
@@ -174,8 +175,8 @@ func guardPath(v any, path []any) any {
 	return Secret{v}
 }
 
-// isDynamic recognises how the engines store a value whose type the schema leaves open: {"value":...,"type":...}. Paths to
-// what is inside do not mention it.
+// isDynamic recognises how the engines store a value whose type the schema leaves open: {"value":...,"type":...}. Paths
+// to what is inside do not mention it.
 func isDynamic(m map[string]any) bool {
 	typ := m["type"]
 	if list, ok := typ.([]any); ok && len(list) == 2 { // ["list","string"]

@@ -12,14 +12,15 @@ const (
 	shimPrefix = "STATELATCH_SHIM_"
 )
 
-// handedOn are the variables of ours that a command gets. They say where and how, never a secret: keys, credentials and webhooks stay here,
-// and so does what is not known yet.
+// handedOn are the variables of ours that a command gets. They say where and how, never a secret: keys, credentials and
+// webhooks stay here, and so does what is not known yet.
 var handedOn = []string{
 	heldVariable, "STATELATCH_STATE_DIR", "STATELATCH_PROBE", "STATELATCH_BUCKET", "STATELATCH_EXPECTED_BUCKET_OWNER",
 	"STATELATCH_WHO", "STATELATCH_INFO", "STATELATCH_REASON", "STATELATCH_AUDIT_REQUIRED", "STATELATCH_TRUST_DIRECTORY",
 }
 
-// auditVariable says where acts are recorded. An address on the web may be a secret by itself, and there is no key here to sign with.
+// auditVariable says where acts are recorded. An address on the web may be a secret by itself, and there is no key here
+// to sign with.
 const auditVariable = "STATELATCH_AUDIT"
 
 // childEnv is what a command gets of env; nil: our own.

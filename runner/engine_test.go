@@ -135,8 +135,9 @@ resource "terraform_data" "slow" {
 			if got := tr.count("Interrupt received"); got != 1 || strings.Contains(strings.Join(tr.seen, "\n"), "Two interrupts") {
 				t.Errorf("%q: got %d interrupts, want 1: %q", wrapped, got, tr.seen)
 			}
-			// Tofu 1.12.6-dev, run by hand with its own lock, sometimes leaves an empty local state and exit code 0 here
-			// (4 of 160 interrupted applies; terraform 1.11.4: 0 of 160), so for tofu only what it saved above is asked for.
+			// Tofu 1.12.6-dev, run by hand with its own lock, sometimes leaves an empty local state and exit code 0
+			// here (4 of 160 interrupted applies; terraform 1.11.4: 0 of 160), so for tofu only what it saved above is
+			// asked for.
 			if filepath.Base(e.program) == "terraform" && !stateHas(state, `"name": "slow"`) {
 				t.Errorf("%q: the state was not saved before Run returned: %q", wrapped, tr.seen)
 			}

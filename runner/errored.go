@@ -19,7 +19,8 @@ type ErroredStates struct {
 	before map[string]fs.FileInfo // nil: there was none
 }
 
-// SnapshotErrored looks for errored.tfstate where engines that work in dirs would leave it. Empty: the current directory.
+// SnapshotErrored looks for errored.tfstate where engines that work in dirs would leave it. Empty: the current
+// directory.
 func SnapshotErrored(dirs ...string) (*ErroredStates, error) {
 	s := &ErroredStates{before: map[string]fs.FileInfo{}}
 	for _, dir := range dirs {
@@ -46,8 +47,8 @@ func (s *ErroredStates) Watch(dir string) error {
 	return err
 }
 
-// New returns the absolute paths of the errored.tfstate files that came or changed since the snapshot. Those that could be looked at
-// are returned even with an error.
+// New returns the absolute paths of the errored.tfstate files that came or changed since the snapshot. Those that could
+// be looked at are returned even with an error.
 func (s *ErroredStates) New() ([]string, error) {
 	var found []string
 	var failed error

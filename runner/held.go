@@ -8,11 +8,12 @@ import (
 	"github.com/statelatch/statelatch/identity"
 )
 
-// heldVariable names the states whose locks the processes around this one hold, one a line, and those processes as [identity.Client] does: a
-// ref has no control characters and begins like none of them.
+// heldVariable names the states whose locks the processes around this one hold, one a line, and those processes as
+// [identity.Client] does: a ref has no control characters and begins like none of them.
 const heldVariable = "STATELATCH_HELD"
 
-// HeldRefs returns the refs that an outer run holds, so that an inner one can refuse to wait for itself. What is no ref is skipped.
+// HeldRefs returns the refs that an outer run holds, so that an inner one can refuse to wait for itself. What is no ref
+// is skipped.
 func HeldRefs(getenv func(string) string) []statelatch.Ref {
 	var refs []statelatch.Ref
 	for line := range strings.Lines(getenv(heldVariable)) {

@@ -1,37 +1,38 @@
 // Package runner runs a command under a lock.
 //
 // What it guarantees: the command's output is not touched and nothing is added to it (defect B28); its exit code is
-// handed on; Run returns when the command and every process that it left in its process group are gone, so that the lock
-// is not released over the head of one that still writes (B15, B27), or it says what is left; each process gets at most one
-// interrupt from here, because a second one makes terraform give up without saving; and when the lease of the lock is lost
-// the command is stopped before the lease is over (B8), also after a sleep of the machine.
+// handed on; Run returns when the command and every process that it left in its process group are gone, so that the
+// lock is not released over the head of one that still writes (B15, B27), or it says what is left; each process gets at
+// most one interrupt from here, because a second one makes terraform give up without saving; and when the lease of the
+// lock is lost the command is stopped before the lease is over (B8), also after a sleep of the machine.
 //
-// What it does not: stop processes that left the process group (setsid, a daemon) or that run as somebody else (sudo); keep
-// the lock when this process itself is killed: then the lease runs out.
+// What it does not: stop processes that left the process group (setsid, a daemon) or that run as somebody else (sudo);
+// keep the lock when this process itself is killed: then the lease runs out.
 //
 // # Our own death
 //
-// Whatever ends this process, kill -9 and a panic included, the command's group gets one SIGINT, unless it got one before: a
-// watchdog sees to it, a process that is this program once more and ends with Run. If that one is killed, [Unwatched] tells it
-// and the command runs on. On Windows a job object stands for the group, and kills it when we die.
+// Whatever ends this process, kill -9 and a panic included, the command's group gets one SIGINT, unless it got one
+// before: a watchdog sees to it, a process that is this program once more and ends with Run. If that one is killed,
+// [Unwatched] tells it and the command runs on. On Windows a job object stands for the group, and kills it when we die.
 //
 // # Signals
 //
-// A signal that was ignored when this process started stays ignored, see [EndSignals], and the command inherits that. One
-// exception: SIGINT is at its default for a command that is not in the foreground of a terminal, where no Ctrl-C
+// A signal that was ignored when this process started stays ignored, see [EndSignals], and the command inherits that.
+// One exception: SIGINT is at its default for a command that is not in the foreground of a terminal, where no Ctrl-C
 // reaches it, because SIGINT is how it is asked to end.
 //
-// The first signal is passed on as SIGINT to the whole process group, once, whichever it was: that is what a terminal does, so
-// nothing between us and the engine (sh, make, terragrunt) passes it on a second time, as some do with SIGTERM, and shells
-// wait for their command instead of leaving it behind. The command may then take as long as it needs. A second signal limits that
-// to [Command.Grace]; after it the group gets SIGTERM, and 10 s later SIGKILL. The end of the context does both at once.
+// The first signal is passed on as SIGINT to the whole process group, once, whichever it was: that is what a terminal
+// does, so nothing between us and the engine (sh, make, terragrunt) passes it on a second time, as some do with
+// SIGTERM, and shells wait for their command instead of leaving it behind. The command may then take as long as it
+// needs. A second signal limits that to [Command.Grace]; after it the group gets SIGTERM, and 10 s later SIGKILL. The
+// end of the context does both at once.
 //
-// If standard input is a terminal and we are in its foreground, the command's group becomes the foreground: Ctrl-C reaches it
-// from the terminal and does not reach us, until the command itself is gone. A hang-up of that terminal reaches the group from
-// the kernel, too, as it would without us. SIGTSTP, SIGTTIN and SIGTTOU are ignored by us and, by inheritance, by the command: nobody
-// can stop the renewal of the lease with Ctrl-Z, and a command in the background that reads from the terminal gets an error
-// instead of standing still with the lock in its hand. A program that shares a pipe with us and reads the
-// terminal itself, such as less, should be given a file.
+// If standard input is a terminal and we are in its foreground, the command's group becomes the foreground: Ctrl-C
+// reaches it from the terminal and does not reach us, until the command itself is gone. A hang-up of that terminal
+// reaches the group from the kernel, too, as it would without us. SIGTSTP, SIGTTIN and SIGTTOU are ignored by us and,
+// by inheritance, by the command: nobody can stop the renewal of the lease with Ctrl-Z, and a command in the background
+// that reads from the terminal gets an error instead of standing still with the lock in its hand. A program that shares
+// a pipe with us and reads the terminal itself, such as less, should be given a file.
 package runner
 
 import (
@@ -49,11 +50,13 @@ import (
 
 const (
 	defaultGrace = 30 * time.Second
-	// killDelay is between SIGTERM and SIGKILL. On its second signal terraform waits up to 5 s for what it was doing, and then saves.
+	// killDelay is between SIGTERM and SIGKILL. On its second signal terraform waits up to 5 s for what it was doing,
+	// and then saves.
 	killDelay = 10 * time.Second
 	// goneDelay is how long a killed process may take to vanish. One that hangs in the kernel never does.
 	goneDelay = 10 * time.Second
-	// outputDelay is how long output is still copied once the group is gone: a daemon that left it may hold the pipe for ever.
+	// outputDelay is how long output is still copied once the group is gone: a daemon that left it may hold the pipe
+	// for ever.
 	outputDelay = time.Second
 )
 
@@ -68,7 +71,8 @@ const (
 type Lease interface {
 	// Lost is closed when the lock is known to be lost or will soon be.
 	Lost() <-chan struct{}
-	// Remaining is how long nobody else can have the lock, on a clock that runs while the machine sleeps. Very long without a lease.
+	// Remaining is how long nobody else can have the lock, on a clock that runs while the machine sleeps. Very long
+	// without a lease.
 	Remaining() time.Duration
 }
 
@@ -78,8 +82,8 @@ type Command struct {
 	Dir  string   // empty: the current directory
 	Env  []string // nil: our own; of our own variables, STATELATCH_..., only some are handed on, and no secret
 
-	// Stdin is handed to the command as it is. Nil: the null device. Stdout and Stderr are too if they are files, so that
-	// a terminal stays one; anything else is copied to through a pipe. Nil: the null device.
+	// Stdin is handed to the command as it is. Nil: the null device. Stdout and Stderr are too if they are files, so
+	// that a terminal stays one; anything else is copied to through a pipe. Nil: the null device.
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
 
@@ -136,8 +140,8 @@ type Result struct {
 }
 
 // Run runs cmd and returns when it and its process group are gone. See the package comment for what signals do. A nil
-// lease is none. At most one Run at a time: the terminal, the handling of job control signals and, on Linux, the adoption
-// of orphans belong to the whole process, and the last two stay as they are after Run.
+// lease is none. At most one Run at a time: the terminal, the handling of job control signals and, on Linux, the
+// adoption of orphans belong to the whole process, and the last two stay as they are after Run.
 //
 // An error means that the command did not start: ErrLockLost if the lease was over already, else ErrInvalid with an
 // ExitCode of 126 or 127. How it ended is no error.

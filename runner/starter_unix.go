@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A starter is the command's process before it is the command: this program once more, which waits until the watchdog knows the
-// process and then becomes the command. If we die before, the command never starts; there is no moment in which it runs unwatched.
+// A starter is the command's process before it is the command: this program once more, which waits until the watchdog
+// knows the process and then becomes the command. If we die before, the command never starts; there is no moment in
+// which it runs unwatched.
 type starter struct {
 	command string
 	ready   *os.File // a byte lets it go on

@@ -155,7 +155,8 @@ func (s *supervisor) leftBehind(e exit) {
 		// Nobody is left to end them: the plugins of a killed terraform, the terraform of a killed shell.
 		s.stop(Leftover)
 	case s.interrupted || s.terminal.given():
-		// They were told to stop, by us or maybe from the terminal. A second interrupt would do harm, and can still be asked for.
+		// They were told to stop, by us or maybe from the terminal. A second interrupt would do harm, and can still be
+		// asked for.
 		s.notify(Event{Step: Linger, Cause: Leftover})
 	default:
 		s.interruptAt = time.Now().Add(s.cmd.Grace)

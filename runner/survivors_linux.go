@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// Survivors are the processes of this machine, as far as they can be seen, that were started below the run that client names, as
-// [identity.Client] does: once it is gone, those that outlived it. A daemon that one of them left behind is one, too.
+// Survivors are the processes of this machine, as far as they can be seen, that were started below the run that client
+// names, as [identity.Client] does: once it is gone, those that outlived it. A daemon that one of them left behind is
+// one, too.
 func Survivors(client string) []int {
 	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var found []int

@@ -17,12 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A watchdog is a process that interrupts the command's group, once, if this process dies without having done so, whatever
-// killed it. It is this program once more, and knows of the death by the end of a pipe.
+// A watchdog is a process that interrupts the command's group, once, if this process dies without having done so,
+// whatever killed it. It is this program once more, and knows of the death by the end of a pipe.
 //
-// It is a member of the group while the command itself lives. So the number of the group stays the group's, and whatever
-// interrupts the whole group, from here or from a terminal, reaches the watchdog too, and then it does nothing: a second
-// interrupt makes an engine give up. A parent death signal (Linux) would come once for each thread of the parent.
+// It is a member of the group while the command itself lives. So the number of the group stays the group's, and
+// whatever interrupts the whole group, from here or from a terminal, reaches the watchdog too, and then it does
+// nothing: a second interrupt makes an engine give up. A parent death signal (Linux) would come once for each thread of
+// the parent.
 type watchdog struct {
 	to   *os.File // its orders, one a line; our end of the pipe
 	from *os.File // a byte for every order that is to be waited for
@@ -42,8 +43,8 @@ const (
 )
 
 const (
-	// watchdogName is the first argument that makes this program a watchdog. The name of the program is not in it: who ends
-	// all processes of that name wants no command left behind.
+	// watchdogName is the first argument that makes this program a watchdog. The name of the program is not in it: who
+	// ends all processes of that name wants no command left behind.
 	watchdogName = "run-watchdog"
 	// watchdogDelay is how long a watchdog may take to obey.
 	watchdogDelay = 5 * time.Second

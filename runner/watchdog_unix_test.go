@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wrapped starts this binary's "run" with a helper below it, so that it can be killed. The input of the helpers stays open.
+// wrapped starts this binary's "run" with a helper below it, so that it can be killed. The input of the helpers stays
+// open.
 func wrapped(t *testing.T, inner string, args ...string) (*transcript, *exec.Cmd, *os.File) {
 	t.Helper()
 	stdin, in := pipe(t)

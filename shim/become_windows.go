@@ -20,7 +20,8 @@ func become(program string, args, env []string) (int, error) {
 	return 0, err
 }
 
-// link makes a second name of a program, or a copy where the file system has none. Symbolic links need a right of their own.
+// link makes a second name of a program, or a copy where the file system has none. Symbolic links need a right of their
+// own.
 func link(program, path string) error {
 	if os.Link(program, path) == nil {
 		return nil

@@ -27,8 +27,8 @@ const (
 	exitNotFound  = 127
 )
 
-// Main is the whole program if it was started as the shim of an engine, and then does not return where an engine takes the
-// process over; else it returns with ok false. args[0] is as the process got it.
+// Main is the whole program if it was started as the shim of an engine, and then does not return where an engine takes
+// the process over; else it returns with ok false. args[0] is as the process got it.
 func Main(args []string) (code int, ok bool) {
 	if len(args) == 0 || engine.NameOf(args[0]) == "" {
 		return 0, false

@@ -1,11 +1,11 @@
-// Package shim puts a program of ours in front of terraform and tofu for everything that a command starts, so that an engine's own
-// lock is switched off only where the process that started the command holds the lock of that very state.
+// Package shim puts a program of ours in front of terraform and tofu for everything that a command starts, so that an
+// engine's own lock is switched off only where the process that started the command holds the lock of that very state.
 //
-// The command gets a PATH whose first directory has our program under the engines' names. Started so, it ([Main]) finds out which
-// state the call is about, asks the process above over a local socket to hold it ([Dir.Serve]), and becomes the next engine in the
-// PATH with -lock=false. In every other case the engine's own lock stays on: where the state is not known, where nobody
-// answers, where the call takes no lock, and where an engine is started by its path or with a PATH of its own. Such an engine
-// stops at the lock that is held.
+// The command gets a PATH whose first directory has our program under the engines' names. Started so, it ([Main]) finds
+// out which state the call is about, asks the process above over a local socket to hold it ([Dir.Serve]), and becomes
+// the next engine in the PATH with -lock=false. In every other case the engine's own lock stays on: where the state is
+// not known, where nobody answers, where the call takes no lock, and where an engine is started by its path or with a
+// PATH of its own. Such an engine stops at the lock that is held.
 package shim
 
 import (
@@ -56,8 +56,8 @@ type Answer struct {
 	ExitCode int  // if not 0, the engine must not be started, and the shim ends with it
 }
 
-// Holder holds locks for engines. Its ctx ends when the shim that asks is gone, and what is said by say is shown by the shim.
-// It is called by several shims at a time.
+// Holder holds locks for engines. Its ctx ends when the shim that asks is gone, and what is said by say is shown by the
+// shim. It is called by several shims at a time.
 type Holder func(ctx context.Context, r Request, say func(text string)) Answer
 
 // Dir is a directory of shims and the socket at which they ask. Close removes it.
@@ -71,8 +71,8 @@ type Dir struct {
 	closed   error
 }
 
-// Open makes a directory of shims for the engines in path, a list as in PATH. An engine that is not there gets none: programs such
-// as terragrunt look which one is installed. Errors match [statelatch.ErrInvalid].
+// Open makes a directory of shims for the engines in path, a list as in PATH. An engine that is not there gets none:
+// programs such as terragrunt look which one is installed. Errors match [statelatch.ErrInvalid].
 func Open(ctx context.Context, path string) (*Dir, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -212,8 +212,8 @@ func (d *Dir) serve(ctx context.Context, gone func(), conn net.Conn, hold Holder
 	_ = out.Encode(message{Answer: &answer})
 }
 
-// Close lets no more shims ask, waits until those that do are answered, which the end of Serve's ctx hurries, and removes the
-// directory. It may be called again.
+// Close lets no more shims ask, waits until those that do are answered, which the end of Serve's ctx hurries, and
+// removes the directory. It may be called again.
 func (d *Dir) Close() error {
 	d.closing.Do(func() {
 		err := d.listener.Close()

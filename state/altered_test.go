@@ -15,7 +15,8 @@ import (
 	"github.com/statelatch/statelatch/state"
 )
 
-// altering is a store behind something that changes the last byte but one of bodies. It finds out and says so, as a driver does.
+// altering is a store behind something that changes the last byte but one of bodies. It finds out and says so, as a
+// driver does.
 type altering struct {
 	bucket.Bucket
 	reads, writes bool
@@ -102,7 +103,8 @@ func TestStore_Altered_Reads(t *testing.T) {
 	}
 }
 
-// What the store has is not what was sent. It is never reported as written, nor as not written, and no second try damages more.
+// What the store has is not what was sent. It is never reported as written, nor as not written, and no second try
+// damages more.
 func TestSession_Write_Altered(t *testing.T) {
 	t.Parallel()
 	for name, silent := range map[string]bool{"the answer says so": false, "the answer says nothing": true} {

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// A writer stores the state first and its digest then, so a mismatch that is seen once may be one that is just being
-	// mended. It counts once it has stood still for digestPause.
+	// A writer stores the state first and its digest then, so a mismatch that is seen once may be one that is just
+	// being mended. It counts once it has stood still for digestPause.
 	digestPause  = 500 * time.Millisecond
 	digestRounds = 20
 )
@@ -28,8 +28,8 @@ type DigestReading struct {
 // there is no object or it has zero bytes.
 func (r DigestReading) Want() string { return r.Now.digest() }
 
-// InStep reports whether an engine that has the table reads the state without complaint, and what there is in the table is of use.
-// No item at all is in step: engines check nothing then.
+// InStep reports whether an engine that has the table reads the state without complaint, and what there is in the table
+// is of use. No item at all is in step: engines check nothing then.
 func (r DigestReading) InStep() bool {
 	return !r.Item || r.Stored != "" && strings.EqualFold(r.Stored, r.Want())
 }
@@ -41,8 +41,8 @@ func (r DigestReading) same(o DigestReading) bool {
 	return r.Item == o.Item && r.Stored == o.Stored && r.Now.Exists == o.Now.Exists && r.Now.ETag == o.Now.ETag && r.Now.MD5 == o.Now.MD5
 }
 
-// ReadDigest reads the state of ref whole and its digest. If they are not in step it reads both again until they are, or nothing
-// has changed for half a second. Store.Digests is required.
+// ReadDigest reads the state of ref whole and its digest. If they are not in step it reads both again until they are,
+// or nothing has changed for half a second. Store.Digests is required.
 func (s *Store) ReadDigest(ctx context.Context, ref statelatch.Ref) (DigestReading, error) {
 	if err := s.admit(ref); err != nil {
 		return DigestReading{}, err
@@ -61,7 +61,8 @@ func (s *Store) ReadDigest(ctx context.Context, ref statelatch.Ref) (DigestReadi
 	return last, nil
 }
 
-// readDigest reads the digest before the state: a swap from what was read is refused once a newer state's digest is there.
+// readDigest reads the digest before the state: a swap from what was read is refused once a newer state's digest is
+// there.
 func (s *Store) readDigest(ctx context.Context, ref statelatch.Ref) (r DigestReading, err error) {
 	err = retry(ctx, func() (err error) {
 		r.Stored, err = s.Digests.Digest(ctx, ref)
@@ -77,9 +78,9 @@ func (s *Store) readDigest(ctx context.Context, ref statelatch.Ref) (r DigestRea
 	return r, err
 }
 
-// FixDigest makes the table's digest that of the state which is stored, or removes it where there is no state, if both are still as
-// shown has them. It reads them again under t and swaps on what it read, so that no digest of a newer state is ever replaced,
-// however late the swap arrives.
+// FixDigest makes the table's digest that of the state which is stored, or removes it where there is no state, if both
+// are still as shown has them. It reads them again under t and swaps on what it read, so that no digest of a newer
+// state is ever replaced, however late the swap arrives.
 //
 //	nil             the digest is in step; without changed it was already
 //	ErrConflict     the state or the digest is not what was shown; nothing was changed
@@ -109,8 +110,10 @@ func (s *Store) FixDigest(ctx context.Context, t Tenure, shown DigestReading) (c
 	return true, s.syncDigest(ctx, now.Now, now.Stored)
 }
 
-// ReadWhole fills MD5 and Err of a version that was listed, and what [Version.SameContent] and [Version.HoldsNothing] need, by reading its body.
+// ReadWhole fills MD5 and Err of a version that was listed, and what [Version.SameContent] and [Version.HoldsNothing]
+// need, by reading its body.
 func (s *Store) ReadWhole(ctx context.Context, v *Version) error { return s.readWhole(ctx, v) }
 
-// HoldsNothing reports whether v, read whole, is known to hold neither resources nor outputs. Of an encrypted one it is not known.
+// HoldsNothing reports whether v, read whole, is known to hold neither resources nor outputs. Of an encrypted one it is
+// not known.
 func (v Version) HoldsNothing() bool { return v.isEmpty() }

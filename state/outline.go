@@ -15,7 +15,8 @@ const (
 	maxDepth = 10_000
 	// maxScalar bounds a number; the engines' have a few digits.
 	maxScalar = 1 << 10
-	// newestFormat is the newest format of states that any engine reads, formatWithoutLineage the last whose states need no lineage.
+	// newestFormat is the newest format of states that any engine reads, formatWithoutLineage the last whose states
+	// need no lineage.
 	newestFormat         = 4
 	formatWithoutLineage = 2
 	// encryptionFormat is the only encryption_version that OpenTofu has had.
@@ -44,8 +45,8 @@ const (
 	wantNothing                // behind the body
 )
 
-// outline checks a JSON object as its bytes pass by, and follows its top level and that of its modules. It keeps no string: an
-// encrypted state is one of them. A cut or damaged file must not become a state.
+// outline checks a JSON object as its bytes pass by, and follows its top level and that of its modules. It keeps no
+// string: an encrypted state is one of them. A cut or damaged file must not become a state.
 type outline struct {
 	shape
 	offset int64

@@ -14,15 +14,16 @@ import (
 )
 
 const (
-	// mismatchWait is how long a digest that does not match is given to become right, as the engines do (terraform-wire 4.2).
+	// mismatchWait is how long a digest that does not match is given to become right, as the engines do (terraform-wire
+	// 4.2).
 	mismatchWait  = 10 * time.Second
 	mismatchPause = 2 * time.Second
 )
 
-// Open reads the state of ref in one GET, whole and of one version (W14), and compares it with its digest, where a table is
-// configured, before it hands out a byte. The caller closes the body. An absent state and one
-// of zero bytes have an empty body and no error (B12: look at Exists and Header.Empty). A body that is no state
-// is handed out too; Version.Err says why it is none.
+// Open reads the state of ref in one GET, whole and of one version (W14), and compares it with its digest, where a
+// table is configured, before it hands out a byte. The caller closes the body. An absent state and one of zero bytes
+// have an empty body and no error (B12: look at Exists and Header.Empty). A body that is no state is handed out too;
+// Version.Err says why it is none.
 //
 //	*MismatchError  the table's digest is of other bytes, still after 10 s
 //	ErrNotFound     the bucket does not exist
@@ -35,8 +36,9 @@ func (s *Store) Open(ctx context.Context, ref statelatch.Ref) (Version, io.ReadS
 	return v, body, nil
 }
 
-// OpenVersion is Open for one version that the bucket keeps, or for a [Snapshot] by its name; empty is the current version.
-// The digest is not compared: the table's is of the current one. A version that there is not, and a delete marker, is ErrNotFound.
+// OpenVersion is Open for one version that the bucket keeps, or for a [Snapshot] by its name; empty is the current
+// version. The digest is not compared: the table's is of the current one. A version that there is not, and a delete
+// marker, is ErrNotFound.
 func (s *Store) OpenVersion(ctx context.Context, ref statelatch.Ref, versionID string) (Version, io.ReadSeekCloser, error) {
 	body := s.newSpool()
 	var v Version
@@ -62,8 +64,8 @@ func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
 	return v, err
 }
 
-// readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it takes
-// a malformed one for none.
+// readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it
+// takes a malformed one for none.
 func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool) (v Version, stored string, err error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, "", err
@@ -235,12 +237,12 @@ func (e *DigestError) Error() string {
 // Unwrap matches ErrDigestStale and the cause.
 func (e *DigestError) Unwrap() []error { return []error{ErrDigestStale, e.Err} }
 
-// syncDigest brings the table in step with v, which is stored now; old is what the table held before v was. It runs on when
-// ctx ends: a stale digest blocks every client that has the table (W22).
+// syncDigest brings the table in step with v, which is stored now; old is what the table held before v was. It runs on
+// when ctx ends: a stale digest blocks every client that has the table (W22).
 //
-// The digest never steps back to that of an older state, however late a swap comes: what is swapped is always what was read
-// before its state was known to be the current one, and no two states' bytes are equal. So it takes no lease either.
-// Where the state has moved on, the digest is left to whoever moved it.
+// The digest never steps back to that of an older state, however late a swap comes: what is swapped is always what was
+// read before its state was known to be the current one, and no two states' bytes are equal. So it takes no lease
+// either. Where the state has moved on, the digest is left to whoever moved it.
 func (s *Store) syncDigest(ctx context.Context, v Version, old string) error {
 	if s.Digests == nil {
 		return nil
@@ -258,7 +260,8 @@ func (s *Store) syncDigest(ctx context.Context, v Version, old string) error {
 	return nil
 }
 
-// resyncDigest is another try of syncDigest. It reads the digest first: read after the state it could be a newer state's.
+// resyncDigest is another try of syncDigest. It reads the digest first: read after the state it could be a newer
+// state's.
 func (s *Store) resyncDigest(ctx context.Context, v Version) error {
 	stored, err := s.Digests.Digest(ctx, v.Ref)
 	if errors.Is(err, statelatch.ErrNotFound) {

@@ -83,7 +83,8 @@ func TestStore_Open_B12_MissingAndEmptyAreSeen(t *testing.T) {
 	}
 }
 
-// W14: a body that is cut on the way is read again, whole, never handed out in part, and never joined from two versions.
+// W14: a body that is cut on the way is read again, whole, never handed out in part, and never joined from two
+// versions.
 func TestStore_Open_W14_WholeOrNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

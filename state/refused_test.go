@@ -11,7 +11,8 @@ import (
 	"github.com/statelatch/statelatch/bucket/faultbucket"
 )
 
-// A store that says that it did nothing is believed: the write is sent again, and if that is in vain the lock need not stay.
+// A store that says that it did nothing is believed: the write is sent again, and if that is in vain the lock need not
+// stay.
 func TestSession_Write_RefusalIsNoDoubt(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

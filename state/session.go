@@ -39,8 +39,8 @@ func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
 	return s.session(ctx, t, base, digest)
 }
 
-// BeginRestore is Begin for who is about to replace the state by an older version, whatever is stored: that the table's digest is of other
-// bytes is what a write puts right.
+// BeginRestore is Begin for who is about to replace the state by an older version, whatever is stored: that the table's
+// digest is of other bytes is what a write puts right.
 func (s *Store) BeginRestore(ctx context.Context, t Tenure) (*Session, error) {
 	base, err := s.Mark(ctx, t.Ref())
 	if err != nil {
@@ -67,22 +67,23 @@ func (x *Session) Base() Version { return x.base }
 type WriteOptions struct {
 	// Force skips the guards. An unencrypted body whose serial is not greater than the base's gets the base's plus one.
 	Force bool
-	// OfEngine says that the body is an engine's own result: without resources where there were some, as after destroy, or of a newer
-	// format, as after an upgrade.
+	// OfEngine says that the body is an engine's own result: without resources where there were some, as after destroy,
+	// or of a newer format, as after an upgrade.
 	OfEngine bool
-	// Restore, if not 0, says that the body is an older version. An unencrypted one gets Restore for its serial, which must be greater than that of
-	// any version (B29). An encrypted one cannot be edited: it keeps its serial, and gets fresh blanks (R12). Neither its
-	// serial nor a lack of resources is held against it, nor that what is stored now is no state.
+	// Restore, if not 0, says that the body is an older version. An unencrypted one gets Restore for its serial, which
+	// must be greater than that of any version (B29). An encrypted one cannot be edited: it keeps its serial, and gets
+	// fresh blanks (R12). Neither its serial nor a lack of resources is held against it, nor that what is stored now is
+	// no state.
 	Restore uint64
 }
 
-// Write stores body as the state: all of it, once, if the state is still the base, and then the base is what was written. It
-// reads body several times and holds it nowhere. Trailing blanks apart, a body equal to the base is a success without a
-// request. Once it has been sent, Write finds out what became of it, for 30 s more when ctx ends.
+// Write stores body as the state: all of it, once, if the state is still the base, and then the base is what was
+// written. It reads body several times and holds it nowhere. Trailing blanks apart, a body equal to the base is a
+// success without a request. Once it has been sent, Write finds out what became of it, for 30 s more when ctx ends.
 //
-// Guards: a body must be a state as engines write them, of a format that they read and that is the base's; its lineage must be the base's and its
-// serial greater; it must not drop all resources. A base without resources and outputs may be replaced by any lineage, as by
-// the engines. Of an encrypted base or body only serial and lineage are judged.
+// Guards: a body must be a state as engines write them, of a format that they read and that is the base's; its lineage
+// must be the base's and its serial greater; it must not drop all resources. A base without resources and outputs may
+// be replaced by any lineage, as by the engines. Of an encrypted base or body only serial and lineage are judged.
 //
 //	nil                    it is stored, and the table knows, or has been told since of a newer state
 //	ErrDigestStale         it is stored, the table does not know: [DigestError]; Version is valid
@@ -124,8 +125,8 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 	return x.base, x.sync(ctx)
 }
 
-// apply carries out changes on the base until the last, each time following the base where it moved without changing its
-// content and the lock is still exactly ours (R8).
+// apply carries out changes on the base until the last, each time following the base where it moved without changing
+// its content and the lock is still exactly ours (R8).
 func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) error {
 	if x.unverified {
 		if err := x.tenure.Verify(ctx); err != nil {
@@ -256,8 +257,8 @@ func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, er
 	}, nil
 }
 
-// Guard refuses to replace base by next, both read whole, where that would probably harm the state: what [Session.Write] does without Force.
-// It sends nothing. Errors match ErrGuarded and ErrInvalid.
+// Guard refuses to replace base by next, both read whole, where that would probably harm the state: what
+// [Session.Write] does without Force. It sends nothing. Errors match ErrGuarded and ErrInvalid.
 func Guard(base, next Version, opts WriteOptions) error {
 	was, is, restore := base.Header, next.Header, opts.Restore > 0
 	refuse := func(format string, args ...any) error {

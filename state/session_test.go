@@ -317,8 +317,8 @@ func TestSession_Write_ChangedErrorNamesTheOther(t *testing.T) {
 	}
 }
 
-// R9: a proxy sends our write twice and answers with the second reply, a refusal; by the time we look, somebody has built on
-// our write. It was not refused, and nothing of it is under way any more.
+// R9: a proxy sends our write twice and answers with the second reply, a refusal; by the time we look, somebody has
+// built on our write. It was not refused, and nothing of it is under way any more.
 func TestSession_Write_R9_RefusedButBuiltOn(t *testing.T) {
 	t.Parallel()
 	r := newRig()
@@ -345,8 +345,8 @@ func TestSession_Write_R9_RefusedButBuiltOn(t *testing.T) {
 	}
 }
 
-// R7: our write landed and its reply was lost; meanwhile the lock was forced away and the next holder touched the state. What
-// is read back is ours, but its ETag is not: the next write must look at the lock first.
+// R7: our write landed and its reply was lost; meanwhile the lock was forced away and the next holder touched the
+// state. What is read back is ours, but its ETag is not: the next write must look at the lock first.
 func TestSession_Write_R7_AfterReadingBack(t *testing.T) {
 	t.Parallel()
 	r := newRig()

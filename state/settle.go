@@ -22,7 +22,8 @@ type change struct {
 	deed func(ctx context.Context, cond bucket.Condition) (Version, error)
 	// mine recognises, in what is stored now, that it was done.
 	mine func(now Version) bool
-	// buries tells that what is stored now may have been built on this change, so that a refusal proves nothing; nil: never.
+	// buries tells that what is stored now may have been built on this change, so that a refusal proves nothing; nil:
+	// never.
 	buries func(now Version) bool
 	// allow is asked before it is sent; nil: always.
 	allow func() error
@@ -44,8 +45,8 @@ func (s *Store) put(ref statelatch.Ref, body io.ReadSeeker, is Version, mine fun
 	}
 }
 
-// confirm reads back what was stored, where the store's answer did not say what it has. That somebody else has written since
-// says nothing: the answer told that ours was stored.
+// confirm reads back what was stored, where the store's answer did not say what it has. That somebody else has written
+// since says nothing: the answer told that ours was stored.
 func (s *Store) confirm(ctx context.Context, ref statelatch.Ref, obj bucket.Object, is Version) error {
 	now, err := s.load(context.WithoutCancel(ctx), ref, nil)
 	switch {
@@ -86,9 +87,9 @@ type outcome struct {
 }
 
 // settle sends c until it is known what became of it (R2): after a refusal or an unknown outcome it reads back and
-// recognises its own deed by content. From the first failure on it has settleBudget. If an attempt had an
-// unknown outcome it goes on when ctx ends, because only a later answer can tell what an earlier one did. A refusal
-// is no outcome by itself: somebody on the way may have sent the request twice, and answered with the second reply (R9).
+// recognises its own deed by content. From the first failure on it has settleBudget. If an attempt had an unknown
+// outcome it goes on when ctx ends, because only a later answer can tell what an earlier one did. A refusal is no
+// outcome by itself: somebody on the way may have sent the request twice, and answered with the second reply (R9).
 func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 	now, err := c.send(ctx, cond)
 	if err == nil {

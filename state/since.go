@@ -19,8 +19,8 @@ type Report struct {
 	Mark, Now Version
 	// Moved tells that the content is not the mark's any more. Touches do not count.
 	Moved bool
-	// Versions lie between Mark and the end, oldest first; a delete marker is one that does not exist. Without Unlisted they are
-	// complete; with it there is at most Now.
+	// Versions lie between Mark and the end, oldest first; a delete marker is one that does not exist. Without Unlisted
+	// they are complete; with it there is at most Now.
 	Versions []Version
 	// Foreign are those of Versions that changed the content and were not named as the caller's own.
 	Foreign []Version
@@ -44,7 +44,8 @@ const (
 	MarkGone       AnomalyKind = "version purged" // the mark's version is not among the bucket's any more
 )
 
-// Anomaly is one thing that is wrong: After replaced Before. Before.VersionID, where not empty, is the version to bring back.
+// Anomaly is one thing that is wrong: After replaced Before. Before.VersionID, where not empty, is the version to bring
+// back.
 type Anomaly struct {
 	Kind          AnomalyKind
 	Before, After Version
@@ -59,8 +60,8 @@ func (a Anomaly) String() string {
 	return s
 }
 
-// Mark remembers the state of ref for [Store.Since], in one GET. It does not look at the digest, and any object will do.
-// [Session.Base] is a mark too.
+// Mark remembers the state of ref for [Store.Since], in one GET. It does not look at the digest, and any object will
+// do. [Session.Base] is a mark too.
 func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, err
@@ -69,8 +70,8 @@ func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
 }
 
 // Since tells what happened to the state since mark: one HEAD if nothing did, else a GET, and where the bucket keeps
-// versions a listing and a GET of each version. Own are the ETags of the caller's own writes. Writes that overwrote others without
-// looking, as the engines' do, show as anomalies. Of a mark of an absent state, what was created and
+// versions a listing and a GET of each version. Own are the ETags of the caller's own writes. Writes that overwrote
+// others without looking, as the engines' do, show as anomalies. Of a mark of an absent state, what was created and
 // deleted again meanwhile is not seen.
 func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report, error) {
 	r := Report{Mark: mark}
@@ -169,12 +170,13 @@ func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markS
 	return chain, markSeen, nil
 }
 
-// verified is up to which size a body that is read for its header is read to its end, which also keeps its connection: a new one
-// takes longer. Only the whole can be compared with what the store says of it.
+// verified is up to which size a body that is read for its header is read to its end, which also keeps its connection:
+// a new one takes longer. Only the whole can be compared with what the store says of it.
 const verified = 1 << 20
 
-// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set. A body above 1 MiB is read no further than
-// it takes, and then nothing proves that the header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
+// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set. A body above 1 MiB is read
+// no further than it takes, and then nothing proves that the header is as it was stored: whoever acts on it reads the
+// whole first, as [Store.Open] does.
 func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
@@ -213,8 +215,8 @@ func (s *Store) readWhole(ctx context.Context, v *Version) error {
 	})
 }
 
-// Compare judges a listed version by the one before it, both with their headers. Where those do not tell, it reads the bodies. Kind is
-// empty if nothing is wrong; without changed v is a touch.
+// Compare judges a listed version by the one before it, both with their headers. Where those do not tell, it reads the
+// bodies. Kind is empty if nothing is wrong; without changed v is a touch.
 func (s *Store) Compare(ctx context.Context, prev, v *Version) (kind AnomalyKind, changed bool, err error) {
 	if prev.Exists && v.Exists && prev.ETag == v.ETag && prev.Size == v.Size {
 		return "", false, nil

@@ -12,8 +12,8 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// Snapshot describes an older version of a state, kept at "<key>.history/<name>" because the bucket keeps none itself. It is
-// the version's bytes as they were. Wherever a version ID is asked for, its name is good, too.
+// Snapshot describes an older version of a state, kept at "<key>.history/<name>" because the bucket keeps none itself.
+// It is the version's bytes as they were. Wherever a version ID is asked for, its name is good, too.
 type Snapshot struct {
 	Written time.Time // the store's Last-Modified of the version itself, whole seconds; zero: it was not told
 	Serial  uint64    // 0 also for a body that was not readable
@@ -24,8 +24,8 @@ const snapshotTime = "20060102T150405Z"
 
 var snapshotName = regexp.MustCompile(`^([0-9]{8}T[0-9]{6}Z)-([0-9]{20})-([0-9a-f]{32})$`)
 
-// Name is the last segment of the snapshot's key. Names sort by time, then by serial; one version has one name, so that it is
-// never kept twice.
+// Name is the last segment of the snapshot's key. Names sort by time, then by serial; one version has one name, so that
+// it is never kept twice.
 func (s Snapshot) Name() string {
 	return fmt.Sprintf("%s-%020d-%s", s.Written.UTC().Format(snapshotTime), s.Serial, s.MD5)
 }
@@ -45,8 +45,8 @@ func ParseSnapshot(name string) (s Snapshot, ok bool) {
 // where versioning is suspended, which cannot be told from here.
 func (v Version) keptByBucket() bool { return v.VersionID != "" && v.VersionID != "null" }
 
-// Snapshot keeps v, which is the current state as it was read, as a snapshot, if s makes any, and the bucket keeps no versions, and
-// there is something to keep. It is a HEAD if that was done before, else a HEAD, a GET and a PUT.
+// Snapshot keeps v, which is the current state as it was read, as a snapshot, if s makes any, and the bucket keeps no
+// versions, and there is something to keep. It is a HEAD if that was done before, else a HEAD, a GET and a PUT.
 //
 //	nil                    there is a snapshot of v, or it needs none
 //	ErrPreconditionFailed  [ChangedError]: v is not what is stored any more

@@ -1,27 +1,27 @@
 // Package state reads and writes states: one consistent read, writes on a condition, the fence, what
 // happened to a state meanwhile, and workspaces.
 //
-// What it guarantees, on a store whose conditions are atomic and among its own clients: no update is
-// overwritten by one that did not see it; every write ends as done, as refused with nothing changed, or
-// as unknown, and then the tenure is told to hold its lock (R5); a body is read whole and of
-// one version (W14), and never held in memory above a few MiB; a tenure that entered after a touch meets no data write of an older
-// one (R6, R7). What it does not: an engine's write has no condition, so it can overwrite any
-// state at any time. [Store.Since] finds that afterwards, where the bucket keeps versions. And
-// an absent key has no ETag: a create that the network holds back while the state is created and deleted again can still land.
+// What it guarantees, on a store whose conditions are atomic and among its own clients: no update is overwritten by one
+// that did not see it; every write ends as done, as refused with nothing changed, or as unknown, and then the tenure is
+// told to hold its lock (R5); a body is read whole and of one version (W14), and never held in memory above a few MiB;
+// a tenure that entered after a touch meets no data write of an older one (R6, R7). What it does not: an engine's write
+// has no condition, so it can overwrite any state at any time. [Store.Since] finds that afterwards, where the bucket
+// keeps versions. And an absent key has no ETag: a create that the network holds back while the state is created and
+// deleted again can still land.
 //
 // # States without content
 //
 // The engines read an absent object and one of zero bytes as "no state yet", and nothing else: blanks alone are a
-// syntax error. Zero bytes always have the same MD5, and so mostly the same ETag, in every life of the object: a
-// touch cannot move it, and deleting and creating it again does not either. So no data is ever written on a condition on
-// zero bytes. A first write over them has two steps: it replaces them, conditionally, by an empty state with a random lineage and
-// serial 0, whose ETag is unique, re-reads the lock (R7), and only then writes its data on that ETag. A dead
-// holder's first step that lands late leaves an empty state, which a later holder follows like a touch (R8); its second step needs an
-// ETag that a touch moves. Hence a touch has nothing to do on zero bytes, and on an absent state
+// syntax error. Zero bytes always have the same MD5, and so mostly the same ETag, in every life of the object: a touch
+// cannot move it, and deleting and creating it again does not either. So no data is ever written on a condition on zero
+// bytes. A first write over them has two steps: it replaces them, conditionally, by an empty state with a random
+// lineage and serial 0, whose ETag is unique, re-reads the lock (R7), and only then writes its data on that ETag. A
+// dead holder's first step that lands late leaves an empty state, which a later holder follows like a touch (R8); its
+// second step needs an ETag that a touch moves. Hence a touch has nothing to do on zero bytes, and on an absent state
 // it creates them, which refuses every create that is still under way.
 //
-// Why not the empty state at once: OpenTofu with state encryption refuses a plain one, but reads zero bytes. With serial 0 a
-// saved plan made from no state stays valid.
+// Why not the empty state at once: OpenTofu with state encryption refuses a plain one, but reads zero bytes. With
+// serial 0 a saved plan made from no state stays valid.
 package state
 
 import (
@@ -38,7 +38,8 @@ import (
 // Tenure is a lock held on one state, as package state needs it.
 type Tenure interface {
 	Ref() statelatch.Ref
-	// Check tells without I/O whether the lock may still be relied on: nil, or why not. Its errors, and Verify's, never match ErrAmbiguous.
+	// Check tells without I/O whether the lock may still be relied on: nil, or why not. Its errors, and Verify's, never
+	// match ErrAmbiguous.
 	Check() error
 	// Verify re-reads the lock: nil only if it is exactly the one held (R7).
 	Verify(ctx context.Context) error
@@ -108,8 +109,8 @@ func (v Version) Unfit() error { return cmp.Or(v.Err, v.shape.unfit) }
 // blankObject reports whether v is an object of zero bytes.
 func (v Version) blankObject() bool { return v.Exists && v.Header.Empty }
 
-// isPlain reports whether it can be seen what v contains: it was read whole, and is neither encrypted nor unreadable nor of a format
-// that no engine has yet.
+// isPlain reports whether it can be seen what v contains: it was read whole, and is neither encrypted nor unreadable
+// nor of a format that no engine has yet.
 func (v Version) isPlain() bool {
 	return v.Exists && v.Err == nil && v.MD5 != "" && !v.Header.Empty && v.Header.Version <= newestFormat && !v.Header.Encrypted()
 }
@@ -120,9 +121,9 @@ func (v Version) isEmpty() bool {
 	return !v.Exists || v.Header.Empty || v.isPlain() && !v.shape.resources && !v.shape.outputs
 }
 
-// IsVoid reports whether v is as if nothing was ever stored: no object, zero bytes, or the empty state that claims zero bytes. Serial 0
-// alone says nothing: it is also that of the first state that an engine could not save. Of a version that was not read
-// whole it is not known, and it counts as a state.
+// IsVoid reports whether v is as if nothing was ever stored: no object, zero bytes, or the empty state that claims zero
+// bytes. Serial 0 alone says nothing: it is also that of the first state that an engine could not save. Of a version
+// that was not read whole it is not known, and it counts as a state.
 func (v Version) IsVoid() bool {
 	return v.isEmpty() && v.Header.Serial == 0
 }

@@ -19,9 +19,10 @@ type Workspaces struct {
 	Prefix string // workspace_key_prefix; empty: workspaces lie at the top of the bucket
 }
 
-// List returns the workspaces in one listing: "default" first, whether or not it has a state, then the others that have an object, in byte order. It lists
-// everything under the prefix, as the engines do, and finds those whose key path.Join has cleaned, which engines do not. If the listing fails, also for want of the right to list, it
-// returns what it has, at least "default", together with the error.
+// List returns the workspaces in one listing: "default" first, whether or not it has a state, then the others that have
+// an object, in byte order. It lists everything under the prefix, as the engines do, and finds those whose key
+// path.Join has cleaned, which engines do not. If the listing fails, also for want of the right to list, it returns
+// what it has, at least "default", together with the error.
 func (w Workspaces) List(ctx context.Context) ([]string, error) {
 	names := []string{statelatch.DefaultWorkspace}
 	prefix := statelatch.WorkspaceDir(w.Prefix)
@@ -102,8 +103,9 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	return x.sync(ctx)
 }
 
-// New creates the state of a workspace as the engines do, empty and with a fresh lineage, unless there is an object already. It needs no lock.
-// OpenTofu with enforced state encryption reads no plain state: there let it create the workspace, or use [Store.EnsureExists].
+// New creates the state of a workspace as the engines do, empty and with a fresh lineage, unless there is an object
+// already. It needs no lock. OpenTofu with enforced state encryption reads no plain state: there let it create the
+// workspace, or use [Store.EnsureExists].
 //
 //	nil                    it was created by this call
 //	ErrDigestStale         the same, but the table does not know: [DigestError]
@@ -139,8 +141,8 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 }
 
 // EnsureExists creates an object of zero bytes for a state that has none, in one request, so that engines list the
-// workspace and do not take their unconditional first lock (terraform-wire 1.3). They read it as "no state yet", also those that
-// encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
+// workspace and do not take their unconditional first lock (terraform-wire 1.3). They read it as "no state yet", also
+// those that encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
 func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref) error {
 	if err := s.admit(ref); err != nil {
 		return err

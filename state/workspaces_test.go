@@ -120,7 +120,8 @@ func workspace(t *testing.T, r *rig) (state.Workspaces, *tenure) {
 	return w, lock
 }
 
-// B19: deleted under the lock, on the condition that it is what was read, then the digest; the lock is left to its holder.
+// B19: deleted under the lock, on the condition that it is what was read, then the digest; the lock is left to its
+// holder.
 func TestWorkspaces_Delete_B19_UnderTheLock(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{"emptied": body(3, lineage, ""), "zero bytes": ""} {

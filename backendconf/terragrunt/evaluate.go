@@ -253,8 +253,8 @@ func step(ref hcl.Traversal) string {
 	return ""
 }
 
-// localObject are the locals that refs need. One that does not exist is unknown if must, as terragrunt then ends whatever try
-// would say, and absent otherwise.
+// localObject are the locals that refs need. One that does not exist is unknown if must, as terragrunt then ends
+// whatever try would say, and absent otherwise.
 func (s *scope) localObject(refs []hcl.Traversal, must bool) cty.Value {
 	names := map[string]bool{}
 	for _, ref := range refs {
@@ -491,8 +491,8 @@ var (
 	makesLists  = regexp.MustCompile(`\b(split|range|regexall|concat|flatten|setunion|keys|values|chunklist|csvdecode|jsondecode|yamldecode|file|formatlist|regex|read_terragrunt_config|fileset)\b`)
 )
 
-// costly reports whether an expression could take a long time or much memory: what it refers to, once for each element that
-// its for expressions could go through.
+// costly reports whether an expression could take a long time or much memory: what it refers to, once for each element
+// that its for expressions could go through.
 func costly(expr hcl.Expression, data []byte, vars map[string]cty.Value) bool {
 	text := expr.Range().SliceBytes(data)
 	size, elements := len(text), bytes.Count(text, []byte(","))+1

@@ -31,9 +31,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// pure are the functions that need nothing but their arguments. All others that exist are unknown: those that run or ask
-// something (run_cmd, sops_decrypt_file, get_aws_account_id), that depend on the command (get_terraform_command) or the time, and
-// those that no key needs.
+// pure are the functions that need nothing but their arguments. All others that exist are unknown: those that run or
+// ask something (run_cmd, sops_decrypt_file, get_aws_account_id), that depend on the command (get_terraform_command) or
+// the time, and those that no key needs.
 var pure = func() map[string]function.Function {
 	all := map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
@@ -108,8 +108,8 @@ func bounded(f function.Function) function.Function {
 	})
 }
 
-// shallow leaves text to a decoder that recurses only if a parser with a limit of depth takes it. Otherwise the value is unknown: it may be
-// no failure to terragrunt.
+// shallow leaves text to a decoder that recurses only if a parser with a limit of depth takes it. Otherwise the value
+// is unknown: it may be no failure to terragrunt.
 func shallow(f function.Function, valid func([]byte) bool) function.Function {
 	return function.New(&function.Spec{
 		Params: f.Params(),
@@ -179,8 +179,8 @@ func of(n int, ret cty.Type, f func([]string) (cty.Value, error)) function.Funct
 	})
 }
 
-// try and can evaluate their arguments once, and never take an unknown function for a failure: another version of terragrunt
-// may have it.
+// try and can evaluate their arguments once, and never take an unknown function for a failure: another version of
+// terragrunt may have it.
 var try = function.New(&function.Spec{
 	VarParam: &function.Parameter{Name: "expressions", Type: customdecode.ExpressionClosureType},
 	Type:     function.StaticReturnType(cty.DynamicPseudoType),
@@ -517,7 +517,8 @@ func (s *scope) contents(base, path string) (data []byte, name string, err error
 	return data, name, err
 }
 
-// relative is a function on the include that this scope was included by, or that its argument names; none is its value without.
+// relative is a function on the include that this scope was included by, or that its argument names; none is its value
+// without.
 func (s *scope) relative(none string, f func(*include) (string, error)) function.Function {
 	return strings1(-1, func(a []string) (string, error) {
 		inc := s.from

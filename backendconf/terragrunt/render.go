@@ -16,9 +16,10 @@ import (
 	"github.com/statelatch/statelatch/backendconf"
 )
 
-// Render is Resolve, with terragrunt asked for what cannot be evaluated here: it runs program, which is terragrunt or the path
-// to it, as `terragrunt render --json` in the unit, and with that whatever the unit says (run_cmd, credentials, downloads). Outputs of dependencies
-// are not taken from it: they may be mocks. What is known here must be what terragrunt says. Errors as for Resolve.
+// Render is Resolve, with terragrunt asked for what cannot be evaluated here: it runs program, which is terragrunt or
+// the path to it, as `terragrunt render --json` in the unit, and with that whatever the unit says (run_cmd,
+// credentials, downloads). Outputs of dependencies are not taken from it: they may be mocks. What is known here must be
+// what terragrunt says. Errors as for Resolve.
 func Render(ctx context.Context, opts Options, program string) (backendconf.Backend, error) {
 	unit, err := Evaluate(opts)
 	var unknown *UnknownError

@@ -196,7 +196,8 @@ func TestResolve_HostileTree(t *testing.T) {
 	}
 }
 
-// A unit that is reached through a symbolic link has the state of the path that it was reached by (seen with terragrunt 1.1.3).
+// A unit that is reached through a symbolic link has the state of the path that it was reached by (seen with terragrunt
+// 1.1.3).
 func TestResolve_LinkedUnit(t *testing.T) {
 	t.Parallel()
 	opts, tree := newUnit(t, rootHCL)

@@ -7,10 +7,10 @@
 // nothing and asks for no credentials, so that it can be let loose on a tree that nobody trusts. Work and nesting
 // are bounded.
 //
-// What it guarantees: a value that it gives is terragrunt's value; one that depends on anything it does not know (run_cmd,
-// sops_decrypt_file, get_aws_account_id, outputs of dependencies, a file outside of the tree) is unknown, and unknown
-// stays unknown through try and conditions. It never guesses. [Render] asks terragrunt itself instead, which runs what
-// the files say.
+// What it guarantees: a value that it gives is terragrunt's value; one that depends on anything it does not know
+// (run_cmd, sops_decrypt_file, get_aws_account_id, outputs of dependencies, a file outside of the tree) is unknown, and
+// unknown stays unknown through try and conditions. It never guesses. [Render] asks terragrunt itself instead, which
+// runs what the files say.
 package terragrunt
 
 import (
@@ -44,8 +44,8 @@ const (
 	stackFile = "terragrunt.stack.hcl"
 )
 
-// UnitFile is the file that makes dir a unit, empty if it is none: a working copy of terragrunt's is the engine's, whatever
-// files it has. lookupEnv may be nil.
+// UnitFile is the file that makes dir a unit, empty if it is none: a working copy of terragrunt's is the engine's,
+// whatever files it has. lookupEnv may be nil.
 func UnitFile(dir string, lookupEnv func(string) (string, bool)) string {
 	if isWorkingCopy(dir) {
 		return ""
@@ -135,9 +135,9 @@ func (e *UnknownError) Error() string {
 
 func (e *UnknownError) Unwrap() error { return statelatch.ErrInvalid }
 
-// Resolve finds the backend of a unit. Every argument must be known, from the unit or from opts.BackendConfig; if one is not, the
-// error is an [*UnknownError]. If the unit was initialized for another state than it says now, that is an error, too: the
-// state is at the one place or at the other. All errors match [statelatch.ErrInvalid].
+// Resolve finds the backend of a unit. Every argument must be known, from the unit or from opts.BackendConfig; if one
+// is not, the error is an [*UnknownError]. If the unit was initialized for another state than it says now, that is an
+// error, too: the state is at the one place or at the other. All errors match [statelatch.ErrInvalid].
 func Resolve(opts Options) (backendconf.Backend, error) {
 	unit, err := Evaluate(opts)
 	var b backendconf.Backend
@@ -182,8 +182,8 @@ func (u Unit) backend(opts Options) (backendconf.Backend, error) {
 	return b, agree(b, copies)
 }
 
-// TreeOf is the tree that a unit belongs to: the outermost directory above it that has a .git or a file of terragrunt, but
-// none that the home directory is in.
+// TreeOf is the tree that a unit belongs to: the outermost directory above it that has a .git or a file of terragrunt,
+// but none that the home directory is in.
 func TreeOf(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/statelatch/statelatch/backendconf"
 )
 
-// Evaluate finds what a unit says about its backend. Arguments that cannot be evaluated are in the Unit, with why; an error is about
-// the unit as a whole, and is an [*UnknownError] where something cannot be evaluated that decides which backend there is.
-// Errors match [statelatch.ErrInvalid].
+// Evaluate finds what a unit says about its backend. Arguments that cannot be evaluated are in the Unit, with why; an
+// error is about the unit as a whole, and is an [*UnknownError] where something cannot be evaluated that decides which
+// backend there is. Errors match [statelatch.ErrInvalid].
 func Evaluate(opts Options) (Unit, error) {
 	dir, err := filepath.Abs(cmp.Or(opts.Dir, "."))
 	if err != nil {

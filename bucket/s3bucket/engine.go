@@ -53,8 +53,8 @@ func (w EngineWrite) String() string {
 	return strings.Join(set, " and ")
 }
 
-// PutAs writes an object as an engine does; create makes it a lock's write, If-None-Match. Nothing is verified. It is for finding out
-// whether a store understands that. Errors as for Put; the version ID may be empty.
+// PutAs writes an object as an engine does; create makes it a lock's write, If-None-Match. Nothing is verified. It is
+// for finding out whether a store understands that. Errors as for Put; the version ID may be empty.
 func (b *Bucket) PutAs(ctx context.Context, w EngineWrite, key string, body []byte, create bool) (version string, err error) {
 	ctx, c := b.beginUpload(ctx, opPut, key, "", int64(len(body)))
 	defer c.end()

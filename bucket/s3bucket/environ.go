@@ -15,9 +15,9 @@ var harmless = []string{
 	"AWS_VAULT", "AWS_SDK_LOAD_CONFIG", "AWS_ACCOUNT_ID", "AWS_USER_AGENT",
 }
 
-// Adopt fills in what is empty in c from the environment of another process, theirs, wherever that differs from ours, so that [Open] here
-// finds the same bucket with the same rights. What cannot be carried over is an error that matches [statelatch.ErrInvalid]
-// and names the variable. Both are lists as of os.Environ.
+// Adopt fills in what is empty in c from the environment of another process, theirs, wherever that differs from ours,
+// so that [Open] here finds the same bucket with the same rights. What cannot be carried over is an error that matches
+// [statelatch.ErrInvalid] and names the variable. Both are lists as of os.Environ.
 func (c *Config) Adopt(ours, theirs []string) error {
 	our, their := connecting(ours), connecting(theirs)
 	differ := map[string]bool{}

@@ -102,7 +102,8 @@ func meaningOf(status int, code string) meaning {
 		}
 	}
 	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
-		// A gateway's word about itself, such as 502 or 504, or no answer of S3 at all: what was passed on may be carried out yet.
+		// A gateway's word about itself, such as 502 or 504, or no answer of S3 at all: what was passed on may be
+		// carried out yet.
 		return meaning{kind: statelatch.ErrBroken, outcome: pending}
 	}
 	return meaning{kind: statelatch.ErrBroken, outcome: nothing}

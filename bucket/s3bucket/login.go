@@ -16,8 +16,8 @@ import (
 // The codes with which IAM Identity Center refuses a session that is over.
 var sessionOver = map[string]bool{"UnauthorizedException": true, "InvalidGrantException": true, "ExpiredTokenException": true}
 
-// loginAdvice adds to a failure to get credentials how to log in, where they come from IAM Identity Center and its session is what is
-// missing: nothing of it is kept on this machine, it is over, or the service says so.
+// loginAdvice adds to a failure to get credentials how to log in, where they come from IAM Identity Center and its
+// session is what is missing: nothing of it is kept on this machine, it is over, or the service says so.
 func (c *Config) loginAdvice(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err

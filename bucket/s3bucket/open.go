@@ -57,8 +57,9 @@ func Open(ctx context.Context, name string, cfg Config) (*Bucket, error) {
 	return New(client, name, cfg.ObjectOptions, cfg.Timeouts)
 }
 
-// OpenClient is Open for what package bucket has no words for: a bucket's own configuration. The client sends a write again
-// as the SDK sees fit, so it must not be used on objects. Errors as for Open, but a *statelatch.StoreError names no bucket.
+// OpenClient is Open for what package bucket has no words for: a bucket's own configuration. The client sends a write
+// again as the SDK sees fit, so it must not be used on objects. Errors as for Open, but a *statelatch.StoreError names
+// no bucket.
 func OpenClient(ctx context.Context, cfg Config) (*s3.Client, error) { return cfg.open(ctx) }
 
 // open completes c from the environment and makes a client of it.
@@ -170,7 +171,8 @@ func (c *Config) validate() error {
 // maxNamedFile is how long a file of credentials, tokens or certificates may be.
 const maxNamedFile = 4 << 20
 
-// checkFiles refuses what the SDK would wait for, or read for ever: a configuration from elsewhere may name a pipe or a device.
+// checkFiles refuses what the SDK would wait for, or read for ever: a configuration from elsewhere may name a pipe or a
+// device.
 func (c *Config) checkFiles(invalid func(string, ...any) error) error {
 	named := map[string][]string{
 		"custom_ca_bundle": {c.CustomCABundle}, "shared_config_files": c.SharedConfigFiles, "shared_credentials_files": c.SharedCredentialsFiles,

@@ -518,7 +518,8 @@ func TestBucket_AllCalls_CredentialsGone(t *testing.T) {
 	}
 }
 
-// B14: a session that expires during a long run. The file has fresh credentials by then; the next request is signed with them.
+// B14: a session that expires during a long run. The file has fresh credentials by then; the next request is signed
+// with them.
 func TestOpen_B14_ExpiredCredentialsAreLoadedAnew(t *testing.T) {
 	s := newStore(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Authorization"), "AKOLD") {

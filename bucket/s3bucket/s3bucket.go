@@ -67,7 +67,8 @@ func (b *Bucket) Name() string { return b.name }
 // Endpoint is the URL that requests go to, without the bucket; empty for AWS's own.
 func (b *Bucket) Endpoint() string { return aws.ToString(b.client.Options().BaseEndpoint) }
 
-// Server is what the store called itself (the header Server) in its last answer; empty if it did not, or was not asked yet.
+// Server is what the store called itself (the header Server) in its last answer; empty if it did not, or was not asked
+// yet.
 func (b *Bucket) Server() string {
 	if s := b.server.Load(); s != nil {
 		return *s
@@ -75,8 +76,8 @@ func (b *Bucket) Server() string {
 	return ""
 }
 
-// Head implements [bucket.Bucket]. The answer to a HEAD has no body and so no reason: where it is denied, one GET of one byte asks
-// for it, which needs the same right.
+// Head implements [bucket.Bucket]. The answer to a HEAD has no body and so no reason: where it is denied, one GET of
+// one byte asks for it, which needs the same right.
 func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
 	obj, err := b.head(ctx, key, opts)
 	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Status == http.StatusForbidden && se.Code == "" {
@@ -277,8 +278,8 @@ func (b *Bucket) Delete(ctx context.Context, key string, opts bucket.DeleteOptio
 	}, nil
 }
 
-// body is an object's content with the guarantees of the port: it ends with io.EOF only if it is complete and what the store says it
-// is, it does not hand out its last bytes before that, and its errors are StoreErrors.
+// body is an object's content with the guarantees of the port: it ends with io.EOF only if it is complete and what the
+// store says it is, it does not hand out its last bytes before that, and its errors are StoreErrors.
 type body struct {
 	call  *call
 	from  io.ReadCloser

@@ -17,7 +17,8 @@ import (
 // Service is what a client of one AWS service is made of.
 type Service struct {
 	// AWS holds credentials, proxies, retries of reads and a region. Its connections have limits and follow no
-	// redirect, and requests sign no header that proxies rewrite. A failure to obtain credentials matches [statelatch.ErrDenied].
+	// redirect, and requests sign no header that proxies rewrite. A failure to obtain credentials matches
+	// [statelatch.ErrDenied].
 	AWS aws.Config
 	// Timeouts are those of the [Config], its zero fields filled in.
 	Timeouts Timeouts
@@ -27,8 +28,9 @@ type Service struct {
 }
 
 // Service resolves c for a service other than S3 that the engines reach with the same arguments, such as "dynamodb",
-// exactly as [Open] does for S3. The endpoint overrides AWS's; empty: AWS_ENDPOINT_URL_DYNAMODB, AWS_DYNAMODB_ENDPOINT and the
-// rest as for [Endpoints]. It sends what Open sends, and errors match as there; a *statelatch.StoreError names no bucket.
+// exactly as [Open] does for S3. The endpoint overrides AWS's; empty: AWS_ENDPOINT_URL_DYNAMODB, AWS_DYNAMODB_ENDPOINT
+// and the rest as for [Endpoints]. It sends what Open sends, and errors match as there; a *statelatch.StoreError names
+// no bucket.
 func (c Config) Service(ctx context.Context, name, endpoint string) (Service, error) {
 	if err := c.resolve(); err != nil {
 		return Service{}, err

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Attempt is one request as it went over the wire. Nothing in it is secret: no header, no body, and nothing that a query is signed with.
+// Attempt is one request as it went over the wire. Nothing in it is secret: no header, no body, and nothing that a
+// query is signed with.
 type Attempt struct {
 	Method, Host, Path string // the path as it was sent
 	Query              string
@@ -38,8 +39,8 @@ func (a Attempt) Unreachable() string {
 
 type traceKey struct{}
 
-// WithTrace returns a context under which every request to a bucket or a table is told to f when its answer begins, or when there is none.
-// f is called by many goroutines and must return soon. Requests for credentials are not told.
+// WithTrace returns a context under which every request to a bucket or a table is told to f when its answer begins, or
+// when there is none. f is called by many goroutines and must return soon. Requests for credentials are not told.
 func WithTrace(ctx context.Context, f func(Attempt)) context.Context {
 	return context.WithValue(ctx, traceKey{}, f)
 }

@@ -8,8 +8,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// unsignedHeaders are those that say something to whoever is on the way and nothing of what is asked for. Proxies rewrite them, and the
-// SDK would sign them; the aws command does not.
+// unsignedHeaders are those that say something to whoever is on the way and nothing of what is asked for. Proxies
+// rewrite them, and the SDK would sign them; the aws command does not.
 var unsignedHeaders = [...]string{"Accept-Encoding", "Amz-Sdk-Invocation-Id", "Amz-Sdk-Request"}
 
 const (

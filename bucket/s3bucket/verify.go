@@ -22,8 +22,8 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// What a store says of a body, next to its length: a checksum of the whole, where it has one and is asked for it, or an ETag
-// that is the MD5 of the bytes.
+// What a store says of a body, next to its length: a checksum of the whole, where it has one and is asked for it, or an
+// ETag that is the MD5 of the bytes.
 
 const (
 	checksumPrefix = "X-Amz-Checksum-"
@@ -56,8 +56,8 @@ type claim struct {
 	hash hash.Hash
 }
 
-// claimOf is what an answer says of the bytes of its object, by one of the checksums given or by the ETag; nil if nothing
-// that can be checked.
+// claimOf is what an answer says of the bytes of its object, by one of the checksums given or by the ETag; nil if
+// nothing that can be checked.
 func (b *Bucket) claimOf(header http.Header, etag string, among []checksum) *claim {
 	if !b.objects.SkipS3Checksum && !strings.EqualFold(header.Get(checksumPrefix+"Type"), string(types.ChecksumTypeComposite)) {
 		for _, c := range among {
@@ -74,8 +74,8 @@ func (b *Bucket) claimOf(header http.Header, etag string, among []checksum) *cla
 	return nil
 }
 
-// md5Of is the MD5 that an ETag is, nil if it is something else: of an object in parts, of one that is encrypted with a key of KMS or
-// of the customer, or in a directory bucket.
+// md5Of is the MD5 that an ETag is, nil if it is something else: of an object in parts, of one that is encrypted with a
+// key of KMS or of the customer, or in a directory bucket.
 func (b *Bucket) md5Of(header http.Header, etag string) []byte {
 	if hasOwnKey(header) || strings.HasSuffix(b.name, "--x-s3") || strings.HasSuffix(b.name, "--xa-s3") {
 		return nil
@@ -87,8 +87,8 @@ func (b *Bucket) md5Of(header http.Header, etag string) []byte {
 	return sum
 }
 
-// hasOwnKey reports whether an object is encrypted otherwise than with the store's own key, in the words of any store: the
-// ETag is then of the encrypted bytes, or random.
+// hasOwnKey reports whether an object is encrypted otherwise than with the store's own key, in the words of any store:
+// the ETag is then of the encrypted bytes, or random.
 func hasOwnKey(header http.Header) bool {
 	for name, values := range header {
 		name, value := strings.ToLower(name), strings.ToLower(strings.Join(values, ","))
@@ -114,8 +114,8 @@ func (c *call) altered(kind error, what string, want, got []byte) error {
 	return se
 }
 
-// confirm compares what the answer to a write says with what was sent. Confirmed is that the store has those bytes; it may
-// have said nothing that tells.
+// confirm compares what the answer to a write says with what was sent. Confirmed is that the store has those bytes; it
+// may have said nothing that tells.
 func (c *call) confirm(sums digests, etag string) (confirmed bool, err error) {
 	said := c.bucket.claimOf(c.header, etag, sentChecksums)
 	if said == nil {
@@ -131,8 +131,9 @@ func (c *call) confirm(sums digests, etag string) (confirmed bool, err error) {
 	return true, nil
 }
 
-// askChecksum asks for the checksum of the object with its bytes. The SDK's own option would also check it, with less: it
-// knows no ETag, takes a composite for the whole where only the type says so, and hands out the last bytes before it has seen that they are wrong.
+// askChecksum asks for the checksum of the object with its bytes. The SDK's own option would also check it, with less:
+// it knows no ETag, takes a composite for the whole where only the type says so, and hands out the last bytes before it
+// has seen that they are wrong.
 func askChecksum(stack *middleware.Stack) error {
 	return smithyhttp.SetHeaderValue(checksumPrefix+"Mode", string(types.ChecksumModeEnabled))(stack)
 }

@@ -153,8 +153,8 @@ func TestBucket_Get_NothingToCompare(t *testing.T) {
 	}
 }
 
-// The whole checksum is asked for, and nothing else that would change the bytes; a store that refuses to be asked (B24, as
-// Backblaze B2 does) is read without, and not asked again.
+// The whole checksum is asked for, and nothing else that would change the bytes; a store that refuses to be asked (B24,
+// as Backblaze B2 does) is read without, and not asked again.
 func TestBucket_Get_B24_ChecksumMode(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, answer(http.StatusOK, map[string]string{"ETag": `"e1"`}, testBody))

@@ -41,7 +41,8 @@ func (a aftermath) rescue(ctx context.Context, errored *runner.ErroredStates) {
 	}
 }
 
-// rescueFile pushes the state again under the same lock, or else keeps it in the bucket: the machine of a pipeline is gone soon.
+// rescueFile pushes the state again under the same lock, or else keeps it in the bucket: the machine of a pipeline is
+// gone soon.
 func (a aftermath) rescueFile(ctx context.Context, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -88,7 +89,8 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	return false, nil
 }
 
-// owners are the targets that a state left in dir may belong to, at least one; the error says why it is not clear which.
+// owners are the targets that a state left in dir may belong to, at least one; the error says why it is not clear
+// which.
 func (a aftermath) owners(f *os.File, dir string) ([]target, error) {
 	if len(a.targets) == 1 {
 		return a.targets, nil

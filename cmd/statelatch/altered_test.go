@@ -11,7 +11,8 @@ import (
 	"github.com/statelatch/statelatch/internal/faultproxy"
 )
 
-// One byte of the state is changed on the way down, whoever wrote it and whatever the store says of it. No command shows it, nor writes it back.
+// One byte of the state is changed on the way down, whoever wrote it and whatever the store says of it. No command
+// shows it, nor writes it back.
 func TestAltered_Reads(t *testing.T) {
 	t.Parallel()
 	older, newer := plainState(1, "a", ""), plainState(2, "a", oneResource)

@@ -53,7 +53,8 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 	locked, isLocked := errors.AsType[*statelatch.LockedError](err)
 	more := ""
 	if isLocked && !errors.Is(err, statelatch.ErrLockLost) { // that one was ours
-		// Where there is another cause than the lock it comes first in the error, and what helps against locks would not help.
+		// Where there is another cause than the lock it comes first in the error, and what helps against locks would
+		// not help.
 		tail, plain := strings.CutPrefix(err.Error(), locked.Error())
 		if plain {
 			why = fmt.Sprintf("%v: %s", statelatch.ErrLocked, locked.Ref)

@@ -19,8 +19,8 @@ type commandLine struct {
 	json    bool   // -json is among the flags, known to the command or not
 }
 
-// arrange finds the command among the words and puts flags that stand before it behind it, so that "-chdir=DIR plan", as engines have
-// it, and "workspace -json list" mean what they say. It refuses what names no command.
+// arrange finds the command among the words and puts flags that stand before it behind it, so that "-chdir=DIR plan",
+// as engines have it, and "workspace -json list" mean what they say. It refuses what names no command.
 func arrange(root *cli.Command, words []string) (commandLine, error) {
 	line := commandLine{words: words[:1:1], root: root, command: root, name: root.Name}
 	var early []string

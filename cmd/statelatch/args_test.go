@@ -167,7 +167,8 @@ func TestHelp_FitsTheTerminal(t *testing.T) {
 	}
 }
 
-// What a flag takes follows from its type: a name for the value of each that takes one, none for a switch, and never one here and none there.
+// What a flag takes follows from its type: a name for the value of each that takes one, none for a switch, and never
+// one here and none there.
 func TestHelp_FlagValues(t *testing.T) {
 	t.Parallel()
 	takes := map[string]bool{}

@@ -233,8 +233,8 @@ func (o bucketInitOptions) show(ctx context.Context, term terminal, backend back
 	return nil
 }
 
-// checkCreator makes sure that a bucket is not created in another account than the one it must belong to: the header that
-// says so is for buckets that exist.
+// checkCreator makes sure that a bucket is not created in another account than the one it must belong to: the header
+// that says so is for buckets that exist.
 func (o bucketInitOptions) checkCreator(ctx context.Context, cfg s3bucket.Config) error {
 	cfg.AllowedAccountIDs, cfg.ForbiddenAccountIDs = []string{o.owner}, nil
 	if _, err := s3bucket.OpenClient(ctx, cfg); err != nil {
@@ -292,7 +292,8 @@ func describePlan(p bootstrap.Plan) string {
 // blockFor is the backend block for a bucket that is set up.
 func blockFor(d bootstrap.Desired, client *s3.Client, is bootstrap.Actual) backendBlock {
 	block := backendBlock{bucket: d.Bucket, region: d.Region}
-	// Engines that are told to encrypt ask for AES256, or for KMS with a key that they name. Any other default of the bucket they would override.
+	// Engines that are told to encrypt ask for AES256, or for KMS with a key that they name. Any other default of the
+	// bucket they would override.
 	switch by := is.Encryption.Value; {
 	case by.Algorithm == string(types.ServerSideEncryptionAes256):
 		block.encrypt = true

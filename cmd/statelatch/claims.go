@@ -86,8 +86,8 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 // refusedBudget is how long it is looked whether a lock stands that was refused.
 const refusedBudget = 3 * time.Second
 
-// forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could be taken and not be
-// given back, or may.
+// forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could
+// be taken and not be given back, or may.
 func (c claims) forgetRefused(ctx context.Context, t target, id string, why error) error {
 	if errors.Is(why, statelatch.ErrAmbiguous) {
 		return nil

@@ -241,8 +241,8 @@ func (c *completing) argument(ctx context.Context) []string {
 	}
 }
 
-// place opens the state that the line means so far. A working directory counts only if an engine was set up in it: what a checkout says
-// of credentials and endpoints is not to be obeyed because somebody pressed a key.
+// place opens the state that the line means so far. A working directory counts only if an engine was set up in it: what
+// a checkout says of credentials and endpoints is not to be obeyed because somebody pressed a key.
 func (c *completing) place(ctx context.Context) (target, bool) {
 	o := c.options
 	for _, arg := range c.args {
@@ -385,7 +385,8 @@ func (c *completing) goesOn(list []string) []string {
 	return list
 }
 
-// level lists the folders and states right below a folder of a bucket. It remembers them for a moment, because keys are pressed in a row.
+// level lists the folders and states right below a folder of a bucket. It remembers them for a moment, because keys are
+// pressed in a row.
 func (c *completing) level(ctx context.Context, name, folder string) ([]string, bool) {
 	p, ok := c.wholeBucket(ctx, name)
 	if !ok {

@@ -11,7 +11,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// The scripts know nothing of the commands: they ask completeName, which is this very program, with the line before the cursor.
+// The scripts know nothing of the commands: they ask completeName, which is this very program, with the line before the
+// cursor.
 var (
 	//go:embed completion/bash.sh
 	bashCompletion string
@@ -52,8 +53,8 @@ func completionCommand(term terminal) *cli.Command {
 	}
 }
 
-// completeCommand prints what the line before the cursor may go on with, for the scripts: one a line, what it is behind a tab. A line that
-// begins with a colon is for the script itself.
+// completeCommand prints what the line before the cursor may go on with, for the scripts: one a line, what it is behind
+// a tab. A line that begins with a colon is for the script itself.
 func completeCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name: completeName, Hidden: true, SkipFlagParsing: true,

@@ -18,7 +18,8 @@ const envDebug = "STATELATCH_DEBUG"
 // sayAgain is how long nothing more is said of a host that cannot be reached.
 const sayAgain = 30 * time.Second
 
-// requestLog tells about requests: with -debug each of them, else that a host cannot be reached, since trying again takes its time.
+// requestLog tells about requests: with -debug each of them, else that a host cannot be reached, since trying again
+// takes its time.
 type requestLog struct {
 	term  terminal
 	debug bool // set before the first request

@@ -79,8 +79,8 @@ func (d denials) json() []deniedJSON {
 	return all
 }
 
-// deniedAdvice explains refusals, shows the policy that allows what was denied where one can, and names the command that prints what
-// a whole role needs.
+// deniedAdvice explains refusals, shows the policy that allows what was denied where one can, and names the command
+// that prints what a whole role needs.
 func (o targetOptions) deniedAdvice(ctx context.Context, term terminal, err error) string {
 	d := o.denied(ctx, term, err)
 	var b strings.Builder

@@ -149,7 +149,8 @@ func TestDigest_Fix_LimitedVersions(t *testing.T) {
 	s.wantDigest(demoKey, md5Hex(lost))
 }
 
-// A state that was rolled back and then written on by those who look at no digest has a higher serial again, and lacks updates all the same.
+// A state that was rolled back and then written on by those who look at no digest has a higher serial again, and lacks
+// updates all the same.
 func TestDigest_Fix_RolledBackAndWrittenOn(t *testing.T) {
 	t.Parallel()
 	s := newTabled(t)

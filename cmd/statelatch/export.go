@@ -238,7 +238,8 @@ func (o exportOptions) writeFile(ctx context.Context, e exporters, metrics *prom
 	return e.Run(ctx, o.interval, write)
 }
 
-// serve serves the metrics until ctx ends. What is wrong with the bucket's name or the rights to it shows before it starts.
+// serve serves the metrics until ctx ends. What is wrong with the bucket's name or the rights to it shows before it
+// starts.
 func (o exportOptions) serve(ctx context.Context, e exporters, metrics *prometheus.Registry, term terminal) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {

@@ -152,8 +152,8 @@ func helpEntry(word, usage string, column, width int) string {
 
 var continued = regexp.MustCompile(`^ {5,}`)
 
-// describeAt sets a description anew: paragraphs as wide as they may be, lists with their explanations below each other, and examples
-// as commands that a shell still takes.
+// describeAt sets a description anew: paragraphs as wide as they may be, lists with their explanations below each
+// other, and examples as commands that a shell still takes.
 func describeAt(text string, width int) string {
 	var b strings.Builder
 	var pending string

@@ -20,8 +20,8 @@ import (
 	"github.com/statelatch/statelatch/state"
 )
 
-// holdings are the states that a run holds: those that it was told to, and those of engines that its command starts. Under
-// -read it holds none of them, and watches them. It is the lease that the command runs under.
+// holdings are the states that a run holds: those that it was told to, and those of engines that its command starts.
+// Under -read it holds none of them, and watches them. It is the lease that the command runs under.
 type holdings struct {
 	term    terminal // several engines talk at a time
 	o       runOptions

@@ -373,8 +373,8 @@ func (v *lockView) advice(locks []fleet.Lock) string {
 	return s
 }
 
-// againFor names one state of a bucket in the next command: where the working directory was named, with what its backend says about the
-// way there.
+// againFor names one state of a bucket in the next command: where the working directory was named, with what its
+// backend says about the way there.
 func (o targetOptions) againFor(backend backendconf.Backend, ref statelatch.Ref, term terminal) naming {
 	if own, err := backend.Ref(); o.ref == "" && err == nil && own == ref {
 		return o.again(term)

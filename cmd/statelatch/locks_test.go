@@ -333,7 +333,8 @@ func TestLockView_TellChanges(t *testing.T) {
 	}
 }
 
-// What somebody wrote into a lock neither drives the terminal, nor pads every row of the table to its own length; nor does a key.
+// What somebody wrote into a lock neither drives the terminal, nor pads every row of the table to its own length; nor
+// does a key.
 func TestLocks_UntrustedText(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
@@ -366,7 +367,8 @@ func TestShellQuote(t *testing.T) {
 	}
 }
 
-// A table that is longer than the terminal keeps its head and its sum, and long lines do not wrap; what is missing is not wiped off.
+// A table that is longer than the terminal keeps its head and its sum, and long lines do not wrap; what is missing is
+// not wiped off.
 func TestLockView_Screen(t *testing.T) {
 	t.Parallel()
 	v := &lockView{term: terminal{}, scope: statelatch.Scope{Bucket: "b"}, incomplete: statelatch.ErrDenied}

@@ -30,7 +30,8 @@ type change struct {
 	Lock   lockJSON  `json:"lock"`
 }
 
-// follow shows the locks until ctx ends, which is how it is meant to end. What fails on the way is told, and tried again.
+// follow shows the locks until ctx ends, which is how it is meant to end. What fails on the way is told, and tried
+// again.
 func (v *lockView) follow(ctx context.Context) error {
 	redraw := !v.json && drawsOn(v.term)
 	var before []fleet.Lock

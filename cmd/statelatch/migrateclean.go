@@ -15,8 +15,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// cleanVersions is how many versions of a state are read for the one that its digest is of: if the state was rolled back or lost after
-// the table was last used, that shows in the newest ones.
+// cleanVersions is how many versions of a state are read for the one that its digest is of: if the state was rolled
+// back or lost after the table was last used, that shows in the newest ones.
 const cleanVersions = 10
 
 type cleanOptions struct {
@@ -296,8 +296,8 @@ func (o cleanOptions) look(ctx context.Context, term terminal, p *cleanable) err
 	return err
 }
 
-// suspicious reports whether a digest shows that its state is not what it should be. That it is of a version which nobody
-// finds any more shows nothing: clients in phase 2 have written since.
+// suspicious reports whether a digest shows that its state is not what it should be. That it is of a version which
+// nobody finds any more shows nothing: clients in phase 2 have written since.
 func (f digestFinding) suspicious() bool {
 	return f.Accept != "" && (f.BelongsTo != nil || f.Status == digestOrphan)
 }

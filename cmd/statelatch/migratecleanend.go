@@ -94,8 +94,8 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p *cleanable, done
 	return nil
 }
 
-// tableRights are the rights that clients have needed on the table: those that our policies grant, and what the engines' documentation
-// tells people to grant beyond.
+// tableRights are the rights that clients have needed on the table: those that our policies grant, and what the
+// engines' documentation tells people to grant beyond.
 func tableRights(p *cleanable, term terminal) (policy.Document, error) {
 	all, err := policy.For(policy.Admin, policy.Target{
 		Bucket: p.scope.Bucket, Table: p.table.Name(), Region: regionOf(p.backend, term), WorkspacePrefix: p.backend.WorkspaceKeyPrefix,

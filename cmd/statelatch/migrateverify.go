@@ -18,7 +18,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or given back is half for an instant.
+// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or given back is half for
+// an instant.
 const halfLasts = 500 * time.Millisecond
 
 // The verdicts of verify.
@@ -167,7 +168,8 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 	return s, ctx.Err()
 }
 
-// openRoot connects to the bucket of a root. What is given on the command line counts, but for a table where the root has its own.
+// openRoot connects to the bucket of a root. What is given on the command line counts, but for a table where the root
+// has its own.
 func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, r *migrate.Root, ref statelatch.Ref) (target, error) {
 	typed := o.backendConfig
 	o.backendConfig = slices.Concat(r.BackendConfig(), o.backendConfig)
@@ -223,7 +225,8 @@ func (s *site) look(ctx context.Context, term terminal, bucket string) {
 	}
 }
 
-// troubles are what is in the way of the next phase, and what else there is to know. Each is one line that is safe to print.
+// troubles are what is in the way of the next phase, and what else there is to know. Each is one line that is safe to
+// print.
 type troubles struct {
 	InTheWay []string `json:"in_the_way,omitempty"`
 	Notes    []string `json:"notes,omitempty"`

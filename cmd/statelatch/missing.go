@@ -13,8 +13,8 @@ import (
 // maxNear is how many states are offered in place of one that there is not.
 const maxNear = 3
 
-// missing reports whether there is certainly no state at the key of t, and which are spelled nearly like it. What may not be looked at
-// is not missing.
+// missing reports whether there is certainly no state at the key of t, and which are spelled nearly like it. What may
+// not be looked at is not missing.
 func (t target) missing(ctx context.Context) (near []string, missing bool) {
 	_, err := t.bucket.Head(ctx, t.ref.Key, bucket.ReadOptions{})
 	if !errors.Is(err, statelatch.ErrNotFound) {
@@ -45,7 +45,8 @@ func noteMissing(ctx context.Context, term terminal, targets []target, inJSON bo
 	return absent
 }
 
-// sayMissing tells of a ref without a state: a key with a typo in it can be locked as well as any, and protects nothing.
+// sayMissing tells of a ref without a state: a key with a typo in it can be locked as well as any, and protects
+// nothing.
 func sayMissing(term terminal, ref statelatch.Ref, near []string) {
 	if len(near) == 0 {
 		term.say("Note: there is no state at %s.\n", statelatch.Printable(ref.String()))

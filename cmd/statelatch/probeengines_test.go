@@ -43,7 +43,8 @@ func noChunks(r *http.Request) (int, string) {
 	return 0, ""
 }
 
-// A store that takes our writes and not those of the engines does not "lock safely" for them; what cures it is told, and is a cure.
+// A store that takes our writes and not those of the engines does not "lock safely" for them; what cures it is told,
+// and is a cure.
 func TestProbe_EnginesCannotWrite(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore().probing()

@@ -9,7 +9,8 @@ import (
 	"github.com/statelatch/statelatch/internal/term"
 )
 
-// liveLine is the last line of a terminal, kept up to date while a command works. Where nobody watches it shows nothing.
+// liveLine is the last line of a terminal, kept up to date while a command works. Where nobody watches it shows
+// nothing.
 type liveLine struct {
 	term    terminal
 	started time.Time // of the first show

@@ -98,8 +98,8 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	return nil
 }
 
-// writeUnknown reports whether a write of the state has an unknown outcome. That its lock is kept then was said, too. The
-// DynamoDB digest is no part of it.
+// writeUnknown reports whether a write of the state has an unknown outcome. That its lock is kept then was said, too.
+// The DynamoDB digest is no part of it.
 func writeUnknown(err error) bool {
 	return errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, state.ErrDigestStale)
 }

@@ -73,8 +73,8 @@ func recorderOf(ctx context.Context) *recorder {
 	return r
 }
 
-// recorder stores what one command does. Events are stored in the background in the order in which they are recorded: an act, and above all a
-// release, never waits for one. Its methods may be called on nil, and then do nothing.
+// recorder stores what one command does. Events are stored in the background in the order in which they are recorded:
+// an act, and above all a release, never waits for one. Its methods may be called on nil, and then do nothing.
 type recorder struct {
 	term     terminal
 	sinks    []audit.Sink
@@ -314,8 +314,8 @@ func (r *recorder) intend(ctx context.Context, e audit.Event) error {
 	}
 }
 
-// close ends what is left open, waits for what is not stored yet, and tells what could not be. It changes nothing about how the command
-// ended, which is err.
+// close ends what is left open, waits for what is not stored yet, and tells what could not be. It changes nothing about
+// how the command ended, which is err.
 func (r *recorder) close(err error) {
 	r.mu.Lock()
 	open := slices.Collect(maps.Values(r.open))

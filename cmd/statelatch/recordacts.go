@@ -17,15 +17,16 @@ import (
 	"github.com/statelatch/statelatch/state"
 )
 
-// What the commands record. An event says that something was done or, with the outcome "unknown", may have been. What was not done
-// leaves no event, unless an intent was recorded before: then recorder.close tells that nothing followed.
+// What the commands record. An event says that something was done or, with the outcome "unknown", may have been. What
+// was not done leaves no event, unless an intent was recorded before: then recorder.close tells that nothing followed.
 
 // intend is recorder.intend of an act on ref, or on a part of a bucket.
 func intend(ctx context.Context, action audit.Action, ref fmt.Stringer) error {
 	return recorderOf(ctx).intend(ctx, audit.Event{Action: action, Ref: ref.String()})
 }
 
-// outcomeOf is what err says of an act. It is empty if nothing was done. That only a digest is stale does not undo the act.
+// outcomeOf is what err says of an act. It is empty if nothing was done. That only a digest is stale does not undo the
+// act.
 func outcomeOf(err error) audit.Outcome {
 	switch {
 	case err == nil, errors.Is(err, state.ErrDigestStale):
@@ -47,7 +48,8 @@ func recordOutcome(ctx context.Context, e audit.Event, err error) {
 	recorderOf(ctx).record(e)
 }
 
-// acquireRecorded is lock.AcquireAll. Of commands that take a lock for what they do only that is recorded, and takeovers.
+// acquireRecorded is lock.AcquireAll. Of commands that take a lock for what they do only that is recorded, and
+// takeovers.
 func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Request) (lock.Set, error) {
 	r := recorderOf(ctx)
 	if r == nil {

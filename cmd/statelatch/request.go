@@ -83,8 +83,8 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 	return req
 }
 
-// holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is all that runs
-// under it: an engine whose run was killed may write its state yet.
+// holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is
+// all that runs under it: an engine whose run was killed may write its state yet.
 func holderGone(h lock.Held) bool {
 	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead && len(runner.Survivors(h.Managed.Client)) == 0
 }

@@ -136,8 +136,8 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 	return o.withShims(ctx, term, targets, shims)
 }
 
-// targets are the states to hold from the start: the REFs, else that of the engine or of the working directory. None: the states
-// of engines that the command starts are held when they start.
+// targets are the states to hold from the start: the REFs, else that of the engine or of the working directory. None:
+// the states of engines that the command starts are held when they start.
 func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error) {
 	call, isEngine := engineCall(o.command, term)
 	var own engine.State
@@ -315,8 +315,9 @@ func lostBecause(set lock.Set, releaseErr error) error {
 	return cmp.Or(releaseErr, statelatch.ErrLockLost)
 }
 
-// programName is what a lock may tell about a command: everybody who can read the bucket sees it, and arguments may
-// be secret. Of an engine the subcommand is told too, also of terragrunt, which has flags that take the next argument for their value.
+// programName is what a lock may tell about a command: everybody who can read the bucket sees it, and arguments may be
+// secret. Of an engine the subcommand is told too, also of terragrunt, which has flags that take the next argument for
+// their value.
 func programName(command []string, term terminal) string {
 	if call, ok := engineCall(command, term); ok {
 		return call.String()
@@ -367,8 +368,8 @@ func (o runOptions) underLock(ctx context.Context, term terminal, h *holdings, s
 	return result, nil
 }
 
-// keepBefore keeps the state as it is where the bucket keeps no versions: engines write over it. Credentials that may not
-// store snapshots are no reason not to run.
+// keepBefore keeps the state as it is where the bucket keeps no versions: engines write over it. Credentials that may
+// not store snapshots are no reason not to run.
 func keepBefore(ctx context.Context, term terminal, t target, before state.Version) error {
 	err := t.states.Snapshot(ctx, before)
 	if errors.Is(err, statelatch.ErrDenied) {
@@ -401,7 +402,8 @@ func (o runOptions) giveBack(ctx context.Context, term terminal, set lock.Set, m
 	return err
 }
 
-// failed is the end of a run whose command has ended, but not all that had to follow: its exit code stays, unless it is 0.
+// failed is the end of a run whose command has ended, but not all that had to follow: its exit code stays, unless it is
+// 0.
 func failed(term terminal, result runner.Result, err error) error {
 	term.say("Error: %s\n", oneLine(err))
 	if result.ExitCode == 0 {

@@ -100,8 +100,8 @@ func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Sco
 	return scope, backend, err
 }
 
-// openBucket connects to a bucket. It sends nothing, unless an owner is expected of it and the store is not AWS's own: some
-// ignore the header, and then the expectation would be worth nothing.
+// openBucket connects to a bucket. It sends nothing, unless an owner is expected of it and the store is not AWS's own:
+// some ignore the header, and then the expectation would be worth nothing.
 func openBucket(ctx context.Context, name string, cfg s3bucket.Config) (*s3bucket.Bucket, error) {
 	b, err := s3bucket.Open(ctx, name, cfg)
 	if err != nil || cfg.ExpectedBucketOwner == "" || b.Endpoint() == "" {

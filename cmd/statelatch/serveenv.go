@@ -72,7 +72,8 @@ func (r runningStore) answers(ctx context.Context) bool {
 	return true
 }
 
-// runServeEnv prints what sets up a shell for a running store. On stdout is nothing but that, and nothing at all on failure.
+// runServeEnv prints what sets up a shell for a running store. On stdout is nothing but that, and nothing at all on
+// failure.
 func runServeEnv(ctx context.Context, o serveOptions, term terminal) error {
 	var err error
 	start := "statelatch serve" + o.dataFlag()

@@ -17,9 +17,10 @@ import (
 	"github.com/statelatch/statelatch/probe"
 )
 
-// A verdict is kept in the bucket, too, so that a machine that knows nothing reads what a colleague's probe found, in one request.
-// Whoever may write there may lie about the store, as they may overwrite states. So it never replaces what this user's own probe
-// found, it runs out by the store's own clock, and it counts only for the endpoint that it was made at.
+// A verdict is kept in the bucket, too, so that a machine that knows nothing reads what a colleague's probe found, in
+// one request. Whoever may write there may lie about the store, as they may overwrite states. So it never replaces what
+// this user's own probe found, it runs out by the store's own clock, and it counts only for the endpoint that it was
+// made at.
 
 // maxSharedVerdict is far above what a verdict takes.
 const maxSharedVerdict = 64 << 10
@@ -31,14 +32,15 @@ type sharedJSON struct {
 	Version string `json:"version"` // of the program that probed
 }
 
-// sharedKey is where the verdict for one endpoint is. Nothing in the bucket but probes reads or writes below that prefix.
+// sharedKey is where the verdict for one endpoint is. Nothing in the bucket but probes reads or writes below that
+// prefix.
 func sharedKey(b *s3bucket.Bucket) string {
 	sum := sha256.Sum256([]byte(b.Endpoint()))
 	return statelatch.ProbePrefix + "verdict-" + hex.EncodeToString(sum[:8]) + ".json"
 }
 
-// loadShared returns the verdict in the bucket if it counts. One that is missing, denied, old or makes no sense is none. That the store
-// cannot lock counts however old it is, as in verdicts.load.
+// loadShared returns the verdict in the bucket if it counts. One that is missing, denied, old or makes no sense is
+// none. That the store cannot lock counts however old it is, as in verdicts.load.
 func loadShared(ctx context.Context, b *s3bucket.Bucket) (v probeJSON, ok bool) {
 	obj, content, err := readShared(ctx, b)
 	var shared sharedJSON
@@ -64,8 +66,8 @@ func readShared(ctx context.Context, b *s3bucket.Bucket) (bucket.Object, []byte,
 	return obj, content, errors.Join(err, body.Close())
 }
 
-// saveShared keeps a verdict in the bucket, unless somebody else does so at the same time. Where that is not possible the next machine
-// probes by itself, so no failure is told. AWS's own store is not probed unasked, and needs none.
+// saveShared keeps a verdict in the bucket, unless somebody else does so at the same time. Where that is not possible
+// the next machine probes by itself, so no failure is told. AWS's own store is not probed unasked, and needs none.
 func saveShared(ctx context.Context, b *s3bucket.Bucket, v probeJSON) {
 	if b.Endpoint() == "" {
 		return

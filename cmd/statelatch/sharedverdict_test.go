@@ -57,7 +57,8 @@ func TestLock_VerdictOfAnotherMachine(t *testing.T) {
 	}
 }
 
-// What the bucket says is believed only about this endpoint and store, and never against what this user's own probe found.
+// What the bucket says is believed only about this endpoint and store, and never against what this user's own probe
+// found.
 func TestLock_VerdictThatDoesNotCount(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*sharedJSON){

@@ -67,7 +67,8 @@ type content struct {
 	history.Entry
 }
 
-// read reads a version of the state, with the attributes of the objects that keep says; nil: of all. The current one needs no right to list.
+// read reads a version of the state, with the attributes of the objects that keep says; nil: of all. The current one
+// needs no right to list.
 func (t target) read(ctx context.Context, selector string, keep func(resources.Object) bool) (content, error) {
 	var c content
 	var v state.Version

@@ -264,7 +264,8 @@ func holderName(h lock.Held) string {
 
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
 
-// shellQuote makes s safe to show, and to paste into a shell. What cannot be printed needs one that knows $'...', as bash and zsh do.
+// shellQuote makes s safe to show, and to paste into a shell. What cannot be printed needs one that knows $'...', as
+// bash and zsh do.
 func shellQuote(s string) string {
 	switch {
 	case shellSafe.MatchString(s):

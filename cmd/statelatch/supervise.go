@@ -30,12 +30,12 @@ func catch(term terminal) *caught {
 	return c
 }
 
-// surviveClosedPipes is for who holds a lock, to its end: nobody reading stdout or stderr any more must not end this process before the
-// lock is given back.
+// surviveClosedPipes is for who holds a lock, to its end: nobody reading stdout or stderr any more must not end this
+// process before the lock is given back.
 var surviveClosedPipes = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) })
 
-// tidying lets one more signal pass, once the command is gone: pipelines send TERM soon after INT, and the lock must be given
-// back. The next one ends this process at once.
+// tidying lets one more signal pass, once the command is gone: pipelines send TERM soon after INT, and the lock must be
+// given back. The next one ends this process at once.
 func (c *caught) tidying() {
 	c.tidy.Do(func() {
 		go func() {

@@ -191,8 +191,8 @@ type naming struct{ env, args string }
 // command is that next command; verb may have flags and arguments of its own.
 func (n naming) command(verb string) string { return n.env + "statelatch " + verb + n.args }
 
-// again names the same state again. Of the environment only the workspace is repeated: whoever pastes the command from the
-// log of a pipeline has none, and would meet another state.
+// again names the same state again. Of the environment only the workspace is repeated: whoever pastes the command from
+// the log of a pipeline has none, and would meet another state.
 func (o targetOptions) again(term terminal) naming {
 	var n naming
 	if workspace := cmp.Or(o.workspace, term.getenv("TF_WORKSPACE")); o.ref == "" && workspace != "" {

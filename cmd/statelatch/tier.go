@@ -166,8 +166,8 @@ func (p probeJSON) enginesFail() string {
 	return ""
 }
 
-// verdicts keeps what probes found, for this user on this machine: one file for each bucket behind an endpoint. The zero
-// verdicts keeps nothing.
+// verdicts keeps what probes found, for this user on this machine: one file for each bucket behind an endpoint. The
+// zero verdicts keeps nothing.
 type verdicts struct{ dir string }
 
 func openVerdicts(getenv func(string) string) (verdicts, error) {
@@ -183,8 +183,9 @@ func (k verdicts) file(b *s3bucket.Bucket) string {
 	return filepath.Join(k.dir, hex.EncodeToString(sum[:16])+".json")
 }
 
-// load returns a verdict that still counts: young enough, and not of a store that calls itself otherwise by now. That a store
-// cannot lock counts until somebody probes it: the probe before a lock is a short one, and may have fewer endpoints.
+// load returns a verdict that still counts: young enough, and not of a store that calls itself otherwise by now. That a
+// store cannot lock counts until somebody probes it: the probe before a lock is a short one, and may have fewer
+// endpoints.
 func (k verdicts) load(b *s3bucket.Bucket, now time.Time) (v probeJSON, ok bool) {
 	v, ok = k.last(b)
 	age := now.Sub(v.At)
@@ -269,8 +270,8 @@ func (k verdicts) claim(ctx context.Context, term terminal, b *s3bucket.Bucket) 
 	}
 }
 
-// releaseTier is the tier under which locks are given back, as far as it is known. A verdict that ran out since the lock was taken
-// still tells more than none.
+// releaseTier is the tier under which locks are given back, as far as it is known. A verdict that ran out since the
+// lock was taken still tells more than none.
 func releaseTier(term terminal, b *s3bucket.Bucket) lock.Tier {
 	kept, _ := openVerdicts(term.getenv)
 	v, ok := kept.last(b)
@@ -281,8 +282,9 @@ func releaseTier(term terminal, b *s3bucket.Bucket) lock.Tier {
 	return tier
 }
 
-// proveRemovals refuses to remove locks on a store that cannot lock, because nothing there can be made conditional: it puts the refusal
-// into the steps. For a lock with a lease the state is fenced, which rests on conditions, so for one the store is probed first if need be.
+// proveRemovals refuses to remove locks on a store that cannot lock, because nothing there can be made conditional: it
+// puts the refusal into the steps. For a lock with a lease the state is fenced, which rests on conditions, so for one
+// the store is probed first if need be.
 func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
 	var leased []target
 	for _, s := range steps {

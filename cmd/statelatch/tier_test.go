@@ -146,8 +146,8 @@ func TestLock_OneProbeForAll(t *testing.T) {
 	}
 }
 
-// A weak verdict that ran out between lock and unlock still makes the release careful, and one that nothing can be locked
-// stands until somebody probes.
+// A weak verdict that ran out between lock and unlock still makes the release careful, and one that nothing can be
+// locked stands until somebody probes.
 func TestVerdicts_ThatRanOut(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore().probing()

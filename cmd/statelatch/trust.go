@@ -24,9 +24,9 @@ import (
 // trustVariable says that whoever runs the program has looked at what it is run on.
 const trustVariable = "STATELATCH_TRUST_DIRECTORY"
 
-// trust asks, once for a directory and what it says, before a checkout decides about more than a bucket of AWS: an endpoint of its
-// own, a program that a file in it names. Engines do as they are told, at init; so does this program where nobody is there to be
-// asked, and says so.
+// trust asks, once for a directory and what it says, before a checkout decides about more than a bucket of AWS: an
+// endpoint of its own, a program that a file in it names. Engines do as they are told, at init; so does this program
+// where nobody is there to be asked, and says so.
 func (o targetOptions) trust(ctx context.Context, term terminal, backend backendconf.Backend) error {
 	if o.ref != "" {
 		return nil
@@ -58,8 +58,8 @@ func trustDirectory(ctx context.Context, term terminal, dir string, backend back
 // trusted are the answers of this process, by what was asked.
 var trusted sync.Map
 
-// askTrust asks whether dir may do what it says. The content of files belongs to the question. Quiet is for what needs no warning where nobody
-// can be asked.
+// askTrust asks whether dir may do what it says. The content of files belongs to the question. Quiet is for what needs
+// no warning where nobody can be asked.
 func askTrust(ctx context.Context, term terminal, dir string, says, files []string, quiet bool) error {
 	if ok, _ := strconv.ParseBool(term.getenv(trustVariable)); ok || len(says) == 0 {
 		return nil

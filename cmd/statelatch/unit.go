@@ -33,7 +33,8 @@ func (o targetOptions) load(ctx context.Context, term terminal) (backendconf.Bac
 	return o.render(ctx, term, opts, program, unknown)
 }
 
-// rendered are the answers of terragrunt in this process: it runs what the unit says, and a command asks more than once.
+// rendered are the answers of terragrunt in this process: it runs what the unit says, and a command asks more than
+// once.
 var rendered sync.Map
 
 type renderedUnit struct {

@@ -228,8 +228,8 @@ func (u *unlocking) decide(s *unlockStep) {
 	}
 }
 
-// mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so beforehand. Many are
-// never removed without either, but may be looked at, and so is what a dry run is about.
+// mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so
+// beforehand. Many are never removed without either, but may be looked at, and so is what a dry run is about.
 func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many || u.dryRun }
 
 // approve shows what somebody else may still need, and asks once.

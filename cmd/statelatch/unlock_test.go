@@ -374,8 +374,8 @@ func TestUnlock_NotOver(t *testing.T) {
 	}
 }
 
-// A claim may be of a run that is out of sight, as with one home for many machines, or on a system that does not show processes: while
-// its lease is kept it is not taken without a question.
+// A claim may be of a run that is out of sight, as with one home for many machines, or on a system that does not show
+// processes: while its lease is kept it is not taken without a question.
 func TestUnlock_OwnOutOfSight(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

@@ -96,7 +96,8 @@ func over(h lock.Held) bool {
 	return promised && left <= 0
 }
 
-// leftBehind reports whether nothing is left of the command that took h for its own time: then its lease needs not be watched.
+// leftBehind reports whether nothing is left of the command that took h for its own time: then its lease needs not be
+// watched.
 func leftBehind(h lock.Held) bool { return !h.Stays() && holderGone(h) }
 
 // rehearse tells what would be done.
@@ -145,7 +146,8 @@ func (u *unlocking) notOver(s unlockStep) error {
 	return fmt.Errorf("it is not over: %s: %w%s", s.verdict.Proof, h.LockedError(), next)
 }
 
-// execute does what was planned. Of several states that were named one comes after the other, of a whole bucket many at a time.
+// execute does what was planned. Of several states that were named one comes after the other, of a whole bucket many at
+// a time.
 func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	proveRemovals(ctx, u.term, steps)
 	var watched []int
@@ -170,8 +172,8 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	return errors.Join(stopped, u.leftAlone(steps))
 }
 
-// leftAlone are the failures of steps. Of many each is told in a line, because only one could be told at length; and so is what is not
-// over, because the advice at length is to try -expired.
+// leftAlone are the failures of steps. Of many each is told in a line, because only one could be told at length; and so
+// is what is not over, because the advice at length is to try -expired.
 func (u *unlocking) leftAlone(steps []unlockStep) error {
 	var errs []error
 	for _, s := range steps {

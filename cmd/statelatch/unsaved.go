@@ -20,13 +20,14 @@ import (
 const (
 	// unsavedFor is how long a state that no push could save is kept. Nobody asked for it that long.
 	unsavedFor = 30 * 24 * time.Hour
-	// partial ends the name of a copy of stdin that is not whole yet, unlocked begins that of one that is not locked yet.
+	// partial ends the name of a copy of stdin that is not whole yet, unlocked begins that of one that is not locked
+	// yet.
 	partial  = ".partial"
 	unlocked = "new-"
 )
 
-// unsaved are the copies of stdin that pushes of one state keep until it is stored. A push that is killed leaves its copy behind, and
-// one with an unknown outcome keeps it. A copy that a push still uses is locked.
+// unsaved are the copies of stdin that pushes of one state keep until it is stored. A push that is killed leaves its
+// copy behind, and one with an unknown outcome keeps it. A copy that a push still uses is locked.
 type unsaved struct {
 	dir   string // empty: there is none, so nothing is found
 	state string // what the names of its files begin with
@@ -109,8 +110,8 @@ func (u unsaved) tell(term terminal, again naming, given string) {
 	}
 }
 
-// settle removes what is left of a state, now that this is stored: copies of it, and of what was before. The copies of other states go
-// when they are too old.
+// settle removes what is left of a state, now that this is stored: copies of it, and of what was before. The copies of
+// other states go when they are too old.
 func (u unsaved) settle(stored statelatch.StateHeader, term terminal) {
 	for _, l := range u.left(time.Now(), true) {
 		if !l.Partial && l.lineage == stored.Lineage && l.Serial <= stored.Serial && os.Remove(l.Path) == nil {

@@ -33,7 +33,8 @@ func filesWith(t *testing.T, dir, text string) []string {
 	return found
 }
 
-// bbolt does not clear pages that it gives free, so what is never written in the clear is all that is never found there.
+// bbolt does not clear pages that it gives free, so what is never written in the clear is all that is never found
+// there.
 func TestStore_NothingInTheClear(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t, s3model.Enabled) // without encryption

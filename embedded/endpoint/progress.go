@@ -51,7 +51,8 @@ func (p *progress) answer() {
 	p.write()
 }
 
-// write is called before a piece of the answer is written. Where there are no deadlines there are no connections to end.
+// write is called before a piece of the answer is written. Where there are no deadlines there are no connections to
+// end.
 func (p *progress) write() { _ = p.SetWriteDeadline(time.Now().Add(p.patience)) }
 
 type watchedBody struct {

@@ -124,8 +124,8 @@ func IgnoreConditions(accessKeyID, secretAccessKey string) Fault {
 	}}
 }
 
-// AlterReply lets the store process the request and changes its answer's body on the way, by putting text in the place of the first old,
-// which must be of the same length. The headers stay, those about the body as well.
+// AlterReply lets the store process the request and changes its answer's body on the way, by putting text in the place
+// of the first old, which must be of the same length. The headers stay, those about the body as well.
 func AlterReply(old, text string) Fault {
 	return Fault{"alter reply", func(x *exchange) {
 		if x.send() != nil {
@@ -136,8 +136,9 @@ func AlterReply(old, text string) Fault {
 	}}
 }
 
-// AlterRequest changes the body of a request on its way, as [AlterReply] does an answer's, to a store that does not notice: the
-// request is signed anew, with the key pair given, and says no more what the body is. Bodies that are signed in chunks are refused with 501.
+// AlterRequest changes the body of a request on its way, as [AlterReply] does an answer's, to a store that does not
+// notice: the request is signed anew, with the key pair given, and says no more what the body is. Bodies that are
+// signed in chunks are refused with 501.
 func AlterRequest(old, text, accessKeyID, secretAccessKey string) Fault {
 	key := aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}
 	return Fault{"alter request", func(x *exchange) {

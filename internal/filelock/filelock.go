@@ -1,2 +1,3 @@
-// Package filelock locks files between processes, as the systems do it: the lock goes with the process, however that ends.
+// Package filelock locks files between processes, as the systems do it: the lock goes with the process, however that
+// ends.
 package filelock

@@ -1,11 +1,12 @@
 // Package guardhttp is the one kind of webhook that is called, and the one kind of listener beside the store's own.
 //
-// A webhook is signed where there is a key, reached over TLS or on this machine, and never at an address that hands out credentials: the
-// address that is dialled is looked at, so that no name and no answer of a name server leads there. Redirects are not followed. What
-// admits to it, which is its path or its query, is in no error and no log. With a proxy in the environment, as HTTPS_PROXY names it, the proxy's address
-// is looked at and the proxy looks up the name.
+// A webhook is signed where there is a key, reached over TLS or on this machine, and never at an address that hands out
+// credentials: the address that is dialled is looked at, so that no name and no answer of a name server leads there.
+// Redirects are not followed. What admits to it, which is its path or its query, is in no error and no log. With a
+// proxy in the environment, as HTTPS_PROXY names it, the proxy's address is looked at and the proxy looks up the name.
 //
-// A listener answers those who ask it by its own name, so that no page in a browser reads it by a name of its own that leads here.
+// A listener answers those who ask it by its own name, so that no page in a browser reads it by a name of its own that
+// leads here.
 package guardhttp
 
 import (
@@ -20,7 +21,8 @@ import (
 // MinKey is how many bytes a key has at least.
 const MinKey = 16
 
-// CheckKey refuses a key that can be guessed. None is one. The error matches [statelatch.ErrInvalid], and never shows it.
+// CheckKey refuses a key that can be guessed. None is one. The error matches [statelatch.ErrInvalid], and never shows
+// it.
 func CheckKey(key []byte) error {
 	if len(key) > 0 && len(key) < MinKey {
 		return fmt.Errorf("%w key: it has %d bytes, want at least %d: openssl rand -hex 32 makes one", statelatch.ErrInvalid, len(key), MinKey)
@@ -48,7 +50,8 @@ var (
 	nat64       = netip.MustParsePrefix("64:ff9b::/96")
 )
 
-// Forbidden reports whether nothing is sent to ip: it is link-local, unspecified, of many, or a metadata service's, in whatever form.
+// Forbidden reports whether nothing is sent to ip: it is link-local, unspecified, of many, or a metadata service's, in
+// whatever form.
 func Forbidden(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	b := ip.As16()

@@ -15,14 +15,14 @@ import (
 type Listener struct {
 	// Addr is where it listens.
 	Addr net.Addr
-	// Names are the host names that it answers to, beside those of where it listens: of a loopback address those of this
-	// machine alone; of any other every IP address and the machine's own name.
+	// Names are the host names that it answers to, beside those of where it listens: of a loopback address those of
+	// this machine alone; of any other every IP address and the machine's own name.
 	Names   []string
 	Handler http.Handler
 }
 
-// Server is an HTTP server with bounds on every time, whose handler answers 421 to whom names another host: a page in a browser whose own name
-// leads here, for one. Requests with Sec-Fetch-Site of another site are refused alike.
+// Server is an HTTP server with bounds on every time, whose handler answers 421 to whom names another host: a page in a
+// browser whose own name leads here, for one. Requests with Sec-Fetch-Site of another site are refused alike.
 func (l Listener) Server() *http.Server {
 	return &http.Server{
 		Handler: l, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,

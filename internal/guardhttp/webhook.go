@@ -36,8 +36,8 @@ type Webhook struct {
 	client *http.Client
 }
 
-// NewWebhook is the webhook at address, which is a secret. transport takes the place of the guarded one, in tests; nil: none does. Errors
-// match [statelatch.ErrInvalid].
+// NewWebhook is the webhook at address, which is a secret. transport takes the place of the guarded one, in tests; nil:
+// none does. Errors match [statelatch.ErrInvalid].
 func NewWebhook(address string, key []byte, transport http.RoundTripper) (*Webhook, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
@@ -81,8 +81,8 @@ func (e StatusError) Refused() bool {
 	return e.Code == http.StatusBadRequest || e.Code == http.StatusRequestEntityTooLarge || e.Code == http.StatusUnprocessableEntity
 }
 
-// Post posts body until the receiver answers with a 2xx status, three times at most, so that it may get it twice. Other answers than 429
-// and 5xx are final, as [StatusError].
+// Post posts body until the receiver answers with a 2xx status, three times at most, so that it may get it twice. Other
+// answers than 429 and 5xx are final, as [StatusError].
 func (w *Webhook) Post(ctx context.Context, body []byte) error {
 	for try := 1; ; try++ {
 		err := w.try(ctx, body)

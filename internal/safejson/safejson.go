@@ -1,5 +1,5 @@
-// Package safejson writes JSON that is safe to show: in strings, what could drive a terminal or turn the direction of text is escaped,
-// which to a reader of JSON is the same.
+// Package safejson writes JSON that is safe to show: in strings, what could drive a terminal or turn the direction of
+// text is escaped, which to a reader of JSON is the same.
 package safejson
 
 import (
@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Marshal is v as JSON on one line, without a line feed, and without the escapes that are for HTML alone. Errors are encoding/json's.
+// Marshal is v as JSON on one line, without a line feed, and without the escapes that are for HTML alone. Errors are
+// encoding/json's.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -22,7 +23,8 @@ func Marshal(v any) ([]byte, error) {
 	return Escape(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
 
-// Escape is valid JSON with the control and format characters beyond ASCII, and DEL, escaped. They are nowhere but in strings.
+// Escape is valid JSON with the control and format characters beyond ASCII, and DEL, escaped. They are nowhere but in
+// strings.
 func Escape(valid []byte) []byte {
 	if !bytes.ContainsFunc(valid, unsafe) {
 		return valid
@@ -43,7 +45,8 @@ func Escape(valid []byte) []byte {
 	return b.Bytes()
 }
 
-// unsafe reports whether r is one of them: C1, bidirectional controls, zero-width characters, tags, line and paragraph separators.
+// unsafe reports whether r is one of them: C1, bidirectional controls, zero-width characters, tags, line and paragraph
+// separators.
 func unsafe(r rune) bool {
 	return r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }

@@ -100,8 +100,8 @@ func New(version string, results []Result) Log {
 
 var placeholder = regexp.MustCompile(`\{(\d+)\}`)
 
-// plain is a text that a viewer shows as it is. SARIF makes a link of [text](target) and a placeholder of {0} (3.11.5 and 3.11.6), also
-// where a key or the name of a file is all that they come from.
+// plain is a text that a viewer shows as it is. SARIF makes a link of [text](target) and a placeholder of {0} (3.11.5
+// and 3.11.6), also where a key or the name of a file is all that they come from.
 func plain(s string) string {
 	s = placeholder.ReplaceAllString(statelatch.Printable(s), "{{$1}}")
 	if !strings.Contains(s, "](") {

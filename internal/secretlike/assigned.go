@@ -13,7 +13,8 @@ const (
 	maxValue = 256
 )
 
-// assigns recognises DB_PASSWORD=x, password: x, "password": "x", password => x, token:x, and YAML's values on the next line.
+// assigns recognises DB_PASSWORD=x, password: x, "password": "x", password => x, token:x, and YAML's values on the next
+// line.
 func (c *scan) assigns(s string) bool {
 	masked := withoutARNs(s)
 	lineStart := 0
@@ -128,8 +129,8 @@ func firstValue(line string) string {
 	return line
 }
 
-// nextLine reports whether what follows the line of a name is a secret: a block of YAML, a list, or a value on a line of its own.
-// It is indented by more than margin, or a list.
+// nextLine reports whether what follows the line of a name is a secret: a block of YAML, a list, or a value on a line
+// of its own. It is indented by more than margin, or a list.
 func nextLine(s string, margin int, name string) bool {
 	_, after, ok := strings.Cut(s[:min(len(s), maxValue)], "\n")
 	if !ok {
@@ -158,7 +159,8 @@ func nextLine(s string, margin int, name string) bool {
 	return false
 }
 
-// aboutMember reports whether a member below a secret's name, as in the references to secrets of Kubernetes, is harmless.
+// aboutMember reports whether a member below a secret's name, as in the references to secrets of Kubernetes, is
+// harmless.
 func aboutMember(name string) bool {
 	segments := split(name)
 	return len(segments) > 0 && (aboutTail(segments[len(segments)-1]) || segments[len(segments)-1] == "key" && len(segments) == 1 || weakTails[segments[len(segments)-1]])

@@ -17,7 +17,8 @@ import (
 const (
 	// shortestRun is the length of the shortest run of base64 that is looked into: that of eight bytes.
 	shortestRun = 11
-	// inflation bounds what is unpacked, as a multiple of what it is packed in, and inflateMore beyond. Nothing harmless packs better.
+	// inflation bounds what is unpacked, as a multiple of what it is packed in, and inflateMore beyond. Nothing
+	// harmless packs better.
 	inflation   = 64
 	inflateMore = 64 << 10
 )
@@ -90,7 +91,8 @@ var base64Digit = func() (is [256]byte) {
 	return is
 }()
 
-// isWrap reports whether there is a line feed at a place that may be within base64: between full lines of 60 to 76 digits.
+// isWrap reports whether there is a line feed at a place that may be within base64: between full lines of 60 to 76
+// digits.
 func isWrap(s string, at int) bool {
 	if s[at] == '\r' && at+1 < len(s) && s[at+1] == '\n' {
 		return at >= 60 && allDigits(s[at-60:at])

@@ -25,8 +25,8 @@ func words(s string) map[string]bool {
 }
 
 var (
-	// secretWords say it anywhere in a name, lastWords as its last word, secretEnds at the end of a word, and secretKeys before the
-	// word "key" or "keys".
+	// secretWords say it anywhere in a name, lastWords as its last word, secretEnds at the end of a word, and
+	// secretKeys before the word "key" or "keys".
 	secretWords = words("password passwords passwd passwords pwd pword passphrase passcode passkey pin otp totp secret secrets token tokens jwt " +
 		"credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse rootpw")
 	lastWords  = words("pat pass pw psw pswd passw requirepass masterauth")
@@ -159,8 +159,8 @@ func secretNumber(name string) bool {
 	return len(segments) > 0 && classOf(name) == classSecret && secretWithin(segments[len(segments)-1:])
 }
 
-// split cuts a name in snake_case, kebab-case, CamelCase, DBCamelCase or ALL_CAPS into words in small letters, without the
-// number that a word ends with.
+// split cuts a name in snake_case, kebab-case, CamelCase, DBCamelCase or ALL_CAPS into words in small letters, without
+// the number that a word ends with.
 func split(name string) []string {
 	var b strings.Builder
 	runes := []rune(name)

@@ -1,12 +1,12 @@
 // Package secretlike tells what looks like a secret: by the name it has, and by its own looks.
 //
-// Names are our own rules: words such as password, token or private key, unless the name is of something about a secret, as its
-// type, its ARN or its length. Looks are the rules of gitleaks (MIT; gitleaks.toml beside this file is theirs, unchanged), and ours for what
-// a scanner of repositories leaves out: headers, URLs, command lines, netrc, XML, YAML. Text is looked into where it is JSON or has
-// base64, gzip or escapes in it.
+// Names are our own rules: words such as password, token or private key, unless the name is of something about a
+// secret, as its type, its ARN or its length. Looks are the rules of gitleaks (MIT; gitleaks.toml beside this file is
+// theirs, unchanged), and ours for what a scanner of repositories leaves out: headers, URLs, command lines, netrc, XML,
+// YAML. Text is looked into where it is JSON or has base64, gzip or escapes in it.
 //
-// What it guarantees: the work grows with the size of the input and not faster. What it cannot: know a secret that has neither
-// a name nor a look. In doubt it says yes.
+// What it guarantees: the work grows with the size of the input and not faster. What it cannot: know a secret that has
+// neither a name nor a look. In doubt it says yes.
 package secretlike
 
 import (
@@ -34,7 +34,8 @@ func Text(s string) bool { return new(scan).text(s) }
 // Named reports whether value is a secret, for its name or its looks.
 func Named(name, value string) bool { return namedSecret(name, value) || Text(value) }
 
-// Tree finds secrets in a tree of nil, bool, json.Number, string, []any and map[string]any. Booleans and what is empty are none.
+// Tree finds secrets in a tree of nil, bool, json.Number, string, []any and map[string]any. Booleans and what is empty
+// are none.
 type Tree struct {
 	// Hide returns what takes the place of a secret, which may be a whole map or list.
 	Hide func(secret any) any
@@ -44,7 +45,8 @@ type Tree struct {
 	Wrapped func(map[string]any) bool
 }
 
-// Redact replaces the secrets in v by what Hide makes of them, in place where it can. Anything else, as what was hidden before, stays.
+// Redact replaces the secrets in v by what Hide makes of them, in place where it can. Anything else, as what was hidden
+// before, stays.
 func (t Tree) Redact(v any) any {
 	c := &scan{tree: t}
 	return c.redact(v, t.Payload)
@@ -99,7 +101,8 @@ func (c *scan) redact(v any, payload func(string) bool) any {
 	return v
 }
 
-// member redacts what is under a key. named says that a sibling names it as a secret, payload that it is one whatever its name.
+// member redacts what is under a key. named says that a sibling names it as a secret, payload that it is one whatever
+// its name.
 func (c *scan) member(k string, v any, named, payload bool) any {
 	c.steps += len(k)
 	switch v := v.(type) {
@@ -122,7 +125,8 @@ func (c *scan) member(k string, v any, named, payload bool) any {
 	return c.redact(v, nil)
 }
 
-// below redacts what is below the name of a secret: all of it, unless some members have names of their own that say that they are about it.
+// below redacts what is below the name of a secret: all of it, unless some members have names of their own that say
+// that they are about it.
 func (c *scan) below(v any) any {
 	switch v := v.(type) {
 	case nil, bool:
@@ -203,8 +207,8 @@ func speaks(v any) bool {
 	return false
 }
 
-// about reports whether a member below the name of a secret is harmless by its own name: secret_status, kms_key_id, or the name beside
-// a value. One word alone does not say it: it may be chosen by whoever fills the map.
+// about reports whether a member below the name of a secret is harmless by its own name: secret_status, kms_key_id, or
+// the name beside a value. One word alone does not say it: it may be chosen by whoever fills the map.
 func about(k string, within map[string]any) bool {
 	segments := split(tail(k))
 	if len(segments) > 1 && aboutTail(segments[len(segments)-1]) {

@@ -115,10 +115,12 @@ var bearerWords = words("token tokens auth authentication authorization format s
 //go:embed gitleaks.toml
 var gitleaksTOML string
 
-// left are the rules of gitleaks that are not ours: of identifiers and public keys, and those that guess by names, as we do with more care.
+// left are the rules of gitleaks that are not ours: of identifiers and public keys, and those that guess by names, as
+// we do with more care.
 var left = regexp.MustCompile(`-client-id$|-pub(?:lic)?(?:-api)?-key$|-access-id$|-user-api-id$|^generic-api-key$|^hashicorp-tf-password$|^pkcs12-file$|^sidekiq-sensitive-url$`)
 
-// gitleaks reads the rules. The file is generated: one assignment a line, literal strings in three quotes, lists with an item a line.
+// gitleaks reads the rules. The file is generated: one assignment a line, literal strings in three quotes, lists with
+// an item a line.
 func gitleaks() []rule {
 	var all []rule
 	var r *rule

@@ -1,5 +1,5 @@
-// Package simulation runs the real packages lock and state, several clients of them at once, over a store behind a bad network, in
-// virtual time (testing/synctest), and judges every run. It has no code of its own, only tests.
+// Package simulation runs the real packages lock and state, several clients of them at once, over a store behind a bad
+// network, in virtual time (testing/synctest), and judges every run. It has no code of its own, only tests.
 //
 //	go test ./internal/simulation                                                     200 seeds
 //	go test ./internal/simulation -run TestSimulation -seeds=2000                     for every commit
@@ -9,19 +9,20 @@
 //
 // # What happens in a run
 //
-// One to four clients take the lock with a lease of 10 to 20 s, taking over what is over, read the state, add to it once or
-// twice, and release. Every message takes 6 to 80 ms. A share of them (0, 3 or 15 %) is lost, or its reply is; comes 2 to 100 s late,
-// also after its sender has given up, or comes twice, where either answer may be the one that counts; is answered 409, or 500 or 503
-// before or after the deed. Now and then all messages of a process are lost or late for 5 to 60 s. Each process
-// gives up waiting for an answer after 2 to 30 s of its own.
+// One to four clients take the lock with a lease of 10 to 20 s, taking over what is over, read the state, add to it
+// once or twice, and release. Every message takes 6 to 80 ms. A share of them (0, 3 or 15 %) is lost, or its reply is;
+// comes 2 to 100 s late, also after its sender has given up, or comes twice, where either answer may be the one that
+// counts; is answered 409, or 500 or 503 before or after the deed. Now and then all messages of a process are lost or
+// late for 5 to 60 s. Each process gives up waiting for an answer after 2 to 30 s of its own.
 //
-// Processes are killed, and others take their place. They are stopped for 10 to 90 s (SIGSTOP, a sleeping laptop),
-// in 30 % of the tenures and at other times: nothing is sent, no answer is seen, their clock cannot be read; what was sent before is
-// executed. When they go on, their clock has gone on and they do what they were about to do. No client's clock is right.
+// Processes are killed, and others take their place. They are stopped for 10 to 90 s (SIGSTOP, a sleeping laptop), in
+// 30 % of the tenures and at other times: nothing is sent, no answer is seen, their clock cannot be read; what was sent
+// before is executed. When they go on, their clock has gone on and they do what they were about to do. No client's
+// clock is right.
 //
-// The modes: calm (nothing goes wrong, so nothing may fail), lossy, paused, forced (a person removes locks, with the engines'
-// force-unlock and with ours; R10), mixed (plain engines take part, whose own messages arrive), weak (no conditional delete, no takeovers, and a
-// delete arrives within 9 s or never; R13), dual (with a DynamoDB table).
+// The modes: calm (nothing goes wrong, so nothing may fail), lossy, paused, forced (a person removes locks, with the
+// engines' force-unlock and with ours; R10), mixed (plain engines take part, whose own messages arrive), weak (no
+// conditional delete, no takeovers, and a delete arrives within 9 s or never; R13), dual (with a DynamoDB table).
 //
 // # What is judged
 //
@@ -37,13 +38,13 @@
 //   - digest: in the end the table's is the state's, unless the state's writer was told that it could not tell the table.
 //   - recovery: a client that comes when all is over takes the lock, writes, and leaves nothing behind.
 //
-// What is not: stores that ignore conditions, versioned buckets, leases of other clocks' rates, sets of locks, plain engines whose messages
-// are lost (protocol 3.5: nothing holds there). A stale digest that its writer was told of, and an item without a lock object, which only a
-// person can judge (protocol 3.10), are counted, not judged.
+// What is not: stores that ignore conditions, versioned buckets, leases of other clocks' rates, sets of locks, plain
+// engines whose messages are lost (protocol 3.5: nothing holds there). A stale digest that its writer was told of, and
+// an item without a lock object, which only a person can judge (protocol 3.10), are counted, not judged.
 //
 // # How far a seed repeats
 //
-// Every decision of the harness comes from the seed, and no two things happen at the same nanosecond unless one causes the
-// other. Nonces, and so ETags, are never the same; the history numbers them. Where the packages under test take a random pause, it must
-// depend on virtual time alone, or a seed repeats the weather and not the run.
+// Every decision of the harness comes from the seed, and no two things happen at the same nanosecond unless one causes
+// the other. Nonces, and so ETags, are never the same; the history numbers them. Where the packages under test take a
+// random pause, it must depend on virtual time alone, or a seed repeats the weather and not the run.
 package simulation

@@ -143,8 +143,8 @@ func (w *world) setHolder(h *holding) {
 	}
 }
 
-// judgeState: a touch leaves the content; an update was made from what it replaces (L1), raises the serial, keeps the lineage, and
-// comes from no tenure that is older than one that has entered (P_ZOMBIE).
+// judgeState: a touch leaves the content; an update was made from what it replaces (L1), raises the serial, keeps the
+// lineage, and comes from no tenure that is older than one that has entered (P_ZOMBIE).
 func (w *world) judgeState(body []byte) {
 	next, err := parseRegister(body)
 	if err != nil {
@@ -291,8 +291,9 @@ var registerModel = porcupine.Model{
 	},
 }
 
-// linearizable checks what the clients saw, without the oracles' knowledge of the store (L1, L3). An update of unknown outcome
-// that somebody saw happened at some time after it was sent; one that nobody saw did not happen, or at the very end.
+// linearizable checks what the clients saw, without the oracles' knowledge of the store (L1, L3). An update of unknown
+// outcome that somebody saw happened at some time after it was sent; one that nobody saw did not happen, or at the very
+// end.
 func (w *world) linearizable() bool {
 	seen := map[string]bool{}
 	for _, o := range w.observations {

@@ -134,7 +134,8 @@ func (w *world) tally(count func(*counts)) {
 // undisturbed reports whether nothing goes wrong in this run, so that nothing may fail.
 func (w *world) undisturbed() bool { return w.loss == 0 && !w.pauses && !w.kills && !w.forced }
 
-// overlapAllowed reports whether critical sections may overlap: only an engine or a process that does not run cannot be told that its time is over.
+// overlapAllowed reports whether critical sections may overlap: only an engine or a process that does not run cannot be
+// told that its time is over.
 func (w *world) overlapAllowed() bool { return w.pauses || w.forced }
 
 // plan adds a line to the history that is about a later time.
@@ -145,7 +146,8 @@ func (w *world) plan(p *process, at time.Time, what string) {
 // etag is an MD5: an ETag of membucket, or a digest.
 var etag = regexp.MustCompile(`"?\b[0-9a-f]{32}\b"?`)
 
-// history is all that happened, for people. ETags are numbered as they appear: the nonces behind them are never the same.
+// history is all that happened, for people. ETags are numbered as they appear: the nonces behind them are never the
+// same.
 func (w *world) history() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %v\n", w.seed, w.terms)

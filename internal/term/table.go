@@ -13,7 +13,8 @@ type Column struct {
 	ID bool
 	// Least is how narrow the column may become; what does not fit is cut off. 0: it stays as wide as its cells.
 	Least int
-	// Middle says that it is cut out of the middle, and that cells that were different stay so: if need be they get a line of their own.
+	// Middle says that it is cut out of the middle, and that cells that were different stay so: if need be they get a
+	// line of their own.
 	Middle bool
 	// Rank orders the columns that are left out if need be, the highest first. 0: it is always there.
 	Rank int
@@ -21,7 +22,8 @@ type Column struct {
 	Paint func(cell string) string
 }
 
-// Table is rows below heads, if there are any. Its text has nothing in it that drives a terminal; that is for the caller to see to.
+// Table is rows below heads, if there are any. Its text has nothing in it that drives a terminal; that is for the
+// caller to see to.
 type Table struct {
 	Columns []Column
 	Rows    [][]string
@@ -121,7 +123,8 @@ func (t Table) squeeze(width int) ([]int, bool) {
 	return widths, true
 }
 
-// clip cuts the cells to the widths, or returns the column whose different cells would not stay so, -1 if there is none.
+// clip cuts the cells to the widths, or returns the column whose different cells would not stay so, -1 if there is
+// none.
 func (t *Table) clip(widths []int) int {
 	rows := make([][]string, len(t.Rows))
 	for i := range rows {

@@ -1,5 +1,5 @@
-// Package term is how commands talk to people: what fits a terminal's width, tables, wrapped text, and what somebody may have meant to type.
-// It writes nothing by itself and knows nothing of locks.
+// Package term is how commands talk to people: what fits a terminal's width, tables, wrapped text, and what somebody
+// may have meant to type. It writes nothing by itself and knows nothing of locks.
 package term
 
 import (
@@ -15,8 +15,8 @@ const (
 	maxTextWidth = 100
 )
 
-// Width returns how many columns the terminal at f has, 0 if there is none and lines may have any length. COLUMNS overrides what the
-// terminal says of itself.
+// Width returns how many columns the terminal at f has, 0 if there is none and lines may have any length. COLUMNS
+// overrides what the terminal says of itself.
 func Width(f *os.File, getenv func(string) string) int {
 	if !term.IsTerminal(int(f.Fd())) {
 		return 0

@@ -12,7 +12,8 @@ func Columns(s string) int { return displaywidth.String(s) }
 // Clip returns s, or the beginning of it that takes so many columns, with an ellipsis.
 func Clip(s string, most int) string { return displaywidth.TruncateString(s, most, "…") }
 
-// Middle returns s, or its beginning and end that take so many columns, with an ellipsis between. The end gets the given part of them.
+// Middle returns s, or its beginning and end that take so many columns, with an ellipsis between. The end gets the
+// given part of them.
 func Middle(s string, most int, end float64) string {
 	if Columns(s) <= most {
 		return s
@@ -38,8 +39,9 @@ func cutEnd(s string, most int) string {
 // Pad returns s with blanks up to so many columns.
 func Pad(s string, columns int) string { return s + strings.Repeat(" ", max(0, columns-Columns(s))) }
 
-// Wrap breaks the lines of text that are longer than width between words. What follows stands as deep as the line began; where the line
-// is a term and two blanks or more before its explanation, as deep as the explanation. A word that is longer than a line is left whole.
+// Wrap breaks the lines of text that are longer than width between words. What follows stands as deep as the line
+// began; where the line is a term and two blanks or more before its explanation, as deep as the explanation. A word
+// that is longer than a line is left whole.
 func Wrap(text string, width int) string {
 	if width <= 0 {
 		return text
@@ -92,7 +94,8 @@ func wrapLine(line string, width int) string {
 
 func leading(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
-// hanging returns where the explanation of a term begins, behind the last gap in the line's first half; without one where the line does.
+// hanging returns where the explanation of a term begins, behind the last gap in the line's first half; without one
+// where the line does.
 func hanging(line string, width int) int {
 	start := leading(line)
 	last := 0

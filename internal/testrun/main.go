@@ -1,5 +1,5 @@
-// Command testrun is go test with an end that tells: which tests were skipped and why, in one line, and what took longest. Go
-// itself says neither of packages that pass.
+// Command testrun is go test with an end that tells: which tests were skipped and why, in one line, and what took
+// longest. Go itself says neither of packages that pass.
 //
 //	go run ./internal/testrun [-race -run X ...] [./...]
 package main

@@ -13,8 +13,8 @@ const stated = `terraform {
 }
 `
 
-// teams are trees as several teams keep them: one key with prefixes of their own, versions that CI alone has, and parts of
-// configurations under names of their own.
+// teams are trees as several teams keep them: one key with prefixes of their own, versions that CI alone has, and parts
+// of configurations under names of their own.
 func teams() []part {
 	return append(append(prefixes(), versions()...), shared()...)
 }

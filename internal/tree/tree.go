@@ -1,5 +1,6 @@
 // Package tree writes a tree of configurations as they are found in the wild, with what is true of them: what a search
-// for backends must find, and what it must not. It serves tests; `go run ./internal/tree/maketree DIR` writes it for people.
+// for backends must find, and what it must not. It serves tests; `go run ./internal/tree/maketree DIR` writes it for
+// people.
 package tree
 
 import (

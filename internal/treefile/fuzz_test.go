@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// FuzzParse looks for a text that, repeated, makes a parser recurse although it has passed the check. An overflow ends the
-// test's process, so the stack is kept small enough to find one soon.
+// FuzzParse looks for a text that, repeated, makes a parser recurse although it has passed the check. An overflow ends
+// the test's process, so the stack is kept small enough to find one soon.
 func FuzzParse(f *testing.F) {
 	for _, h := range hostile {
 		f.Add(h.before, h.part, h.middle, h.end)

@@ -11,9 +11,9 @@ import (
 // maxExponent, of two, that a number may have: its text is as long as its exponent is large.
 const maxExponent = 1024
 
-// Literal is the value of an expression that is written out: text, numbers, booleans, and lists and objects of these. It is
-// false of everything that an engine would have to compute, even from literals alone: a few nested for expressions take for ever. A string
-// of JSON that has a template is computed.
+// Literal is the value of an expression that is written out: text, numbers, booleans, and lists and objects of these.
+// It is false of everything that an engine would have to compute, even from literals alone: a few nested for
+// expressions take for ever. A string of JSON that has a template is computed.
 func Literal(expr hcl.Expression) (cty.Value, bool) {
 	native, ok := expr.(hclsyntax.Expression)
 	if ok && !writtenOut(native) {

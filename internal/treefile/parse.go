@@ -84,8 +84,8 @@ var closers = map[hclsyntax.TokenType]hclsyntax.TokenType{
 	hclsyntax.TokenTemplateInterp: hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenTemplateControl: hclsyntax.TokenTemplateSeqEnd,
 }
 
-// checkTokens bounds from above how deep a parser of the tokens recurses, and how deep what it makes of them is. An end of
-// the wrong kind ends nothing.
+// checkTokens bounds from above how deep a parser of the tokens recurses, and how deep what it makes of them is. An end
+// of the wrong kind ends nothing.
 func checkTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 	levels := []level{{}}
 	depth, copied := 0, 0
@@ -157,7 +157,8 @@ func checkTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 	return nil
 }
 
-// checkJSON reads strings as the parser does: to a quote that is no part of a longer character, or to a control character.
+// checkJSON reads strings as the parser does: to a quote that is no part of a longer character, or to a control
+// character.
 func checkJSON(data []byte, filename string) hcl.Diagnostics {
 	at := hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}
 	var open []byte

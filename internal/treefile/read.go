@@ -1,6 +1,7 @@
-// Package treefile reads the files of directories that others have filled. Reading one never waits (a pipe, a device or a
-// file of /proc in the place of a configuration is refused), takes no more memory than its limit says, and parsing one never
-// recurses deeper than a fixed limit: a stack overflow cannot be recovered from in Go, so it is refused before a parser sees it.
+// Package treefile reads the files of directories that others have filled. Reading one never waits (a pipe, a device or
+// a file of /proc in the place of a configuration is refused), takes no more memory than its limit says, and parsing
+// one never recurses deeper than a fixed limit: a stack overflow cannot be recovered from in Go, so it is refused
+// before a parser sees it.
 package treefile
 
 import (
@@ -26,7 +27,8 @@ var (
 const pipeWait = 30 * time.Second
 
 // Read reads a regular file of at most limit bytes, through symbolic links. It reads as many bytes as the file system
-// says that there are, so that a file of /proc is empty. Errors match [ErrNotRegular], [ErrTooLong], or what os.Open returns.
+// says that there are, so that a file of /proc is empty. Errors match [ErrNotRegular], [ErrTooLong], or what os.Open
+// returns.
 func Read(name string, limit int64) ([]byte, error) { return read(name, limit, false) }
 
 // ReadNamed is [Read] for a file that a person named: it may be a pipe, as in -backend-config=<(command).

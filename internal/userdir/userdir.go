@@ -7,8 +7,8 @@ import (
 	"runtime"
 )
 
-// State is the directory of what must not be forgotten: STATELATCH_STATE_DIR, else statelatch in the user's state directory.
-// The error says which variables are not set.
+// State is the directory of what must not be forgotten: STATELATCH_STATE_DIR, else statelatch in the user's state
+// directory. The error says which variables are not set.
 func State(getenv func(string) string) (string, error) {
 	if dir := getenv("STATELATCH_STATE_DIR"); dir != "" {
 		return dir, nil
@@ -27,7 +27,8 @@ func Data(getenv func(string) string) (string, error) {
 	return "", errors.New("neither XDG_DATA_HOME nor " + home(runtime.GOOS) + " is set")
 }
 
-// find returns the directory by the XDG rules, and on Windows in the user's local application data; empty if nothing says where that is.
+// find returns the directory by the XDG rules, and on Windows in the user's local application data; empty if nothing
+// says where that is.
 func find(getenv func(string) string, goos, xdg, below string) string {
 	if base := getenv(xdg); filepath.IsAbs(base) {
 		return filepath.Join(base, "statelatch")

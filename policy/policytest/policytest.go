@@ -1,7 +1,7 @@
 // Package policytest reads IAM policies more strictly than AWS does, and decides requests by them, for tests.
 //
-// What it guarantees: of what package policy writes it decides as AWS documents it. What else IAM knows (NotAction, principals,
-// variables other than the escapes, other operators) is an error, never passed over.
+// What it guarantees: of what package policy writes it decides as AWS documents it. What else IAM knows (NotAction,
+// principals, variables other than the escapes, other operators) is an error, never passed over.
 package policytest
 
 import (
@@ -57,7 +57,8 @@ var (
 // writeConditions are whether a write is conditional, with the values of its headers.
 var writeConditions = []string{"s3:if-none-match", "s3:if-match"}
 
-// actions are the actions that are known, with the resource and the condition keys that they have (Service Authorization Reference).
+// actions are the actions that are known, with the resource and the condition keys that they have (Service
+// Authorization Reference).
 var actions = map[string]struct {
 	resource   *regexp.Regexp
 	conditions []string
