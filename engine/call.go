@@ -83,7 +83,7 @@ func Parse(name string, args []string, getenv func(string) string) Call {
 		return c
 	}
 	c.Subcommand, i = args[i], i+1
-	if slices.Contains([]string{"state", "workspace", "env", "providers", "metadata"}, c.Subcommand) && i < len(args) && !strings.HasPrefix(args[i], "-") {
+	if slices.Contains(groups, c.Subcommand) && i < len(args) && !strings.HasPrefix(args[i], "-") {
 		c.Subcommand += " " + args[i]
 		i++
 	}
@@ -100,6 +100,9 @@ func Parse(name string, args []string, getenv func(string) string) Call {
 	return c
 }
 
+// groups are the words that a second word belongs to.
+var groups = []string{"state", "workspace", "env", "providers", "metadata"}
+
 const argsVariable = "TF_CLI_ARGS"
 
 // variableName is a subcommand as it stands in TF_CLI_ARGS_NAME.
@@ -110,14 +113,14 @@ func variableName(subcommand string) string {
 // Flags that take the next argument as their value, unless one stands behind "=", and those that never do.
 var (
 	valueFlags = []string{
-		"backend-config", "backup", "backup-out", "config", "deprecation", "exclude", "exclude-file", "from-module", "generate-config-out",
-		"json-into", "lock-timeout", "lockfile", "out", "parallelism", "plan", "plugin-dir", "replace", "state", "state-out",
+		"backend-config", "backup", "backup-out", "config", "deprecation", "exclude", "exclude-file", "from-module",
+		"generate-config-out", "json-into", "lock-timeout", "lockfile", "out", "parallelism", "plan", "plugin-dir", "replace", "state", "state-out",
 		"target", "target-file", "test-directory", "var", "var-file",
 	}
 	switchFlags = []string{
-		"allow-deferral", "allow-missing", "auto-approve", "backend", "cloud", "compact-warnings", "concise", "consolidate-errors",
-		"consolidate-warnings", "destroy", "detailed-exitcode", "dry-run", "force", "force-copy", "get", "help", "h", "ignore-remote-version",
-		"input", "json", "lock", "migrate-state", "no-color", "reconfigure", "refresh", "refresh-only", "show-sensitive",
+		"allow-deferral", "allow-missing", "auto-approve", "backend", "cloud", "compact-warnings", "concise",
+		"consolidate-errors", "consolidate-warnings", "destroy", "detailed-exitcode", "dry-run", "force", "force-copy", "get",
+		"help", "h", "ignore-remote-version", "input", "json", "lock", "migrate-state", "no-color", "reconfigure", "refresh", "refresh-only", "show-sensitive",
 		"suppress-forget-errors", "upgrade",
 	}
 )

@@ -52,7 +52,9 @@ func (c Call) State(dir string, getenv func(string) string) (State, error) {
 		planned = true
 		backend, err = backendconf.FromArguments(saved.kind, saved.args, saved.workspace, plan, work)
 	case c.Locking() == Moves:
-		backend, err = backendconf.Load(backendconf.Options{Dir: work, Getenv: getenv, BackendConfig: c.values("backend-config"), Uncached: true})
+		backend, err = backendconf.Load(backendconf.Options{
+			Dir: work, Getenv: getenv, BackendConfig: c.values("backend-config"), Uncached: true,
+		})
 	default:
 		backend, err = backendconf.Load(backendconf.Options{Dir: work, Getenv: getenv})
 	}

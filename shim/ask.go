@@ -55,10 +55,6 @@ func (a ask) decide(ctx context.Context, hold Holder, say func(string)) Answer {
 	}
 	call := engine.Parse(a.Name, a.Args, a.getenv)
 	r := Request{Call: call, Dir: filepath.Clean(call.Dir(a.Dir)), Environ: a.Environ}
-	own := func(why string) Answer {
-		say("statelatch: " + call.String() + " in " + statelatch.Printable(r.Dir) + " keeps its own lock: " + statelatch.Printable(why) + "\n")
-		return Answer{}
-	}
 	kind := call.Locking()
 	switch kind {
 	case engine.Unlocked:
@@ -79,7 +75,7 @@ func (a ask) decide(ctx context.Context, hold Holder, say func(string)) Answer {
 	case err != nil && kind == engine.Moves:
 		return Answer{} // only part of the configuration is there, and nothing is locked for it anyway
 	case err != nil:
-		return own(strings.ReplaceAll(err.Error(), "\n", "; "))
+		return Answer{Why: err.Error()}
 	case !r.State.Backend.Initialized && kind != engine.Moves:
 		return Answer{} // the engine will ask for init, and do nothing
 	}
@@ -87,8 +83,7 @@ func (a ask) decide(ctx context.Context, hold Holder, say func(string)) Answer {
 	switch {
 	case !answer.Held || answer.ExitCode != 0:
 	case kind == engine.Fixed:
-		answer.Held = false
-		return own("it has no flag to switch it off, and it will find " + r.State.Ref.String() + " locked by the statelatch run around it")
+		return Answer{Why: "it has no flag to switch it off, and will find " + r.State.Ref.String() + " locked by the run around it"}
 	case kind == engine.Moves:
 		answer.Held = call.MovesOnlyInto(r.State.Ref, a.Dir, a.getenv)
 	}

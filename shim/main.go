@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/engine"
 )
 
@@ -97,7 +98,8 @@ func next(name, path string) (string, error) {
 			dir = "."
 		}
 		// A name without a separator would be looked up in the PATH.
-		if program, err := exec.LookPath(strings.TrimSuffix(dir, string(filepath.Separator)) + string(filepath.Separator) + name); err == nil || errors.Is(err, exec.ErrDot) {
+		program, err := exec.LookPath(strings.TrimSuffix(dir, string(filepath.Separator)) + string(filepath.Separator) + name)
+		if err == nil || errors.Is(err, exec.ErrDot) {
 			return program, nil
 		}
 	}
@@ -129,8 +131,10 @@ func (s *shim) hold(ctx context.Context) (held bool, code int) {
 		fmt.Fprint(os.Stderr, text)
 	})
 	if err != nil {
-		s.say("%s keeps its own lock: %v", call, err)
-		return false, 0
+		answer.Why = err.Error()
+	}
+	if answer.Why != "" {
+		s.say("%s keeps its own lock: %s", call, statelatch.Printable(strings.ReplaceAll(answer.Why, "\n", "; ")))
 	}
 	return answer.Held, answer.ExitCode
 }

@@ -54,6 +54,8 @@ type Request struct {
 type Answer struct {
 	Held     bool // the lock of the state is held, so that the engine's may be switched off
 	ExitCode int  // if not 0, the engine must not be started, and the shim ends with it
+	// Why the engine keeps its own lock, to be said; empty: that goes without saying.
+	Why string
 }
 
 // Holder holds locks for engines. Its ctx ends when the shim that asks is gone, and what is said by say is shown by the

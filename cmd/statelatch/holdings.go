@@ -141,8 +141,7 @@ func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) s
 		return shim.Answer{Held: h.has(r.State.Ref)}
 	}
 	if err := r.State.Backend.S3.Adopt(os.Environ(), r.Environ); err != nil && !h.has(r.State.Ref) {
-		term.say("statelatch: %s in %s keeps its own lock: %s\n", r.Call, statelatch.Printable(fromHere(r.Dir)), oneLine(err))
-		return shim.Answer{}
+		return shim.Answer{Why: err.Error()}
 	}
 	e, err := h.take(ctx, term, r)
 	if err == nil && e.tenure != nil {
