@@ -59,11 +59,7 @@ func Load(opts Options) (Backend, error) {
 	if opts.Getenv == nil {
 		opts.Getenv = os.Getenv
 	}
-	dir := cmp.Or(opts.Dir, ".")
-	dataDir := cmp.Or(opts.DataDir, opts.Getenv("TF_DATA_DIR"), ".terraform")
-	if !filepath.IsAbs(dataDir) {
-		dataDir = filepath.Join(dir, dataDir)
-	}
+	dir, dataDir := opts.dirs()
 	found, err := find(dir, dataDir, opts.Uncached)
 	if err != nil {
 		return Backend{}, err
@@ -89,6 +85,25 @@ func Load(opts Options) (Backend, error) {
 		return Backend{}, err
 	}
 	return b, nil
+}
+
+// dirs are the working and the data directory. Getenv must be set.
+func (o Options) dirs() (dir, dataDir string) {
+	dir = cmp.Or(o.Dir, ".")
+	dataDir = cmp.Or(o.DataDir, o.Getenv("TF_DATA_DIR"), ".terraform")
+	if !filepath.IsAbs(dataDir) {
+		dataDir = filepath.Join(dir, dataDir)
+	}
+	return dir, dataDir
+}
+
+// SelectedWorkspace is the workspace that engines work on, whatever the backend. Errors as for Load.
+func SelectedWorkspace(opts Options) (string, error) {
+	if opts.Getenv == nil {
+		opts.Getenv = os.Getenv
+	}
+	_, dataDir := opts.dirs()
+	return workspace(opts, dataDir)
 }
 
 // FromArguments is the backend of a type with these arguments, as an engine that works in dir has saved them in source.

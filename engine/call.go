@@ -7,6 +7,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -274,15 +275,23 @@ func (c Call) WithoutLock() []string {
 
 const noLock = "-lock=false"
 
-// Dir is the directory that the engine works in when it is started in dir.
+// Dir is the directory that the engine works in when it is started in dir, without symbolic links: the system goes
+// through a link before it goes up, where a path that is shortened as text leads elsewhere.
 func (c Call) Dir(dir string) string {
-	if c.Chdir == "" || filepath.IsAbs(c.Chdir) {
-		if c.Chdir != "" {
-			return c.Chdir
-		}
-		return dir
+	work := dir
+	switch {
+	case filepath.IsAbs(c.Chdir):
+		work = c.Chdir
+	case c.Chdir != "":
+		work = cmp.Or(dir, ".") + string(filepath.Separator) + c.Chdir
 	}
-	return filepath.Join(dir, c.Chdir)
+	if work == "" {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(work); err == nil {
+		return real
+	}
+	return filepath.Clean(work)
 }
 
 // String is what may be told about the call: the program and its subcommand. Arguments may be secret.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +111,7 @@ func TestCall_Flags(t *testing.T) {
 			t.Errorf("%q: got %v, want 0", value, got)
 		}
 	}
-	for chdir, want := range map[string]string{"": "base", "sub": "base/sub", "/abs": "/abs"} {
+	for chdir, want := range map[string]string{"": "base", "sub": "base/sub", "a/../b": "base/b", "/abs": "/abs"} {
 		args := []string{"-chdir=" + chdir, "plan"}
 		if chdir == "" {
 			args = args[1:]
@@ -144,6 +146,29 @@ func TestCall_Plan(t *testing.T) {
 		}
 		if got != tc.want {
 			t.Errorf("%q, %q: got %q, want %q", tc.line, tc.env, got, tc.want)
+		}
+	}
+}
+
+// The system goes through a symbolic link before it goes up.
+func TestCall_Dir_SymbolicLinks(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"a/live", "a/other", "other"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(root, "a", "live"), filepath.Join(root, "link")); err != nil {
+		t.Skip(err)
+	}
+	want := filepath.Join(root, "a", "other")
+	for _, tc := range []struct{ dir, chdir string }{{filepath.Join(root, "link"), "../other"}, {root, "link/../other"}, {"", root + "/link/../other"}} {
+		if got := Parse("terraform", []string{"-chdir=" + tc.chdir, "apply"}, noEnv).Dir(tc.dir); got != want {
+			t.Errorf("%s in %s: got %q, want %q", tc.chdir, tc.dir, got, want)
 		}
 	}
 }

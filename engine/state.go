@@ -19,9 +19,9 @@ type State struct {
 	Planned bool // a saved plan says so, not the directory
 }
 
-// ErrPlan tells that a saved plan cannot be read, which an engine with the right key may still do. It comes with
-// ErrUnsure.
-var ErrPlan = errors.New("the saved plan cannot be read")
+// ErrPlan tells that a saved plan does not say which state it is for: it cannot be read, which an engine with the right
+// key may still do, or another workspace is selected than it was made in. It comes with ErrUnsure.
+var ErrPlan = errors.New("the saved plan does not tell")
 
 // ErrUnsure tells that it is not known which state a call is about. The error says why.
 var ErrUnsure = errors.New("its state is not known")
@@ -43,11 +43,19 @@ func (c Call) State(dir string, getenv func(string) string) (State, error) {
 		return State{}, planErr
 	case plan != "":
 		if !filepath.IsAbs(plan) {
-			plan = filepath.Join(work, plan)
+			plan = work + string(filepath.Separator) + plan // not shortened: see Dir
 		}
 		saved, readErr := readPlan(plan)
 		if readErr != nil {
 			return State{}, fmt.Errorf("%w: %w: %s: %w", ErrUnsure, ErrPlan, plan, readErr)
+		}
+		// Terraform applies it to the workspace that is selected now, whichever it was made in.
+		selected, workspaceErr := backendconf.SelectedWorkspace(backendconf.Options{Dir: work, Getenv: getenv})
+		if workspaceErr == nil && selected != saved.workspace {
+			workspaceErr = fmt.Errorf("it was made in the workspace %q, and %q is selected", saved.workspace, selected)
+		}
+		if workspaceErr != nil {
+			return State{}, fmt.Errorf("%w: %w: %s: %w", ErrUnsure, ErrPlan, plan, workspaceErr)
 		}
 		planned = true
 		backend, err = backendconf.FromArguments(saved.kind, saved.args, saved.workspace, plan, work)
@@ -89,13 +97,14 @@ func (c Call) plan() (string, error) {
 }
 
 // MovesOnlyInto reports whether all that an init started in dir can write is ref: there is no other backend in S3 that
-// states would come from or leave, and no other workspace to take along.
+// states would come from or leave, and no other workspace to take along. A local state becomes that of the default
+// workspace, whichever is selected.
 func (c Call) MovesOnlyInto(ref statelatch.Ref, dir string, getenv func(string) string) bool {
 	if c.Locking() != Moves {
 		return false
 	}
 	work := c.Dir(dir)
-	if s, err := c.State(dir, getenv); err != nil || s.Ref != ref {
+	if s, err := c.State(dir, getenv); err != nil || s.Ref != ref || s.Backend.Workspace != statelatch.DefaultWorkspace {
 		return false
 	}
 	dataDir := cmp.Or(getenv("TF_DATA_DIR"), ".terraform")
