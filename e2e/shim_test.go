@@ -115,9 +115,57 @@ func TestShim_SavedPlan(t *testing.T) {
 	for _, command := range [][]string{{r.engineName(), "apply", "-no-color", plan}, {"sh", "-c", r.engineName() + " apply -no-color " + plan}} {
 		want(t, "another account's bucket", r.run(other, binary, append(stranger, command...)...), 14, "another account")
 	}
+	// Terraform applies it to the workspace that is selected, whichever it was made in.
+	r.must(other, r.terraform, "workspace", "new", "blue")
+	r.must(other, r.terraform, "plan", "-input=false", "-no-color", "-out="+plan)
+	r.must(other, r.terraform, "workspace", "select", "default")
+	r.must(r.home, binary, "lock", otherRef)
+	for _, command := range [][]string{{r.engineName(), "apply", "-no-color", plan}, {"sh", "-c", r.engineName() + " apply -no-color " + plan}} {
+		want(t, "another workspace's plan", r.run(other, binary, append([]string{"run", "s3://terraform-state/env:/blue/other/terraform.tfstate", "--"}, command...)...),
+			1, "keeps its own lock", "Error acquiring the state lock")
+	}
+	r.must(r.home, binary, "unlock", otherRef)
 	garbled := r.file("garbled.plan", "{\"meta\":{},\"encrypted_data\":\"\"}")
 	want(t, "a plan that nobody can read", r.run(r.dir, binary, "run", "--", r.engineName(), "apply", "-no-color", garbled), 1, "keeps its own lock")
 	r.wantFree()
+}
+
+// Two stores can have a bucket of the same name: the lock in one is none in the other.
+func TestShim_OtherStore(t *testing.T) {
+	t.Parallel()
+	r, other := newRig(t, ""), newRig(t, "")
+	other.must(other.home, binary, "lock", other.ref)
+	line := "cd " + other.dir + " && env"
+	for name, value := range other.env {
+		if strings.HasPrefix(name, "AWS_") {
+			line += " " + name + "='" + value + "'"
+		}
+	}
+	line += " " + r.engineName() + applyLine
+	want(t, "held in the other store", r.statelatch("run", r.ref, "--", "sh", "-c", line), 1, "another store", "Error acquiring the state lock")
+	nested := r.statelatch("run", r.ref, "--", binary, "run", "s3://terraform-state/mutex", "--", "sh", "-c", line)
+	want(t, "below a run in a run", nested, 2, "is locked already")
+	r.wantFree()
+}
+
+// A relative -chdir in a directory that is reached through a symbolic link means what the system makes of it.
+func TestShim_SymbolicLink(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "")
+	other, otherRef := r.second("other")
+	away := t.TempDir()
+	link := filepath.Join(away, "link")
+	if err := os.Symlink(r.dir, link); err != nil {
+		t.Fatal(err)
+	}
+	// What the same words would mean as text: a root whose state is r's.
+	decoy := filepath.Join(away, filepath.Base(other))
+	if err := os.CopyFS(decoy, os.DirFS(r.dir)); err != nil {
+		t.Fatal(err)
+	}
+	r.must(r.home, binary, "lock", otherRef)
+	line := "cd " + link + " && " + r.engineName() + " -chdir=../" + filepath.Base(other) + applyLine
+	want(t, "held", r.statelatch("run", r.ref, "--", "sh", "-c", line), 11, "Lock Info:", otherRef)
 }
 
 // Workspaces and data directories are the call's own.

@@ -179,7 +179,7 @@ func TestDir_Serve(t *testing.T) {
 		say("two\nlines\n")
 		return Answer{ExitCode: 11}
 	})
-	if !above.Holds(t.Context(), ref) || above.Holds(t.Context(), statelatch.Ref{Bucket: "b", Key: "other"}) {
+	if !above.Holds(t.Context(), ref, "") || above.Holds(t.Context(), statelatch.Ref{Bucket: "b", Key: "other"}, "") {
 		t.Error("what is held is told wrong")
 	}
 	said := ""
@@ -207,7 +207,7 @@ func TestDir_Serve(t *testing.T) {
 	if _, err := above.send(t.Context(), ask{Ref: &ref}, func(string) {}); err == nil {
 		t.Error("an answer after the end")
 	}
-	if above.Holds(t.Context(), ref) {
+	if above.Holds(t.Context(), ref, "") {
 		t.Error("held by nobody")
 	}
 }

@@ -94,6 +94,16 @@ func (c *Config) Adopt(ours, theirs []string) error {
 	return nil
 }
 
+// SameStore reports whether nothing that differs between two environments can lead to another store than c's: one with
+// a bucket of the same name. Lists as for [Config.Adopt], after it.
+func (c Config) SameStore(ours, theirs []string) bool {
+	our, their := connecting(ours), connecting(theirs)
+	return c.Endpoints.S3 != "" || !slices.ContainsFunc([]string{
+		"AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+		"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", // a profile can name an endpoint
+	}, func(name string) bool { return our[name] != their[name] })
+}
+
 // connecting is what of an environment says how to reach a bucket. Proxies are known by upper and lower case names.
 func connecting(env []string) map[string]string {
 	found := map[string]string{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/engine"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
@@ -39,10 +41,11 @@ type holdings struct {
 
 // holding is one state.
 type holding struct {
-	ref    statelatch.Ref
-	target target
-	tenure *lock.Tenure  // nil under -read
-	before state.Version // the state as the command found it
+	ref      statelatch.Ref
+	endpoint string // of the store
+	target   target
+	tenure   *lock.Tenure  // nil under -read
+	before   state.Version // the state as the command found it
 
 	ready chan struct{} // closed once the outcome is known
 	err   error
@@ -77,7 +80,7 @@ func (h *holdings) begin(ctx context.Context, targets []target) error {
 		}
 	}
 	for _, t := range targets {
-		e := &holding{ref: t.ref, target: t, ready: make(chan struct{})}
+		e := &holding{ref: t.ref, endpoint: t.bucket.Endpoint(), target: t, ready: make(chan struct{})}
 		close(e.ready)
 		if set != nil {
 			e.tenure = tenureOf(set, t.ref)
@@ -134,38 +137,70 @@ func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) s
 	if h.o.read && !r.OnlyIfHeld && r.Call.Locking() != engine.Reads {
 		return shim.Answer{} // it writes, so it takes its own lock
 	}
-	if outerHolds(ctx, term, r.State.Ref) {
+	var adoptErr error
+	if r.Call.Name != "" {
+		adoptErr = r.State.Backend.S3.Adopt(os.Environ(), r.Environ)
+		if adoptErr != nil && !r.State.Backend.S3.SameStore(os.Environ(), r.Environ) {
+			return shim.Answer{Why: adoptErr.Error()}
+		}
+		b, err := s3bucket.Open(ctx, r.State.Ref.Bucket, r.State.Backend.S3)
+		if err != nil {
+			return h.refuse(ctx, term, r, err)
+		}
+		r.Endpoint = b.Endpoint()
+	}
+	switch {
+	case outerHolds(ctx, term, r.State.Ref, r.Endpoint):
 		return shim.Answer{Held: true}
-	}
-	if r.OnlyIfHeld {
-		return shim.Answer{Held: h.has(r.State.Ref)}
-	}
-	if err := r.State.Backend.S3.Adopt(os.Environ(), r.Environ); err != nil && !h.has(r.State.Ref) {
-		return shim.Answer{Why: err.Error()}
+	case r.OnlyIfHeld:
+		return shim.Answer{Held: h.has(r.State.Ref, r.Endpoint)}
+	case adoptErr != nil && !h.has(r.State.Ref, r.Endpoint):
+		return shim.Answer{Why: adoptErr.Error()}
 	}
 	e, err := h.take(ctx, term, r)
 	if err == nil && e.tenure != nil {
 		err = e.tenure.Err()
 	}
 	if err != nil {
-		report(ctx, term, commandLine{name: "statelatch run"}, targetOptions{ref: r.State.Ref.String(), owner: h.o.owner}.finish(ctx, term, err))
-		return shim.Answer{ExitCode: exitCode(ctx, err)}
+		return h.refuse(ctx, term, r, err)
 	}
 	return shim.Answer{Held: true}
 }
 
+// otherStoreError is a state with the REF of one that is held, in another store: bucket names are unique within one.
+type otherStoreError struct {
+	ref         statelatch.Ref
+	held, asked string // endpoints
+}
+
+func (e otherStoreError) Error() string {
+	return fmt.Sprintf("this run holds %s at %s, and this is another store, %s", e.ref, cmp.Or(e.held, "AWS"), cmp.Or(e.asked, "AWS"))
+}
+
+// refuse answers an engine whose state is not held because of err.
+func (h *holdings) refuse(ctx context.Context, term terminal, r shim.Request, err error) shim.Answer {
+	switch {
+	case errors.As(err, new(otherStoreError)):
+		return shim.Answer{Why: err.Error()}
+	case r.OnlyIfHeld:
+		return shim.Answer{}
+	}
+	report(ctx, term, commandLine{name: "statelatch run"}, targetOptions{ref: r.State.Ref.String(), owner: h.o.owner}.finish(ctx, term, err))
+	return shim.Answer{ExitCode: exitCode(ctx, err)}
+}
+
 // outerHolds reports whether the lock is held by a run around this process.
-func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref) bool {
+func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref, endpoint string) bool {
 	above, ok := shim.Find(term.getenv("PATH"))
-	return ok && above.Holds(ctx, ref)
+	return ok && above.Holds(ctx, ref, endpoint)
 }
 
 // has reports whether the lock of a state is held, now.
-func (h *holdings) has(ref statelatch.Ref) bool {
+func (h *holdings) has(ref statelatch.Ref, endpoint string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.ContainsFunc(h.all, func(e *holding) bool {
-		if e.ref != ref {
+		if e.ref != ref || e.endpoint != endpoint {
 			return false
 		}
 		select {
@@ -194,9 +229,14 @@ func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*ho
 			h.dirs[r.Dir] = append(h.dirs[r.Dir], r.State.Ref)
 		}
 		i := slices.IndexFunc(h.all, func(e *holding) bool { return e.ref == r.State.Ref })
+		if i >= 0 && h.all[i].endpoint != r.Endpoint {
+			held := h.all[i].endpoint
+			h.mu.Unlock()
+			return nil, otherStoreError{r.State.Ref, held, r.Endpoint}
+		}
 		var e *holding
 		if i < 0 {
-			e = &holding{ref: r.State.Ref, ready: make(chan struct{})}
+			e = &holding{ref: r.State.Ref, endpoint: r.Endpoint, ready: make(chan struct{})}
 			h.all = append(h.all, e)
 		} else {
 			e = h.all[i]

@@ -131,7 +131,7 @@ func (w *waitTeller) clear() {
 func notNested(ctx context.Context, term terminal, targets ...target) error {
 	held := runner.HeldRefs(term.getenv) // what it began with, also where a PATH of one's own hides the run
 	for _, t := range targets {
-		if slices.Contains(held, t.ref) || outerHolds(ctx, term, t.ref) {
+		if slices.Contains(held, t.ref) || outerHolds(ctx, term, t.ref, t.bucket.Endpoint()) {
 			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
 		}
 	}
