@@ -57,6 +57,35 @@ func TestTenure_Renew_R1_B8_B10_EveryQuarter(t *testing.T) {
 	})
 }
 
+// Who holds a lock hears that its renewals fail, and that they work again, once each and while there is time.
+func TestTenure_Renew_OnRenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.client(faultbucket.Rule{Op: faultbucket.OpPut, Fault: faultbucket.Answer(503), Match: func(faultbucket.Request) bool {
+			d := time.Since(w.start)
+			return d > 10*time.Second && d < 30*time.Second
+		}})
+		var told []error
+		req := leased(minute)
+		req.OnRenewal = func(_ statelatch.Ref, failure error) {
+			told = append(told, failure)
+		}
+		tenure := c.mustAcquire(t, req)
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		if len(told) != 1 || told[0] == nil {
+			t.Errorf("after 25 s: told %v, want why it fails", told)
+		}
+		time.Sleep(2 * minute)
+		synctest.Wait()
+		if len(told) != 2 || told[1] != nil {
+			t.Errorf("told %v, want one failure and that it works again", told)
+		}
+		wantReleased(t, w, tenure)
+	})
+}
+
 // Whatever happens to renewals, for less than half of the lease, costs nothing.
 func TestTenure_Renew_SurvivesFaults(t *testing.T) {
 	t.Parallel()

@@ -44,6 +44,10 @@ type Request struct {
 	FenceAlways bool
 	// OnWait, if not nil, is called after every look at a lock that somebody else holds, while there is time left.
 	OnWait func(Waiting)
+	// OnRenewal, if not nil, is called when a renewal of the lease fails the first time, with why, and with nil when one
+	// works again. Renewals wait for it, so it must return soon, and it must not end the tenure. A lease that is lost
+	// meanwhile is told by Lost alone.
+	OnRenewal func(ref statelatch.Ref, failure error)
 	// OnTakeOver, if not nil, is called when somebody else's lock that was over was taken over or removed, with what it
 	// was and the ID of the lock that this was done for, whatever becomes of that.
 	OnTakeOver func(robbed Held, by string)

@@ -129,6 +129,7 @@ func (a *attempt) tellTakeOver(robbed Held) {
 // the lock of somebody who was robbed is not released.
 func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	t := newTenure(a.m, a.boot, won, a.sentAt)
+	t.told = a.req.OnRenewal
 	t.under, t.began = a.under, a.sentAt
 	t.keep(ctx)
 	if !a.unfenced() && !a.req.FenceAlways {

@@ -27,7 +27,8 @@ type Tenure struct {
 	boot func() time.Duration
 	ref  statelatch.Ref
 	ttl  time.Duration
-	turn chan struct{} // held for as long as a request about the lock object is under way
+	told func(statelatch.Ref, error) // of renewals that fail; nil: nobody
+	turn chan struct{}               // held for as long as a request about the lock object is under way
 
 	mu        sync.Mutex // guards what follows; never held during a request
 	held      Held
@@ -300,8 +301,14 @@ func (t *Tenure) renew(ctx context.Context) error {
 	t.mu.Unlock()
 	for failures := 0; ; failures++ {
 		err := t.try(ctx, p)
-		if err == nil || errors.Is(err, statelatch.ErrLockLost) {
+		if errors.Is(err, statelatch.ErrLockLost) || ctx.Err() != nil {
 			return err
+		}
+		if t.told != nil && (err == nil) != (failures == 0) {
+			t.told(t.ref, err)
+		}
+		if err == nil {
+			return nil
 		}
 		t.failed(err)
 		if err := sleep(ctx, min(backoff(failures), t.ttl/renewals)); err != nil {

@@ -55,7 +55,17 @@ func newHoldings(ctx context.Context, term terminal, o runOptions, req lock.Requ
 	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}}
 	h.term.err = &oneAtATime{w: term.err}
 	h.lose = sync.OnceFunc(func() { close(h.lost) })
+	h.req.OnRenewal = h.tellRenewal
 	return h
+}
+
+// tellRenewal is told when the renewals of a lock begin to fail, with why, and when they work again.
+func (h *holdings) tellRenewal(ref statelatch.Ref, failure error) {
+	if failure == nil {
+		h.term.say("statelatch: %s: the lock is renewed again\n", ref)
+		return
+	}
+	h.term.say("statelatch: %s: the lock cannot be renewed, trying on: %s\n", ref, oneLine(failure))
 }
 
 // oneAtATime lets several write whole lines.
