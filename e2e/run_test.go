@@ -405,3 +405,14 @@ func TestRun_LockDeleted(t *testing.T) {
 	want(t, "run", p.wait(), 12, "its lock object is gone", "the command ended with exit code 130")
 	r.wantFree()
 }
+
+// Who watches a run hears that renewals fail while there is time to do something, not when the lock is lost.
+func TestRun_RenewalsFail(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "")
+	p := r.start(r.dir, binary, "run", "-lease", "8s", "-grace", "1s", "--", "sh", "-c", "echo started; exec sleep 600")
+	p.waitFor("started")
+	r.server.signal(syscall.SIGKILL)
+	p.waitFor("the lock cannot be renewed, trying on")
+	p.waitFor("the lock was lost: the command was interrupted")
+}

@@ -168,6 +168,24 @@ func TestShim_SymbolicLink(t *testing.T) {
 	want(t, "held", r.statelatch("run", r.ref, "--", "sh", "-c", line), 11, "Lock Info:", otherRef)
 }
 
+// The first init moves a local state to the default workspace, whichever is selected.
+func TestShim_InitOfWorkspace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "")
+	dir := filepath.Join(r.home, "local")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.write(filepath.Join(dir, "main.tf"), `resource "terraform_data" "local" {}`)
+	r.must(dir, r.terraform, "init", "-input=false", "-no-color")
+	r.must(dir, r.terraform, apply...)
+	r.write(filepath.Join(dir, "backend.tf"), strings.Replace(r.server.block, "example/terraform.tfstate", stateKey, 1))
+	r.must(r.home, binary, "lock", r.ref)
+	line := "cd " + dir + " && TF_WORKSPACE=blue " + r.engineName() + " init -no-color -input=false -force-copy"
+	want(t, "init", r.statelatch("run", "s3://terraform-state/env:/blue/"+stateKey, "--", "sh", "-c", line), 1, "Error acquiring the state lock")
+	want(t, "nothing moved", r.statelatch("pull", r.ref), 10)
+}
+
 // Workspaces and data directories are the call's own.
 func TestShim_Workspaces(t *testing.T) {
 	t.Parallel()
