@@ -186,6 +186,26 @@ func TestShim_InitOfWorkspace(t *testing.T) {
 	want(t, "nothing moved", r.statelatch("pull", r.ref), 10)
 }
 
+// An engine that left the command's group is waited for: its own lock is off.
+func TestShim_Setsid(t *testing.T) {
+	t.Parallel()
+	need(t, "setsid")
+	r := newRig(t, "")
+	fifo := filepath.Join(r.home, "fifo")
+	r.must(r.home, "mkfifo", fifo)
+	r.write(filepath.Join(r.dir, "slow.tf"), `
+resource "terraform_data" "slow" {
+  provisioner "local-exec" { command = "echo x >`+fifo+`; cat `+fifo+`" }
+}
+`)
+	p := r.start(r.home, binary, "run", "--", "sh", "-c", "cd "+r.dir+" && setsid "+r.engineName()+applyLine+" & cat "+fifo)
+	p.waitFor("waiting for an engine that it left behind")
+	want(t, "meanwhile", r.statelatch("status", r.ref), 11)
+	r.must(r.home, "sh", "-c", "echo y >"+fifo)
+	want(t, "run", p.wait(), 0, "Apply complete!")
+	r.wantFree()
+}
+
 // Workspaces and data directories are the call's own.
 func TestShim_Workspaces(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,7 @@ type ask struct {
 	Token    string          `json:"token,omitempty"`
 	Ref      *statelatch.Ref `json:"ref,omitempty"`
 	Endpoint string          `json:"endpoint,omitempty"` // of the ref's store
+	PID      int             `json:"pid,omitempty"`      // of the engine to be
 	Name     string          `json:"name,omitempty"`
 	Args     []string        `json:"args,omitempty"`
 	Dir      string          `json:"dir,omitempty"`
@@ -55,7 +56,7 @@ func (a ask) decide(ctx context.Context, hold Holder, say func(string)) Answer {
 		return hold(ctx, Request{State: engine.State{Ref: *a.Ref}, Endpoint: a.Endpoint, OnlyIfHeld: true}, say)
 	}
 	call := engine.Parse(a.Name, a.Args, a.getenv)
-	r := Request{Call: call, Dir: filepath.Clean(call.Dir(a.Dir)), Environ: a.Environ}
+	r := Request{Call: call, Dir: filepath.Clean(call.Dir(a.Dir)), Environ: a.Environ, PID: a.PID}
 	kind := call.Locking()
 	switch kind {
 	case engine.Unlocked:

@@ -127,7 +127,7 @@ func (s *shim) hold(ctx context.Context) (held bool, code int) {
 	if err != nil {
 		return false, 0 // the engine has no directory either
 	}
-	answer, err := s.above.send(ctx, ask{Name: s.name, Args: s.args, Dir: dir, Environ: telling(s.env)}, func(text string) {
+	answer, err := s.above.send(ctx, ask{PID: os.Getpid(), Name: s.name, Args: s.args, Dir: dir, Environ: telling(s.env)}, func(text string) {
 		fmt.Fprint(os.Stderr, text)
 	})
 	if err != nil {

@@ -44,6 +44,7 @@ type Request struct {
 	Call  engine.Call
 	State engine.State // its Ref alone where OnlyIfHeld is true and there is no Call
 	Dir   string       // that the engine works in
+	PID   int          // of the engine
 	// Endpoint is where the bucket is, where there is no Call; empty: AWS.
 	Endpoint string
 	// Environ is the engine's environment, as far as it says how to reach a bucket and which state is meant.

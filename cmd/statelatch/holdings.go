@@ -16,6 +16,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/engine"
+	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/shim"
@@ -36,6 +37,7 @@ type holdings struct {
 	mu      sync.Mutex
 	all     []*holding // that are held, or about to be
 	errored *runner.ErroredStates
+	pids    map[int]bool                // of engines whose own lock may be off
 	dirs    map[string][]statelatch.Ref // which states engines worked on, by their directory
 }
 
@@ -52,7 +54,7 @@ type holding struct {
 }
 
 func newHoldings(ctx context.Context, term terminal, o runOptions, req lock.Request) *holdings {
-	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}}
+	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}, pids: map[int]bool{}}
 	h.term.err = &oneAtATime{w: term.err}
 	h.lose = sync.OnceFunc(func() { close(h.lost) })
 	h.req.OnRenewal = h.tellRenewal
@@ -147,6 +149,9 @@ func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) s
 	if h.o.read && !r.OnlyIfHeld && r.Call.Locking() != engine.Reads {
 		return shim.Answer{} // it writes, so it takes its own lock
 	}
+	h.mu.Lock()
+	h.pids[r.PID] = true
+	h.mu.Unlock()
 	var adoptErr error
 	if r.Call.Name != "" {
 		adoptErr = r.State.Backend.S3.Adopt(os.Environ(), r.Environ)
@@ -204,6 +209,31 @@ func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref, endpoint
 	above, ok := shim.Find(term.getenv("PATH"))
 	return ok && above.Holds(ctx, ref, endpoint)
 }
+
+// outlived waits for engines that have left the command's group (setsid), which nobody else waits for: their own locks
+// are off. It reports whether one still runs after a signal, or after the loss of a lock.
+func (h *holdings) outlived(signals <-chan os.Signal) bool {
+	for told := false; ; told = true {
+		h.mu.Lock()
+		runs := len(h.pids) > 0 && slices.ContainsFunc(runner.Survivors(identity.Client()), func(pid int) bool { return h.pids[pid] })
+		h.mu.Unlock()
+		if !runs {
+			return false
+		}
+		if !told {
+			h.term.say("statelatch: the command has ended, waiting for an engine that it left behind\n")
+		}
+		select {
+		case <-time.After(outlivedPoll):
+		case <-signals:
+			return true
+		case <-h.lost:
+			return true
+		}
+	}
+}
+
+const outlivedPoll = 200 * time.Millisecond
 
 // has reports whether the lock of a state is held, now.
 func (h *holdings) has(ref statelatch.Ref, endpoint string) bool {

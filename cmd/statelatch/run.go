@@ -264,6 +264,9 @@ func (o runOptions) serve(ctx context.Context, term terminal, h *holdings, lease
 	result, err := start(ctx, o.child(term, shims.Env(runner.WithHeld(os.Environ(), refs...))), lease, caught.signals)
 	stop()
 	_ = shims.Close() // runRun tells what went wrong with it
+	if h.outlived(caught.signals) {
+		result.Leftover = true
+	}
 	return result, err
 }
 
