@@ -234,3 +234,20 @@ func TestTenure_Release_Under(t *testing.T) {
 		}
 	})
 }
+
+// Whoever works under a lock may have to fence out a command that died under it.
+func TestManager_Acquire_UnderNeedsAFence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kept := w.keeping(t, 0)
+		w.dual().dead(t, under(kept))
+		c := w.dual()
+		c.Fence = nil
+		req := under(kept)
+		req.Gone = func(lock.Held) bool { return true }
+		if _, err := c.Acquire(t.Context(), ref, req); !errors.Is(err, statelatch.ErrInvalid) {
+			t.Errorf("without a Fence: %v, want ErrInvalid", err)
+		}
+	})
+}
