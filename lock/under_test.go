@@ -251,3 +251,43 @@ func TestManager_Acquire_UnderNeedsAFence(t *testing.T) {
 		}
 	})
 }
+
+// While the swap has no answer the lock is forced away, and somebody else dies with the next one: what is taken over
+// then is nothing that its owner kept.
+func TestManager_Acquire_UnderForcedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		req := request()
+		w.client().dead(t, req)
+		kept, err := w.client().Status(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := w.client(faultbucket.Rule{Op: faultbucket.OpPut, Match: renewal, Fault: faultbucket.LoseRequest()})
+		req = under(kept)
+		req.TakeOver, req.Wait = true, 10*minute
+		won := make(chan *lock.Tenure)
+		go func() {
+			tenure, err := c.Acquire(t.Context(), ref, req)
+			if err != nil {
+				t.Errorf("Acquire: %v", err)
+			}
+			won <- tenure
+		}()
+		time.Sleep(5 * time.Second)
+		if _, _, err := w.client().ForceUnlock(t.Context(), ref, kept.Info.ID, request()); err != nil {
+			t.Error(err)
+		}
+		w.client().dead(t, leased(minute))
+		c.store.Heal()
+		tenure := <-won
+		if h := tenure.Held(); h.Stays() || h.Info.ID == kept.Info.ID {
+			t.Errorf("got %+v, want a lock of its own", h.Managed)
+		}
+		if c.fence.count() != 1 {
+			t.Errorf("fenced %d times, want once", c.fence.count())
+		}
+		wantReleased(t, w, tenure)
+	})
+}
