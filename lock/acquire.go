@@ -181,6 +181,9 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 // occupied deals with somebody else's lock object: it is over and taken over, or waited for.
 func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
 	left, provable := a.watch.see(h, a.boot())
+	if a.taking == "" {
+		a.under = nil // of a lock that is not there any more: no swap of it can land
+	}
 	if a.req.TTL > 0 && a.req.Under != nil && h.Managed != nil && h.Err == nil && a.req.Under(h) {
 		if won, err := a.workUnder(ctx, h); !errors.Is(err, statelatch.ErrLocked) {
 			return won, err

@@ -12,8 +12,9 @@ import (
 // Whoever may not remove a lock must not change it either: its ID, the holder's name and the link to the CI job are all
 // that anybody has to find out whose it is.
 
-// noETag is the ETag of no object.
-const noETag = `"statelatch: no object has this ETag"`
+// noETag is the ETag of no object. It is the one that a probe asks with: what a store does with one that looks like no
+// ETag at all, nobody has tried, and to pass over it would be to delete the lock.
+const noETag = `"0123456789abcdef0123456789abcdef"`
 
 // mayDelete asks whether the lock object may be deleted, by a delete whose condition never holds: access is decided
 // before conditions are. It asks nothing of a store that is not proven to honour them.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -307,4 +308,23 @@ func TestManager_WaitExpired(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whether a lock may be removed is asked with an ETag such as a probe has tried: a store that passes over what it takes
+// for none would remove the lock.
+func TestManager_ForceUnlock_AsksWithAnETag(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		held := w.client().dead(t, leased(minute))
+		c := w.client()
+		if _, _, err := c.ForceUnlock(t.Context(), ref, held.Info.ID, request()); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range c.store.Requests() {
+			if etag := r.If.ETag(); etag != "" && !regexp.MustCompile(`^"[0-9a-f]{32}"$`).MatchString(etag) {
+				t.Errorf("a %s on the ETag %s", r.Op, etag)
+			}
+		}
+	})
 }

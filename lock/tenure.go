@@ -395,22 +395,24 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 		return false, fmt.Errorf("%w: the lock of %s is kept, because a write of the state may still land: %w",
 			statelatch.ErrAmbiguous, t.ref, reason)
 	}
+	var objectErr, itemErr error
 	if t.under != nil {
-		err = t.giveBack(ctx)
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.released = err == nil
-		return false, err
+		objectErr, itemErr = t.giveBack(ctx)
+	} else {
+		itemErr = t.m.removeItemFirst(ctx, held)
+		weak, objectErr = t.removeObject(ctx)
+		if deniedOutright(objectErr) && itemErr == nil {
+			objectErr = errors.Join(objectErr, t.m.putItemBack(ctx, held)) // it is locked still, for those who know only the table, too
+		}
 	}
-	itemErr := t.m.removeItemFirst(ctx, held)
-	weak, err = t.removeObject(ctx)
-	if deniedOutright(err) && itemErr == nil {
-		err = errors.Join(err, t.m.putItemBack(ctx, held)) // it is locked still, for those who know only the table, too
-	}
-	err = halves(held, err, itemErr)
+	err = halves(held, objectErr, itemErr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.gone = err == nil || errors.Is(err, statelatch.ErrLockLost) && !errors.Is(err, statelatch.ErrAmbiguous)
+	if t.under != nil { // a lock that is given back is there, whatever became of an item
+		t.gone = errors.Is(objectErr, statelatch.ErrLockLost)
+	} else {
+		t.gone = err == nil || errors.Is(err, statelatch.ErrLockLost) && !errors.Is(err, statelatch.ErrAmbiguous)
+	}
 	if err == nil {
 		t.released, t.weak = true, weak
 	}

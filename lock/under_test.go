@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/faultbucket"
+	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/lock"
 )
 
@@ -231,6 +232,115 @@ func TestTenure_Release_Under(t *testing.T) {
 		}
 		if stored(t, w.objects) != nil {
 			t.Error("a lock that was forced away came back")
+		}
+	})
+}
+
+// Whoever works under a lock may have to fence out a command that died under it.
+func TestManager_Acquire_UnderNeedsAFence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kept := w.keeping(t, 0)
+		w.dual().dead(t, under(kept))
+		c := w.dual()
+		c.Fence = nil
+		req := under(kept)
+		req.Gone = func(lock.Held) bool { return true }
+		if _, err := c.Acquire(t.Context(), ref, req); !errors.Is(err, statelatch.ErrInvalid) {
+			t.Errorf("without a Fence: %v, want ErrInvalid", err)
+		}
+	})
+}
+
+// While the swap has no answer the lock is forced away, and somebody else dies with the next one: what is taken over
+// then is nothing that its owner kept.
+func TestManager_Acquire_UnderForcedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		req := request()
+		w.client().dead(t, req)
+		kept, err := w.client().Status(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := w.client(faultbucket.Rule{Op: faultbucket.OpPut, Match: renewal, Fault: faultbucket.LoseRequest()})
+		req = under(kept)
+		req.TakeOver, req.Wait = true, 10*minute
+		won := make(chan *lock.Tenure)
+		go func() {
+			tenure, err := c.Acquire(t.Context(), ref, req)
+			if err != nil {
+				t.Errorf("Acquire: %v", err)
+			}
+			won <- tenure
+		}()
+		time.Sleep(5 * time.Second)
+		if _, _, err := w.client().ForceUnlock(t.Context(), ref, kept.Info.ID, request()); err != nil {
+			t.Error(err)
+		}
+		w.client().dead(t, leased(minute))
+		c.store.Heal()
+		tenure := <-won
+		if h := tenure.Held(); h.Stays() || h.Info.ID == kept.Info.ID {
+			t.Errorf("got %+v, want a lock of its own", h.Managed)
+		}
+		if c.fence.count() != 1 {
+			t.Errorf("fenced %d times, want once", c.fence.count())
+		}
+		wantReleased(t, w, tenure)
+	})
+}
+
+// Who kept the lock did so without the table: no item stays in it.
+func TestTenure_Release_UnderTakesItsItem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kept := w.client().dead(t, request())
+		tenure := w.dual().mustAcquire(t, under(kept))
+		if w.item() == "" {
+			t.Error("it works without its item")
+		}
+		if _, err := tenure.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		h, err := w.client().Status(t.Context(), ref)
+		if err != nil || h.Info != kept.Info || h.Leased() || h.Managed.Table != "" || w.item() != "" {
+			t.Errorf("left %+v, %v, and the item %s", h.Managed, err, w.item())
+		}
+
+		// Where it must stay, the lock says so, and whoever removes that has to name the table.
+		tenure = w.dual().mustAcquire(t, under(kept))
+		w.table.Add(dynamotest.Rule{Op: dynamotest.OpDeleteItem, Fault: dynamotest.Answer(400, "AccessDeniedException")})
+		if _, err := tenure.Release(t.Context()); !errors.Is(err, statelatch.ErrDenied) || tenure.Gone() {
+			t.Errorf("Release: %v, gone %v; want ErrDenied and that the lock is there", err, tenure.Gone())
+		}
+		if h, err := w.client().Status(t.Context(), ref); err != nil || h.Leased() || h.Managed.Table != w.table.Name() {
+			t.Errorf("left %+v, %v; want the lock with its table", h.Managed, err)
+		}
+	})
+}
+
+// A release says what became of the lock, whether it was somebody's to keep or not.
+func TestTenure_Release_UnderLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kept := w.keeping(t, 0)
+		tenure := w.dual().mustAcquire(t, under(kept))
+		if _, _, err := w.dual().ForceUnlock(t.Context(), ref, kept.Info.ID, request()); err != nil {
+			t.Error(err)
+		}
+		thief := w.dual().mustAcquire(t, leased(minute))
+		<-tenure.Lost()
+		_, err := tenure.Release(t.Context())
+		if by, ok := errors.AsType[*statelatch.LockedError](err); !ok || by.Holder.ID != thief.Held().Info.ID || !errors.Is(err, statelatch.ErrLockLost) {
+			t.Errorf("Release: %v, want ErrLockLost and who has it", err)
+		}
+		if !tenure.Gone() {
+			t.Error("the lock is another's, but its ID is still to be remembered")
 		}
 	})
 }

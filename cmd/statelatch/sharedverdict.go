@@ -22,8 +22,14 @@ import (
 // this user's own probe found, it runs out by the store's own clock, and it counts only for the endpoint that it was
 // made at.
 
-// maxSharedVerdict is far above what a verdict takes.
-const maxSharedVerdict = 64 << 10
+const (
+	// maxSharedVerdict is far above what a verdict takes.
+	maxSharedVerdict = 64 << 10
+
+	// maxVerdictDelay is what the clock of who probed may differ from the store's by, as signatures may. A verdict that
+	// came later was copied with its bucket, perhaps from another store, or brought back.
+	maxVerdictDelay = 15 * time.Minute
+)
 
 // sharedJSON is a verdict in the bucket: the tier, the store, what failed, and who says so.
 type sharedJSON struct {
@@ -39,8 +45,8 @@ func sharedKey(b *s3bucket.Bucket) string {
 	return statelatch.ProbePrefix + "verdict-" + hex.EncodeToString(sum[:8]) + ".json"
 }
 
-// loadShared returns the verdict in the bucket if it counts. One that is missing, denied, old or makes no sense is
-// none. That the store cannot lock counts however old it is, as in verdicts.load.
+// loadShared returns the verdict in the bucket if it counts. One that is missing, denied, old, copied or makes no sense
+// is none. That the store cannot lock counts however old it is, as in verdicts.load.
 func loadShared(ctx context.Context, b *s3bucket.Bucket) (v probeJSON, ok bool) {
 	obj, content, err := readShared(ctx, b)
 	var shared sharedJSON
@@ -53,7 +59,8 @@ func loadShared(ctx context.Context, b *s3bucket.Bucket) (v probeJSON, ok bool) 
 		return probeJSON{}, false
 	}
 	age := obj.Date.Sub(obj.LastModified)
-	young := !obj.Date.IsZero() && !obj.LastModified.IsZero() && age > -time.Minute && age < verdictLife
+	young := !obj.Date.IsZero() && !obj.LastModified.IsZero() && age > -time.Minute && age < verdictLife &&
+		obj.LastModified.Sub(v.At).Abs() <= maxVerdictDelay
 	return v, young || tier == lock.TierNone
 }
 

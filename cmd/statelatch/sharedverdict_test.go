@@ -66,6 +66,7 @@ func TestLock_VerdictThatDoesNotCount(t *testing.T) {
 		"of another bucket":   func(v *sharedJSON) { v.Store.Bucket = "other" },
 		"of another server":   func(v *sharedJSON) { v.Store.Server = "Other" },
 		"of an unknown tier":  func(v *sharedJSON) { v.Tier = "perfect" },
+		"copied since":        func(v *sharedJSON) { v.At = v.At.Add(-time.Hour) },
 	} {
 		s := newShell(t).withStore().probing()
 		s.share(change)
