@@ -80,7 +80,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 			return err
 		}
 	} else {
-		term.print("%s%s", describe(held, own), verdictLine(verdict))
+		term.printProse("%s%s", describe(held, own), verdictLine(verdict))
 		if own && givesBack(held, verdict) {
 			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}

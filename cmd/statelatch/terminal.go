@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -60,15 +61,20 @@ func (t terminal) say(format string, args ...any) {
 	_, _ = io.WriteString(t.err, prose(fmt.Sprintf(format, args...), t.errWidth()))
 }
 
-// prose wraps what is no command to paste, and what does not drive the terminal.
+// quotedCommand is a command within a sentence.
+var quotedCommand = regexp.MustCompile(`'statelatch [^']*'`)
+
+// prose wraps what is no command to paste, and what does not drive the terminal. A quoted command is not broken.
 func prose(text string, width int) string {
 	if width == 0 || strings.ContainsAny(text, "\r") {
 		return text
 	}
+	const blank = "\uE000" // for private use: nobody says it
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if !strings.Contains(line, "statelatch ") {
-			line = term.Wrap(line, width)
+		whole := quotedCommand.ReplaceAllStringFunc(line, func(c string) string { return strings.ReplaceAll(c, " ", blank) })
+		if !strings.Contains(whole, "statelatch ") {
+			line = strings.ReplaceAll(term.Wrap(whole, width), blank, " ")
 		}
 		b.WriteString(line)
 	}

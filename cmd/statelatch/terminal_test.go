@@ -1,0 +1,20 @@
+package main
+
+import "testing"
+
+func TestProse(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"one two three four":                  "one two\nthree four",
+		"Do it: statelatch lock x":            "Do it: statelatch lock x", // to paste
+		"say it with 'statelatch unlock' now": "say it\nwith\n'statelatch unlock'\nnow",
+		"\rlive line that is long":            "\rlive line that is long",
+	} {
+		if got := prose(text, 10); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	if got := prose("one two three four", 0); got != "one two three four" {
+		t.Errorf("without a terminal: got %q", got)
+	}
+}
