@@ -93,7 +93,7 @@ func verdictLine(v evidence.Verdict, paint func(string) string) string {
 	return fmt.Sprintf("Verdict: %s: %s.\n", paint(string(v.State)), v.Proof)
 }
 
-// describe shows a lock: the engines' block, then what they do not show, then what to do.
+// describe shows a lock: the engines' block, then what they do not show. The verdict is to follow.
 func describe(h lock.Held, mine bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is locked", h.Ref)
@@ -102,9 +102,7 @@ func describe(h lock.Held, mine bool) string {
 	}
 	b.WriteString(".\n\n")
 	b.WriteString(lockBlock(h.LockedError()))
-	if extra := promises(h); extra != "" {
-		b.WriteString("\n" + extra)
-	}
+	b.WriteString("\n" + promises(h))
 	return b.String()
 }
 
