@@ -72,11 +72,14 @@ type StoreError struct {
 // when access was denied, the missing action. It never contains a credential or a body.
 func (e *StoreError) Error() string {
 	var b strings.Builder
-	target := "s3://" + e.Bucket
-	if e.Key != "" {
-		target += "/" + e.Key
+	b.WriteString(e.Op)
+	if e.Bucket != "" { // unknown where credentials are looked for
+		b.WriteString(" s3://" + e.Bucket)
+		if e.Key != "" {
+			b.WriteString("/" + e.Key)
+		}
 	}
-	fmt.Fprintf(&b, "%s %s: %v", e.Op, target, e.Kind)
+	fmt.Fprintf(&b, ": %v", e.Kind)
 	var detail []string
 	if e.Status != 0 {
 		detail = append(detail, fmt.Sprintf("HTTP %d", e.Status))

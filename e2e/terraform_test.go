@@ -141,7 +141,7 @@ func TestTerraform_OurLockBlocksItAndShowsUs(t *testing.T) {
 	id := strings.TrimSpace(taken.stdout)
 	want(t, "plan", r.run(r.dir, r.terraform, "plan", "-no-color"), 1,
 		"StatusCode: 412", "ID: "+id, "Path: terraform-state/"+stateKey, "Operation: lock", "Info: failover until 15:00 <ops>")
-	want(t, "status of our own", r.statelatch("status", r.ref), 11, "is locked by you", "Held for")
+	want(t, "status of our own", r.statelatch("status", r.ref), 11, "is locked by you", "Held since")
 	want(t, "unlock", r.statelatch("unlock", r.ref), 0, "Released")
 	want(t, "unlock again", r.statelatch("unlock", r.ref), 10, "not locked")
 	r.tf("plan", "-no-color")

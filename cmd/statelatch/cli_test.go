@@ -210,7 +210,7 @@ func TestLock_UnlockNeedsNoID(t *testing.T) {
 	if len(id) != 36 {
 		t.Fatalf("stdout is %q, want the lock ID alone", o.out)
 	}
-	s.want(s.run("status", demoRef), 11, "is locked by you", "ID:        "+id, "Operation: lock", "Info:      freeze", "Held for")
+	s.want(s.run("status", demoRef), 11, "is locked by you", "ID:        "+id, "Operation: lock", "Info:      freeze", "Held since")
 	refused := s.run("lock", demoRef)
 	s.want(refused, 11, "Lock Info:", id, "It is yours, since", "statelatch unlock ", demoRef+"\n")
 	if strings.Contains(o.err+refused.err, "secret-key") {

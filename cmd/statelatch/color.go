@@ -37,3 +37,9 @@ func (t terminal) verdict(s string) string {
 	color := verdictColor(s)
 	return painted(t.view != nil && t.view.outColor && color != "", color, s)
 }
+
+// talkVerdict colours one in talk.
+func (t terminal) talkVerdict(s string) string {
+	color := verdictColor(s)
+	return painted(t.view != nil && t.view.errColor && color != "", color, s)
+}

@@ -219,10 +219,17 @@ func TestStatus_ExpiresAgrees(t *testing.T) {
 		} else {
 			s.managedLock("app/terraform.tfstate", "an-id", *m)
 		}
+		if o := s.run("status", demoRef); m == nil || m.TTL == 0 { // told once, with a lease by the verdict alone
+			if said := strings.ToLower(o.out); strings.Count(said, "held for") != 1 || strings.Count(said, "held since") != 1 {
+				t.Errorf("got %s", o.out)
+			}
+		} else if strings.Count(strings.ToLower(o.out), "its lease") != 1 {
+			t.Errorf("got %s", o.out)
+		}
 		s.withoutLastModified()
 		o := s.run("status", demoRef)
 		s.want(o, 11, "tells no age")
-		if strings.Contains(o.out, "Held for") || strings.Contains(o.out, " ago") || strings.Contains(o.out, "2562047") {
+		if strings.Contains(strings.ToLower(o.out), "held ") || strings.Contains(o.out, " ago") || strings.Contains(o.out, "2562047") {
 			t.Errorf("got %s", o.out)
 		}
 		s.want(s.run("locks", "s3://demo"), 0, "tells no age")

@@ -80,7 +80,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 			return err
 		}
 	} else {
-		term.printProse("%s%s", describe(held, own), verdictLine(verdict))
+		term.printProse("%s%s", describe(held, own), verdictLine(verdict, term.verdict))
 		if own && givesBack(held, verdict) {
 			term.print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
@@ -88,12 +88,12 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	return reportedError{held.LockedError()}
 }
 
-// verdictLine is what the evidence says.
-func verdictLine(v evidence.Verdict) string {
-	return fmt.Sprintf("Verdict: %s: %s.\n", v.State, v.Proof)
+// verdictLine is what the evidence says; paint colours its first word.
+func verdictLine(v evidence.Verdict, paint func(string) string) string {
+	return fmt.Sprintf("Verdict: %s: %s.\n", paint(string(v.State)), v.Proof)
 }
 
-// describe shows a lock: the engines' block, then what they do not show, then what to do.
+// describe shows a lock: the engines' block, then what they do not show. The verdict is to follow.
 func describe(h lock.Held, mine bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is locked", h.Ref)
@@ -102,13 +102,11 @@ func describe(h lock.Held, mine bool) string {
 	}
 	b.WriteString(".\n\n")
 	b.WriteString(lockBlock(h.LockedError()))
-	if extra := promises(h); extra != "" {
-		b.WriteString("\n" + extra)
-	}
+	b.WriteString("\n" + promises(h))
 	return b.String()
 }
 
-// promises is what the engines' block does not show: one line each.
+// promises is what neither the engines' block nor the verdict shows: one line each.
 func promises(h lock.Held) string {
 	var b strings.Builder
 	line := func(format string, args ...any) {
@@ -116,23 +114,14 @@ func promises(h lock.Held) string {
 	}
 	left, promised := h.ExpiresIn()
 	switch m := h.Managed; {
-	case h.ETag == "":
-	case h.Since.IsZero():
-		line("How long it is held is not known: the store tells no age.")
-	case m == nil:
-		line("Held for %v (by the store's clock, since %s).", h.Age.Round(time.Second), h.Since.UTC().Format(time.RFC3339))
-	case h.Stays():
-		line("A command works under it, whose lease of %v was last renewed %v ago. Without it the lock stays until it is released.", m.TTL, h.Age.Round(time.Second))
-	case m.TTL > 0:
-		line("Its lease of %v was last renewed %v ago (by the store's clock).", m.TTL, h.Age.Round(time.Second))
+	case h.ETag == "" || h.Since.IsZero():
+	case m != nil && h.Stays() && h.Age <= m.TTL:
+		line("A command works under it; without that command it stays until it is released.")
+	case m != nil && m.TTL > 0:
 	case promised && left <= 0:
-		line("It expired %v ago: statelatch unlock -expired", -left.Round(time.Second))
-	case promised:
-		line("Held for %v; it expires in %v.", h.Age.Round(time.Second), left.Round(time.Second))
-	case m.Seq > 1:
-		line("A command worked under it until %v ago. Without a lease it stays until it is released.", h.Age.Round(time.Second))
-	default:
-		line("Held for %v, without a lease: it stays until it is released.", h.Age.Round(time.Second))
+		line("It expired %s ago: statelatch unlock -expired", evidence.Span(-left))
+	case m == nil || m.Seq <= 1:
+		line("Held since %s (by the store's clock).", h.Since.UTC().Format(time.RFC3339))
 	}
 	b.WriteString(background(h.Managed))
 	if m := h.Managed; m != nil && m.PrevID != "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/statelatch/statelatch/internal/term"
 )
@@ -90,11 +91,34 @@ func TestTables_Colors(t *testing.T) {
 	if o := s.run("locks", "s3://demo"); !strings.Contains(o.out, "\033[33munknown\033[0m  ") {
 		t.Errorf("got %+v", o)
 	}
+	if o := s.run("status", demoRef); !strings.Contains(o.out, "Verdict: \033[33munknown\033[0m: ") {
+		t.Errorf("got %+v", o)
+	}
+	if o := s.run("unlock", "-dry-run", demoRef); !strings.Contains(o.out, "Verdict: \033[33munknown\033[0m: ") {
+		t.Errorf("got %+v", o)
+	}
 	if o := s.run("lock", demoRef); !strings.Contains(o.err, "\033[31mError:\033[0m ") {
 		t.Errorf("got %+v", o)
 	}
 	if o := s.run("locks", "-json", "s3://demo"); strings.Contains(o.out, "\033") {
 		t.Errorf("JSON has none: %+v", o)
+	}
+}
+
+// What is said of a lock is broken between words.
+func TestStatus_FitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("lock", "-expires", "2h", demoRef), 0)
+	s.width, s.color = 40, true
+	for _, o := range []outcome{s.run("status", demoRef), s.run("unlock", "-dry-run", demoRef)} {
+		_, verdict, _ := strings.Cut(o.out, "Verdict: ")
+		verdict, _, _ = strings.Cut(verdict, "\nRelease")
+		for line := range strings.Lines("Verdict: " + verdict) {
+			if n := utf8.RuneCountInString(strings.TrimSpace(strings.NewReplacer("\033[33m", "", "\033[0m", "").Replace(line))); n > 40 {
+				t.Errorf("%d columns: %q", n, line)
+			}
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func TestUnderLock_Killed(t *testing.T) {
 	s.want(s.run("unlock", "-expired", demoRef), 11, "not over")
 	s.want(s.run("push", "-takeover", "expired", s.file(plainState(2, "a", oneResource)), demoRef), 11, "worked under it", "statelatch unlock")
 	s.want(s.run("push", "-under-lock", s.file(plainState(2, "a", oneResource)), demoRef), 0)
-	s.want(s.run("status", demoRef), 11, "A command worked under it until", "Verdict: unknown: a command worked under it until")
+	s.want(s.run("status", demoRef), 11, "\n\nVerdict: unknown: a command worked under it until")
 	s.managedLock(ref.Key, "an-id", killed)
 	s.want(s.run("unlock", demoRef), 0, "Released")
 

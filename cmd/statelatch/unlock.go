@@ -248,7 +248,7 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 	}
 	if !u.many {
 		for _, s := range asked {
-			u.term.say("%s%s\n", describe(s.held, false), verdictLine(s.verdict))
+			u.term.say("%s%s\n", describe(s.held, false), verdictLine(s.verdict, u.term.talkVerdict))
 		}
 	}
 	if u.approved {
