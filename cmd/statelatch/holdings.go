@@ -142,16 +142,23 @@ func (h *holdings) prepare(ctx context.Context, e *holding) error {
 	return nil
 }
 
-// hold answers an engine that the command starts.
+// hold answers an engine that the command starts, and remembers it if its lock may be off.
 func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) shim.Answer {
+	answer := h.answer(ctx, r, say)
+	if answer.Held && r.PID != 0 {
+		h.mu.Lock()
+		h.pids[r.PID] = true
+		h.mu.Unlock()
+	}
+	return answer
+}
+
+func (h *holdings) answer(ctx context.Context, r shim.Request, say func(string)) shim.Answer {
 	term := h.term
 	term.err, term.live = sayer(say), false
 	if h.o.read && !r.OnlyIfHeld && r.Call.Locking() != engine.Reads {
 		return shim.Answer{} // it writes, so it takes its own lock
 	}
-	h.mu.Lock()
-	h.pids[r.PID] = true
-	h.mu.Unlock()
 	var adoptErr error
 	if r.Call.Name != "" {
 		adoptErr = r.State.Backend.S3.Adopt(os.Environ(), r.Environ)
