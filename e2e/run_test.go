@@ -63,7 +63,7 @@ func TestRun_Engine(t *testing.T) {
 	p := r.start(r.home, binary, r.underRun(nil, apply...)...)
 	r.await(standing, p)
 	status := r.statelatch("status", r.ref)
-	want(t, "status", status, 11, "lease of 1m30s", "run "+filepath.Base(r.terraform)+" apply")
+	want(t, "status", status, 11, "lease of 90s", "run "+filepath.Base(r.terraform)+" apply")
 	want(t, "another engine", r.run(r.dir, r.terraform, apply...), 1, "Error acquiring the state lock", "run "+filepath.Base(r.terraform)+" apply")
 	want(t, "another run", r.statelatch(r.underRun(nil, apply...)...), 11, "Lock Info:", "stop it, and it gives the lock back")
 	open()
