@@ -34,8 +34,8 @@ type Config struct {
 	Evidence        evidence.Sources
 	MaxSeries       int  // keys that have series of their own; 0: [DefaultMaxSeries]
 	Holder          bool // lock series have the holder's Who as a label
-	// Tier is what a probe said of the store ("full", "cas", "none"); empty: nothing is known.
-	Tier string
+	// Tier is what a probe said of the store. There is no series of the unknown one.
+	Tier lock.Tier
 	// Alerts, if not nil, is told about locks that are too old.
 	Alerts *Alerts
 	Log    *slog.Logger // of what fails; required

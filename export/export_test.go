@@ -107,7 +107,7 @@ func stateOf(serial int) string {
 func TestExporter_Metrics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		y := newYard(t, Config{Tier: "cas"})
+		y := newYard(t, Config{Tier: lock.TierCAS})
 		y.put("app/terraform.tfstate", stateOf(7))
 		y.put("env:/live/app/terraform.tfstate", stateOf(3))
 		y.put("dev/empty.tfstate", "")

@@ -9,6 +9,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/lock"
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -35,9 +36,6 @@ var (
 	descSize     = desc("state_bytes", "Bytes of a state.", "key", "workspace")
 	descModified = desc("state_last_modified_timestamp_seconds", "When a state was last written, in seconds since 1970.", "key", "workspace")
 )
-
-// tiers in the order of [Config.Tier]'s words.
-var tiers = [...]string{"full", "cas", "none"}
 
 func (e *Exporter) lockDescs() (held, age *prometheus.Desc) {
 	labels := []string{"key", "workspace", "verdict"}
@@ -82,9 +80,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if e.cfg.Alerts != nil {
 		ch <- prometheus.MustNewConstMetric(descUnsent, prometheus.CounterValue, float64(e.cfg.Alerts.unsent.Load()))
 	}
-	if e.cfg.Tier != "" {
-		for _, tier := range tiers {
-			gauge(descTier, one(tier == e.cfg.Tier), tier)
+	if e.cfg.Tier != lock.TierUnknown {
+		for _, tier := range []lock.Tier{lock.TierFull, lock.TierCAS, lock.TierNone} {
+			gauge(descTier, one(tier == e.cfg.Tier), tier.String())
 		}
 	}
 	if last == nil {

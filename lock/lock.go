@@ -72,6 +72,20 @@ func (t Tier) String() string {
 	return "unknown"
 }
 
+// MarshalText is the word of String.
+func (t Tier) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText takes any word that String has. What it does not know is an error.
+func (t *Tier) UnmarshalText(word []byte) error {
+	for tier := TierUnknown; tier <= TierNone; tier++ {
+		if tier.String() == string(word) {
+			*t = tier
+			return nil
+		}
+	}
+	return fmt.Errorf("%w tier %q: want full, cas, none or unknown", statelatch.ErrInvalid, word)
+}
+
 // Fence makes every state write that is under way for ref fail from now on: it gives the state a new ETag
 // without changing what it says (R6). state.Store.Touch is one.
 type Fence func(ctx context.Context, ref statelatch.Ref) error

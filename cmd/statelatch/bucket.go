@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -313,9 +312,7 @@ func forgetVerdict(ctx context.Context, term terminal, name string, backend back
 	if err != nil {
 		return // its verdict ends with its life
 	}
-	if kept, err := openVerdicts(term.getenv); err == nil {
-		_ = os.Remove(kept.file(b)) // there may be none
-	}
+	_ = keeper(term).Forget(b)
 }
 
 // printEquivalent prints what does the same by other means.

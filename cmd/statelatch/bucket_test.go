@@ -54,11 +54,7 @@ func (s *shell) suspend(bucket string) {
 // verdictFiles are those of all probes.
 func (s *shell) verdictFiles() []string {
 	s.t.Helper()
-	kept, err := openVerdicts(func(k string) string { return s.env[k] })
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	files, err := filepath.Glob(filepath.Join(kept.dir, "*.json"))
+	files, err := filepath.Glob(filepath.Join(keeper(s.terminal()).Dir, "*.json"))
 	if err != nil {
 		s.t.Fatal(err)
 	}

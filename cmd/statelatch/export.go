@@ -211,12 +211,12 @@ func (all exporters) Run(ctx context.Context, interval time.Duration, after func
 }
 
 // tier is what a probe said, as far as it is known.
-func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Bucket) (string, error) {
-	kept, _ := openVerdicts(term.getenv)
-	if v, ok := kept.load(b, time.Now()); ok || !o.probe {
+func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Bucket) (lock.Tier, error) {
+	k := keeper(term)
+	if v, ok := k.Known(b, time.Now()); ok || !o.probe {
 		return v.Tier, nil
 	}
-	v, err := probeStore(ctx, term, []*s3bucket.Bucket{b}, probe.Short())
+	v, err := k.Probe(ctx, []*s3bucket.Bucket{b}, probe.Short())
 	return v.Tier, err
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/gc"
-	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
 
@@ -260,14 +259,12 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 			return gc.Result{}, err
 		}
 	}
-	verdict, err := proveStore(ctx, term, at.bucket)
+	proven, err := proveStore(ctx, term, at.bucket)
 	if err != nil {
 		return gc.Result{}, err
 	}
-	if tier, _ := verdict.tier(); tier == lock.TierNone {
-		c := verdict.decisive()
-		return gc.Result{}, fmt.Errorf("%w: %s failed the check %q: %s; nothing was removed. Details: statelatch probe s3://%s",
-			statelatch.ErrUnsafeStore, at.scope, c.Name, c.Evidence, at.scope.Bucket)
+	if err := proven.Err(); err != nil {
+		return gc.Result{}, fmt.Errorf("%w; nothing was removed. Details: statelatch probe s3://%s", err, at.scope.Bucket)
 	}
 	if err := intend(ctx, audit.GC, at.scope); err != nil {
 		return gc.Result{}, err

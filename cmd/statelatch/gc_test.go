@@ -11,6 +11,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/gc"
+	"github.com/statelatch/statelatch/lock"
 )
 
 // litter locks and unlocks states.
@@ -144,7 +145,7 @@ func TestGC_TierNone(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
 	s.litter(demoRef)
-	s.keep("none", 0)
+	s.keep(lock.TierNone, 0)
 	before, _ := s.count("demo")
 	s.want(s.run("gc", "-older-than", "0s", "-auto-approve", "s3://demo"), 13, "nothing was removed", "statelatch probe s3://demo")
 	if after, _ := s.count("demo"); after != before {

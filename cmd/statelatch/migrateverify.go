@@ -197,13 +197,14 @@ func (t target) nobody() target {
 
 // look reads what is about the whole site.
 func (s *site) look(ctx context.Context, term terminal, bucket string) {
-	verdict, err := proveStore(ctx, term, s.bucket)
-	switch s.tier = verdict.Tier; {
-	case err != nil:
-		s.tier = ""
+	proven, err := proveStore(ctx, term, s.bucket)
+	if err != nil {
 		s.block("whether the store can lock is not known: %s", oneLine(err))
-	case s.tier == tierNames[lock.TierNone]:
-		s.block("the store cannot lock: it failed the check %q: %s", verdict.decisive().Name, verdict.decisive().Evidence)
+	} else {
+		s.tier = proven.Tier.String()
+		if err := proven.Err(); err != nil {
+			s.block("%s", oneLine(err))
+		}
 	}
 	line := &liveLine{term: term}
 	list, err := fleet.Locks(ctx, s.target.locks, statelatch.Scope{Bucket: bucket}, fleet.LockOptions{OnProgress: line.walked})

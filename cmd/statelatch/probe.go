@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe"
+	"github.com/statelatch/statelatch/probe/verdict"
 	"github.com/urfave/cli/v3"
 )
 
@@ -66,7 +67,7 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 		return err
 	}
 	line := &liveLine{term: term}
-	v, err := probeStore(ctx, term, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
+	v, err := keeper(term).Probe(ctx, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
 	line.clear()
 	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Code == "NoSuchBucket" {
 		return fmt.Errorf("%w: there is no bucket %s: statelatch bucket init s3://%[2]s", statelatch.ErrNotFound, doors[0].Name())
@@ -77,10 +78,10 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	if o.json {
 		err = term.printJSON(v)
 	} else {
-		v.print(term)
+		printVerdict(term, v)
 	}
-	if err == nil && v.Tier == tierNames[lock.TierNone] {
-		return reportedError{fmt.Errorf("%w: s3://%s", statelatch.ErrUnsafeStore, v.Store.Bucket)}
+	if unsafe := v.Err(); err == nil && unsafe != nil {
+		return reportedError{unsafe}
 	}
 	return err
 }
@@ -138,21 +139,21 @@ func tellProbe(line *liveLine) func(probe.Progress) {
 }
 
 // tierMeans says what a tier is, in one sentence.
-var tierMeans = map[string]string{
-	"full": "locks safely: tier full.",
-	"cas":  "locks, but releases are weak: tier cas. Locks exclude each other; giving one back cannot be made conditional.",
-	"none": "cannot lock safely: tier none. Statelatch takes no locks there.",
+var tierMeans = map[lock.Tier]string{
+	lock.TierFull: "locks safely: tier full.",
+	lock.TierCAS:  "locks, but releases are weak: tier cas. Locks exclude each other; giving one back cannot be made conditional.",
+	lock.TierNone: "cannot lock safely: tier none. Statelatch takes no locks there.",
 }
 
-// print shows a verdict to people.
-func (v probeJSON) print(term terminal) {
+// printVerdict shows a verdict to people.
+func printVerdict(term terminal, v verdict.Verdict) {
 	where := "s3://" + v.Store.Bucket
 	if v.Store.Endpoint != "" {
 		where += " at " + strings.Join(append([]string{v.Store.Endpoint}, v.Store.MoreEndpoints...), " and ")
 	}
 	means := tierMeans[v.Tier]
-	if v.Tier != tierNames[lock.TierNone] && v.enginesFail() != "" {
-		means = "locks for Statelatch alone: tier " + v.Tier + ". The engines themselves cannot write there as they are configured, see below."
+	if v.EnginesFail() != "" {
+		means = "locks for Statelatch alone: tier " + v.Tier.String() + ". The engines themselves cannot write there as they are configured, see below."
 	}
 	term.print("%s %s\n\n", where, means)
 	t := table{Columns: []column{{}, {}, {Least: 20}}}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/probe/verdict"
 )
 
 // probing lets the shell's commands probe stores.
@@ -110,11 +112,11 @@ func TestProbe_GoodStore(t *testing.T) {
 	}
 	o = s.run("probe", "-rounds", "3", "-clients", "8", "-json", "-endpoint", again, "-endpoint", s.url, "s3://demo")
 	s.want(o, 0)
-	var v probeJSON
+	var v verdict.Verdict
 	if err := json.Unmarshal([]byte(o.out), &v); err != nil || strings.Count(o.out, "\n") != 1 {
 		t.Fatalf("got %q, %v, want one line of JSON", o.out, err)
 	}
-	if v.Tier != "full" || v.Store.Bucket != "demo" || v.Store.Endpoint != s.url || len(v.Store.MoreEndpoints) != 1 || v.Store.MoreEndpoints[0] != again ||
+	if v.Tier != lock.TierFull || v.Store.Bucket != "demo" || v.Store.Endpoint != s.url || len(v.Store.MoreEndpoints) != 1 || v.Store.MoreEndpoints[0] != again ||
 		v.Store.Server != "Statelatch" || v.Clients != 8 || v.Rounds != 3 || v.Requests < 100 || time.Since(v.At) > time.Hour || len(v.Checks) != 15 {
 		t.Errorf("got %+v", v)
 	}

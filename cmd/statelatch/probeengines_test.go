@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/statelatch/statelatch/probe"
+	"github.com/statelatch/statelatch/probe/verdict"
 )
 
 // overTLS puts a proxy with TLS in front of the shell's store, which refuses what refuse says.
@@ -64,7 +65,7 @@ func TestProbe_EnginesCanWrite(t *testing.T) {
 	s.overTLS(func(*http.Request) (int, string) { return 0, "" })
 	s.want(s.run("probe", "-clients", "4", "-rounds", "2", "s3://demo"), 0, "locks safely: tier full", "terraform and tofu can lock and write")
 	o := s.run("probe", "-clients", "4", "-rounds", "2", "-json", "s3://demo")
-	var v probeJSON
+	var v verdict.Verdict
 	if err := json.Unmarshal([]byte(o.out), &v); err != nil || len(v.Checks) == 0 || v.Checks[len(v.Checks)-1].Name != probe.NameEngines {
 		t.Errorf("got %v, %s, want the check last", err, o.out)
 	}

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/probe/verdict"
 )
 
 // Somebody waits for the probe before a first lock, and may pay for each request.
@@ -18,7 +21,7 @@ func TestLock_ShortProbeIsCheap(t *testing.T) {
 		proxied := s.behindProxyCount(overTLS)
 		s.want(s.run("lock", demoRef), 0, probingNow)
 		files, _ := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/probes/*.json"))
-		var v probeJSON
+		var v verdict.Verdict
 		if len(files) != 1 {
 			t.Fatalf("got %q, want one verdict", files)
 		}
@@ -26,7 +29,7 @@ func TestLock_ShortProbeIsCheap(t *testing.T) {
 		if err == nil {
 			err = json.Unmarshal(content, &v)
 		}
-		if err != nil || v.Tier != "full" || v.Requests > 150 || proxied() > 160 {
+		if err != nil || v.Tier != lock.TierFull || v.Requests > 150 || proxied() > 160 {
 			t.Errorf("got tier %q, %d requests reported, %d seen, %v, want at most 150 for the probe", v.Tier, v.Requests, proxied(), err)
 		}
 		t.Logf("%d requests, %d with the lock's own", v.Requests, proxied())

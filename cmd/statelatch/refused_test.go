@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch/internal/faultproxy"
+	"github.com/statelatch/statelatch/lock"
 )
 
 // One refusal, or one doubt, of the release leaves no lock, on a store without conditional delete neither.
 func TestUnlock_RefusedOnce(t *testing.T) {
 	t.Parallel()
-	for _, tier := range []string{"full", "cas"} {
+	for _, tier := range []lock.Tier{lock.TierFull, lock.TierCAS} {
 		for name, fault := range map[string]faultproxy.Fault{
 			"503":             faultproxy.Answer(503, "SlowDown"),
 			"500":             faultproxy.Answer(500, "InternalError"),
@@ -22,7 +23,7 @@ func TestUnlock_RefusedOnce(t *testing.T) {
 			"reply dropped":   faultproxy.DropReply(),
 			"request dropped": faultproxy.DropRequest(),
 		} {
-			t.Run(tier+", "+name, func(t *testing.T) {
+			t.Run(tier.String()+", "+name, func(t *testing.T) {
 				t.Parallel()
 				s := newShell(t).withStore()
 				proxy := s.behindProxy()
@@ -33,7 +34,7 @@ func TestUnlock_RefusedOnce(t *testing.T) {
 				})
 				o := s.run("unlock", demoRef)
 				s.want(o, 0)
-				if weak := strings.Contains(o.out+o.err, "no conditional delete"); weak != (tier == "cas") {
+				if weak := strings.Contains(o.out+o.err, "no conditional delete"); weak != (tier == lock.TierCAS) {
 					t.Errorf("got %+v, want it to be a release of tier %s", o, tier)
 				}
 				s.want(s.run("status", demoRef), 0, "not locked")

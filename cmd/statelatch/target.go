@@ -147,7 +147,7 @@ func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend bac
 	if err != nil {
 		return target{}, err
 	}
-	t := target{ref: ref, backend: backend, bucket: b, locks: &lock.Manager{Bucket: b, Tier: releaseTier(term, b)}, states: &state.Store{Bucket: b, Snapshots: true}}
+	t := target{ref: ref, backend: backend, bucket: b, locks: &lock.Manager{Bucket: b, Tier: keeper(term).ReleaseTier(b)}, states: &state.Store{Bucket: b, Snapshots: true}}
 	t.locks.Fence = t.states.Touch
 	if backend.DynamoDBTable != "" {
 		table, err := dynamo.Open(ctx, backend.S3, backend.DynamoDBTable, backend.DynamoDBEndpoint)

@@ -293,3 +293,33 @@ func leftAlone(err error) string {
 	why := strings.Replace(oneLine(err), ": "+oneLine(locked), "", 1)
 	return fmt.Sprintf("%v: %s: %s", statelatch.ErrLocked, statelatch.Printable(locked.Ref.String()), strings.TrimPrefix(why, fmt.Sprintf("%v: %s: ", statelatch.ErrLocked, locked.Ref)))
 }
+
+// proveRemovals refuses to remove locks on a store that cannot lock, because nothing there can be made conditional: it
+// puts the refusal into the steps. For a lock with a lease the state is fenced, which rests on conditions, so for one
+// the store is probed first if need be.
+func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
+	var leased []target
+	for _, s := range steps {
+		if s.deed != deedNone && s.held.Leased() {
+			leased = append(leased, s.target)
+		}
+	}
+	err := proveTiers(ctx, term, leased)
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case s.deed == deedNone:
+		case s.held.Leased() && err != nil && !errors.Is(err, statelatch.ErrUnsafeStore):
+			s.err = err
+		case s.locks.Tier == lock.TierNone:
+			s.err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' removes its lock, or delete s3://%s/%s",
+				statelatch.ErrUnsafeStore, s.again.command("probe"), shellQuote(s.held.Info.ID), s.ref.Bucket, s.ref.LockKey())
+		case s.deed == deedExpired && s.held.Leased() && s.locks.Tier != lock.TierFull:
+			s.err = fmt.Errorf("%w: without an atomic conditional delete nobody can prove that a lease is over for good; "+
+				"if its holder is certainly gone: %s", statelatch.ErrUnsafeStore, s.again.command("unlock"))
+		}
+		if s.err != nil {
+			s.deed = deedNone
+		}
+	}
+}

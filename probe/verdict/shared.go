@@ -1,4 +1,4 @@
-package main
+package verdict
 
 import (
 	"bytes"
@@ -23,17 +23,17 @@ import (
 // made at.
 
 const (
-	// maxSharedVerdict is far above what a verdict takes.
-	maxSharedVerdict = 64 << 10
+	// maxShared is far above what a verdict takes.
+	maxShared = 64 << 10
 
-	// maxVerdictDelay is what the clock of who probed may differ from the store's by, as signatures may. A verdict that
+	// maxSharedDelay is what the clock of who probed may differ from the store's by, as signatures may. A verdict that
 	// came later was copied with its bucket, perhaps from another store, or brought back.
-	maxVerdictDelay = 15 * time.Minute
+	maxSharedDelay = 15 * time.Minute
 )
 
-// sharedJSON is a verdict in the bucket: the tier, the store, what failed, and who says so.
-type sharedJSON struct {
-	probeJSON
+// shared is a verdict in the bucket: the tier, the store, what failed, and who says so.
+type shared struct {
+	Verdict
 
 	Version string `json:"version"` // of the program that probed
 }
@@ -46,22 +46,18 @@ func sharedKey(b *s3bucket.Bucket) string {
 }
 
 // loadShared returns the verdict in the bucket if it counts. One that is missing, denied, old, copied or makes no sense
-// is none. That the store cannot lock counts however old it is, as in verdicts.load.
-func loadShared(ctx context.Context, b *s3bucket.Bucket) (v probeJSON, ok bool) {
+// is none.
+func loadShared(ctx context.Context, b *s3bucket.Bucket) (Verdict, bool) {
 	obj, content, err := readShared(ctx, b)
-	var shared sharedJSON
-	if err != nil || json.Unmarshal(content, &shared) != nil {
-		return probeJSON{}, false
+	var s shared
+	if err != nil || json.Unmarshal(content, &s) != nil {
+		return Verdict{}, false
 	}
-	v = shared.probeJSON
-	tier, known := v.tier()
-	if !known || v.Store.Endpoint != b.Endpoint() || v.Store.Bucket != b.Name() || b.Server() != v.Store.Server {
-		return probeJSON{}, false
+	if s.Tier == lock.TierUnknown || s.Store.Endpoint != b.Endpoint() || s.Store.Bucket != b.Name() || b.Server() != s.Store.Server {
+		return Verdict{}, false
 	}
-	age := obj.Date.Sub(obj.LastModified)
-	young := !obj.Date.IsZero() && !obj.LastModified.IsZero() && age > -time.Minute && age < verdictLife &&
-		obj.LastModified.Sub(v.At).Abs() <= maxVerdictDelay
-	return v, young || tier == lock.TierNone
+	dated := !obj.Date.IsZero() && !obj.LastModified.IsZero() && obj.LastModified.Sub(s.At).Abs() <= maxSharedDelay
+	return s.Verdict, s.Tier == lock.TierNone || dated && s.countsAt(obj.Date.Sub(obj.LastModified))
 }
 
 func readShared(ctx context.Context, b *s3bucket.Bucket) (bucket.Object, []byte, error) {
@@ -69,25 +65,25 @@ func readShared(ctx context.Context, b *s3bucket.Bucket) (bucket.Object, []byte,
 	if err != nil {
 		return obj, nil, err
 	}
-	content, err := io.ReadAll(io.LimitReader(body, maxSharedVerdict))
+	content, err := io.ReadAll(io.LimitReader(body, maxShared))
 	return obj, content, errors.Join(err, body.Close())
 }
 
 // saveShared keeps a verdict in the bucket, unless somebody else does so at the same time. Where that is not possible
 // the next machine probes by itself, so no failure is told. AWS's own store is not probed unasked, and needs none.
-func saveShared(ctx context.Context, b *s3bucket.Bucket, v probeJSON) {
+func saveShared(ctx context.Context, b *s3bucket.Bucket, v Verdict, tool string) {
 	if b.Endpoint() == "" {
 		return
 	}
 	v.Store.Endpoint, v.Store.MoreEndpoints, v.LeftBehind = b.Endpoint(), nil, nil
-	failed := []checkJSON{}
+	failed := []Check{}
 	for _, c := range v.Checks {
 		if c.Outcome == probe.Failed {
 			failed = append(failed, c)
 		}
 	}
 	v.Checks = failed
-	content, err := json.Marshal(sharedJSON{v, version()})
+	content, err := json.Marshal(shared{v, tool})
 	if err != nil {
 		return
 	}
