@@ -26,7 +26,7 @@ func (o cleanOptions) removeRecorded(ctx context.Context, term terminal, p *clea
 		e.Outcome = audit.Failed
 		e.Detail += ": " + oneLine(err)
 	}
-	recorderOf(ctx).record(e)
+	recorderOf(ctx).Record(e)
 	return err
 }
 

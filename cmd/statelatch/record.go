@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
@@ -24,13 +22,6 @@ const (
 	envAudit         = "STATELATCH_AUDIT"
 	envAuditRequired = "STATELATCH_AUDIT_REQUIRED"
 	envAuditKey      = "STATELATCH_AUDIT_KEY"
-)
-
-const (
-	// eventBudget bounds the storing of one event, in all locations.
-	eventBudget = 10 * time.Second
-	// closeBudget bounds how long a command waits at its end for what is not stored yet.
-	closeBudget = 20 * time.Second
 )
 
 // recordedCommands are the commands that change something, with the act that they stand for.
@@ -56,7 +47,9 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 				return act(ctx, c)
 			}
 			err = act(context.WithValue(ctx, recorderKey{}, r), c)
-			r.close(err)
+			for _, m := range r.Close(err) {
+				term.say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"), statelatch.Printable(m.Location), oneLine(m.First))
+			}
 			return err
 		}
 	}
@@ -67,42 +60,31 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 
 type recorderKey struct{}
 
-// recorderOf is the recorder of the command that ctx belongs to, nil if nothing is recorded.
+// recorderOf is the recorder of the command that ctx belongs to.
 func recorderOf(ctx context.Context) *recorder {
-	r, _ := ctx.Value(recorderKey{}).(*recorder)
-	return r
+	if r, ok := ctx.Value(recorderKey{}).(*recorder); ok {
+		return r
+	}
+	return &recorder{}
 }
 
-// recorder stores what one command does. Events are stored in the background in the order in which they are recorded:
-// an act, and above all a release, never waits for one. Its methods may be called on nil, and then do nothing.
+// recorder is what one command records: nothing if there is no audit.Recorder.
 type recorder struct {
-	term     terminal
-	sinks    []audit.Sink
-	required bool
-	action   audit.Action
-	base     audit.Event // what all events of the command have in common
-	cancel   context.CancelFunc
-	done     chan struct{} // everything is stored, or was tried
-	more     chan struct{} // has a value when there is something new in the queue
+	*audit.Recorder
 
-	mu     sync.Mutex // guards what follows
-	queue  []entry
-	closed bool
-	open   map[string]audit.Event  // intents of which nothing was recorded since, by action and ref
+	action audit.Action
+
+	mu     sync.Mutex
 	states map[string]state.Report // what a run did to its states, by ref
-	failed map[string]*unstored    // by location
 }
 
-// entry is an event to store. Who waits for it is told how that went.
-type entry struct {
-	event audit.Event
-	reply chan<- error // has room; nil: nobody waits
-}
-
-// unstored is what a location did not take.
-type unstored struct {
-	count int
-	first error
+// intend is Intend, with the words for a refusal.
+func (r *recorder) intend(ctx context.Context, e audit.Event) error {
+	err := r.Intend(ctx, e)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return refusedByAudit(err)
 }
 
 // openRecorder makes the recorder that the flags and the environment ask for; nil if they ask for none.
@@ -121,35 +103,36 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 	case len(locations) == 0:
 		return nil, nil
 	}
-	req := requestOptions{who: c.String("who"), reason: c.String("reason")}.request(term, "")
-	r := &recorder{
-		term: term, required: required, action: action,
-		base: audit.Event{Who: req.Who, Reason: req.Reason, Client: req.Client, Run: req.Run, Tool: req.Version},
-		done: make(chan struct{}), more: make(chan struct{}, 1),
-		open: map[string]audit.Event{}, states: map[string]state.Report{}, failed: map[string]*unstored{},
-	}
 	key := []byte(term.getenv(envAuditKey))
 	if _, err := audit.ParseKeys(key); err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", envAuditKey, err)}
 	}
+	var sinks []audit.Sink
+	unopened := map[string]error{}
 	for _, location := range locations {
 		sink, err := audit.Open(location, key, func(name string) (bucket.Bucket, error) {
 			return openAuditBucket(ctx, recordingTarget(c, term, name), term, name)
 		})
 		switch {
 		case err == nil:
-			r.sinks = append(r.sinks, sink)
+			sinks = append(sinks, sink)
 		case errors.Is(err, statelatch.ErrInvalid), errors.Is(err, statelatch.ErrUnsupported):
 			return nil, usageError{fmt.Errorf("-audit: %w", err)}
 		case required:
 			return nil, refusedByAudit(err)
 		default:
-			r.missed(location, err) // an s3:// one: the others open without a connection
+			unopened[location] = err // an s3:// one: the others open without a connection
 		}
 	}
-	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	go r.store(ctx)
-	return r, nil
+	req := requestOptions{who: c.String("who"), reason: c.String("reason")}.request(term, "")
+	r := audit.NewRecorder(ctx, audit.RecorderOptions{
+		Sinks: sinks, Required: required,
+		Base: audit.Event{Who: req.Who, Reason: req.Reason, Client: req.Client, Run: req.Run, Tool: req.Version},
+	})
+	for location, err := range unopened {
+		r.Miss(location, err)
+	}
+	return &recorder{Recorder: r, action: action, states: map[string]state.Report{}}, nil
 }
 
 // auditLocations are those that the flag names, else the environment.
@@ -210,133 +193,4 @@ func refusedByAudit(err error) error {
 		return fmt.Errorf("%s: %w", text, err)
 	}
 	return fmt.Errorf("%s: %v", text, err) //nolint:errorlint // see above
-}
-
-// store stores what is queued until the recorder is closed and nothing is left.
-func (r *recorder) store(ctx context.Context) {
-	defer close(r.done)
-	for {
-		r.mu.Lock()
-		queue, closed := r.queue, r.closed
-		r.queue = nil
-		r.mu.Unlock()
-		for _, e := range queue {
-			err := r.append(ctx, e.event)
-			if e.reply != nil {
-				e.reply <- err
-			}
-		}
-		if len(queue) == 0 {
-			if closed {
-				return
-			}
-			<-r.more
-		}
-	}
-}
-
-// append stores one event in all locations.
-func (r *recorder) append(ctx context.Context, e audit.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, eventBudget)
-	defer cancel()
-	errs := make([]error, len(r.sinks))
-	var running sync.WaitGroup
-	for i, sink := range r.sinks {
-		running.Go(func() {
-			if errs[i] = sink.Append(ctx, e); errs[i] != nil && e.Outcome != audit.Intent {
-				r.missed(sink.String(), errs[i])
-			}
-		})
-	}
-	running.Wait()
-	return errors.Join(errs...)
-}
-
-func (r *recorder) missed(location string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := r.failed[location]
-	if u == nil {
-		u = &unstored{first: err}
-		r.failed[location] = u
-	}
-	u.count++
-}
-
-// put queues an event.
-func (r *recorder) put(e entry) {
-	b := r.base
-	e.event.ID, e.event.Time = audit.NewID(), time.Now()
-	e.event.Who, e.event.Client, e.event.Run, e.event.Tool = b.Who, b.Client, b.Run, b.Tool
-	e.event.Reason = b.Reason
-	r.mu.Lock()
-	key := string(e.event.Action) + " " + e.event.Ref
-	if e.event.Outcome == audit.Intent {
-		r.open[key] = e.event
-	} else {
-		delete(r.open, key)
-	}
-	r.queue = append(r.queue, e)
-	r.mu.Unlock()
-	r.wake()
-}
-
-func (r *recorder) wake() {
-	select {
-	case r.more <- struct{}{}:
-	default: // it is awake
-	}
-}
-
-// record notes what has happened.
-func (r *recorder) record(e audit.Event) {
-	if r != nil {
-		r.put(entry{event: e})
-	}
-}
-
-// intend stores what is about to be done, where that is required, and refuses it if it cannot be stored.
-func (r *recorder) intend(ctx context.Context, e audit.Event) error {
-	if r == nil || !r.required {
-		return nil
-	}
-	e.Outcome = audit.Intent
-	reply := make(chan error, 1)
-	r.put(entry{e, reply})
-	select {
-	case err := <-reply:
-		if err != nil {
-			return refusedByAudit(err)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// close ends what is left open, waits for what is not stored yet, and tells what could not be. It changes nothing about
-// how the command ended, which is err.
-func (r *recorder) close(err error) {
-	r.mu.Lock()
-	open := slices.Collect(maps.Values(r.open))
-	r.mu.Unlock()
-	for _, e := range open {
-		e.Outcome, e.Detail = audit.Failed, ""
-		if err != nil {
-			e.Detail = oneLine(err)
-		}
-		r.record(e)
-	}
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.wake()
-	timer := time.AfterFunc(closeBudget, r.cancel)
-	<-r.done
-	timer.Stop()
-	r.cancel()
-	for _, location := range slices.Sorted(maps.Keys(r.failed)) {
-		u := r.failed[location]
-		r.term.say("Warning: %s may be missing from the audit log %s: %s\n", count(u.count, "event"), statelatch.Printable(location), oneLine(u.first))
-	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // What the commands record. An event says that something was done or, with the outcome "unknown", may have been. What
-// was not done leaves no event, unless an intent was recorded before: then recorder.close tells that nothing followed.
+// was not done leaves no event, unless an intent was recorded before: then audit.Recorder.Close tells that nothing followed.
 
 // intend is recorder.intend of an act on ref, or on a part of a bucket.
 func intend(ctx context.Context, action audit.Action, ref fmt.Stringer) error {
@@ -45,14 +45,14 @@ func recordOutcome(ctx context.Context, e audit.Event, err error) {
 	if err != nil {
 		e.Detail = oneLine(err)
 	}
-	recorderOf(ctx).record(e)
+	recorderOf(ctx).Record(e)
 }
 
 // acquireRecorded is lock.AcquireAll. Of commands that take a lock for what they do only that is recorded, and
 // takeovers.
 func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Request) (lock.Set, error) {
 	r := recorderOf(ctx)
-	if r == nil {
+	if r.Recorder == nil {
 		return lock.AcquireAll(ctx, targets, req)
 	}
 	for _, t := range targets {
@@ -61,7 +61,7 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 		}
 	}
 	req.OnTakeOver = func(robbed lock.Held, by string) {
-		r.record(audit.Event{
+		r.Record(audit.Event{
 			Action: audit.TakeOver, Outcome: audit.OK, Ref: robbed.Ref.String(), Operation: req.Operation,
 			LockID: by, PrevLockID: robbed.Info.ID, Holder: robbed.Info.Who, ETagBefore: robbed.ETag,
 		})
@@ -78,9 +78,9 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 		switch r.action {
 		case audit.Run:
 			e.Outcome = audit.Started
-			r.record(e)
+			r.Record(e)
 		case audit.Lock:
-			r.record(e)
+			r.Record(e)
 		}
 	}
 	return set, err
@@ -119,9 +119,7 @@ func recordRelease(ctx context.Context, action audit.Action, ref statelatch.Ref,
 // stateEvent is about a state that was base and is now.
 func stateEvent(ctx context.Context, base, now state.Version) audit.Event {
 	e := audit.Event{Ref: base.Ref.String(), ETagBefore: base.ETag, Lineage: cmp.Or(now.Header.Lineage, base.Header.Lineage)}
-	if r := recorderOf(ctx); r != nil {
-		e.Action = r.action
-	}
+	e.Action = recorderOf(ctx).action
 	e.SerialBefore, e.SerialAfter = serialOf(base), serialOf(now)
 	if now.Exists {
 		e.ETagAfter, e.VersionID = now.ETag, now.VersionID
@@ -146,7 +144,7 @@ func writeRecorded(ctx context.Context, tenure *lock.Tenure, session *state.Sess
 func recordRescue(ctx context.Context, tenure *lock.Tenure, key string, err error) {
 	e := audit.Event{Action: audit.Rescue, Outcome: audit.Kept, Ref: tenure.Ref().String(), LockID: tenure.Held().Info.ID, Detail: "kept at " + key}
 	if err == nil {
-		recorderOf(ctx).record(e)
+		recorderOf(ctx).Record(e)
 	}
 }
 
@@ -163,7 +161,7 @@ func recordDigest(ctx context.Context, tenure *lock.Tenure, shown state.DigestRe
 		e.Outcome = audit.Unknown
 		e.Detail += ": " + oneLine(err)
 	}
-	recorderOf(ctx).record(e)
+	recorderOf(ctx).Record(e)
 }
 
 // newRecorded creates the state of a workspace.
@@ -187,7 +185,7 @@ func deleteRecorded(ctx context.Context, tenure *lock.Tenure, all state.Workspac
 
 // noteStates remembers what a run did to a state, for the event at its end.
 func noteStates(ctx context.Context, report state.Report) {
-	if r := recorderOf(ctx); r != nil {
+	if r := recorderOf(ctx); r.Recorder != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.states[report.Mark.Ref.String()] = report
@@ -197,7 +195,7 @@ func noteStates(ctx context.Context, report state.Report) {
 // recordRunEnd records how a run ended, once its locks are given back.
 func recordRunEnd(ctx context.Context, set lock.Set, result runner.Result, runErr, releaseErr error) {
 	r := recorderOf(ctx)
-	if r == nil {
+	if r.Recorder == nil {
 		return
 	}
 	for _, t := range set {
@@ -221,7 +219,7 @@ func recordRunEnd(ctx context.Context, set lock.Set, result runner.Result, runEr
 		if err != nil {
 			e.Detail += ": " + oneLine(err)
 		}
-		r.record(e)
+		r.Record(e)
 	}
 }
 
@@ -246,7 +244,7 @@ func recordBucketInit(ctx context.Context, scope statelatch.Scope, result bucket
 		e.Detail += ": " + oneLine(err)
 	}
 	if len(changed) > 0 || errors.Is(err, statelatch.ErrAmbiguous) {
-		recorderOf(ctx).record(e)
+		recorderOf(ctx).Record(e)
 	}
 }
 
@@ -260,5 +258,5 @@ func recordGC(ctx context.Context, scope statelatch.Scope, what string, r gc.Res
 		e.Outcome = audit.Failed
 		e.Detail += ": " + oneLine(err)
 	}
-	recorderOf(ctx).record(e)
+	recorderOf(ctx).Record(e)
 }
