@@ -16,7 +16,7 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// A bucket's configuration is eventually consistent on AWS (protocol 1.1), usually within seconds.
+// A bucket's configuration is eventually consistent on AWS, usually within seconds.
 const (
 	patience   = 2 * time.Minute // for one step to be seen
 	firstPause = 250 * time.Millisecond
