@@ -106,7 +106,7 @@ func itemCall(r dynamotest.Request) iamCall {
 	return iamCall{what: r.Op + " " + r.LockID, write: r.Op == "PutItem" || r.Op == "DeleteItem", asks: []policytest.Request{ask}}
 }
 
-// recorder is a rig whose calls are all recorded.
+// recorder is a Workdir whose calls are all recorded.
 type recorder struct {
 	*rig.Workdir
 	s3     *faultproxy.Proxy

@@ -18,12 +18,12 @@ import (
 	"github.com/statelatch/statelatch/internal/faultproxy"
 )
 
-// underRun are the arguments of "statelatch run" for an engine in the rig's directory.
+// underRun are the arguments of "statelatch run" for an engine in a Workdir.
 func underRun(r *rig.Workdir, flags []string, args ...string) []string {
 	return append(append(append([]string{"run", "-chdir", r.Dir}, flags...), "--", r.Terraform), args...)
 }
 
-// gate makes the rig's apply stand still in a provisioner until the returned function is called. It returns the path of
+// gate makes an apply stand still in a provisioner until the returned function is called. It returns the path of
 // a file that is there while it stands still.
 func gate(r *rig.Workdir) (standing string, open func()) {
 	r.T.Helper()

@@ -11,7 +11,7 @@ import (
 	"github.com/statelatch/statelatch/e2e/internal/rig"
 )
 
-// second makes another root beside the rig's, whose state is at the key second/terraform.tfstate, and returns its
+// second makes another root beside the Workdir's, whose state is at the key second/terraform.tfstate, and returns its
 // directory and REF.
 func second(r *rig.Workdir, name string) (dir, ref string) {
 	r.T.Helper()

@@ -30,10 +30,10 @@ func (r Result) String() string {
 // Process is a running program.
 type Process struct {
 	t    testing.TB
-	Name string
+	Name string // the command line, for messages
 	Cmd  *exec.Cmd
 	In   io.WriteCloser
-	Done chan struct{}
+	Done chan struct{} // closed at its end
 
 	mu       sync.Mutex
 	out, err bytes.Buffer
@@ -46,6 +46,7 @@ func (w *World) Start(dir, program string, args ...string) *Process {
 	return w.StartWith(func(*exec.Cmd) {}, dir, program, args...)
 }
 
+// StartWith is Start for a command that prepare changes first.
 func (w *World) StartWith(prepare func(*exec.Cmd), dir, program string, args ...string) *Process {
 	w.T.Helper()
 	p := &Process{
@@ -76,6 +77,7 @@ func (w *World) StartWith(prepare func(*exec.Cmd), dir, program string, args ...
 	return p
 }
 
+// tap keeps one stream of a process and tells WaitFor when it grows.
 type tap struct {
 	p   *Process
 	buf *bytes.Buffer
@@ -92,6 +94,7 @@ func (t *tap) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Output is what an ended process left.
 func (p *Process) Output() Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +105,7 @@ func (p *Process) Output() Result {
 	return Result{p.out.String(), p.err.String(), code}
 }
 
-// WaitFor waits until the output matches, and returns the match.
+// WaitFor waits until the output matches a regular expression, and returns the match with its groups.
 func (p *Process) WaitFor(pattern string) []string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -126,12 +129,14 @@ func (p *Process) WaitFor(pattern string) []string {
 	}
 }
 
+// Snapshot is the output until now; its code is -1.
 func (p *Process) Snapshot() Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Result{p.out.String(), p.err.String(), -1}
 }
 
+// Say writes a line to the standard input.
 func (p *Process) Say(line string) {
 	p.t.Helper()
 	if _, err := io.WriteString(p.In, line+"\n"); err != nil {
@@ -139,6 +144,7 @@ func (p *Process) Say(line string) {
 	}
 }
 
+// Signal sends a signal; a process that has ended gets none.
 func (p *Process) Signal(s syscall.Signal) {
 	p.t.Helper()
 	if err := p.Cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {

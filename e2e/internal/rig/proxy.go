@@ -16,6 +16,7 @@ type Faulty struct {
 	Ref    string
 }
 
+// NewFaulty starts the store and the proxy, and points the world's clients at the proxy.
 func NewFaulty(t *testing.T, rules ...faultproxy.Rule) *Faulty {
 	t.Helper()
 	f := &Faulty{World: NewWorld(t), Ref: "s3://terraform-state/" + StateKey}
@@ -25,6 +26,7 @@ func NewFaulty(t *testing.T, rules ...faultproxy.Rule) *Faulty {
 	return f
 }
 
+// StartProxy starts a proxy that ends with the test.
 func StartProxy(t *testing.T, upstream string, rules ...faultproxy.Rule) *faultproxy.Proxy {
 	t.Helper()
 	proxy, err := faultproxy.Start(upstream, rules...)

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
+// LockTable is the name of the table that Dynalite makes.
 const LockTable = "locks"
 
 // Dynalite starts the DynamoDB emulator, makes the lock table in it and returns its URL.
@@ -51,7 +52,7 @@ func (w *World) Dynalite() string {
 	return url
 }
 
-// StartGroup is start for a program that starts others, such as npx: all of them end with the test.
+// StartGroup is Start for a program that starts others, such as npx: all of them end with the test.
 func (w *World) StartGroup(program string, args ...string) *Process {
 	w.T.Helper()
 	home := w.Env["HOME"]

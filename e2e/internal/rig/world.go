@@ -9,14 +9,6 @@ import (
 	"testing"
 )
 
-// File writes a file in the world's home and returns its path.
-func (w *World) File(name, content string) string {
-	w.T.Helper()
-	path := filepath.Join(w.Home, name)
-	w.Write(path, content)
-	return path
-}
-
 // World is a temporary home with an environment that knows nothing of the machine's own credentials.
 type World struct {
 	T    testing.TB
@@ -63,11 +55,20 @@ func NewWorld(tb testing.TB) *World {
 	return w
 }
 
+// Write writes a file that only its owner reads.
 func (w *World) Write(path, content string) {
 	w.T.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		w.T.Fatal(err)
 	}
+}
+
+// File writes a file in the world's home and returns its path.
+func (w *World) File(name, content string) string {
+	w.T.Helper()
+	path := filepath.Join(w.Home, name)
+	w.Write(path, content)
+	return path
 }
 
 // Run runs a program to its end, with nothing on its standard input.
@@ -78,7 +79,7 @@ func (w *World) Run(dir, program string, args ...string) Result {
 	return p.Wait()
 }
 
-// Must is run that demands success.
+// Must is Run that demands success.
 func (w *World) Must(dir, program string, args ...string) Result {
 	w.T.Helper()
 	r := w.Run(dir, program, args...)
