@@ -145,8 +145,10 @@ func TestShim_OtherStore(t *testing.T) {
 	}
 	line += " " + engineName(r) + applyLine
 	rig.Want(t, "held in the other store", r.Statelatch("run", r.Ref, "--", "sh", "-c", line), 1, "another store", "Error acquiring the state lock")
-	nested := r.Statelatch("run", r.Ref, "--", rig.Binary, "run", "s3://terraform-state/mutex", "--", "sh", "-c", line)
-	rig.Want(t, "below a run in a run", nested, 2, "is locked already")
+	nested := []string{"run", r.Ref, "--", rig.Binary, "run", "s3://terraform-state/mutex", "--", "sh", "-c", line}
+	rig.Want(t, "below a run in a run", r.Statelatch(nested...), 11, "Lock Info:")
+	other.Must(other.Home, rig.Binary, "unlock", other.Ref)
+	rig.Want(t, "below a run in a run, when it is free there", r.Statelatch(nested...), 0, "Apply complete!", "is locked for")
 	r.WantFree()
 }
 
