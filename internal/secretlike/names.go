@@ -29,7 +29,7 @@ var (
 	// secretWords say it anywhere in a name, lastWords as its last word, secretEnds at the end of a word, and
 	// secretKeys before the word "key" or "keys".
 	secretWords = words("password passwords passwd passwords pwd pword passphrase passcode passkey pin otp totp secret secrets token tokens jwt " +
-		"credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse wachtwoord salasana hasło heslo lösenord пароль 密码 密碼 パスワード rootpw privkey")
+		"sensitive credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse wachtwoord salasana hasło heslo lösenord пароль 密码 密碼 パスワード rootpw privkey")
 	lastWords  = words("pat passe mdp pass pw psw pswd passw requirepass masterauth")
 	secretEnds = strings.Fields("password passwd passphrase pwd pass pw secret token apikey privatekey secretkey accesskey kubeconfig credential")
 	secretKeys = words("private secret access api auth account customer encryption decryption signing shared session license master primary secondary client " +
@@ -53,7 +53,7 @@ var (
 		"force minimum maximum max min ignore skip generate number num validate existing")
 	// passedOn come before a "pass" that is none: nginx' proxy_pass, by-pass, first_pass.
 	passedOn  = words("proxy fastcgi uwsgi scgi grpc memcached by first second single multi two")
-	countable = words("http max min num number total input output prompt completion")
+	countable = words("http max min num number total input output prompt completion dkim")
 	// plainSegments say nothing by themselves at the end of a dotted name.
 	plainSegments = words("value data text raw default string plain plaintext content")
 )
@@ -120,7 +120,7 @@ func secretWithin(segments []string) bool {
 			before = segments[i-1]
 		}
 		switch {
-		case s == "tokens" && countable[before], s == "pem" && public: // http_tokens = "required", public_key_pem
+		case s == "tokens" && countable[before], s == "pem" && public, s == "sensitive" && before == "case": // http_tokens = "required", public_key_pem
 			continue
 		case secretWord(s):
 			return true
@@ -142,6 +142,10 @@ func secretWithin(segments []string) bool {
 			}
 		case "signature":
 			if before == "access" {
+				return true
+			}
+		case "verify":
+			if before == "origin" { // X-Origin-Verify
 				return true
 			}
 		}

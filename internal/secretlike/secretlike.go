@@ -28,6 +28,12 @@ const (
 // Name reports whether the values of that name are secrets.
 func Name(name string) bool { return classOf(name) != classNone }
 
+// About reports whether a name of several words ends with one that makes it harmless: content_type, value_version.
+func About(name string) bool {
+	segments := split(tail(name))
+	return len(segments) > 1 && aboutTail(segments[len(segments)-1])
+}
+
 // Text reports whether s is a secret or has one in it.
 func Text(s string) bool { return new(scan).text(s) }
 
@@ -230,7 +236,7 @@ func about(k string, within map[string]any) bool {
 	return false
 }
 
-var schemaWords = words("type format description title nullable readOnly writeOnly minLength maxLength pattern sensitive required")
+var schemaWords = words("type format description title nullable readOnly writeOnly minLength maxLength pattern sensitive required example deprecated")
 
 // isSchema recognises what describes a value and does not give it: {"type": "string"}.
 func isSchema(m map[string]any) bool {
@@ -243,8 +249,12 @@ func isSchema(m map[string]any) bool {
 	return settings[typ]
 }
 
-// namesSecret recognises {"name": "DB_PASSWORD", "value": ...}, as containers have their environment.
+// namesSecret recognises {"name": "DB_PASSWORD", "value": ...}, as containers have their environment, and
+// {"sensitive": true, "value": ...}.
 func namesSecret(m map[string]any) bool {
+	if m["sensitive"] == true {
+		return true
+	}
 	for k, v := range m {
 		if s, ok := v.(string); ok && nameName(k) && (classOf(s) == classSecret || namedSecret(s, "Basic x y=z")) {
 			return true
