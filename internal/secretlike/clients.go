@@ -1,7 +1,6 @@
 package secretlike
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -9,7 +8,7 @@ import (
 
 // client is a command that takes a secret in a way of its own.
 type client struct {
-	name string // an expression; the words that it begins with are keywords
+	name string // in small letters, with \w behind it where others begin with it
 	arg  string // an expression of what comes before the secret, behind the name
 }
 
@@ -43,41 +42,30 @@ var clients = []client{
 	{`aws configure`, `\s+set\s+(?:\S+\.)?aws_(?:secret_access_key|session_token)\s+`},
 	{`rclone`, `\b[^\n|;]*\s(?:pass|password)\s+`},
 	{`snmp-server`, `\s+community\s+`},
+	{`config set`, `\s+(?:requirepass|masterauth)\s+`},
+	{`stats auth`, `\s+[^\s:]+:`},
 	{`smbclient`, `\b[^\n|;]*\s-U\s*[^\s%]+%`},
 	{`lftp`, `\b[^\n|;]*\s-u\s*[^\s,]+,`},
 	{`net use`, `\b[^\n|;]*\s/user:\S+\s+`},
 	{`net user`, `\s+[\w.-]+\s+`},
 	{`etcdctl`, `\b[^\n|;]*\s--user[= ]\s*[^\s:]+:`},
-	{`curl`, `\b[^\n|;]*\s(?:-u|--user|-U|--proxy-user)[= ]?\s*["']?[^\s:"']+:`},
+	{`curl`, `\b[^\n|;]*\s["']?(?:-u|--user|-U|--proxy-user)["']?[,= ]?\s*["']?[^\s:"']+:`},
 	{`curl`, `\b[^\n|;]*\s(?:-b|--cookie)[= ]?\s*["']?[^\s="']+=`},
 }
 
-// clientLine finds the secret of a client as its only group.
-var clientLine = sync.OnceValue(func() *regexp.Regexp {
-	all := make([]string, len(clients))
+// clientRules are the rules of the clients.
+var clientRules = sync.OnceValue(func() []rule {
+	all := make([]rule, len(clients))
 	for i, c := range clients {
-		all[i] = strings.ReplaceAll(c.name, " ", `\s+`) + c.arg
+		word := strings.TrimSuffix(strings.TrimSuffix(c.name, `\w*`), `\w+`)
+		all[i] = own("command line of "+word, word, `\b`+strings.ReplaceAll(c.name, " ", `[ \t]+`)+c.arg+`["']?([^\s"'=-][^\s"']*)`, func(m []string) bool {
+			return !reference.MatchString(m[1]) && m[1][0] != '/'
+		})
 	}
-	return regexp.MustCompile(`\b(?:` + strings.Join(all, "|") + `)["']?([^\s"'=-][^\s"']*)`)
+	return all
 })
-
-// clientWords are keywords of the rule, in small letters.
-func clientWords() []string {
-	var all []string
-	for _, c := range clients {
-		word, _, _ := strings.Cut(c.name, " ")
-		all = append(all, strings.TrimSuffix(strings.TrimSuffix(word, `\w*`), `\w+`))
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// usedByClient decides on a match of clientLine.
-func usedByClient(m []string) bool {
-	return !reference.MatchString(m[1]) && !strings.HasPrefix(m[1], "/")
-}
 
 // clientSecret reports whether a command line has a secret of its client in it.
 func clientSecret(line string) bool {
-	return slices.ContainsFunc(clientLine().FindAllStringSubmatch(line, -1), usedByClient)
+	return slices.ContainsFunc(clientRules(), func(r rule) bool { return strings.Contains(line, r.keywords[0]) && r.matches(line) })
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"html"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -29,12 +30,21 @@ const (
 	inflateMore = 64 << 10
 )
 
-// unescaped is s without the escapes of URLs and HTML, of several on top of each other, too.
+// unicodeEscape is that of a character of ASCII, in JSON, TOML or a script.
+var unicodeEscape = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
+
+// unescaped is s without the escapes of URLs, of HTML and of text, of several on top of each other, too.
 func (c *scan) unescaped(s string) string {
 	for range maxDepth {
 		before := s
 		if strings.Contains(s, "%") {
 			s = unescapePercent(s)
+		}
+		if strings.Contains(s, `\u00`) {
+			s = unicodeEscape.ReplaceAllStringFunc(s, func(e string) string {
+				raw, _ := hex.DecodeString(e[4:]) // the expression sees to it
+				return string(raw)
+			})
 		}
 		if strings.Contains(s, "&quot;") || strings.Contains(s, "&lt;") || strings.Contains(s, "&#") {
 			s = html.UnescapeString(s)

@@ -33,6 +33,9 @@ func TestText_Machines(t *testing.T) {
 		"radius-server key hunter2", "ip ospf authentication-key hunter2", "username admin privilege 15 secret 0 hunter2", "pre-shared-key address 0.0.0.0 key hunter2", "crypto isakmp key hunter2 address 0.0.0.0", "user u password hunter2", "wpa-psk hunter2",
 		"a: >\n  {\n  \"token\":\n  \"hunter2\"\n  }\n", "password = '''\nhunter2'''\n", "password = \"\"\"\nhunter2\n\"\"\"", `password = """hunter2"""`, "пароль: hunter2", "密码: hunter2", "パスワード=hunter2", "wachtwoord=hunter2", "mot_de_passe: hunter2",
 		`<password value="hunter2"/>`, `{"k":"DB_PASSWORD","v":"hunter2"}`, `{"id":"DB_PASSWORD","value":"hunter2"}`, "DD_APP_KEY=hunter2", "Ocp-Apim-Subscription-Key: hunter2", "subscription-key=hunter2", "tls.key: hunter2", "tls.key: |\n  hunter2\n", "id_rsa: |\n  hunter2\n", `{"kty":"EC","crv":"P-256","x":"a","d":"hunter2"}`,
+		"cat <<'EOF' >> /root/.pgpass\ndb.example.com:5432:app:app:hunter2\nEOF", `echo "*:*:*:app:hunter2" > ~/.pgpass`, "runcmd:\n  - [curl, -u, 'u:hunter2', 'https://h']\n", `command: ["redis-server", "--requirepass", "hunter2"]`, "args: [--password, hunter2]",
+		"args:\n  - --password\n  - hunter2\n", "args:\n- \"--db-password\"\n- \"hunter2\"\n", `CMD ["app", "--token", "hunter2"]`, `password\u003dhunter2`, "masterauth hunter2", "user default on >hunter2 ~* +@all", "bindpw hunter2", "[smtp.gmail.com]:587 user@gmail.com:hunter2",
+		"listen stats\n stats auth admin:hunter2", "RABBITMQ_ERLANG_COOKIE=hunter2", "GRANT ALL ON *.* TO 'x'@'%' IDENTIFIED WITH mysql_native_password BY 'hunter2'", "db.auth('u','hunter2')", "config set requirepass hunter2", "SOPS_AGE_KEY=hunter2",
 		// URLs and connection strings
 		"jdbc:oracle:thin:scott/hunter2@//h:1521/x", "jdbc:oracle:thin:u/hunter2@h:1521:x", "jdbc:sqlserver://h;user=sa;password={hun;ter2}", "u/hunter2@h:1521/ORCL", "nats://hunter2@h:4222", "smtp://u@x.com:hunter2@smtp.h:587", "http://u:hunt/er2@h/x", "http://u:hunt?er2@h/x", "https://hunter2:@h/x",
 		"https://events.pagerduty.com/integration/0123456789abcdef0123456789abcdef/enqueue", "https://hooks.zapier.com/hooks/catch/123456/abcdef/",
@@ -53,6 +56,7 @@ func TestText_Machines(t *testing.T) {
 		"scope=secrets:read", "tokens:write", "credential_process = /bin/x", "existingSecret: my-db", "password: (sensitive value)", "password: <your password>", "password: ~", "password = var.db_password", "password = local.password",
 		"PASSWORD=`cat /run/x`", "PASSWORD=$(< /run/x)", "PASSWORD=$1", "TOKEN=`curl -s -X PUT http://169.254.169.254/latest/api/token -H \"X-aws-ec2-metadata-token-ttl-seconds: 21600\"`", `curl -H "Authorization: Bearer $TOKEN" https://h`,
 		`{"Authorization":"Bearer ${TOKEN}"}`, `curl -u "$USER:$PASS" https://h`, `echo "root:$PASS" | chpasswd`, "aws ecr get-login-password | docker login --username AWS --password-stdin 1.dkr.ecr", "proxy_set_header Authorization $http_authorization;",
+		"[Service]\nLoadCredential=db:/etc/creds/db\n", "password_encryption=scram-sha-256", "node:18-alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "args: [--name, x, --password-file, /run/x]", "tcp:22:10.0.0.0/16:a:b",
 		"https://h:443/x@y", "http://[::1]:80/x@y", "https://h/docs/webhooks/how-to-set-up-your-own", "org/app@sha256:abc", "acme/app@1.2.3", "mysql -p$DB_PASSWORD", "user data of the secret", `{"kty":"EC","crv":"P-256","x":"a","y":"b"}`,
 		`["password","token"]`, `["-v","--name","x"]`, hex.EncodeToString([]byte("nothing to be seen here")), b64("\x1b[31mnothing to be seen here"), gz64(noise()), "subnet-0a", "net-0123",
 	} {

@@ -33,7 +33,7 @@ var (
 	lastWords  = words("pat passe mdp pass pw psw pswd passw requirepass masterauth")
 	secretEnds = strings.Fields("password passwd passphrase pwd pass pw secret token apikey privatekey secretkey accesskey kubeconfig credential")
 	secretKeys = words("private secret access api auth account customer encryption decryption signing shared session license master primary secondary client " +
-		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization app subscription")
+		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization app subscription age")
 	// ambiguousKeys are those of a storage account, and of a table's columns.
 	ambiguousKeys = words("primary secondary")
 	// noPass end with "pass" and are none.
@@ -45,12 +45,12 @@ var (
 		"status state suffix issuer audience scope claim created updated modified changed used at date period second minute hour window limit min max minimum " +
 		"maximum duration timeout source engine backend role curve description label title reset change fingerprint thumbprint policy " +
 		"cidr use method user username email login owner domain host hostname port region zone group subnet service validity unit interval " +
-		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process")
+		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process encryption")
 	// weakTails make of it one of settings.
 	weakTails = words("config configuration settings setting options option block spec params parameters attributes properties rules rule requirements restrictions metadata")
 	// leads make of it a question.
 	leads = words("allowed require requires required allow allows enable enables enabled disable disables disabled manage manages managed rotate rotates use uses has is " +
-		"force minimum maximum max min ignore skip generate number num validate existing")
+		"force minimum maximum max min ignore skip generate number num validate existing load import")
 	// passedOn come before a "pass" that is none: nginx' proxy_pass, by-pass, first_pass.
 	passedOn  = words("proxy fastcgi uwsgi scgi grpc memcached by first second single multi two")
 	countable = words("http max min num number total input output prompt completion dkim")
@@ -144,8 +144,8 @@ func secretWithin(segments []string) bool {
 			if before == "access" {
 				return true
 			}
-		case "verify":
-			if before == "origin" { // X-Origin-Verify
+		case "verify", "cookie": // X-Origin-Verify, RABBITMQ_ERLANG_COOKIE
+			if before == "origin" && s == "verify" || before == "erlang" {
 				return true
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,7 +79,16 @@ func rulesOf() []rule {
 			return strings.ContainsAny(m[1], "0123456789")
 		}),
 		own("host of webhooks", "hooks.", `(?i)https?://hooks\.[\w.-]+/\w+/[\w/-]{8,}`, nil),
-		own("data source name", "@", `(?:^|[\s"'=])[\w.-]+:([^\s:@/"']+)@(?:(?:tcp|unix)\(|[\w.-]+:\d)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("data source name", "@", `(?:^|[\s"'=])[\w.-]+:([^\s:@/"']+)@(?:(?:tcp|unix)\(|([\w.-]+):\d)`, func(m []string) bool {
+			return !reference.MatchString(m[1]) && m[2] != "sha256" && m[2] != "sha512"
+		}),
+		own("pgpass", "pgpass,:5432:,:6432:,:*:", `(?:^|[\s"'])(?:localhost|\*|[\w-]*\.[\w.-]+):(?:\d{2,5}|\*):[^\s:"']+:[^\s:"']+:([^\s:"']+)(?:[\s"']|$)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("sasl_passwd", "]:", `(?m)^\[[\w.-]+\](?::\d+)?[ \t]+[^\s:]+:\S+[ \t]*$`, nil),
+		own("user of Redis", "user", `(?m)^[ \t]*user[ \t]+\S+[ \t]+(?:on|off)[ \t][^\n]*>\S`, nil),
+		own("flag in a list", "--", `["'\s\[,]--([A-Za-z][\w.-]{0,127})["']?\s*,\s*["']?([^\s"',\]-][^\s"',\]]*)|-[ \t]+["']?--([A-Za-z][\w.-]{0,127})["']?[ \t\r]*\n[ \t]*-[ \t]+["']?([^\s"'-][^\s"']*)`, func(m []string) bool {
+			return namedSecret(tail(m[1]+m[3]), m[2]+m[4])
+		}),
+		own("login of a script", ".auth(", `\.auth\(\s*["'][^"']+["']\s*,\s*["']([^"']+)`, nil),
 		own("netrc", "machine,default", `(?i)(?:^|\s)(?:machine\s+\S+|default)\s(?:\s*(?:login|account|user)\s+\S+\s)*\s*(?:password|passwd)\s+\S`, nil),
 		own("element", "</,/>", `<(?:[\w-]+:)?([\w.-]{1,128})(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?\s*([^\s<>\]][^\s<>\]]*)`, named),
 		own("attribute before value", "value,content", `(?i)<[^<>]*?\b(?:key|name|id)\s*=\s*["']([\w./:-]{1,128})["'][^<>]*?\s(?:value|content)\s*=\s*["']([^"']+)`, named),
@@ -93,7 +103,6 @@ func rulesOf() []rule {
 			return namedSecret(tail(m[2]), m[1])
 		}),
 		own("flag", " -,\t-,\n-,--", `(?:^|\s)--?([A-Za-z][\w.-]{0,127})\s+["']?([^\s"'<>|&;-][^\s"']*)`, named),
-		{id: "command line of a client", keywords: clientWords(), regex: clientLine, is: func(m []string) bool { return usedByClient(m) }},
 		own("telegram", "bot", `\bbot\d{6,}:[\w-]{30,}`, nil),
 		own("hash in LDAP", "{s,{m,{c,{p", `\{(?:PLAIN|CLEAR(?:TEXT)?)\}\S|\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2[\w-]*)\}[\w+/=.$]{8,}`, nil),
 		own("complex key of YAML", "?", `(?m)^\s*\?\s+["']?([\w.-]{1,128})["']?\s*\n\s*:\s+["']?([^\s"']+)`, named),
@@ -108,10 +117,10 @@ func rulesOf() []rule {
 		own("key of a network device", "-server,isakmp,-key,-psk", `(?i)\b(?:(?:radius|tacacs)-server\b[^\n]*\bkey|isakmp\s+key|(?:authentication|shared|encryption)-key|wpa-psk|pre-shared-key\b[^\n]*\bkey)\s+(?:\d\s+)?["']?[^\s"'=:]`, nil),
 		own("element with a value", "value", `(?i)<(?:[\w-]+:)?([\w.-]{1,128})\s[^<>]*?\bvalue\s*=\s*["']([^"']+)["']`, named),
 		own("setting of the environment", "setenv,setx,env,setenvironmentvariable", `(?m)(?:\bsetenv|\bsetx|^\s*ENV|(?i:\bSetEnvironmentVariable|\bputenv|\bsetenv)\s*\()\s*["']?([A-Za-z_][\w.-]{0,127})["']?[\s,]+["']?([^\s"',]+)`, named),
-		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified by,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {
+		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+(?:with\s+\S+\s+)?by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {
 			return !reference.MatchString(m[1]) && !settings[strings.ToLower(m[1])]
 		}),
-		own("name and value on a line", "pass,pw,pwd", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|rootpw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, named),
+		own("name and value on a line", "pass,pw,pwd,masterauth", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|pw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, named),
 		own("password hash", "$", `\$(?:1|5|6|2[abxy]|y|7|apr1|argon2id?|argon2i|scrypt|pbkdf2-sha\d+)\$[\w./$,=+-]{16,}`, nil),
 		own("JWT", "ey", `\bey[JI][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*`, nil),
 		own("terraform cloud", ".atlasv1.", `[A-Za-z0-9]{8,}\.atlasv1\.[\w=-]{8,}`, nil),
@@ -120,7 +129,7 @@ func rulesOf() []rule {
 	for prefix, rest := range prefixes {
 		all = append(all, own(prefix, strings.ToLower(prefix), `(?:^|[^A-Za-z0-9])`+regexp.QuoteMeta(prefix)+rest, nil))
 	}
-	return append(all, gitleaks()...)
+	return slices.Concat(all, clientRules(), gitleaks())
 }
 
 // portAndPath follow a host.
