@@ -29,11 +29,11 @@ var (
 	// secretWords say it anywhere in a name, lastWords as its last word, secretEnds at the end of a word, and
 	// secretKeys before the word "key" or "keys".
 	secretWords = words("password passwords passwd passwords pwd pword passphrase passcode passkey pin otp totp secret secrets token tokens jwt " +
-		"sensitive credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse wachtwoord salasana hasło heslo lösenord пароль 密码 密碼 パスワード rootpw privkey")
+		"sensitive puk mnemonic credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse wachtwoord salasana hasło heslo lösenord пароль 密码 密碼 パスワード rootpw privkey")
 	lastWords  = words("pat passe mdp pass pw psw pswd passw requirepass masterauth")
 	secretEnds = strings.Fields("password passwd passphrase pwd pass pw secret token apikey privatekey secretkey accesskey kubeconfig credential")
 	secretKeys = words("private secret access api auth account customer encryption decryption signing shared session license master primary secondary client " +
-		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization app subscription age")
+		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization app subscription age activation product")
 	// ambiguousKeys are those of a storage account, and of a table's columns.
 	ambiguousKeys = words("primary secondary")
 	// noPass end with "pass" and are none.
@@ -45,7 +45,7 @@ var (
 		"status state suffix issuer audience scope claim created updated modified changed used at date period second minute hour window limit min max minimum " +
 		"maximum duration timeout source engine backend role curve description label title reset change fingerprint thumbprint policy " +
 		"cidr use method user username email login owner domain host hostname port region zone group subnet service validity unit interval " +
-		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process encryption")
+		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process encryption prefix namespace revision set expired scanning protection")
 	// weakTails make of it one of settings.
 	weakTails = words("config configuration settings setting options option block spec params parameters attributes properties rules rule requirements restrictions metadata")
 	// leads make of it a question.
@@ -120,7 +120,7 @@ func secretWithin(segments []string) bool {
 			before = segments[i-1]
 		}
 		switch {
-		case s == "tokens" && countable[before], s == "pem" && public, s == "sensitive" && before == "case": // http_tokens = "required", public_key_pem
+		case s == "tokens" && countable[before], s == "pem" && public, s == "secrets" && before == "pull", s == "sensitive" && before == "case": // http_tokens = "required", public_key_pem
 			continue
 		case secretWord(s):
 			return true
@@ -142,6 +142,10 @@ func secretWithin(segments []string) bool {
 			}
 		case "signature":
 			if before == "access" {
+				return true
+			}
+		case "community", "phrase", "seed":
+			if before == "snmp" || before == "seed" || before == "mfa" {
 				return true
 			}
 		case "verify", "cookie": // X-Origin-Verify, RABBITMQ_ERLANG_COOKIE
