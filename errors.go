@@ -19,7 +19,7 @@ var (
 	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
 	ErrConflict = errors.New("conflicting request, try again")
 	// ErrThrottled: the store asked to slow down and nothing was attempted. A write to S3 that is answered 503
-	// is ErrAmbiguous, because that may follow the deed (defect B6); a 429 and DynamoDB's own throttling are certain.
+	// is ErrAmbiguous, because that may follow the deed (B6); a 429 and DynamoDB's own throttling are certain.
 	ErrThrottled = errors.New("throttled by the store")
 	// ErrUnsupported: the store or the driver cannot do this; nothing was attempted.
 	ErrUnsupported = errors.New("not supported by this store")
@@ -111,7 +111,7 @@ func (e *StoreError) Unwrap() []error {
 }
 
 // Expired reports whether err is a refusal because the credentials have expired. It matches [ErrDenied], but unlike
-// other refusals it may pass by trying again: s3bucket then loads the credentials anew (defect B14).
+// other refusals it may pass by trying again: s3bucket then loads the credentials anew (B14).
 func Expired(err error) bool {
 	se, ok := errors.AsType[*StoreError](err)
 	if !ok || !errors.Is(se.Kind, ErrDenied) {

@@ -22,13 +22,13 @@ type LockInfo struct {
 	Info      string    // free text, shown to whoever is kept waiting
 	Who       string    // user@host
 	Version   string    // of the tool that took the lock
-	Created   time.Time // when the lock was taken (the engines: when their wait began; defect B7)
+	Created   time.Time // when the lock was taken (the engines: when their wait began; B7)
 	Path      string    // bucket/key of the state
 }
 
 // Marshal encodes l byte for byte as the engines do: seven keys, always all of
 // them, compact, HTML-escaped, time in UTC. tofu releases a DynamoDB lock only if
-// its stored text equals this encoding (terraform-wire 4.3).
+// its stored text equals this encoding.
 func (l LockInfo) Marshal() []byte {
 	l.Created = l.Created.UTC()
 	b, err := json.Marshal(l)

@@ -53,7 +53,7 @@ func ParseRef(s string) (Ref, error) {
 // WorkspaceRef applies the engines' workspace rule: the default workspace lives
 // at key itself, any other at path.Join(prefix, workspace, key). Unlike the
 // engines it refuses the names that alias another state ("." and "..",
-// terraform-wire W19). Errors match [ErrInvalid].
+// W19). Errors match [ErrInvalid].
 func WorkspaceRef(bucket, key, prefix, workspace string) (Ref, error) {
 	r := Ref{Bucket: bucket, Key: key}
 	if err := r.Validate(); err != nil {

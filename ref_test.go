@@ -99,7 +99,7 @@ func TestParseRef_Refused(t *testing.T) {
 	}
 }
 
-// The keys are those that terraform 1.11.4 was seen to use (terraform-wire 1.1).
+// The keys are those that terraform 1.11.4 was seen to use.
 func TestWorkspaceRef_EngineRule(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ prefix, workspace, key, want string }{

@@ -17,7 +17,7 @@ type StateHeader struct {
 	Serial           uint64
 	Lineage          string
 	// EncryptionVersion is set for a body that OpenTofu encrypted: serial and lineage
-	// are readable, the rest is not and must not be edited (terraform-wire 8.4).
+	// are readable, the rest is not and must not be edited.
 	EncryptionVersion string
 	// Empty is set for an object of zero bytes, which the engines read as "no state yet".
 	Empty bool

@@ -27,7 +27,7 @@ const (
 )
 
 // BucketLog is a log in a bucket: PREFIX/<20-digit number>.json an event, each created on the condition that there is
-// none of that number (protocol 6.5), and PREFIX/head.json. Writers need s3:GetObject, s3:PutObject and s3:ListBucket
+// none of that number, and PREFIX/head.json. Writers need s3:GetObject, s3:PutObject and s3:ListBucket
 // there, and must not have s3:DeleteObject.
 type BucketLog struct {
 	// Keys sign what is appended. They must not be changed once it is in use.

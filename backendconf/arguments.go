@@ -30,7 +30,7 @@ const (
 
 func (k kind) scalar() bool { return k <= kindNumber }
 
-// kinds are all arguments that any version of either engine knows (terraform-wire section 6).
+// kinds are all arguments that any version of either engine knows.
 var kinds = func() map[string]kind {
 	m := map[string]kind{}
 	for k, names := range map[kind][]string{
@@ -200,7 +200,7 @@ func (r *reader) webIdentity() *s3bucket.AssumeRoleWithWebIdentity {
 }
 
 // reader takes values from arguments as the engines convert them, a boolean or a
-// number from its text included (defect B26), and keeps the first error.
+// number from its text included (B26), and keeps the first error.
 type reader struct {
 	args arguments
 	path string // of the object that args belong to, with a dot

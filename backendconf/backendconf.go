@@ -4,7 +4,7 @@
 // It looks where the engines look and in their order: the backend cache that
 // init leaves in the data directory, else the configuration files with -backend-config
 // on top. It reads files and nothing else: no network, no credentials, no state, and
-// it writes nothing, so that it cannot create a workspace by looking at it (terraform-wire W16). What it
+// it writes nothing, so that it cannot create a workspace by looking at it (W16). What it
 // does not do: evaluate expressions. A configuration that needs it must be initialized first, by
 // the engine, whose cache holds the values.
 package backendconf

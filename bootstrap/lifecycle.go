@@ -14,7 +14,7 @@ import (
 	"github.com/statelatch/statelatch/internal/plural"
 )
 
-// Our two lifecycle rules. A filter can name a prefix, a tag or a size, but not the suffix ".tflock" (protocol 1.3),
+// Our two lifecycle rules. A filter can name a prefix, a tag or a size, but not the suffix ".tflock",
 // and Terraform tags nothing; so locks are told by their size. The rule therefore meets tiny states, too: of a state
 // below 2 KiB, which is one of hardly any resources, the versions that are older than LitterDays go, except for the
 // newest ten. Current versions are never touched. A state that grows beyond that size keeps everything from then on.

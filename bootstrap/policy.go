@@ -12,7 +12,7 @@ import (
 	"github.com/statelatch/statelatch/internal/safejson"
 )
 
-// The Sids of our statements (protocol 6.3).
+// The Sids of our statements.
 const (
 	sidTLSOnly             = "TlsOnly"
 	sidLockOnlyConditional = "LockOnlyConditional"

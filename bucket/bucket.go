@@ -23,7 +23,7 @@ import (
 // Every method is safe for concurrent use, sends nothing once ctx is done, and
 // returns errors that are a *statelatch.StoreError of exactly one kind. A driver
 // never re-sends a conditional request by itself: a 412 after a hidden retry proves
-// nothing (protocol R9).
+// nothing (R9).
 //
 // An error caused by ctx also matches ctx.Err(). It is ErrAmbiguous for a write that was
 // under way, and ErrBroken for a read or where nothing was sent; a driver that
@@ -37,7 +37,7 @@ type Bucket interface {
 	Head(ctx context.Context, key string, opts ReadOptions) (Object, error)
 
 	// Get opens the current version of key, or the version of opts, in one request: the bytes are of one version, never
-	// a mixture (terraform-wire W14). The caller closes the body. A body that ends early, or is not what the store says
+	// a mixture (W14). The caller closes the body. A body that ends early, or is not what the store says
 	// of it (statelatch.ErrAltered), fails with an error (of any type), never with io.EOF, and before its last byte is
 	// handed out; so nothing of it is good until its end was read. It may fail once ctx is done. ErrNotFound also for a
 	// delete marker. It is a read: safe to repeat.
@@ -152,7 +152,7 @@ type ReadOptions struct {
 }
 
 // PutOptions are the terms of one Put. Encryption, ACL and tags are not among them:
-// they belong to the driver, the same for every object (defects B21, B22).
+// they belong to the driver, the same for every object (B21, B22).
 type PutOptions struct {
 	If          Condition
 	ContentType string // empty: application/json, what the engines send for states and locks

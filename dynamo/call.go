@@ -76,7 +76,7 @@ func (e timeoutError) Error() string {
 // options are the terms on which every request of c is made.
 func (c *call) options(o *dynamodb.Options) {
 	if c.op.write {
-		o.Retryer = aws.NopRetryer{} // defect B1
+		o.Retryer = aws.NopRetryer{} // B1
 	}
 	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}
 	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"))

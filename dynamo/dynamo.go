@@ -1,8 +1,8 @@
 // Package dynamo drives the legacy lock table: the DynamoDB items that terraform and tofu lock and check a
-// state's digest with when dynamodb_table is set (terraform-wire section 4).
+// state's digest with when dynamodb_table is set.
 //
 // What it guarantees: items, conditions and projections are those of the engines, and the Info attribute is
-// [statelatch.LockInfo.Marshal] byte for byte, without which tofu could never release it (terraform-wire 4.3); every
+// [statelatch.LockInfo.Marshal] byte for byte, without which tofu could never release it; every
 // write has a condition and is one request on the wire, never re-sent by anything below the caller; no lock and no digest is replaced or
 // removed other than the one that the caller has seen; every call ends, because each has a deadline; an
 // answer is judged by its code and status alone. What it does not: keep the table in step with the lock object or

@@ -55,7 +55,7 @@ func prepared(set func(dynamotest.Item), held bool) {
 }
 
 // What a table does to a call, over HTTP and in memory: the kind of error is the same, and so is what is stored. A lost
-// reply to a conditional write is never sent again: its condition would meet its own deed (defect B1).
+// reply to a conditional write is never sent again: its condition would meet its own deed (B1).
 func TestTable_AllCalls_B1_Faults(t *testing.T) {
 	t.Parallel()
 	const done, refused = true, false
@@ -143,7 +143,7 @@ func patient(t *testing.T) (*dynamo.Table, *dynamotest.Server) {
 	return table, server
 }
 
-// Reads get over a failure that passes; a write is never sent again (defect B1).
+// Reads get over a failure that passes; a write is never sent again (B1).
 func TestTable_AllCalls_B1_Retries(t *testing.T) {
 	t.Parallel()
 	for _, c := range calls {

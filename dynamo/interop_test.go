@@ -207,7 +207,7 @@ func TestTable_Interop_EngineHolds(t *testing.T) {
 }
 
 // We hold: the engine is refused, shows our lock, and can force it away, with whatever characters are in it
-// (the trap of terraform-wire 4.3: tofu deletes only what equals its own encoding).
+// (tofu deletes only what equals its own encoding).
 func TestTable_Interop_WeHold(t *testing.T) {
 	t.Parallel()
 	engines(t, func(r *rig) {

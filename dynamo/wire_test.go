@@ -13,7 +13,7 @@ import (
 )
 
 // compareRequests checks that for every request that an engine made, the Table makes the same one. The differences are
-// terraform's unconditional delete of a lock (terraform-wire W4), which gets tofu's condition, and the engines'
+// terraform's unconditional delete of a lock (W4), which gets tofu's condition, and the engines'
 // unconditional writes of a digest, which get one too.
 func compareRequests(t *testing.T, engine []dynamotest.Request) {
 	t.Helper()

@@ -28,7 +28,7 @@ type iamCall struct {
 	asks  []policytest.Request
 }
 
-// s3Call is one S3 call, and what it asks IAM for (protocol 1.2).
+// s3Call is one S3 call, and what it asks IAM for.
 func s3Call(t *testing.T, r faultproxy.Request) iamCall {
 	t.Helper()
 	path, err := url.PathUnescape(r.Path)

@@ -1,7 +1,7 @@
 // Package evidence judges whether whoever holds a lock still lives.
 //
 // What it guarantees: "live" and "stale" are said only with a proof, which is named, and every age is the store's own
-// (Last-Modified against Date), never the lock's "Created" (defect B7). What it does not: a lock can be forged by
+// (Last-Modified against Date), never the lock's "Created" (B7). What it does not: a lock can be forged by
 // whoever may write to the bucket, a stale lock may be renewed in the next instant, and an engine's lock proves nothing
 // at all. A verdict therefore advises a person; what removes a lock on it must do so with the lock's ETag as condition.
 // Nothing of a lock's own text gets into a proof but checked numbers, and no address in it is ever opened.

@@ -2,7 +2,7 @@
 // lock objects. Every tenure leaves two of them, and one more for every renewal of its lease.
 //
 // What it guarantees: no key reads differently after a removal, whatever fails and whoever else is at work, because
-// removing a version lets the one below come back to life (protocol 1.3), and so
+// removing a version lets the one below come back to life, and so
 //   - only what a newer version or delete marker has superseded is removed, by its version ID, the oldest first, and behind the
 //     first failure nothing more of that key;
 //   - a delete marker that is the newest goes only once it is seen to be all that is left of its key;

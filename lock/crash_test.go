@@ -225,7 +225,7 @@ func operations() []operation {
 	}
 }
 
-// Protocol 3.10: whatever happens at whichever request of an operation, what is left is what its error says, nobody who could
+// Whatever happens at whichever request of an operation, what is left is what its error says, nobody who could
 // still write is robbed without a fence, and a client that may take over always gets in.
 func TestManager_CrashAtEveryRequest(t *testing.T) {
 	t.Parallel()

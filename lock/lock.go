@@ -4,7 +4,7 @@
 //
 // What it guarantees, on a store whose conditions are atomic: a lock that Acquire
 // returned is held by nobody else; a reply that was lost never makes Acquire
-// refuse its own lock (defect B1); Release and ForceUnlock never remove a
+// refuse its own lock (B1); Release and ForceUnlock never remove a
 // lock other than the one they were asked about (B5, B6); a lock whose holder stopped renewing
 // its lease can change hands, and is fenced before the new holder enters (R6). What it does not: stop an
 // engine whose lock was forced away from writing, or from deleting any lock.

@@ -199,9 +199,9 @@ func gone(ref statelatch.Ref, perhapsByUs bool) error {
 const late = 10 * time.Second
 
 // removeWeakly releases on a store without conditional delete: a look, and a delete only while the lock is ours
-// (protocol 3.6). Seen again after a delete of unknown outcome, our own lock is reason to delete again, but not as long
-// as the first one may still arrive: it would remove the lock of whoever came next. One that the store itself has
-// answered is over.
+// (docs/PROTOCOL.md, weak release). Seen again after a delete of unknown outcome, our own lock is reason to
+// delete again, but not as long as the first one may still arrive: it would remove the lock of whoever came next. One
+// that the store itself has answered is over.
 func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) error {
 	var unknown error      // of the last delete
 	var patience time.Time // when another one may be sent

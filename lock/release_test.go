@@ -278,7 +278,7 @@ func TestManager_Release_WeakStore_LateDeleteHitsNobodyElse(t *testing.T) {
 	})
 }
 
-// Q7 and protocol 3.6: without conditional delete one plain delete is sent, once, after a look.
+// Q7: without conditional delete one plain delete is sent, once, after a look.
 func TestManager_Release_WeakStore(t *testing.T) {
 	t.Parallel()
 	plainDeleteLost := faultbucket.Rule{

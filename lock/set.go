@@ -28,7 +28,7 @@ func (t Target) acquire(ctx context.Context, req Request) (*Tenure, error) {
 type Set []*Tenure
 
 // AcquireAll takes the locks of all targets or none, in the order of bucket and key whatever order they are given in,
-// so that two sets never wait for each other (protocol 3.8). While one is held by somebody else none is kept: nobody
+// so that two sets never wait for each other. While one is held by somebody else none is kept: nobody
 // else is blocked by a set that waits. Every lock has an ID of its own, the target's; req.ID is for one target alone.
 // Errors as for Acquire, about the first target that could not be had.
 func AcquireAll(ctx context.Context, targets []Target, req Request) (Set, error) {

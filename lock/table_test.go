@@ -308,7 +308,7 @@ func TestManager_TakeOver_Dual_ItemOfSomebodyElse(t *testing.T) {
 	})
 }
 
-// Protocol 3.10: the dead holder's item cannot be replaced now. The lock object stays, so that somebody can later.
+// The dead holder's item cannot be replaced now. The lock object stays, so that somebody can later.
 func TestManager_TakeOver_Dual_TableFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -374,7 +374,7 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 //	other          it is still there
 //
 // Weak reports that the store has no conditional delete, so that a lock taken by
-// somebody else in between could have been removed (protocol 3.6).
+// somebody else in between could have been removed.
 func (t *Tenure) Release(ctx context.Context) (weak bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.m.releaseTimeout())
 	defer cancel()

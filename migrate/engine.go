@@ -12,7 +12,7 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// firstWithLockfile is the version of Terraform, and of OpenTofu, that use_lockfile came with (terraform-wire 6).
+// firstWithLockfile is the version of Terraform, and of OpenTofu, that use_lockfile came with.
 var firstWithLockfile = release{1, 10, 0}
 
 // Verdict is whether the engines that a root admits know use_lockfile.

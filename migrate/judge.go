@@ -203,7 +203,7 @@ func first(roots []*Root, is func(*Root) bool) *Root {
 	return nil
 }
 
-// excludes reports whether clients of two phases exclude each other (terraform-wire 4.4). Of an unknown one it is
+// excludes reports whether clients of two phases exclude each other. Of an unknown one it is
 // assumed.
 func excludes(a, b Phase) bool {
 	switch {

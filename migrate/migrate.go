@@ -1,7 +1,7 @@
 // Package migrate finds the backends "s3" of a tree of Terraform, OpenTofu and terragrunt configurations, and moves
 // their locks from a DynamoDB table to the lock object in two phases: first both, then the lock object alone. A client
 // of both excludes either of the others, while one with the table alone and one with the lock object alone do not see
-// each other (terraform-wire 4.4); so no root may skip the phase in between.
+// each other; so no root may skip the phase in between.
 //
 // It reads and writes files and nothing else: no network, no credentials, no engine. What a configuration computes is
 // reported as not static and never guessed. An edit changes the bytes of the arguments it is about; every comment
@@ -84,7 +84,7 @@ func (r *Root) Table() Value {
 	return r.Args[argLockTable]
 }
 
-// UseLockfile reports whether use_lockfile is known to be true; a string counts as the engines convert it (defect B26).
+// UseLockfile reports whether use_lockfile is known to be true; a string counts as the engines convert it (B26).
 func (r *Root) UseLockfile() bool { return r.Args[argLockfile].isTrue() }
 
 // Ref is the address of the default workspace's state; false if the tree does not tell it.

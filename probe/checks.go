@@ -23,13 +23,13 @@ const (
 	nameAfterDelete = "create-after-delete"
 )
 
-// maxSkew is what the clocks behind Date and Last-Modified may differ by (protocol 1.5).
+// maxSkew is what the clocks behind Date and Last-Modified may differ by.
 const maxSkew = 5 * time.Second
 
 // largeBody is of a size that stores put elsewhere than small objects, as states mostly are.
 var largeBody = strings.Repeat("0123456789abcdef", 256<<10/16)
 
-// check is one question (protocol 2.1).
+// check is one question.
 type check struct {
 	name   string
 	need   Need
@@ -288,7 +288,7 @@ func checkDelete(ctx context.Context, p *prober, name string) (string, error) {
 		p.absent(ctx, key, "a delete on the right ETag")
 }
 
-// checkAfterDelete finds stores that take a delete marker for an object (defect Q3).
+// checkAfterDelete finds stores that take a delete marker for an object (Q3).
 func checkAfterDelete(ctx context.Context, p *prober, name string) (string, error) {
 	key := p.key(name)
 	obj, err := p.seed(ctx, key, "first")

@@ -292,7 +292,7 @@ func (r *round) judge() error {
 
 // oneWinner expects that one of the clients won and that its deed is what is left. Where nobody was told so, the deed
 // may be that of a client that does not know, or of one that was refused: something on the way may have sent its
-// request twice and passed on the second answer (defect B1). A lock is read back then.
+// request twice and passed on the second answer (B1). A lock is read back then.
 func (r *round) oneWinner(of func(client int) bool, who string) error {
 	t := r.count(of)
 	switch {

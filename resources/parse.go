@@ -12,7 +12,7 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-// resourceV4 and instanceV4 are the wire format (terraform-wire 8.2), as far as it is used.
+// resourceV4 and instanceV4 are the wire format, as far as it is used.
 type resourceV4 struct {
 	Module    string       `json:"module"`
 	Mode      string       `json:"mode"`

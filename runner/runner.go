@@ -1,6 +1,6 @@
 // Package runner runs a command under a lock.
 //
-// What it guarantees: the command's output is not touched and nothing is added to it (defect B28); its exit code is
+// What it guarantees: the command's output is not touched and nothing is added to it (B28); its exit code is
 // handed on; Run returns when the command and every process that it left in its process group are gone, so that the
 // lock is not released over the head of one that still writes (B15, B27), or it says what is left; each process gets at
 // most one interrupt from here, because a second one makes terraform give up without saving; and when the lease of the

@@ -259,7 +259,7 @@ func (s scene) wantKept(t *testing.T, r *rig) {
 	}
 }
 
-// Protocol 3.10 and 4.5: whatever happens to the n-th request of an operation, for every n, it ends as done, as refused
+// Whatever happens to the n-th request of an operation, for every n, it ends as done, as refused
 // with nothing changed, or as unknown with the lock held, and stays so when the network delivers what it kept.
 func TestState_EveryRequestMayFail(t *testing.T) {
 	t.Parallel()

@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	// mismatchWait is how long a digest that does not match is given to become right, as the engines do (terraform-wire
-	// 4.2).
+	// mismatchWait is how long a digest that does not match is given to become right, as the engines do.
 	mismatchWait  = 10 * time.Second
 	mismatchPause = 2 * time.Second
 )

@@ -47,7 +47,7 @@ type Tenure interface {
 	Hold(reason error)
 }
 
-// Digests is the legacy table's record of the MD5 of every state (terraform-wire 4.2).
+// Digests is the legacy table's record of the MD5 of every state.
 type Digests interface {
 	// Digest reads the record, consistently, as it is stored, MD5 or not. ErrNotFound: there is none.
 	Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error)

@@ -141,7 +141,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 }
 
 // EnsureExists creates an object of zero bytes for a state that has none, in one request, so that engines list the
-// workspace and do not take their unconditional first lock (terraform-wire 1.3). They read it as "no state yet", also
+// workspace and do not take their unconditional first lock. They read it as "no state yet", also
 // those that encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
 func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref) error {
 	if err := s.admit(ref); err != nil {

@@ -3,7 +3,7 @@
 // It checks the contract of every method of bucket.Bucket, one named check for each promise,
 // and the promise that locking rests on under contention: of many clients whose conditions
 // allow one, exactly one wins. A store that looks first and acts then passes every
-// sequential check and fails those (defect Q2). What the suite cannot show: durability, and behaviour
+// sequential check and fails those (Q2). What the suite cannot show: durability, and behaviour
 // while the store itself is failing. Races are evidence, not proof.
 //
 // The checks need no package testing: [Checks] returns them for other uses.
@@ -33,7 +33,7 @@ const checkTimeout = 5 * time.Minute
 // Option changes what [Run] does.
 type Option func(*suite)
 
-// WithoutVersioning leaves out versioned buckets, for stores that have none (defect Q9).
+// WithoutVersioning leaves out versioned buckets, for stores that have none (Q9).
 func WithoutVersioning() Option {
 	return func(s *suite) { s.modes = []bool{false} }
 }

@@ -44,7 +44,7 @@ func putIfAbsentTaken(ctx context.Context, p *Probe) error {
 	return p.holds(ctx, key, "", "old", old.ETag)
 }
 
-// putIfAbsentAfterDelete: a deleted key is free, whether or not a delete marker is left (defect Q3).
+// putIfAbsentAfterDelete: a deleted key is free, whether or not a delete marker is left (Q3).
 func putIfAbsentAfterDelete(ctx context.Context, p *Probe) error {
 	key := p.key("object")
 	for round := range 3 {

@@ -56,7 +56,7 @@ func deleteIfMatchRight(ctx context.Context, p *Probe) error {
 	return p.absent(ctx, key, "")
 }
 
-// deleteIfMatchWrong: the condition is honoured, not only accepted (defect Q5).
+// deleteIfMatchWrong: the condition is honoured, not only accepted (Q5).
 func deleteIfMatchWrong(ctx context.Context, p *Probe) error {
 	key := p.key("object")
 	obj, err := p.put(ctx, key, "object", bucket.Condition{})

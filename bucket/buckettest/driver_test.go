@@ -66,7 +66,7 @@ func (d *driver) ListVersions(ctx context.Context, opts bucket.ListOptions) iter
 	return d.versions(ctx, opts)
 }
 
-// checkThenAct looks first, decides by itself, and then acts without a condition (defect Q2).
+// checkThenAct looks first, decides by itself, and then acts without a condition (Q2).
 func checkThenAct(b bucket.Bucket) bucket.Bucket {
 	look := func(ctx context.Context, op, key string, c bucket.Condition) error {
 		obj, err := b.Head(ctx, key, bucket.ReadOptions{})

@@ -15,7 +15,7 @@ import (
 // largeSize is above every buffer and part size that a client or a store may have (terraform switches to multipart at 5 MiB).
 const largeSize = 6 << 20
 
-// clockSkew is how far the clocks behind Date and Last-Modified may be apart (protocol 1.5).
+// clockSkew is how far the clocks behind Date and Last-Modified may be apart.
 const clockSkew = 5 * time.Second
 
 func objectChecks() []Check {

@@ -78,7 +78,7 @@ func Duplicate(after int) Fault {
 }
 
 // Resend executes a write twice and returns the second reply, as a client
-// library that repeats a request by itself does (defect B1). Reads pass unharmed.
+// library that repeats a request by itself does (B1). Reads pass unharmed.
 func Resend() Fault {
 	return Fault{"resend", func(f fate) error {
 		if f.isWrite() {
@@ -138,7 +138,7 @@ func AnswerAfter(status int) Fault {
 	}}
 }
 
-// IgnoreCondition executes a write without its condition (defects Q1, Q5).
+// IgnoreCondition executes a write without its condition (Q1, Q5).
 func IgnoreCondition() Fault {
 	return Fault{"ignore condition", func(f fate) error { return f.execute(true) }}
 }

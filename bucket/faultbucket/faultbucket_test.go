@@ -152,7 +152,7 @@ func TestFault_Delete_Q5_IgnoreCondition(t *testing.T) {
 	}
 }
 
-// TestFault_Duplicate_LateDelete is how plain terraform loses exclusion (protocol A3): the first copy of an
+// TestFault_Duplicate_LateDelete is how plain terraform loses exclusion (W3): the first copy of an
 // unlock arrives after the next client has locked.
 func TestFault_Duplicate_LateDelete(t *testing.T) {
 	t.Parallel()

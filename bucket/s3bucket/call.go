@@ -78,7 +78,7 @@ var (
 	opListVersions = operation{name: "list versions", action: "s3:ListBucketVersions"}
 )
 
-// under is the operation as a write with a condition: to compare an ETag, S3 demands the right to read (protocol 1.2).
+// under is the operation as a write with a condition: to compare an ETag, S3 demands the right to read.
 func (o operation) under(cond bucket.Condition) operation {
 	if cond.ETag() != "" {
 		o.action += " and s3:GetObject"

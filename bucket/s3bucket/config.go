@@ -15,7 +15,7 @@ import (
 )
 
 // Config says how to reach a bucket and how to encode its objects. Its fields are the arguments
-// of the engines' backend "s3" (terraform-wire section 6) under their Go names. A zero
+// of the engines' backend "s3" under their Go names. A zero
 // field means what an absent argument means to the engines, the environment variables
 // that stand in for it included; the zero Config is "as the environment says".
 type Config struct {
@@ -125,7 +125,7 @@ func (c Config) String() string {
 func (c Config) GoString() string { return "s3bucket.Config{" + c.String() + "}" }
 
 // ObjectOptions are how every object is encoded: states and locks alike, which a bucket
-// policy demands (defects B21, B22).
+// policy demands (B21, B22).
 type ObjectOptions struct {
 	// Encrypt asks for server-side encryption: with KMSKeyID, else with SSECustomerKey, else
 	// with the store's own key (AES256). False: no encryption header is sent, whatever the other fields say.

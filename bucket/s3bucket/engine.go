@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// EngineWrite is how an engine writes states and locks: with checksums that not every store understands (defect B24).
+// EngineWrite is how an engine writes states and locks: with checksums that not every store understands (B24).
 // Terraform sends them behind the body over TLS, in chunks; OpenTofu in a header.
 type EngineWrite struct {
 	Engine           string // "terraform" or "tofu"

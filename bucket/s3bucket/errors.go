@@ -25,7 +25,7 @@ const (
 )
 
 // meaning is what a kind of answer means. Codes decide, whatever status they come with: S3 has been seen to answer
-// PreconditionFailed with status 200 (defect B4), and stores disagree on statuses. A status decides where no code does.
+// PreconditionFailed with status 200 (B4), and stores disagree on statuses. A status decides where no code does.
 type meaning struct {
 	kind     error
 	outcome  outcome
@@ -75,7 +75,7 @@ var meanings = []meaning{
 		[]int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect},
 		nil,
 	}, {
-		statelatch.ErrThrottled, over, "AWS: slow down; but it has been seen to follow the deed (defect B6)",
+		statelatch.ErrThrottled, over, "AWS: slow down; but it has been seen to follow the deed (B6)",
 		[]int{http.StatusServiceUnavailable, http.StatusRequestTimeout},
 		[]string{
 			"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "Throttling", "ThrottlingException", "ThrottledException",

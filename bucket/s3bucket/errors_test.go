@@ -220,7 +220,7 @@ func TestBucket_AllCalls_B25_Denied(t *testing.T) {
 	}
 }
 
-// A condition on an ETag needs the right to read as well (protocol 1.2), so whoever has only the right to write is
+// A condition on an ETag needs the right to read as well, so whoever has only the right to write is
 // told.
 func TestBucket_Writes_DeniedWithCondition(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 )
 
 // renewedCredentials are the credentials of a configuration, resolved anew once a service has said that they are
-// expired: a file may have been rewritten and a role assumed again since (defect B14). What cannot be resolved stays as
+// expired: a file may have been rewritten and a role assumed again since (B14). What cannot be resolved stays as
 // it is.
 type renewedCredentials struct {
 	load func(ctx context.Context) (aws.Config, error)

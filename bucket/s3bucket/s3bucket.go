@@ -137,7 +137,7 @@ func (b *Bucket) head(ctx context.Context, key string, opts bucket.ReadOptions) 
 func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
 	asked := !b.objects.SkipS3Checksum && !b.unasked.Load()
 	obj, body, err := b.get(ctx, key, opts, asked)
-	if asked && isBadRequest(err) { // some refuse the header that asks (defect B24)
+	if asked && isBadRequest(err) { // some refuse the header that asks (B24)
 		if obj, body, err = b.get(ctx, key, opts, false); err == nil {
 			b.unasked.Store(true)
 		}
@@ -218,7 +218,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 		in.IfMatch = aws.String(opts.If.ETag())
 	}
 	if b.objects.SkipS3Checksum {
-		// What a store understands that knows no newer checksum; Object Lock demands one of the two (defect B23).
+		// What a store understands that knows no newer checksum; Object Lock demands one of the two (B23).
 		in.ContentMD5 = aws.String(base64.StdEncoding.EncodeToString(sums.md5))
 	} else {
 		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sums.sha256))
@@ -329,9 +329,9 @@ func (b *body) Close() error {
 // options are the terms on which every request of c is made, whatever the client's.
 func (c *call) options(o *s3.Options) {
 	if c.op.write {
-		o.Retryer = aws.NopRetryer{} // a 412 after a hidden retry proves nothing (defect B1)
+		o.Retryer = aws.NopRetryer{} // a 412 after a hidden retry proves nothing (B1)
 	}
-	// Stores reject or even store the framing of trailing checksums (defect B24).
+	// Stores reject or even store the framing of trailing checksums (B24).
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}

@@ -262,7 +262,7 @@ func (w *world) recover(ctx context.Context) {
 }
 
 // acquireAtLast needs a person only for an item in the table whose lock object was released before its holder died: an
-// item promises nothing (protocol 3.10).
+// item promises nothing.
 func (c *client) acquireAtLast(ctx context.Context) (*lock.Tenure, error) {
 	for {
 		t, err := c.locks.Acquire(ctx, ref, lock.Request{

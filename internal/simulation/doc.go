@@ -39,8 +39,8 @@
 //   - recovery: a client that comes when all is over takes the lock, writes, and leaves nothing behind.
 //
 // What is not: stores that ignore conditions, versioned buckets, leases of other clocks' rates, sets of locks, plain
-// engines whose messages are lost (protocol 3.5: nothing holds there). A stale digest that its writer was told of, and
-// an item without a lock object, which only a person can judge (protocol 3.10), are counted, not judged.
+// engines whose messages are lost (nothing holds there). A stale digest that its writer was told of, and
+// an item without a lock object, which only a person can judge, are counted, not judged.
 //
 // # How far a seed repeats
 //

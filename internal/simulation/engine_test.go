@@ -12,7 +12,7 @@ import (
 	"github.com/statelatch/statelatch/lock"
 )
 
-// engine is terraform or tofu with use_lockfile, as it is (protocol 3.1): only the lock's creation has a condition.
+// engine is terraform or tofu with use_lockfile, as it is: only the lock's creation has a condition.
 func (w *world) engine(ctx context.Context, number int) {
 	p := w.newProcess(fmt.Sprintf("e%d", number), uint64(100_000+number), 0)
 	p.plain = true
