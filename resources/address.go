@@ -17,7 +17,9 @@ import (
 // and the one to show, without keys that are secrets. Its attributes are guarded.
 func (o *Object) locate(module string) {
 	shown := *o
-	shown.Module = hideKeys(module, func(key string) bool { return secretlike.Text(key) || len(key) >= minInside && isHidden(o.Attributes, key) })
+	shown.Module = hideKeys(module, func(key string) bool {
+		return secretlike.Text(key) || len(key) >= minInside && isHidden(o.Attributes, key)
+	})
 	if key, ok := o.index.(string); ok && (secretlike.Text(key) || isHidden(o.Attributes, key)) {
 		shown.index = Redacted
 	}

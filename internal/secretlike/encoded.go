@@ -88,13 +88,11 @@ func (c *scan) encoded(s string) bool {
 			continue
 		}
 		end := at
-		for end < len(s) {
+		for end < len(s) && (base64Digit[s[end]] != 0 || isWrap(s, end)) {
 			if base64Digit[s[end]] != 0 {
 				end++
-			} else if isWrap(s, end) {
-				end += wrapped(s, end)
 			} else {
-				break
+				end += wrapped(s, end)
 			}
 		}
 		run := s[at:end]
