@@ -62,6 +62,10 @@ func Advice(e *statelatch.StoreError) string {
 	case statelatch.DenialCredentials:
 		return credentialsAdvice(e)
 	}
+	if strings.HasPrefix(d.Action, "sts:AssumeRoleWith") {
+		return "STS gives no reason. The trust policy of the role must allow " + d.Action + " to whoever issued the token, and its conditions (aud, sub) must " +
+			"fit the token. A role or a provider that does not exist is answered alike; no policy of the role's own helps."
+	}
 	if strings.HasPrefix(d.Action, "sts:") {
 		return "STS gives no reason. Two must allow " + d.Action + ": a policy of whoever assumes the role, and the trust policy of the role, whose conditions " +
 			"(external_id, source_identity, tags, MFA) must hold. A role that does not exist is answered alike."
