@@ -17,7 +17,7 @@ func TestAdvice_AssumedRoles(t *testing.T) {
 		grant bool
 	}{
 		"User: arn:aws:iam::111122223333:user/ci is not authorized to perform: sts:AssumeRole on resource: " + role: {"a policy of whoever assumes the role, and the trust policy", true},
-		"Not authorized to perform sts:AssumeRoleWithWebIdentity":                                                  {"whoever issued the token", false},
+		"Not authorized to perform sts:AssumeRoleWithWebIdentity":                                                   {"whoever issued the token", false},
 	} {
 		e := &statelatch.StoreError{Kind: statelatch.ErrDenied, Op: "open", Status: 403, Code: "AccessDenied", Message: message, Action: "s3:PutObject", Bucket: "b", Key: "k"}
 		if got := policy.Advice(e); !strings.Contains(got, want.text) {

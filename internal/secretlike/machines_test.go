@@ -58,7 +58,9 @@ func TestText_Machines(t *testing.T) {
 		`{"Authorization":"Bearer ${TOKEN}"}`, `curl -u "$USER:$PASS" https://h`, `echo "root:$PASS" | chpasswd`, "aws ecr get-login-password | docker login --username AWS --password-stdin 1.dkr.ecr", "proxy_set_header Authorization $http_authorization;",
 		"[Service]\nLoadCredential=db:/etc/creds/db\n", "password_encryption=scram-sha-256", "node:18-alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "args: [--name, x, --password-file, /run/x]", "tcp:22:10.0.0.0/16:a:b",
 		"https://h:443/x@y", "http://[::1]:80/x@y", "https://h/docs/webhooks/how-to-set-up-your-own", "org/app@sha256:abc", "acme/app@1.2.3", "mysql -p$DB_PASSWORD", "user data of the secret", `{"kty":"EC","crv":"P-256","x":"a","y":"b"}`,
-		`["password","token"]`, `["-v","--name","x"]`, hex.EncodeToString([]byte("nothing to be seen here")), b64("\x1b[31mnothing to be seen here"), gz64(noise()), "subnet-0a", "net-0123",
+		"username and password are in SSM", "Password protected", "useradd -m -p '!' x", "rclone copy a b --password-command x", "header_up X-Api-Key {env.KEY}", "https://h/docs/integrations/aws-lambda-layer-version-12-notes",
+		"Managed by Terraform", "net user experience", "zip -r x.zip .", "docker run -p 8080:80 nginx", "mysql -h h -P 3306 -u root", "curl -b cookies.txt https://h", "ssh-keygen -t ed25519 -N '' -f k", "vault login -method=aws",
+		"kubectl create secret generic x --from-literal=password=$PW", "consul agent -encrypt=$KEY", "aws configure set aws_secret_access_key $X", "echo $TOKEN | docker login --password-stdin -u u ghcr.io", `["password","token"]`, `["-v","--name","x"]`, hex.EncodeToString([]byte("nothing to be seen here")), b64("\x1b[31mnothing to be seen here"), gz64(noise()), "subnet-0a", "net-0123",
 	} {
 		if Text(s) {
 			t.Errorf("hidden: %.200q", s)

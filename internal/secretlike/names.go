@@ -45,7 +45,7 @@ var (
 		"status state suffix issuer audience scope claim created updated modified changed used at date period second minute hour window limit min max minimum " +
 		"maximum duration timeout source engine backend role curve description label title reset change fingerprint thumbprint policy " +
 		"cidr use method user username email login owner domain host hostname port region zone group subnet service validity unit interval " +
-		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process encryption prefix namespace revision set expired scanning protection")
+		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process encryption prefix namespace revision set expired scanning protection command")
 	// weakTails make of it one of settings.
 	weakTails = words("config configuration settings setting options option block spec params parameters attributes properties rules rule requirements restrictions metadata")
 	// leads make of it a question.
@@ -218,7 +218,8 @@ var (
 		`\$\((?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|pass|terraform|tofu|chamber|doppler|openssl|pwgen|uuidgen|tr|head) ?[^()]*\)?`,
 		`\{\{[^{}]*\}\}`, `\$\{\{[^{}]*\}\}`, `%[A-Z_]+%`, `<[A-Za-z _-]+>`,
 		`\$[0-9@]`, `(?:var|local|module|data)\.[a-z_][\w.\[\]"]*`, // $1, var.name
-		`\*+`, `\(sensitive(?: value)?\)`, `\(known after apply\)`, `\[?(?i:redacted)\]?`,
+		`\{\$?env\.\w+\}`, `\{\$[A-Z][A-Z0-9_]*\}`, // Caddy's
+		`[*!]+`, `\(sensitive(?: value)?\)`, `\(known after apply\)`, `\[?(?i:redacted)\]?`,
 	}, "|") + `)$`)
 	templated = regexp.MustCompile(`^["']?(?:\{\{|\$\{\{|\$\(<|(?:\$\(|` + "`" + `)(?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|chamber|doppler|openssl|pwgen|uuidgen|tr|head)[ )])`)
 )

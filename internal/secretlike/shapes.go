@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // rule is one look. It is tried where one of its keywords, in small letters, is in the text.
@@ -76,7 +77,7 @@ func rulesOf() []rule {
 		own("key in a URL", "://", `(?i)://[^\s"']*[?&](?:code|key|api_?key|auth|hapikey|authkey)=([^&\s"'/.]{8,})`, func(m []string) bool { return !reference.MatchString(m[1]) }),
 		own("shared access signature", "sig=", `(?i)(?:^|["'\s;])sig=[^&\s"']{16,}`, nil),
 		own("webhook", "hook,integration", `(?i)https?://[^\s"'/]+/(?:[\w.@-]+/)*(?:hooks?|\w*webhooks?(?:b2)?|integrations?)/(?:[\w.@-]+/)*([\w-]{20,})`, func(m []string) bool {
-			return strings.ContainsAny(m[1], "0123456789")
+			return strings.ContainsFunc(m[1], unicode.IsUpper) || len(digits.FindAllString(m[1], 3)) == 3
 		}),
 		own("host of webhooks", "hooks.", `(?i)https?://hooks\.[\w.-]+/\w+/[\w/-]{8,}`, nil),
 		own("data source name", "@", `(?:^|[\s"'=])[\w.-]+:([^\s:@/"']+)@(?:(?:tcp|unix)\(|([\w.-]+):\d)`, func(m []string) bool {
@@ -113,14 +114,16 @@ func rulesOf() []rule {
 		own("header of a proxy", "set_header,add_header,header_up,requestheader,set-header,add-header,fastcgi_param,uwsgi_param,setenv", `(?i)\b(?:\w+_(?:set|add)_header|add_header|header_up|RequestHeader\s+\w+|(?:set|add)-header|fastcgi_param|uwsgi_param|SetEnv)\s+["']?([\w-]{1,128})["']?\s+["']?([^\s"';]+(?: [^\s"';]+)?)`, func(m []string) bool {
 			return m[2][0] != '$' && named(m)
 		}),
-		own("user of a line", "user", `(?im)^\s*user(?:name)?\s+\S+\s+(?:privilege\s+\d+\s+)?(?:insecure-)?(?:password|secret|pass)\s+(?:\d\s+)?([^\s;]+)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("user of a line", "user", `(?im)^\s*user(?:name)?\s+(\S+)\s+(?:privilege\s+\d+\s+)?(?:insecure-)?(?:password|secret|pass)\s+(?:\d\s+)?([^\s;]+)`, func(m []string) bool { return !prose[strings.ToLower(m[1])] && !reference.MatchString(m[2]) }),
 		own("key of a network device", "-server,isakmp,-key,-psk", `(?i)\b(?:(?:radius|tacacs)-server\b[^\n]*\bkey|isakmp\s+key|(?:authentication|shared|encryption)-key|wpa-psk|pre-shared-key\b[^\n]*\bkey)\s+(?:\d\s+)?["']?[^\s"'=:]`, nil),
 		own("element with a value", "value", `(?i)<(?:[\w-]+:)?([\w.-]{1,128})\s[^<>]*?\bvalue\s*=\s*["']([^"']+)["']`, named),
 		own("setting of the environment", "setenv,setx,env,setenvironmentvariable", `(?m)(?:\bsetenv|\bsetx|^\s*ENV|(?i:\bSetEnvironmentVariable|\bputenv|\bsetenv)\s*\()\s*["']?([A-Za-z_][\w.-]{0,127})["']?[\s,]+["']?([^\s"',]+)`, named),
 		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+(?:with\s+\S+\s+)?by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {
 			return !reference.MatchString(m[1]) && !settings[strings.ToLower(m[1])]
 		}),
-		own("name and value on a line", "pass,pw,pwd,masterauth", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|pw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, named),
+		own("name and value on a line", "pass,pw,pwd,masterauth", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|pw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, func(m []string) bool {
+			return named(m) && !prose[strings.ToLower(m[2])] && !aboutTail(strings.ToLower(m[2]))
+		}),
 		own("password hash", "$", `\$(?:1|5|6|2[abxy]|y|7|apr1|argon2id?|argon2i|scrypt|pbkdf2-sha\d+)\$[\w./$,=+-]{16,}`, nil),
 		own("JWT", "ey", `\bey[JI][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*`, nil),
 		own("terraform cloud", ".atlasv1.", `[A-Za-z0-9]{8,}\.atlasv1\.[\w=-]{8,}`, nil),
@@ -131,6 +134,11 @@ func rulesOf() []rule {
 	}
 	return slices.Concat(all, clientRules(), gitleaks())
 }
+
+// prose are words that follow "password" or "user" in a sentence or a heading.
+var prose = words("and or is are the a an of for with in to protected reset authentication rotation manager change changed required hash hashed store service expired")
+
+var digits = regexp.MustCompile(`[0-9]`)
 
 // portAndPath follow a host.
 var portAndPath = regexp.MustCompile(`^\d{0,5}[/?#]`)
