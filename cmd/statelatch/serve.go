@@ -138,7 +138,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := store.EnsureBucket(ctx, o.bucket); err != nil {
-		return fmt.Errorf("make bucket -bucket %q: %w", o.bucket, err)
+		return fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err)
 	}
 
 	url := endpointURL(listener.Addr(), tlsConfig != nil)

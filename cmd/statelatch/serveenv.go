@@ -20,7 +20,7 @@ import (
 type runningStore struct {
 	Endpoint string `json:"endpoint"`
 	Region   string `json:"region,omitempty"` // that signatures must be for; empty: any
-	OwnKeys  bool   `json:"own_keys"` // the pair is in the credentials file; else the environment gave it
+	OwnKeys  bool   `json:"own_keys"`         // the pair is in the credentials file; else the environment gave it
 }
 
 const runningFile = "running.json"

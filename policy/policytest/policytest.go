@@ -2,7 +2,7 @@
 // tells which of their parts no request has needed.
 //
 // It is stricter than AWS: an action, a resource or a condition key that package policy has no use for is an error, and
-// so is the lack of a Sid that is unique.
+// so are two statements with the same Sid.
 package policytest
 
 import (
