@@ -50,7 +50,8 @@ func TestPolicy_Denies(t *testing.T) {
 	}{
 		"one prefix of a listing": {
 			condition("s3:ListBucket", "StringLike", "s3:prefix", `"env:/*"`),
-			[]request{list("prefix=env%3A%2F"), list("prefix=env%3A%2Fx")}, []request{list("prefix=x"), list(""), get},
+			[]request{list("prefix=env%3A%2F"), list("prefix=env%3A%2Fx")},
+			[]request{list("prefix=x"), list(""), get},
 		},
 		"all prefixes but one": {
 			condition("s3:ListBucket", "StringNotLike", "s3:prefix", `"app/*"`), []request{list(""), list("prefix=b")}, []request{list("prefix=app/x")},
@@ -65,7 +66,8 @@ func TestPolicy_Denies(t *testing.T) {
 		"case of action": {`"Action":"S3:getobject",` + o, []request{get, {method: "HEAD", target: "/" + testBucket + "/k"}}, []request{put("k")}},
 		"lock objects without a condition": {
 			`"Action":"s3:PutObject","Resource":"` + bucketARN + `/*.tflock","Condition":{"Null":{"s3:if-none-match":"true","s3:if-match":"true"},"Bool":{"s3:ObjectCreationOperation":"true"}}`,
-			[]request{put("a.tflock")}, []request{put("a"), put("b.tflock", "If-None-Match", "*"), {method: "POST", target: "/" + testBucket + "/c.tflock?uploads"}},
+			[]request{put("a.tflock")},
+			[]request{put("a"), put("b.tflock", "If-None-Match", "*"), {method: "POST", target: "/" + testBucket + "/c.tflock?uploads"}},
 		},
 		"without encryption":   {condition("s3:PutObject", "Null", "s3:x-amz-server-side-encryption", "true"), []request{put("k")}, []request{put("k", "X-Amz-Server-Side-Encryption", "AES256"), get}},
 		"other encryption":     {condition("s3:PutObject", "StringNotEquals", "s3:x-amz-server-side-encryption", `["AES256","aws:kms"]`), []request{put("k")}, []request{put("k", "X-Amz-Server-Side-Encryption", "AES256")}},

@@ -3,6 +3,7 @@ package iampolicy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -191,8 +192,14 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":{"AWS":"*"},"Action":["s3:*"],"NotResource":"a${*}?","Condition":{"ForAllValues:StringLikeIfExists":{"k":["*",1]}}}]}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		for _, read := range []func([]byte) (*Policy, error){ParseIdentity, ParseResource} {
-			if p, err := read(document); err == nil {
-				p.Decide(Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k", Context: map[string][]string{"k": {"v"}}})
+			p, err := read(document)
+			if err != nil {
+				continue
+			}
+			r := Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k", Context: map[string][]string{"k": {"v"}}}
+			denies := slices.ContainsFunc(p.Statements, func(s Statement) bool { return s.Deny && s.Matches(r) })
+			if len(p.Statements) == 0 || (p.Decide(r) == Denied) != denies {
+				t.Errorf("%q: got %v of %d statements", document, p.Decide(r), len(p.Statements))
 			}
 		}
 	})
