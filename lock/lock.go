@@ -176,6 +176,14 @@ func (h Held) String() string {
 	return fmt.Sprintf("lock of %s: held by %s (ID %s)", h.Ref, h.Info.Who, h.Info.ID)
 }
 
+// Holder names who holds h, for people, in one line that is safe to print.
+func (h Held) Holder() string {
+	if h.Err != nil {
+		return "an unreadable lock object"
+	}
+	return statelatch.Printable(fmt.Sprintf("%s (%s, ID %s)", h.Info.Who, h.Info.Operation, h.Info.ID))
+}
+
 // Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table
 // its text.
 func (h Held) Named(id string) bool {

@@ -102,7 +102,7 @@ func (w *waitTeller) tell(now lock.Waiting) {
 		if now.Held.Age > 0 && !now.Held.Leased() {
 			age = fmt.Sprintf(" for %v", now.Held.Age.Round(time.Second))
 		}
-		w.term.say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age, holderName(now.Held))
+		w.term.say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age, now.Held.Holder())
 		if now.TakeOver > 0 {
 			w.term.say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
 		}

@@ -244,13 +244,6 @@ func ownAdvice(l *statelatch.LockedError, again naming) string {
 	return fmt.Sprintf("It is yours%s: taken by 'statelatch lock' here.\n", since) + giveBack + under
 }
 
-func holderName(h lock.Held) string {
-	if h.Err != nil {
-		return "an unreadable lock object"
-	}
-	return statelatch.Printable(fmt.Sprintf("%s (%s, ID %s)", h.Info.Who, h.Info.Operation, h.Info.ID))
-}
-
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
 
 // shellQuote makes s safe to show, and to paste into a shell. What cannot be printed needs one that knows $'...', as

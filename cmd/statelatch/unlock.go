@@ -198,7 +198,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	}
 	switch {
 	case u.mine && !u.owner.owns(h):
-		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, holderName(h))
+		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, h.Holder())
 	case u.olderThan > 0 && h.Since.IsZero():
 		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
 	case u.olderThan > 0 && h.Age < u.olderThan:
