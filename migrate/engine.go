@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path"
@@ -48,7 +49,7 @@ func (s *scanner) pinsFor(dir, tool string) []pin {
 		for _, p := range s.pins[dir] {
 			if (tool == "" || p.tool == tool) && !slices.Contains(known, p.tool) && (s.engine == nil || !p.job) {
 				here = append(here, p.tool)
-				if _, ok := p.span(); !ok && s.engine != nil && p.text != minRequired {
+				if p.text == "" && s.engine != nil {
 					p = *s.engine
 				}
 				found = append(found, p)
@@ -127,14 +128,14 @@ func judgeEngine(requires []required, pins []pin) Engine {
 			s = span{to: release{maxRelease}}
 		}
 		spans = append(spans, base.and(s))
-		e.says(p.name() + " " + p.text)
+		e.says(p.name() + " " + cmp.Or(p.text, "(no version that can be read)"))
 		if e.Verdict == EngineIsTooOld || !base.and(s).from.less(firstWithLockfile) {
 			continue
 		}
 		switch e.fix = fixManager; {
 		case p.job:
 			e.fix = fixJob
-		case !ok && p.text != minRequired:
+		case p.text == "":
 			e.fix = fixUnread
 		}
 		if p.file != "" {

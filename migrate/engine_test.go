@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,9 +189,9 @@ func TestJudgeEngine_UnreadIsNotWhatIsAbove(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "app/main.tf", "terraform {\n  backend \"s3\" {\n    bucket = \"b\"\n    key = \"k\"\n    dynamodb_table = \"t\"\n  }\n}\n")
 	write(t, dir, ".terraform-version", "1.11.4\n")
-	for file, text := range map[string]string{".terraform-version": "latest:[", ".tool-versions": "terraform ref:v1.9.0\n", "mise.toml": "[tools]\nterraform = \"{{ env.TF }}\"\n"} {
+	for file, text := range map[string]string{".terraform-version": "latest:[", ".opentofu-version": "secret\x1b[31m\n", ".tool-versions": "terraform ref:v1.9.0\n", "mise.toml": "[tools]\nterraform = \"{{ env.TF }}\"\n"} {
 		write(t, dir, "app/"+file, text)
-		if got := scan(t, dir).Roots[0].Engine; got.Verdict != EngineMayBeOld || got.File != "app/"+file || got.fix != fixUnread {
+		if got := scan(t, dir).Roots[0].Engine; got.Verdict != EngineMayBeOld || got.File != "app/"+file || got.fix != fixUnread || strings.Contains(fmt.Sprint(got), "secret") {
 			t.Errorf("%s: got %+v, want that it may be too old, because of the file", file, got)
 		}
 		if found, err := Scan(t.Context(), dir, Options{Engine: "1.11"}); err != nil || found.Roots[0].Engine.Verdict != EngineKnows {

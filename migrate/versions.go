@@ -18,10 +18,11 @@ import (
 
 // pin is a version of an engine that a file names: for a version manager, or for a job or an image.
 type pin struct {
-	tool, text, file string
-	line             int
-	npm              bool // ~> is as in npm, where the actions that set up engines have it from
-	job              bool // what a job or an image has, which may not be what runs in a root: the user's word counts more
+	tool, file string
+	text       string // empty if it cannot be read
+	line       int
+	npm        bool // ~> is as in npm, where the actions that set up engines have it from
+	job        bool // what a job or an image has, which may not be what runs in a root: the user's word counts more
 }
 
 const (
@@ -67,11 +68,17 @@ func appliesTo(rel string) string {
 	return path.Dir(rel)
 }
 
-// pin notes a version that a file names for a directory. One of a version manager counts even if it cannot be told what
-// it stands for: then it is not what a directory above says.
+// pin notes a version that a file names for a directory. What a version manager's file says counts even if it cannot be
+// told which version that is: then it is not what a directory above says. Its text is not kept, as it may be anything.
 func (s *scanner) pin(dir string, p pin) {
 	p.text = strings.TrimSpace(p.text)
-	if _, ok := p.span(); (ok || !p.job && p.text != "") && len(s.pins[dir]) < maxPins && !slices.Contains(s.pins[dir], p) {
+	if _, ok := p.span(); !ok && p.text != minRequired {
+		if p.job || p.text == "" {
+			return
+		}
+		p.text = ""
+	}
+	if len(s.pins[dir]) < maxPins && !slices.Contains(s.pins[dir], p) {
 		s.pins[dir] = append(s.pins[dir], p)
 	}
 }
