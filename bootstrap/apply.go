@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
@@ -176,7 +178,7 @@ func (d Desired) create(ctx context.Context, c *s3.Client) error {
 	case "BucketAlreadyOwnedByYou": // our own request, whose answer was lost: the bucket was absent a moment ago
 		return nil
 	case "InvalidLocationConstraint", "IllegalLocationConstraintException", "InvalidRegion":
-		if in.CreateBucketConfiguration != nil && !OnAWS(d.Endpoint) { // to many stores the region is only a word in the signature
+		if in.CreateBucketConfiguration != nil && !s3bucket.OnAWS(d.Endpoint) { // to many stores the region is only a word in the signature
 			in.CreateBucketConfiguration = nil
 			_, err = c.CreateBucket(ctx, in, withoutExpectedOwner)
 		}

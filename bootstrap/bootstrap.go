@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/hashicorp/aws-sdk-go-base/v2/endpoints"
 )
@@ -45,20 +47,6 @@ const (
 	defaultRegion = "us-east-1" // the one without a LocationConstraint
 )
 
-// OnAWS reports whether an endpoint is one of AWS's: the region then decides where a bucket is.
-func OnAWS(endpoint string) bool {
-	host := hostOf(endpoint)
-	if host == "" {
-		return true
-	}
-	for _, p := range endpoints.DefaultPartitions() {
-		if strings.HasSuffix(host, "."+p.DNSSuffix()) {
-			return true
-		}
-	}
-	return false
-}
-
 func hostOf(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -72,7 +60,7 @@ func plainHTTP(endpoint string) bool { return strings.HasPrefix(endpoint, "http:
 // arn is the bucket's. Other stores know one partition, whatever they call their regions.
 func (d Desired) arn() string {
 	partition := "aws"
-	if p, ok := endpoints.PartitionForRegion(endpoints.DefaultPartitions(), d.Region); ok && OnAWS(d.Endpoint) {
+	if p, ok := endpoints.PartitionForRegion(endpoints.DefaultPartitions(), d.Region); ok && s3bucket.OnAWS(d.Endpoint) {
 		partition = p.ID()
 	}
 	return "arn:" + partition + ":s3:::" + d.Bucket

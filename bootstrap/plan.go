@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -64,7 +66,7 @@ func NewPlan(d Desired, a Actual) (Plan, error) {
 	if err := d.validate(); err != nil {
 		return Plan{}, err
 	}
-	if a.Exists && OnAWS(d.Endpoint) && a.Region != "" && a.Region != d.Region {
+	if a.Exists && s3bucket.OnAWS(d.Endpoint) && a.Region != "" && a.Region != d.Region {
 		return Plan{}, fmt.Errorf("%w region %q: the bucket %s exists in %q, and a bucket cannot move; "+
 			"set region to %[4]q (or AWS_REGION), or choose another name", statelatch.ErrInvalid, d.Region, d.Bucket, a.Region)
 	}

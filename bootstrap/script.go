@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
@@ -23,7 +25,7 @@ func Script(d Desired) (string, error) {
 	}
 	if d.Owner != "" {
 		owner = " --expected-bucket-owner " + quote(d.Owner)
-		if OnAWS(d.Endpoint) {
+		if s3bucket.OnAWS(d.Endpoint) {
 			whoami = fmt.Sprintf("  [ \"$(aws sts get-caller-identity --query Account --output text)\" = %s ] ||\n"+
 				"    { echo \"these credentials create no bucket in account %s\" >&2; exit 1; }\n", quote(d.Owner), d.Owner)
 		}

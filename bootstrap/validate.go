@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/statelatch/statelatch/bucket/s3bucket"
+
 	"github.com/statelatch/statelatch"
 )
 
@@ -52,7 +54,7 @@ func (d Desired) validate() error {
 	if len(arn) != 6 || arn[0] != "arn" || arn[2] != "kms" {
 		return invalid("encryption %q: want %s, or the ARN of a KMS key such as arn:aws:kms:eu-central-1:123456789012:key/...", d.Encryption, aes256)
 	}
-	if OnAWS(d.Endpoint) && arn[3] != d.Region {
+	if s3bucket.OnAWS(d.Endpoint) && arn[3] != d.Region {
 		return invalid("encryption %q: the key is in region %q, and the bucket in %q cannot use it; give a key in the bucket's region", d.Encryption, arn[3], d.Region)
 	}
 	return nil
@@ -62,7 +64,7 @@ func (d Desired) validate() error {
 var newName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 func (d Desired) validateName() error {
-	if OnAWS(d.Endpoint) && (!newName.MatchString(d.Bucket) || strings.Contains(d.Bucket, "..") || net.ParseIP(d.Bucket) != nil) {
+	if s3bucket.OnAWS(d.Endpoint) && (!newName.MatchString(d.Bucket) || strings.Contains(d.Bucket, "..") || net.ParseIP(d.Bucket) != nil) {
 		return fmt.Errorf("%w bucket %q: AWS wants 3 to 63 lower-case letters, digits, hyphens and dots for a new bucket", statelatch.ErrInvalid, d.Bucket)
 	}
 	return nil

@@ -143,8 +143,10 @@ func TestShim_OtherStore(t *testing.T) {
 	}
 	line += " " + r.engineName() + applyLine
 	want(t, "held in the other store", r.statelatch("run", r.ref, "--", "sh", "-c", line), 1, "another store", "Error acquiring the state lock")
-	nested := r.statelatch("run", r.ref, "--", binary, "run", "s3://terraform-state/mutex", "--", "sh", "-c", line)
-	want(t, "below a run in a run", nested, 2, "is locked already")
+	nested := []string{"run", r.ref, "--", binary, "run", "s3://terraform-state/mutex", "--", "sh", "-c", line}
+	want(t, "below a run in a run", r.statelatch(nested...), 11, "Lock Info:")
+	other.must(other.home, binary, "unlock", other.ref)
+	want(t, "below a run in a run, when it is free there", r.statelatch(nested...), 0, "Apply complete!", "is locked for")
 	r.wantFree()
 }
 

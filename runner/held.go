@@ -8,32 +8,39 @@ import (
 	"github.com/statelatch/statelatch/identity"
 )
 
-// heldVariable names the states whose locks the processes around this one hold, one a line, and those processes as
-// [identity.Client] does: a ref has no control characters and begins like none of them.
+// heldVariable names the states whose locks the processes around this one hold, one a line with its store behind a tab,
+// and those processes as [identity.Client] does: a ref has no control characters and begins like none of them.
 const heldVariable = "STATELATCH_HELD"
 
-// HeldRefs returns the refs that an outer run holds, so that an inner one can refuse to wait for itself. What is no ref
-// is skipped.
-func HeldRefs(getenv func(string) string) []statelatch.Ref {
-	var refs []statelatch.Ref
-	for line := range strings.Lines(getenv(heldVariable)) {
-		if ref, err := statelatch.ParseRef(strings.TrimSuffix(line, "\n")); err == nil {
-			refs = append(refs, ref)
-		}
-	}
-	return refs
+// HeldState is a state in a store, as s3bucket.Bucket.Store names it.
+type HeldState struct {
+	Ref   statelatch.Ref
+	Store string
 }
 
-// WithHeld returns env with this process and refs added to what an outer run holds.
-func WithHeld(env []string, refs ...statelatch.Ref) []string {
+// HeldStates returns the states that an outer run holds, so that an inner one can refuse to wait for itself. What is no
+// state is skipped.
+func HeldStates(getenv func(string) string) []HeldState {
+	var held []HeldState
+	for line := range strings.Lines(getenv(heldVariable)) {
+		name, store, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if ref, err := statelatch.ParseRef(name); err == nil {
+			held = append(held, HeldState{ref, store})
+		}
+	}
+	return held
+}
+
+// WithHeld returns env with this process and states added to what an outer run holds.
+func WithHeld(env []string, states ...HeldState) []string {
 	env = slices.Clone(env)
 	lines := []string{}
 	if outer := lookup(env, heldVariable); outer != "" {
 		lines = append(lines, outer)
 	}
 	lines = append(lines, identity.Client())
-	for _, ref := range refs {
-		lines = append(lines, ref.String())
+	for _, s := range states {
+		lines = append(lines, s.Ref.String()+"\t"+s.Store)
 	}
 	return set(env, heldVariable, strings.Join(lines, "\n"))
 }

@@ -8,22 +8,24 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
-func TestHeldRefs_RoundTrip(t *testing.T) {
+func TestHeldStates_RoundTrip(t *testing.T) {
 	t.Parallel()
-	a, b, c := statelatch.Ref{Bucket: "b", Key: "a key, with; signs"}, statelatch.Ref{Bucket: "b", Key: "k"}, statelatch.Ref{Bucket: "c", Key: "k"}
+	a := HeldState{statelatch.Ref{Bucket: "b", Key: "a key, with; signs"}, "aws"}
+	b := HeldState{statelatch.Ref{Bucket: "b", Key: "k"}, "https://s3.example.com"}
+	c := HeldState{statelatch.Ref{Bucket: "b", Key: "k"}, "aws"}
 	none := []string{"HOME=/home/x"}
 	outer := WithHeld(none, a, b)
 	inner := WithHeld(outer, c)
 	for _, tc := range []struct {
 		env  []string
-		want []statelatch.Ref
+		want []HeldState
 	}{
 		{none, nil},
-		{outer, []statelatch.Ref{a, b}},
-		{inner, []statelatch.Ref{a, b, c}},
-		{[]string{heldVariable + "=nonsense\ns3://b/k\n"}, []statelatch.Ref{b}},
+		{outer, []HeldState{a, b}},
+		{inner, []HeldState{a, b, c}},
+		{[]string{heldVariable + "=nonsense\ns3://b/k\tnonsense\ns3://b/k\taws"}, []HeldState{{b.Ref, "nonsense"}, c}},
 	} {
-		got := HeldRefs(func(key string) string { return lookup(tc.env, key) })
+		got := HeldStates(func(key string) string { return lookup(tc.env, key) })
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%q: got %v, want %v", tc.env, got, tc.want)
 		}

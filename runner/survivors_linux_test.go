@@ -14,7 +14,7 @@ import (
 func TestSurvivors(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "sleep", "60")
-	cmd.Env = WithHeld(os.Environ(), statelatch.Ref{Bucket: "b", Key: "some/state"})
+	cmd.Env = WithHeld(os.Environ(), HeldState{Ref: statelatch.Ref{Bucket: "b", Key: "some/state"}})
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

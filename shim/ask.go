@@ -16,14 +16,14 @@ import (
 // ask is what is sent to the process above: the call as it is, or a ref alone. That process judges the call, with the
 // environment that it comes from.
 type ask struct {
-	Token    string          `json:"token,omitempty"`
-	Ref      *statelatch.Ref `json:"ref,omitempty"`
-	Endpoint string          `json:"endpoint,omitempty"` // of the ref's store
-	PID      int             `json:"pid,omitempty"`      // of the engine to be
-	Name     string          `json:"name,omitempty"`
-	Args     []string        `json:"args,omitempty"`
-	Dir      string          `json:"dir,omitempty"`
-	Environ  []string        `json:"environ,omitempty"`
+	Token   string          `json:"token,omitempty"`
+	Ref     *statelatch.Ref `json:"ref,omitempty"`
+	Store   string          `json:"store,omitempty"` // of the ref
+	PID     int             `json:"pid,omitempty"`   // of the engine to be
+	Name    string          `json:"name,omitempty"`
+	Args    []string        `json:"args,omitempty"`
+	Dir     string          `json:"dir,omitempty"`
+	Environ []string        `json:"environ,omitempty"`
 }
 
 // message is one line of what is sent back: talk, and at the end the answer.
@@ -37,7 +37,8 @@ func telling(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		upper := strings.ToUpper(name)
-		return !strings.HasPrefix(upper, "AWS_") && !strings.HasPrefix(upper, "TF_") && !strings.HasSuffix(upper, "_PROXY")
+		return !strings.HasPrefix(upper, "AWS_") && !strings.HasPrefix(upper, "TF_") && !strings.HasSuffix(upper, "_PROXY") &&
+			name != "HOME" && upper != "USERPROFILE" // the shared files are there
 	})
 }
 
@@ -53,7 +54,7 @@ func (a ask) getenv(key string) string {
 // decide finds out which state the call is about and whether its lock may be switched off.
 func (a ask) decide(ctx context.Context, hold Holder, say func(string)) Answer {
 	if a.Ref != nil {
-		return hold(ctx, Request{State: engine.State{Ref: *a.Ref}, Endpoint: a.Endpoint, OnlyIfHeld: true}, say)
+		return hold(ctx, Request{State: engine.State{Ref: *a.Ref}, Store: a.Store, OnlyIfHeld: true}, say)
 	}
 	call := engine.Parse(a.Name, a.Args, a.getenv)
 	r := Request{Call: call, Dir: filepath.Clean(call.Dir(a.Dir)), Environ: a.Environ, PID: a.PID}

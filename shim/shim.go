@@ -45,8 +45,8 @@ type Request struct {
 	State engine.State // its Ref alone where OnlyIfHeld is true and there is no Call
 	Dir   string       // that the engine works in
 	PID   int          // of the engine
-	// Endpoint is where the bucket is, where there is no Call; empty: AWS.
-	Endpoint string
+	// Store is where the bucket is, as s3bucket.Bucket.Store names it, where there is no Call.
+	Store string
 	// Environ is the engine's environment, as far as it says how to reach a bucket and which state is meant.
 	Environ []string
 	// OnlyIfHeld: nothing may be locked for it, but if the state is locked already the answer is yes.

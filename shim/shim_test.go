@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -221,5 +222,15 @@ func TestMain_NoShim(t *testing.T) {
 		if code, ok := Main(args); ok {
 			t.Errorf("%q: taken for a shim, exit code %d", args, code)
 		}
+	}
+}
+
+// What says which state is meant and where it is reaches the run above; what is none of its business does not.
+func TestTelling(t *testing.T) {
+	t.Parallel()
+	env := []string{"PATH=/bin", "HOME=/h", "AWS_PROFILE=p", "https_proxy=x", "TF_WORKSPACE=w", "SECRET=s", "USERPROFILE=u", "HOMEPAGE=p"}
+	want := []string{"HOME=/h", "AWS_PROFILE=p", "https_proxy=x", "TF_WORKSPACE=w", "USERPROFILE=u"}
+	if got := telling(env); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -17,6 +17,10 @@ import (
 
 // TestMain keeps the machine's own AWS settings and metadata service out of the tests.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(reachVariable); text != "" {
+		reach(text)
+		return
+	}
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		if strings.HasPrefix(name, "AWS_") || strings.HasSuffix(strings.ToUpper(name), "_PROXY") {

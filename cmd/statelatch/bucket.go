@@ -183,7 +183,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	if len(plan.Steps) == 0 {
 		term.say("s3://%s: nothing to do.\n", d.Bucket)
 	}
-	if bootstrap.OnAWS(d.Endpoint) && before.Versioning.Value.Status == "" {
+	if s3bucket.OnAWS(d.Endpoint) && before.Versioning.Value.Status == "" {
 		term.say("\nAWS asks to wait 15 minutes after versioning was first turned on before writing.\n")
 	}
 	term.say("\nPut this into your Terraform or OpenTofu configuration:\n\n")
@@ -219,7 +219,7 @@ func (o bucketInitOptions) show(ctx context.Context, term terminal, backend back
 		if err := tellContents(ctx, term, d.Bucket, backend); err != nil {
 			return err
 		}
-	} else if o.owner != "" && bootstrap.OnAWS(d.Endpoint) {
+	} else if o.owner != "" && s3bucket.OnAWS(d.Endpoint) {
 		if err := o.checkCreator(ctx, backend.S3); err != nil {
 			return err
 		}
@@ -299,7 +299,7 @@ func blockFor(d bootstrap.Desired, client *s3.Client, is bootstrap.Actual) backe
 	case by.Algorithm == string(types.ServerSideEncryptionAwsKms) && by.KMSKey != "":
 		block.encrypt, block.kmsKey = true, by.KMSKey
 	}
-	if !bootstrap.OnAWS(d.Endpoint) {
+	if !s3bucket.OnAWS(d.Endpoint) {
 		block.endpoint, block.pathStyle = d.Endpoint, client.Options().UsePathStyle
 		block.foreignRegion = validation.SupportedRegion(d.Region) != nil
 	}

@@ -70,7 +70,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	switch {
 	case !is.Exists:
 		return fmt.Errorf("bucket s3://%s: %w: create it with: %s", p.scope.Bucket, statelatch.ErrNotFound, o.wholeBucket(p.scope).again(term).command("bucket init"))
-	case bootstrap.OnAWS(endpoint) && is.Region != "" && is.Region != region:
+	case s3bucket.OnAWS(endpoint) && is.Region != "" && is.Region != region:
 		return usageError{fmt.Errorf("region %q: the bucket %s is in %q: set the region to that (AWS_REGION)", region, p.scope.Bucket, is.Region)}
 	}
 	line := &liveLine{term: term}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,11 +42,11 @@ type holdings struct {
 
 // holding is one state.
 type holding struct {
-	ref      statelatch.Ref
-	endpoint string // of the store
-	target   target
-	tenure   *lock.Tenure  // nil under -read
-	before   state.Version // the state as the command found it
+	ref    statelatch.Ref
+	store  string
+	target target
+	tenure *lock.Tenure  // nil under -read
+	before state.Version // the state as the command found it
 
 	ready chan struct{} // closed once the outcome is known
 	err   error
@@ -92,7 +91,7 @@ func (h *holdings) begin(ctx context.Context, targets []target) error {
 		}
 	}
 	for _, t := range targets {
-		e := &holding{ref: t.ref, endpoint: t.bucket.Endpoint(), target: t, ready: make(chan struct{})}
+		e := &holding{ref: t.ref, store: t.bucket.Store(), target: t, ready: make(chan struct{})}
 		close(e.ready)
 		if set != nil {
 			e.tenure = tenureOf(set, t.ref)
@@ -161,22 +160,24 @@ func (h *holdings) answer(ctx context.Context, r shim.Request, say func(string))
 	}
 	var adoptErr error
 	if r.Call.Name != "" {
-		adoptErr = r.State.Backend.S3.Adopt(os.Environ(), r.Environ)
-		if adoptErr != nil && !r.State.Backend.S3.SameStore(os.Environ(), r.Environ) {
+		here, _ := os.Getwd()
+		ours, theirs := s3bucket.Environ{Vars: os.Environ(), Dir: here}, s3bucket.Environ{Vars: r.Environ, Dir: r.Dir}
+		adoptErr = r.State.Backend.S3.Adopt(ours, theirs)
+		if adoptErr != nil && !r.State.Backend.S3.SameStore(ours, theirs) {
 			return shim.Answer{Why: adoptErr.Error()}
 		}
 		b, err := s3bucket.Open(ctx, r.State.Ref.Bucket, r.State.Backend.S3)
 		if err != nil {
 			return h.refuse(ctx, term, r, err)
 		}
-		r.Endpoint = b.Endpoint()
+		r.Store = b.Store()
 	}
 	switch {
-	case outerHolds(ctx, term, r.State.Ref, r.Endpoint):
+	case outerHolds(ctx, term, r.State.Ref, r.Store):
 		return shim.Answer{Held: true}
 	case r.OnlyIfHeld:
-		return shim.Answer{Held: h.has(r.State.Ref, r.Endpoint)}
-	case adoptErr != nil && !h.has(r.State.Ref, r.Endpoint):
+		return shim.Answer{Held: h.has(r.State.Ref, r.Store)}
+	case adoptErr != nil && !h.has(r.State.Ref, r.Store):
 		return shim.Answer{Why: adoptErr.Error()}
 	}
 	e, err := h.take(ctx, term, r)
@@ -192,11 +193,11 @@ func (h *holdings) answer(ctx context.Context, r shim.Request, say func(string))
 // otherStoreError is a state with the REF of one that is held, in another store: bucket names are unique within one.
 type otherStoreError struct {
 	ref         statelatch.Ref
-	held, asked string // endpoints
+	held, asked string // stores
 }
 
 func (e otherStoreError) Error() string {
-	return fmt.Sprintf("this run holds %s at %s, and this is another store, %s", e.ref, cmp.Or(e.held, "AWS"), cmp.Or(e.asked, "AWS"))
+	return fmt.Sprintf("this run holds %s at %s, and this is another store, %s", e.ref, e.held, e.asked)
 }
 
 // refuse answers an engine whose state is not held because of err.
@@ -212,9 +213,9 @@ func (h *holdings) refuse(ctx context.Context, term terminal, r shim.Request, er
 }
 
 // outerHolds reports whether the lock is held by a run around this process.
-func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref, endpoint string) bool {
+func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref, store string) bool {
 	above, ok := shim.Find(term.getenv("PATH"))
-	return ok && above.Holds(ctx, ref, endpoint)
+	return ok && above.Holds(ctx, ref, store)
 }
 
 // outlived waits for engines that have left the command's group (setsid), which nobody else waits for: their own locks
@@ -243,11 +244,11 @@ func (h *holdings) outlived(signals <-chan os.Signal) bool {
 const outlivedPoll = 200 * time.Millisecond
 
 // has reports whether the lock of a state is held, now.
-func (h *holdings) has(ref statelatch.Ref, endpoint string) bool {
+func (h *holdings) has(ref statelatch.Ref, store string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.ContainsFunc(h.all, func(e *holding) bool {
-		if e.ref != ref || e.endpoint != endpoint {
+		if e.ref != ref || e.store != store {
 			return false
 		}
 		select {
@@ -276,14 +277,14 @@ func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*ho
 			h.dirs[r.Dir] = append(h.dirs[r.Dir], r.State.Ref)
 		}
 		i := slices.IndexFunc(h.all, func(e *holding) bool { return e.ref == r.State.Ref })
-		if i >= 0 && h.all[i].endpoint != r.Endpoint {
-			held := h.all[i].endpoint
+		if i >= 0 && h.all[i].store != r.Store {
+			held := h.all[i].store
 			h.mu.Unlock()
-			return nil, otherStoreError{r.State.Ref, held, r.Endpoint}
+			return nil, otherStoreError{r.State.Ref, held, r.Store}
 		}
 		var e *holding
 		if i < 0 {
-			e = &holding{ref: r.State.Ref, endpoint: r.Endpoint, ready: make(chan struct{})}
+			e = &holding{ref: r.State.Ref, store: r.Store, ready: make(chan struct{})}
 			h.all = append(h.all, e)
 		} else {
 			e = h.all[i]

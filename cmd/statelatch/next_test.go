@@ -22,7 +22,7 @@ import (
 func TestNested_Refused(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
-	s.env["STATELATCH_HELD"] = demoRef + "\ns3://demo/env:/staging/app/terraform.tfstate"
+	s.env["STATELATCH_HELD"] = demoRef + "\t" + s.url + "\ns3://demo/env:/staging/app/terraform.tfstate\t" + s.url
 	for _, args := range [][]string{
 		{"lock", demoRef},
 		{"push", s.file(plainState(1, "a", "")), demoRef},
@@ -31,6 +31,8 @@ func TestNested_Refused(t *testing.T) {
 		s.want(s.run(args...), 2, "around this command")
 	}
 	s.want(s.run("lock", "s3://demo/other"), 0)
+	s.env["STATELATCH_HELD"] = demoRef + "\thttp://elsewhere" // a bucket of the same name in another store
+	s.want(s.run("lock", demoRef), 0)
 }
 
 // What is printed to paste says which arguments to give again, and never what was in them.

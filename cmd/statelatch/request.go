@@ -129,9 +129,10 @@ func (w *waitTeller) clear() {
 
 // notNested refuses to wait for a lock that would be given back only after this command.
 func notNested(ctx context.Context, term terminal, targets ...target) error {
-	held := runner.HeldRefs(term.getenv) // what it began with, also where a PATH of one's own hides the run
+	held := runner.HeldStates(term.getenv) // what it began with, also where a PATH of one's own hides the run
 	for _, t := range targets {
-		if slices.Contains(held, t.ref) || outerHolds(ctx, term, t.ref, t.bucket.Endpoint()) {
+		store := t.bucket.Store()
+		if slices.Contains(held, runner.HeldState{Ref: t.ref, Store: store}) || outerHolds(ctx, term, t.ref, store) {
 			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
 		}
 	}

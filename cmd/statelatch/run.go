@@ -255,13 +255,13 @@ func (o runOptions) serve(ctx context.Context, term terminal, h *holdings, lease
 	}
 	asking, stop := context.WithCancel(settled(ctx))
 	shims.Serve(asking, h.hold)
-	var refs []statelatch.Ref
+	var held []runner.HeldState
 	for _, t := range h.all {
 		if t.tenure != nil {
-			refs = append(refs, t.ref)
+			held = append(held, runner.HeldState{Ref: t.ref, Store: t.store})
 		}
 	}
-	result, err := start(ctx, o.child(term, shims.Env(runner.WithHeld(os.Environ(), refs...))), lease, caught.signals)
+	result, err := start(ctx, o.child(term, shims.Env(runner.WithHeld(os.Environ(), held...))), lease, caught.signals)
 	stop()
 	_ = shims.Close() // runRun tells what went wrong with it
 	if h.outlived(caught.signals) {
