@@ -31,7 +31,7 @@ type evaluator struct {
 	parsed    map[string]*file
 	order     []string // of parsed
 	depth     int
-	work      int // that calls of functions took
+	work      int        // that calls of functions took
 	because   *[]Unknown // of the value in the making
 }
 
