@@ -80,7 +80,8 @@ func parseEngine(text string) (*pin, error) {
 			break
 		}
 	}
-	if _, ok := p.span(); !ok {
+	var ok bool
+	if p.means, ok = p.span(); !ok {
 		return nil, fmt.Errorf("%w engine %q: want a version such as 1.11.4, or \"tofu 1.10\"", statelatch.ErrInvalid, text)
 	}
 	return &p, nil
@@ -120,11 +121,11 @@ func judgeEngine(requires []required, pins []pin) Engine {
 	}
 	var spans []span
 	for _, p := range pins {
-		s, ok := p.span()
+		s := p.means
 		switch {
 		case p.text == minRequired && readable && base.from != release{}:
 			s = span{base.from, base.from.next()}
-		case !ok:
+		case p.text == minRequired, p.text == "":
 			s = span{to: release{maxRelease}}
 		}
 		spans = append(spans, base.and(s))

@@ -20,6 +20,7 @@ import (
 type pin struct {
 	tool, file string
 	text       string // empty if it cannot be read
+	means      span   // what the text stands for, once it is noted
 	line       int
 	npm        bool // ~> is as in npm, where the actions that set up engines have it from
 	job        bool // what a job or an image has, which may not be what runs in a root: the user's word counts more
@@ -71,14 +72,18 @@ func appliesTo(rel string) string {
 // pin notes a version that a file names for a directory. What a version manager's file says counts even if it cannot be
 // told which version that is: then it is not what a directory above says. Its text is not kept, as it may be anything.
 func (s *scanner) pin(dir string, p pin) {
+	if len(s.pins[dir]) == maxPins {
+		return
+	}
 	p.text = strings.TrimSpace(p.text)
-	if _, ok := p.span(); !ok && p.text != minRequired {
+	var ok bool
+	if p.means, ok = p.span(); !ok && p.text != minRequired {
 		if p.job || p.text == "" {
 			return
 		}
 		p.text = ""
 	}
-	if len(s.pins[dir]) < maxPins && !slices.Contains(s.pins[dir], p) {
+	if !slices.Contains(s.pins[dir], p) {
 		s.pins[dir] = append(s.pins[dir], p)
 	}
 }
