@@ -87,7 +87,7 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	}
 	a.term.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
 	again := pushAgain(path, false, err)
-	key, err := t.states.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
+	key, err := t.Store.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
 	recordRescue(ctx, tenureOf(a.set, t.ref), key, err)
 	if err == nil {
 		a.term.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.ref.Bucket, Key: key})
@@ -139,13 +139,13 @@ func (a aftermath) compare(ctx context.Context) {
 	if budget == silentBudget {
 		a.term.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to give the lock back\n", 2*budget)
 		for _, t := range a.targets {
-			t.locks.ReleaseTimeout = silentBudget
+			t.Manager.ReleaseTimeout = silentBudget
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	for i, t := range a.targets {
-		report, err := t.states.Since(ctx, a.before[i])
+		report, err := t.Store.Since(ctx, a.before[i])
 		if err != nil {
 			a.term.say("Warning: whether somebody else wrote %s is not known: %s\n", t.ref, oneLine(err))
 			continue
