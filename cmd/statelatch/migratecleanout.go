@@ -35,7 +35,7 @@ func showCleaning(say func(string, ...any), sayTable func(table), parts []cleanP
 			t := table{Columns: []column{{Head: "TO BE REMOVED"}, {Head: "STATE", Least: 20, Middle: true}, {Head: "ITEM", Least: 20}}}
 			for _, l := range p.Items {
 				t.Rows = append(t.Rows, []string{
-					"lock", statelatch.Printable(l.Ref.String()), fmt.Sprintf("%s; %s: %s", l.Held.Holder(), l.Verdict.State, l.Verdict.Proof),
+					"lock", statelatch.Printable(l.Ref.String()), fmt.Sprintf("%s; %s: %s", l.Holder(), l.Verdict.State, l.Verdict.Proof),
 				})
 			}
 			for _, f := range p.Digests {
