@@ -64,7 +64,7 @@ func Collect(ctx context.Context, b bucket.Bucket, p Plan, workers int, onProgre
 // refused reports whether the credentials are good, but not for this.
 func refused(err error) bool {
 	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && errors.Is(se.Kind, statelatch.ErrDenied) && se.Op == "delete" && !statelatch.Expired(err)
+	return ok && errors.Is(se.Kind, statelatch.ErrDenied) && se.Op == "delete" && !statelatch.BadCredentials(err)
 }
 
 type collector struct {

@@ -215,7 +215,6 @@ func TestBucketCheck_ExpiredCredentials(t *testing.T) {
 	for name, ends := range map[string]func(*http.Request) bool{
 		"before":          func(*http.Request) bool { return true },
 		"after the HEAD":  func(r *http.Request) bool { return r.Method != http.MethodHead },
-		"at the listing":  func(r *http.Request) bool { return r.URL.Query().Has("list-type") },
 		"at the versions": func(r *http.Request) bool { return r.URL.Query().Has("versions") },
 	} {
 		s := newShell(t).withStore()

@@ -100,7 +100,7 @@ func (o digestOptions) explain(ctx context.Context, states *state.Store, f *dige
 	found, err := findDigest(ctx, states, f.ref, f.Stored, o.versions)
 	origin := found.origin
 	switch {
-	case errors.Is(err, statelatch.ErrDenied):
+	case errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err):
 		f.Reading = "which version it is of is not known, because the versions may not be read"
 		f.Accept = "what it is of cannot be told"
 		return nil
