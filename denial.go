@@ -51,9 +51,10 @@ type Denial struct {
 }
 
 var (
-	unauthorized = regexp.MustCompile(`(?i)(?:\bUser: (\S+) )?\bis not authorized to perform: ?([a-z0-9-]+:[a-z0-9*]+)(?:,? on (?:the )?resource:? (?:"([^"]+)"|([^\s"]+)))?`)
+	unauthorized = regexp.MustCompile(`(?i)(?:\bUser: (\S+) is )?\bnot authorized to perform:? ?([a-z0-9-]+:[a-z0-9*]+)(?:,? on (?:the )?resource:? (?:"([^"]+)"|(arn:[^\s"]+|\*)))?`)
 	noAllow      = regexp.MustCompile(`(?i)\bbecause no ([a-z -]*?(?:policy|policies|boundary)) allows?\b`)
-	explicitDeny = regexp.MustCompile(`(?i)\bwith an explicit deny(?: in (?:an?|the) ([a-z -]*?(?:policy|boundary))\b)?`)
+	keyRefuses   = regexp.MustCompile(`(?i)\bno resource-based policies allow access\b`) // KMS's words for three causes at once
+	explicitDeny = regexp.MustCompile(`(?i)\b(?:with|is) an explicit deny(?: in (?:an?|the) ([a-z -]*?(?:policy|boundary))\b)?`)
 	policyARN    = regexp.MustCompile(`(?i)(?:policy|boundary)(?:,? with (?:the )?policy ARN)?: ?(arn:\S+)`)
 	keyUnusable  = regexp.MustCompile(`(?i)refers to a (?:customer master|kms) key that does not exist|^(?:key )?'?arn:[a-z-]+:kms:\S+ (?:is (?:disabled|pending)|does not exist)`)
 	samePolicies = strings.NewReplacer("permission boundary", "permissions boundary", "identity policy", "identity-based policy",
@@ -73,7 +74,7 @@ var codeCauses = map[string]DenialCause{
 	"RequestTimeTooSkewed": DenialClock,
 
 	"AccountProblem": DenialAccount, "AllAccessDisabled": DenialAccount, "NotSignedUp": DenialAccount, "OptInRequired": DenialAccount,
-	"UnauthorizedAccess": DenialAccount,
+	"UnauthorizedAccess": DenialAccount, "UserSuspended": DenialAccount, "InvalidPayer": DenialAccount,
 }
 
 // RefusalCause is why the error code of an answer alone, whatever status it comes with, refuses whoever asks; false for
@@ -143,13 +144,15 @@ func readDenial(text string) Denial {
 		d.Cause, d.Policy = DenialExplicit, policyType(deny[1])
 	case allow != nil:
 		d.Cause, d.Policy = DenialNoAllow, policyType(allow[1])
+	case keyRefuses.MatchString(text):
+		d.Cause, d.Policy = DenialNoAllow, PolicyResource
 	case keyUnusable.MatchString(text):
 		d.Cause = DenialKey
 	case has("block public access"), has("blockpublic"):
 		d.Cause = DenialPublicAccess
 	case has("object lock"):
 		d.Cause = DenialObjectLock
-	case has("mfa authentication"), has("multi-factor"):
+	case has("mfa authentication"), has("multi-factor"), has("multifactor"):
 		d.Cause = DenialMFA
 	case has("encryption") && has("block"), has("sse-c"):
 		d.Cause = DenialEncryption
@@ -157,7 +160,7 @@ func readDenial(text string) Denial {
 	if m := policyARN.FindStringSubmatch(text); m != nil && d.Policy != "" {
 		d.PolicyARN = strings.TrimRight(m[1], ".,;)")
 	}
-	if d.Principal == "anonymous" && d.Cause != DenialExplicit {
+	if (d.Principal == "anonymous" || has("anonymous users cannot") || has("anonymous access is")) && d.Cause != DenialExplicit {
 		d.Cause = DenialAnonymous
 	}
 	return d

@@ -67,6 +67,21 @@ func TestStoreError_Denial(t *testing.T) {
 			"AccessDenied", "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.",
 			Denial{Cause: DenialKey, Action: said},
 		},
+		{
+			"AccessDenied", "User: " + session + " is not authorized to perform: kms:Decrypt on resource: " + key +
+				" because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+			Denial{Cause: DenialNoAllow, Policy: PolicyResource, Principal: session, Action: "kms:Decrypt", Resource: key},
+		},
+		{
+			"KMS.AccessDeniedException", "User: " + session + " is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext because the resource " +
+				"does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+			Denial{Cause: DenialNoAllow, Policy: PolicyResource, Principal: session, Action: "kms:Decrypt"},
+		},
+		{"AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", Denial{Cause: DenialUnknown, Action: "sts:AssumeRoleWithWebIdentity"}},
+		{"AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.", Denial{Cause: DenialMFA, Action: said}},
+		{"AccessDenied", "Anonymous users cannot invoke this API. Please authenticate.", Denial{Cause: DenialAnonymous, Action: said}},
+		{"AccessDenied", "There is an explicit deny in a service control policy.", Denial{Cause: DenialExplicit, Policy: PolicyServiceControl, Action: said}},
+		{"UserSuspended", "", Denial{Cause: DenialAccount}},
 		{"KMS.DisabledException", key + " is disabled.", Denial{Cause: DenialKey, Action: said}},
 		{"KMS.NotFoundException", "Invalid keyId 'x'", Denial{Cause: DenialKey, Action: said}},
 		{"InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", Denial{Cause: DenialCredentials}},

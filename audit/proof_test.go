@@ -217,8 +217,8 @@ func TestCheck_Keys(t *testing.T) {
 	if c, err = l.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if r := (Check{Keys: testKeys}).Verify(c); findings(r) != "" || r.Signed != 1 {
-		t.Errorf("got %+v, want one signed event and nothing wrong", r)
+	if r := (Check{Keys: testKeys}).Verify(c); findings(r) != "" || r.Signed != 1 || r.Unsigned != 5 {
+		t.Errorf("got %+v, want five events before the first signed one, and nothing wrong", r)
 	}
 }
 

@@ -83,6 +83,9 @@ type Report struct {
 	// died, or one that is just at work, and the next event mends it.
 	Behind uint64
 	Signed int // events with a MAC; with [Check.Keys], with one of those
+	// Unsigned is, with [Check.Keys], how many events stand before the first signed one: from before there was a key, or
+	// written anew by somebody without it before a client with it went on. Nothing in the log tells the two apart.
+	Unsigned int
 	// Compared is how many older versions were compared with what is there, and NotCompared why none could be.
 	Compared    int
 	NotCompared error
@@ -285,7 +288,9 @@ func (v *verifier) signatures(keys Keys) {
 			begun = true
 		case has:
 			v.find(place, Forged, "%s is signed by none of the keys", r.Name)
-		case begun:
+		case !begun:
+			v.Unsigned++
+		default:
 			v.find(place, Unsigned, "%s is not signed, although events before it are: a client without the key stored it, or somebody wrote it anew", r.Name)
 		}
 	}

@@ -2,6 +2,8 @@ package export
 
 import (
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -170,12 +172,12 @@ func (e *Exporter) workspace(key string) string {
 	return statelatch.DefaultWorkspace
 }
 
-// label is s as a label's value, which must be UTF-8. Different texts stay different.
+// label is s as a label's value: UTF-8 without what drives a terminal or turns text. Different texts stay different.
 func label(s string) string {
-	if utf8.ValidString(s) {
-		return s
+	if strings.HasPrefix(s, `"`) || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
 	}
-	return strconv.Quote(s)
+	return s
 }
 
 func one(b bool) float64 {

@@ -296,6 +296,9 @@ func (t *Tenure) renew(ctx context.Context) error {
 	p := &renewal{from: h.ETag, managed: *h.Managed, first: t.boot()}
 	p.managed.Nonce = pace.HexNonce()
 	p.managed.Seq++
+	if t.under != nil {
+		p.managed.Expires = t.under.expiresLeft(t.boot() - t.began) // counted from this write
+	}
 	p.body = h.Info.MarshalManaged(p.managed)
 	t.mu.Lock()
 	t.pending = p

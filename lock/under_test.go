@@ -344,3 +344,21 @@ func TestTenure_Release_UnderLost(t *testing.T) {
 		}
 	})
 }
+
+// A lock that promises to be over at a time is over then, however long a command that has died worked under it.
+func TestManager_Acquire_UnderCrash_Expires(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kept := w.keeping(t, time.Hour)
+		began := time.Now()
+		time.Sleep(10 * minute)
+		worker := w.dual().mustAcquire(t, under(kept))
+		time.Sleep(30 * minute)
+		worker.Abandon()
+		w.dual().mustAcquire(t, taking(minute, 3*time.Hour))
+		if waited := time.Since(began); waited < time.Hour || waited > time.Hour+2*minute {
+			t.Errorf("taken over after %v, want when it had promised to be over, and the lease behind it", waited)
+		}
+	})
+}

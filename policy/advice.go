@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -47,7 +48,7 @@ func Advice(e *statelatch.StoreError) string {
 	case statelatch.DenialObjectLock:
 		return "The version is retained by S3 Object Lock. It can be removed once its retention is over; no IAM policy helps."
 	case statelatch.DenialMFA:
-		return "The bucket demands a second factor (MFA) for this. Whoever has one makes the call; no IAM policy helps."
+		return "A second factor (MFA) is demanded for this, or its code was wrong. Whoever has one makes the call; no IAM policy helps."
 	case statelatch.DenialEncryption:
 		return "The bucket takes no objects with this kind of encryption. Leave out sse_customer_key (AWS_SSE_CUSTOMER_KEY), or whoever owns the bucket " +
 			"allows it in the bucket's encryption settings; no IAM policy helps."
@@ -61,6 +62,10 @@ func Advice(e *statelatch.StoreError) string {
 	case statelatch.DenialCredentials:
 		return credentialsAdvice(e)
 	}
+	if strings.HasPrefix(d.Action, "sts:AssumeRoleWith") {
+		return "STS gives no reason. The trust policy of the role must allow " + d.Action + " to whoever issued the token, and its conditions (aud, sub) must " +
+			"fit the token. A role or a provider that does not exist is answered alike; no policy of the role's own helps."
+	}
 	if strings.HasPrefix(d.Action, "sts:") {
 		return "STS gives no reason. Two must allow " + d.Action + ": a policy of whoever assumes the role, and the trust policy of the role, whose conditions " +
 			"(external_id, source_identity, tags, MFA) must hold. A role that does not exist is answered alike."
@@ -68,9 +73,15 @@ func Advice(e *statelatch.StoreError) string {
 	if d.Action == "" {
 		return ""
 	}
+	if encodedReason.MatchString(e.Message) {
+		return "The reason is encoded in the message. Whoever may call sts:DecodeAuthorizationMessage reads it: aws sts decode-authorization-message " +
+			"--encoded-message MESSAGE. What follows is a guess: that no policy allows " + what + " yet."
+	}
 	return "The store gives no reason, so what follows is a guess: that no policy allows " + what + " yet. If one does, a policy of the bucket, " +
 		"its key, the VPC endpoint or the organization denies it, or the bucket belongs to somebody else."
 }
+
+var encodedReason = regexp.MustCompile(`(?i)encoded authorization (?:failure )?message`)
 
 // whose says who can change what denied it.
 func whose(d statelatch.Denial, e *statelatch.StoreError) string {

@@ -17,7 +17,9 @@ import (
 // and the one to show, without keys that are secrets. Its attributes are guarded.
 func (o *Object) locate(module string) {
 	shown := *o
-	shown.Module = hideKeys(module)
+	shown.Module = hideKeys(module, func(key string) bool {
+		return secretlike.Text(key) || len(key) >= minInside && isHidden(o.Attributes, key)
+	})
 	if key, ok := o.index.(string); ok && (secretlike.Text(key) || isHidden(o.Attributes, key)) {
 		shown.index = Redacted
 	}
@@ -28,20 +30,20 @@ func (o *Object) locate(module string) {
 var moduleKey = regexp.MustCompile(`\["((?:[^"\\]|\\.)*)"\]`)
 
 // hideKeys hides the keys in the address of a module that are secrets.
-func hideKeys(module string) string {
+func hideKeys(module string, secret func(key string) bool) string {
 	return moduleKey.ReplaceAllStringFunc(module, func(quoted string) string {
 		key := quoted[2 : len(quoted)-2]
 		if plain, err := strconv.Unquote(quoted[1 : len(quoted)-1]); err == nil {
 			key = plain
 		}
-		if secretlike.Text(key) {
+		if secret(key) {
 			return `["` + Redacted + `"]`
 		}
 		return quoted
 	})
 }
 
-// isHidden reports whether a text is one of the secrets in a value tree.
+// isHidden reports whether a text is one of the secrets in a value tree, or has one in it.
 func isHidden(v any, text string) bool {
 	switch v := v.(type) {
 	case Secret:
@@ -62,13 +64,13 @@ func isHidden(v any, text string) bool {
 	return false
 }
 
-// holds reports whether a text is one of the values in a tree.
+// holds reports whether a text is one of the values in a tree, or has one in it.
 func holds(v any, text string) bool {
 	switch v := v.(type) {
 	case Secret:
 		return holds(v.value, text)
 	case string:
-		return v == text
+		return v == text || len(v) >= minInside && strings.Contains(text, v)
 	case map[string]any:
 		for _, e := range v {
 			if holds(e, text) {

@@ -89,8 +89,15 @@ func (c *contents) guardCopies(v any) any {
 	if len(c.trees)+len(c.leaves) == 0 {
 		return v
 	}
-	v, _ = c.guarded(v)
-	return v
+	attributes, isMap := v.(map[string]any)
+	if !isMap {
+		v, _ = c.guarded(v)
+		return v
+	}
+	for k, e := range attributes { // whose names are the schema's
+		attributes[k], _ = c.guarded(e)
+	}
+	return attributes
 }
 
 // guarded is guardCopies with the sum that v had before.
@@ -103,7 +110,7 @@ func (c *contents) guarded(v any) (any, uint64) {
 			at[k], sum = c.guarded(e)
 			return sum
 		})
-		if c.trees[sum] {
+		if c.trees[sum] || c.isKey(at) {
 			return Secret{at}, sum
 		}
 		return at, sum
@@ -128,6 +135,16 @@ func (c *contents) guarded(v any) (any, uint64) {
 		}
 	}
 	return v, c.sum(v, nil)
+}
+
+// isKey reports whether a key of a map has a secret in it: it can be hidden with the whole only.
+func (c *contents) isKey(m map[string]any) bool {
+	for k := range m {
+		if c.inside(k) {
+			return true
+		}
+	}
+	return false
 }
 
 // inside reports whether a text has a secret in it.

@@ -22,9 +22,10 @@ func TestParse_SecretKeys(t *testing.T) {
 		`{"mode":"managed","type":"t","name":"b","provider":"p","instances":[{"index_key":"hunter2","attributes":{"password":"hunter2"}}]}`,
 		`{"mode":"managed","type":"t","name":"c","provider":"p","instances":[{"index_key":"hunter3","attributes":{"a":"hunter3"},"sensitive_attributes":[[{"type":"get_attr","value":"a"}]]}]}`,
 		`{"module":"module.m[\"` + token + `\"].module.n[\"x\"]","mode":"managed","type":"t","name":"d","provider":"p","instances":[{"attributes":{"tags":{"` + token + `":"x"}}}]}`,
+		`{"module":"module.m[\"hunter4\"]","mode":"managed","type":"t","name":"e","provider":"p","instances":[{"index_key":"u-hunter4","attributes":{"password":"hunter4"}}]}`,
 	}, ","))
 	f := parse(t, body)
-	want := []string{`t.a["(sensitive)"]`, `t.a["plain"]`, `t.b["(sensitive)"]`, `t.c["(sensitive)"]`, `module.m["(sensitive)"].module.n["x"].t.d`}
+	want := []string{`t.a["(sensitive)"]`, `t.a["plain"]`, `t.b["(sensitive)"]`, `t.c["(sensitive)"]`, `module.m["(sensitive)"].module.n["x"].t.d`, `module.m["(sensitive)"].t.e["(sensitive)"]`}
 	var got, revealed []string
 	for _, o := range f.Objects {
 		got = append(got, o.Label())

@@ -80,7 +80,7 @@ func guard(typ string, attributes any, sensitive json.RawMessage) any {
 	declared := newContents()
 	declared.collect(attributes, false)
 	var payload func(string) bool
-	if secretlike.Name(typ) {
+	if secretlike.Name(typ) || strings.Contains(typ, "_sensitive_") { // local_sensitive_file
 		payload = payloadName
 	}
 	return secrets(payload).Redact(declared.guardCopies(attributes))
@@ -88,6 +88,9 @@ func guard(typ string, attributes any, sensitive json.RawMessage) any {
 
 // payloadName knows what is secret in a resource whose type is named after a secret.
 func payloadName(name string) bool {
+	if secretlike.About(name) {
+		return false
+	}
 	for _, w := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 		if payloads[w] {
 			return true
@@ -143,8 +146,8 @@ func stepKey(typ string, value json.RawMessage) (any, bool) {
 	return nil, false
 }
 
-// guardPath makes what is at a path a secret. A path that leads nowhere, into a set for one, makes the last value on it
-// a secret.
+// guardPath makes what is at a path a secret. Where a member is not there, there is nothing to hide. A path that does
+// not fit, into a set for one, makes the last value on it a secret.
 func guardPath(v any, path []any) any {
 	if _, done := v.(Secret); done {
 		return v
@@ -156,7 +159,7 @@ func guardPath(v any, path []any) any {
 	case nil:
 		return v
 	case map[string]any:
-		key, _ := path[0].(string)
+		key, isKey := path[0].(string)
 		inner, ok := at[key]
 		switch dynamic := isDynamic(at); {
 		case dynamic && !ok:
@@ -165,9 +168,11 @@ func guardPath(v any, path []any) any {
 		case ok && !dynamic:
 			at[key] = guardPath(inner, path[1:])
 			return at
+		case isKey && !ok:
+			return at
 		}
 	case []any:
-		if i, ok := path[0].(float64); ok && i >= 0 && int(i) < len(at) {
+		if i, ok := path[0].(float64); ok && i >= 0 && i < float64(len(at)) {
 			at[int(i)] = guardPath(at[int(i)], path[1:])
 			return at
 		}

@@ -199,6 +199,9 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
 	case next.Unfit() != nil:
 		return nil, Version{}, fmt.Errorf("nothing was written to %s: %w", x.base.Ref, next.Unfit())
+	case opts.Force && next.Header.Serial == math.MaxUint64:
+		return nil, Version{}, fmt.Errorf("%w state: its serial, %d, is the highest there is, so no state could follow; nothing was written to %s",
+			statelatch.ErrInvalid, next.Header.Serial, x.base.Ref)
 	case next.Header.Empty:
 		return nil, Version{}, fmt.Errorf("%w state: it has zero bytes; nothing was written to %s", statelatch.ErrInvalid, x.base.Ref)
 	case x.base.Exists && x.base.content == next.content:

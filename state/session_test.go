@@ -106,6 +106,7 @@ func TestSession_Write_Guards(t *testing.T) {
 		"cut":                                    {body(4, lineage, "x"), body(5, lineage, "y")[:150], force, statelatch.ErrInvalid, ""},
 		"no serial to raise":                     {body(4, lineage, "x"), `{"version":4,"lineage":"l"}`, force, statelatch.ErrInvalid, ""},
 		"no serial left":                         {`{"version":4,"serial":18446744073709551615,"lineage":"l"}`, body(5, "l", "y"), force, statelatch.ErrInvalid, ""},
+		"the highest serial, forced":             {body(5, "l", "y"), `{"version":4,"serial":18446744073709551615,"lineage":"l"}`, force, statelatch.ErrInvalid, ""},
 		"format 5":                               {absent, newer, full, guarded, ""},
 		"format 5 over 4":                        {body(4, lineage, "x"), newer, full, guarded, ""},
 		"format 5, forced":                       {body(4, lineage, "x"), newer, force, nil, ""},

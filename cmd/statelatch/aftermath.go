@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,20 @@ import (
 	"github.com/statelatch/statelatch/state"
 )
 
-// afterBudget bounds what is done for the states once the command is gone. The store may be what made it fail.
-const afterBudget = 2 * time.Minute
+// afterBudget bounds what is done for the states once the command is gone. silentBudget is for a store that has not
+// answered for so long that the lock was lost.
+const (
+	afterBudget  = 2 * time.Minute
+	silentBudget = 15 * time.Second
+)
+
+// lookBudget is how long the states are compared for, once a lock of which lost is the end is lost; nil: it is not.
+func lookBudget(lost error) time.Duration {
+	if lost != nil && !errors.Is(lost, statelatch.ErrDenied) && !errors.As(lost, new(*statelatch.LockedError)) {
+		return silentBudget
+	}
+	return afterBudget
+}
 
 // aftermath looks after the states when the command is gone and the locks are still held. Nothing in it fails the run:
 // the command has ended as it has, and what went wrong is said.
@@ -74,7 +87,7 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	}
 	a.term.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
 	again := pushAgain(path, false, err)
-	key, err := t.states.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
+	key, err := t.Store.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
 	recordRescue(ctx, tenureOf(a.set, t.ref), key, err)
 	if err == nil {
 		a.term.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.ref.Bucket, Key: key})
@@ -118,8 +131,21 @@ func (a aftermath) owners(f *os.File, dir string) ([]target, error) {
 
 // compare tells, loudly, what must not have happened to the states under the lock, and how to bring back what was lost.
 func (a aftermath) compare(ctx context.Context) {
+	var lost error
+	for _, t := range a.set {
+		lost = cmp.Or(lost, t.Err())
+	}
+	budget := lookBudget(lost)
+	if budget == silentBudget {
+		a.term.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to give the lock back\n", 2*budget)
+		for _, t := range a.targets {
+			t.Manager.ReleaseTimeout = silentBudget
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
 	for i, t := range a.targets {
-		report, err := t.states.Since(ctx, a.before[i])
+		report, err := t.Store.Since(ctx, a.before[i])
 		if err != nil {
 			a.term.say("Warning: whether somebody else wrote %s is not known: %s\n", t.ref, oneLine(err))
 			continue

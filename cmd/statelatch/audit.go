@@ -314,6 +314,7 @@ type auditVerifyJSON struct {
 	LastTime *time.Time `json:"last_time,omitempty"`
 	Behind   uint64     `json:"head_behind"`
 	Signed   int        `json:"signed"`
+	Unsigned int        `json:"unsigned_first"`
 	KeyUsed  bool       `json:"key_used"`
 	Compared int        `json:"versions_compared"`
 	// NotCompared is why versions were not.
@@ -346,7 +347,7 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 		result := auditVerifyJSON{
 			Location: log.String(), Intact: broken == nil, Events: report.Events, Chain: report.Last.Chain,
 			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind,
-			Signed: report.Signed, KeyUsed: len(keys) > 0, Compared: report.Compared, Findings: []auditFindingJSON{},
+			Signed: report.Signed, Unsigned: report.Unsigned, KeyUsed: len(keys) > 0, Compared: report.Compared, Findings: []auditFindingJSON{},
 		}
 		if !report.Time.IsZero() {
 			result.LastTime = &report.Time
@@ -399,6 +400,9 @@ func tellReport(term terminal, r audit.Report, keyUsed bool) {
 	}
 	if !keyUsed && r.Signed > 0 {
 		term.say("Note: %s signed; with %s set the signatures are checked.\n", map[bool]string{true: "an event is", false: count(r.Signed, "event") + " are"}[r.Signed == 1], envAuditKey)
+	}
+	if r.Unsigned > 0 && r.Signed > 0 {
+		term.say("Note: nothing before the first signature is signed (%s): it is from before the key was used, or written anew by somebody without it.\n", count(r.Unsigned, "event"))
 	}
 	if r.Behind > 0 {
 		term.say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n", count(int(min(r.Behind, 1<<30)), "event"))

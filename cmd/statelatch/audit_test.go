@@ -405,3 +405,17 @@ func TestAudit_LogAndVerify(t *testing.T) {
 	delete(s.env, "STATELATCH_AUDIT")
 	s.want(s.run("audit", "verify"), exitUsage, "STATELATCH_AUDIT")
 }
+
+// Who wrote a signed log anew without the key leaves events that are not signed, which a client with the key goes on
+// from: that is told, as it may also be from before there was a key.
+func TestAudit_VerifyTellsWhatIsNotSigned(t *testing.T) {
+	t.Parallel()
+	s, locations := auditedShell(t)
+	s.act(locations, 0, "lock", demoRef)
+	s.env["STATELATCH_AUDIT_KEY"] = "0123456789abcdef0123456789abcdef"
+	s.act(locations, 0, "unlock", demoRef)
+	for _, at := range locations {
+		s.want(s.run("audit", "verify", at), 0, "nothing before the first signature is signed (1 event)", "is intact")
+		s.want(s.run("audit", "verify", "-json", at), 0, `"signed":1,"unsigned_first":1`)
+	}
+}

@@ -59,7 +59,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	if err != nil {
 		return err
 	}
-	client, err := s3bucket.OpenClient(ctx, p.backend.S3)
+	client, err := s3bucket.OpenClient(ctx, p.Backend.S3)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 		return usageError{fmt.Errorf("region %q: the bucket %s is in %q: set the region to that (AWS_REGION)", region, p.scope.Bucket, is.Region)}
 	}
 	line := &liveLine{term: term}
-	contents, contentsErr := bootstrap.Look(ctx, p.bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: p.backend.WorkspaceKeyPrefix, OnProgress: line.walked})
+	contents, contentsErr := bootstrap.Look(ctx, p.Bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: line.walked})
 	line.clear()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -84,7 +84,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 		return err
 	}
 	findings := bootstrap.Check(bootstrap.Subject{
-		Scope: p.scope, WorkspacePrefix: p.backend.WorkspaceKeyPrefix, Region: region, Endpoint: endpoint,
+		Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Region: region, Endpoint: endpoint,
 		Bucket: is, Contents: contents, ContentsErr: contentsErr, Now: time.Now(),
 		Command: func(verb string) string {
 			if verb == "bucket init" {

@@ -95,7 +95,7 @@ func (c claims) forgetRefused(ctx context.Context, t target, id string, why erro
 	if !errors.Is(why, statelatch.ErrBroken) { // then nothing was sent that could have been done
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedBudget)
 		defer cancel()
-		held, err := t.locks.Status(ctx, t.ref)
+		held, err := t.Manager.Status(ctx, t.ref)
 		if err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id) {
 			return nil
 		}

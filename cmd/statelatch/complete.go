@@ -268,7 +268,7 @@ func (c *completing) versions(ctx context.Context) (list []string) {
 	if !ok {
 		return list
 	}
-	entries, err := history.List(ctx, t.states, t.ref, history.Options{Limit: completeVersions})
+	entries, err := history.List(ctx, t.Store, t.ref, history.Options{Limit: completeVersions})
 	if err != nil {
 		return list
 	}
@@ -287,7 +287,7 @@ func (c *completing) versions(ctx context.Context) (list []string) {
 
 func (c *completing) lockIDs(ctx context.Context) (list []string) {
 	if t, ok := c.place(ctx); ok {
-		if held, err := t.locks.Status(ctx, t.ref); err == nil && held.Err == nil {
+		if held, err := t.Manager.Status(ctx, t.ref); err == nil && held.Err == nil {
 			return c.candidate(list, held.Info.ID, held.Info.Who)
 		}
 		return nil
@@ -296,7 +296,7 @@ func (c *completing) lockIDs(ctx context.Context) (list []string) {
 	if !ok {
 		return nil
 	}
-	found, err := fleet.Locks(ctx, &lock.Manager{Bucket: p.bucket}, p.scope, fleet.LockOptions{WorkspacePrefix: p.backend.WorkspaceKeyPrefix})
+	found, err := fleet.Locks(ctx, &lock.Manager{Bucket: p.Bucket}, p.scope, fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix})
 	if err != nil {
 		return nil
 	}
@@ -394,7 +394,7 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 	}
 	file := ""
 	if dir, err := userdir.State(c.term.getenv); err == nil {
-		sum := sha256.Sum256([]byte(p.bucket.Endpoint() + "\x00" + name + "\x00" + folder))
+		sum := sha256.Sum256([]byte(p.Bucket.Endpoint() + "\x00" + name + "\x00" + folder))
 		file = filepath.Join(dir, "completion", hex.EncodeToString(sum[:16])+".json")
 	}
 	var keys []string
@@ -403,7 +403,7 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 			return keys, true
 		}
 	}
-	for obj, err := range p.bucket.List(ctx, bucket.ListOptions{Prefix: folder, Delimiter: "/"}) {
+	for obj, err := range p.Bucket.List(ctx, bucket.ListOptions{Prefix: folder, Delimiter: "/"}) {
 		if err != nil {
 			return nil, false
 		}

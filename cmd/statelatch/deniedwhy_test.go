@@ -49,6 +49,13 @@ func TestDenied_AdviceFitsTheCause(t *testing.T) {
 			[]string{`"s3:PutObject"`, "need s3:PutObject"},
 		},
 		{"KMS key policy", 403, "AccessDenied", kms + "because no resource-based policy allows the kms:GenerateDataKey action", "no_allow", false, []string{"the policy of the encryption key " + key, `"Principal"`}, []string{"s3:PutObject"}},
+		{
+			"KMS of another account", 403, "AccessDenied",
+			kms + "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access", "no_allow", false,
+			[]string{"the policy of the encryption key " + key, `"Principal"`},
+			[]string{"s3:PutObject"},
+		},
+		{"encoded", 403, "AccessDenied", "You are not authorized to perform this operation. Encoded authorization failure message: abc", "unknown", true, []string{"decode-authorization-message"}, nil},
 		{"KMS disabled", 400, "KMS.DisabledException", key + " is disabled.", "kms_key", false, []string{"The encryption key cannot be used"}, []string{"s3:PutObject"}},
 		{"no reason", 403, "AccessDenied", "Access Denied", "unknown", true, []string{grants, "a guess", "encrypt, kms_key_id, acl"}, nil},
 		{"key ID", 403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", "credentials", false, []string{"AWS_ACCESS_KEY_ID"}, []string{"s3:PutObject"}},

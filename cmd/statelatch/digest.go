@@ -138,7 +138,7 @@ func (o digestOptions) check(ctx context.Context, term terminal) (digests, error
 	if !isScope(o.ref) && !strings.HasSuffix(o.ref, "/") {
 		t, err := o.open(ctx, term)
 		if err == nil {
-			err = o.needsTable(t.backend.DynamoDBTable)
+			err = o.needsTable(t.Backend.DynamoDBTable)
 		}
 		if err != nil {
 			return digests{}, err
@@ -187,10 +187,10 @@ func (o digestOptions) check(ctx context.Context, term terminal) (digests, error
 
 // list returns the keys in scope that have a digest, and counts the states that have none.
 func (d *digests) list(ctx context.Context, term terminal, p place) ([]string, error) {
-	prefix := p.backend.WorkspaceKeyPrefix
+	prefix := p.Backend.WorkspaceKeyPrefix
 	has := map[string]bool{}
 	var keys []string
-	for key, err := range p.table.DigestKeys(ctx, p.scope.Bucket) {
+	for key, err := range p.Table.DigestKeys(ctx, p.scope.Bucket) {
 		if err != nil {
 			return nil, err
 		}
@@ -201,7 +201,7 @@ func (d *digests) list(ctx context.Context, term terminal, p place) ([]string, e
 	}
 	line := &liveLine{term: term}
 	defer line.clear()
-	err := fleet.Walk(ctx, p.bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: line.walked}, func(obj bucket.Object) error {
+	err := fleet.Walk(ctx, p.Bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: line.walked}, func(obj bucket.Object) error {
 		if strings.HasSuffix(obj.Key, ".tfstate") && obj.Size > 0 && !has[obj.Key] {
 			d.without++
 		}
@@ -299,7 +299,7 @@ func (o digestOptions) fixOne(ctx context.Context, term terminal, t target, show
 	if err != nil {
 		return false, err
 	}
-	changed, err = t.states.FixDigest(ctx, tenure, shown)
+	changed, err = t.Store.FixDigest(ctx, tenure, shown)
 	recordDigest(ctx, tenure, shown, changed, err)
 	weak, releaseErr := tenure.Release(ctx)
 	warnWeak(term, weak)

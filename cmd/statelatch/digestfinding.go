@@ -65,12 +65,12 @@ func (f digestFinding) fixable() bool {
 
 // examine reads one state and its digest, and says what there is to it.
 func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref statelatch.Ref) (digestFinding, error) {
-	f := digestFinding{Key: ref.Key, ref: ref, again: o.againFor(t.backend, ref, term)}
+	f := digestFinding{Key: ref.Key, ref: ref, again: o.againFor(t.Backend, ref, term)}
 	if invalid := ref.Validate(); invalid != nil {
 		f.Status, f.Reading = digestForeign, "no state can have this key: "+invalid.Error()
 		return f, nil //nolint:nilerr // that is the finding
 	}
-	r, err := t.states.ReadDigest(ctx, ref)
+	r, err := t.Store.ReadDigest(ctx, ref)
 	if err != nil {
 		return f, err
 	}
@@ -90,7 +90,7 @@ func (o digestOptions) examine(ctx context.Context, term terminal, t target, ref
 		if !r.Now.Exists {
 			f.Status = digestOrphan
 		}
-		err = o.explain(ctx, t.states, &f)
+		err = o.explain(ctx, t.Store, &f)
 	}
 	return f, err
 }
@@ -343,7 +343,7 @@ type digestsJSON struct {
 }
 
 func (d digests) json() digestsJSON {
-	out := digestsJSON{Scope: d.where, Table: d.all.backend.DynamoDBTable, Digests: []digestFinding{}}
+	out := digestsJSON{Scope: d.where, Table: d.all.Backend.DynamoDBTable, Digests: []digestFinding{}}
 	for _, f := range d.found {
 		if f.err != nil {
 			f.Error = f.err.Error()

@@ -154,16 +154,16 @@ func runExport(ctx context.Context, o exportOptions, term terminal) error {
 
 // exporter is for one bucket, or a part of it.
 func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*export.Exporter, error) {
-	tier, err := o.tier(ctx, term, p.bucket)
+	tier, err := o.tier(ctx, term, p.Bucket)
 	if err != nil {
 		return nil, err
 	}
 	cfg := export.Config{
-		Locks: &lock.Manager{Bucket: p.bucket}, Scope: p.scope, WorkspacePrefix: p.backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
+		Locks: &lock.Manager{Bucket: p.Bucket}, Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
 		MaxSeries: o.maxSeries, Holder: o.holder, Tier: tier, Log: slog.New(slog.NewTextHandler(term.err, nil)),
 	}
-	if p.table != nil {
-		cfg.Locks.Table = p.table
+	if p.Table != nil {
+		cfg.Locks.Table = p.Table
 	}
 	if o.webhook != "" {
 		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.getenv(envAlertKey)), o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {

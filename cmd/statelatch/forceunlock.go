@@ -101,7 +101,7 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 
 // chosen is the lock that LOCK_ID names, if it is the one that is held.
 func (o forceUnlockOptions) chosen(ctx context.Context, t target) (lock.Held, error) {
-	held, err := t.locks.Status(ctx, t.ref)
+	held, err := t.Manager.Status(ctx, t.ref)
 	if err == nil && !held.Named(o.id) && (held.Item == nil || held.Item.Info.ID != o.id) {
 		err = anotherID(held, o.id)
 	}
@@ -120,11 +120,11 @@ func anotherID(held lock.Held, id string) error {
 func (o forceUnlockOptions) remove(ctx context.Context, term terminal, t target, held lock.Held) (lock.Held, bool, error) {
 	by := o.request(term, "force-unlock")
 	if o.force {
-		return t.locks.ForceUnlock(ctx, t.ref, o.id, by)
+		return t.Manager.ForceUnlock(ctx, t.ref, o.id, by)
 	}
 	if !held.Named(o.id) { // only the item in the table
 		held = lock.Held{Ref: held.Ref, Info: held.Item.Info, Item: held.Item}
 	}
-	weak, err := t.locks.ForceRelease(ctx, held, by)
+	weak, err := t.Manager.ForceRelease(ctx, held, by)
 	return held, weak, err
 }

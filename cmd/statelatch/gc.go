@@ -176,15 +176,15 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 func (o gcOptions) plan(ctx context.Context, term terminal, at place) (gcPlan, error) {
 	line := &liveLine{term: term}
 	defer line.clear()
-	opts := gc.Options{OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.backend.WorkspaceKeyPrefix, OnProgress: line.walked}
-	locks, err := gc.Find(ctx, at.bucket, at.scope, opts)
+	opts := gc.Options{OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.Backend.WorkspaceKeyPrefix, OnProgress: line.walked}
+	locks, err := gc.Find(ctx, at.Bucket, at.scope, opts)
 	p := gcPlan{Plan: locks}
 	switch {
 	case err != nil || o.snapshots == 0:
 	case p.Versioned:
 		term.say("Note: this bucket keeps versions, so snapshots are not pruned: removing one would only hide it.\n")
 	default:
-		p.snapshots, err = gc.FindSnapshots(ctx, at.bucket, at.scope, o.snapshots, opts)
+		p.snapshots, err = gc.FindSnapshots(ctx, at.Bucket, at.scope, o.snapshots, opts)
 	}
 	return p, err
 }
@@ -259,7 +259,7 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 			return gc.Result{}, err
 		}
 	}
-	proven, err := proveStore(ctx, term, at.bucket)
+	proven, err := proveStore(ctx, term, at.Bucket)
 	if err != nil {
 		return gc.Result{}, err
 	}
@@ -278,9 +278,9 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 	what := "old version"
 	if len(p.snapshots) > 0 {
 		what = "snapshot"
-		r, err = gc.CollectSnapshots(ctx, at.bucket, p.snapshots, 0, onProgress)
+		r, err = gc.CollectSnapshots(ctx, at.Bucket, p.snapshots, 0, onProgress)
 	} else {
-		r, err = gc.Collect(ctx, at.bucket, p.Plan, 0, onProgress)
+		r, err = gc.Collect(ctx, at.Bucket, p.Plan, 0, onProgress)
 	}
 	line.clear()
 	recordGC(ctx, at.scope, what, r, err)

@@ -67,7 +67,7 @@ func runHistory(ctx context.Context, o historyOptions, term terminal) error {
 	if more {
 		entries = entries[:o.limit]
 	}
-	if err := history.Attribute(ctx, t.states, t.ref, entries); err != nil {
+	if err := history.Attribute(ctx, t.Store, t.ref, entries); err != nil {
 		return err
 	}
 	if o.json {
@@ -88,7 +88,7 @@ func (t target) versions(ctx context.Context, term terminal, limit int) ([]histo
 	line := &liveLine{term: term}
 	defer line.clear()
 	opts := history.Options{Limit: limit, OnProgress: func(read, of int) { line.part("Reading versions", read, of) }}
-	entries, err := history.List(ctx, t.states, t.ref, opts)
+	entries, err := history.List(ctx, t.Store, t.ref, opts)
 	if err == nil && len(entries) == 0 {
 		err = fmt.Errorf("%w: %s has no state yet, nor ever had one that was kept", statelatch.ErrNotFound, t.ref)
 	}

@@ -91,7 +91,7 @@ func (h *holdings) begin(ctx context.Context, targets []target) error {
 		}
 	}
 	for _, t := range targets {
-		e := &holding{ref: t.ref, store: t.bucket.Store(), target: t, ready: make(chan struct{})}
+		e := &holding{ref: t.ref, store: t.Bucket.Store(), target: t, ready: make(chan struct{})}
 		close(e.ready)
 		if set != nil {
 			e.tenure = tenureOf(set, t.ref)
@@ -117,12 +117,12 @@ func (h *holdings) prepare(ctx context.Context, e *holding) error {
 	t := &e.target
 	if e.tenure != nil && t.namedWorkspace() {
 		// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
-		if err := t.states.EnsureExists(ctx, t.ref); err != nil {
+		if err := t.Store.EnsureExists(ctx, t.ref); err != nil {
 			return err
 		}
 	}
 	var err error
-	if e.before, err = t.states.Mark(ctx, t.ref); err != nil || e.tenure == nil {
+	if e.before, err = t.Store.Mark(ctx, t.ref); err != nil || e.tenure == nil {
 		return err
 	}
 	if err := keepBefore(ctx, h.term, *t, e.before); err != nil {
@@ -391,7 +391,7 @@ func (h *holdings) Remaining() time.Duration {
 func (h *holdings) moved(ctx context.Context) ([]string, error) {
 	var refs []string
 	for _, e := range h.all {
-		report, err := e.target.states.Since(ctx, e.before)
+		report, err := e.target.Store.Since(ctx, e.before)
 		if err != nil {
 			return nil, fmt.Errorf("whether %s changed meanwhile is not known: %w", e.ref, err)
 		}

@@ -99,11 +99,11 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	var v *lockView
 	for _, p := range places {
 		one := &lockView{
-			locksOptions: o, term: term, scope: p.scope, backend: p.backend, owner: ownerOf(term),
-			locks: &lock.Manager{Bucket: p.bucket}, sources: evidenceOf(term, o.askCI),
+			locksOptions: o, term: term, scope: p.scope, backend: p.Backend, owner: ownerOf(term),
+			locks: &lock.Manager{Bucket: p.Bucket}, sources: evidenceOf(term, o.askCI),
 		}
-		if p.table != nil {
-			one.locks.Table = p.table
+		if p.Table != nil {
+			one.locks.Table = p.Table
 		}
 		if v == nil {
 			v = one

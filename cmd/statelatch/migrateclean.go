@@ -83,7 +83,6 @@ func cleanOf(c *cli.Command) (cleanOptions, error) {
 // cleanable is a part of a bucket with what it has left in a table.
 type cleanable struct {
 	target
-	table *dynamo.Table
 	where string // as it was named
 	scope statelatch.Scope
 	roots []string // keys; empty: all of scope
@@ -94,7 +93,7 @@ type cleanable struct {
 }
 
 func (p *cleanable) covers(key string) bool {
-	prefix := p.backend.WorkspaceKeyPrefix
+	prefix := p.Backend.WorkspaceKeyPrefix
 	return p.scope.Covers(key, prefix) && (len(p.roots) == 0 ||
 		slices.ContainsFunc(p.roots, func(root string) bool { return ownState(key, root, prefix) }))
 }
@@ -140,7 +139,7 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	result := cleanJSON{DryRun: o.dryRun, Parts: make([]cleanPartJSON, len(parts))}
 	left := 0
 	for i, p := range parts {
-		result.Parts[i] = cleanPartJSON{Scope: p.where, Table: p.table.Name(), Digests: []string{}, Locks: []string{}}
+		result.Parts[i] = cleanPartJSON{Scope: p.where, Table: p.Table.Name(), Digests: []string{}, Locks: []string{}}
 		if err := o.removeRecorded(ctx, term, p, &result.Parts[i]); err != nil {
 			return err
 		}
@@ -196,7 +195,7 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 			if err != nil {
 				return nil, err
 			}
-			id := strings.Join([]string{t.bucket.Endpoint(), ref.Bucket, t.backend.DynamoDBTable, t.backend.DynamoDBEndpoint, t.backend.WorkspaceKeyPrefix}, "\x00")
+			id := strings.Join([]string{t.Bucket.Endpoint(), ref.Bucket, t.Backend.DynamoDBTable, t.Backend.DynamoDBEndpoint, t.Backend.WorkspaceKeyPrefix}, "\x00")
 			p := byBucket[id]
 			if p == nil {
 				p = &cleanable{target: t, where: o.dir, scope: statelatch.Scope{Bucket: ref.Bucket}}
@@ -211,7 +210,7 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 	}
 	for _, p := range parts {
 		var ok bool
-		if p.table, ok = p.locks.Table.(*dynamo.Table); !ok {
+		if p.Table, ok = p.Manager.Table.(*dynamo.Table); !ok {
 			return nil, usageError{errors.New("which table? In phase 2 no configuration names it any more: add -backend-config dynamodb_table=NAME")}
 		}
 	}
@@ -240,7 +239,7 @@ func (o cleanOptions) inPhase2(term terminal, tree *migrate.Tree) error {
 func (o cleanOptions) look(ctx context.Context, term terminal, p *cleanable) error {
 	line := &liveLine{term: term}
 	defer line.clear()
-	list, err := fleet.Locks(ctx, p.locks, p.scope, fleet.LockOptions{WorkspacePrefix: p.backend.WorkspaceKeyPrefix, OnProgress: line.walked})
+	list, err := fleet.Locks(ctx, p.Manager, p.scope, fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: line.walked})
 	if err = errors.Join(err, list.Unlisted); err != nil {
 		return err
 	}
@@ -256,7 +255,7 @@ func (o cleanOptions) look(ctx context.Context, term terminal, p *cleanable) err
 		}
 	}
 	var keys []string
-	for key, err := range p.table.DigestKeys(ctx, p.scope.Bucket) {
+	for key, err := range p.Table.DigestKeys(ctx, p.scope.Bucket) {
 		if err != nil {
 			return err
 		}

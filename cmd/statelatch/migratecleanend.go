@@ -55,13 +55,13 @@ func showCleaning(say func(string, ...any), sayTable func(table), parts []*clean
 			say("Left alone: s3://%s: %s\n", statelatch.Printable(p.scope.Bucket+"/"+l.Key), statelatch.Printable(l.Why))
 		}
 		say("%s and %s of %s in the table %s, %d left alone.\n", count(p.planned(), "digest"), count(len(p.items), "lock item"),
-			statelatch.Printable(p.where), statelatch.Printable(p.table.Name()), len(p.left))
+			statelatch.Printable(p.where), statelatch.Printable(p.Table.Name()), len(p.left))
 	}
 }
 
 // end says what is left in the table, and what can go now.
 func (o cleanOptions) end(ctx context.Context, term terminal, p *cleanable, done *cleanPartJSON) error {
-	for _, err := range p.table.LockIDs(ctx, "") {
+	for _, err := range p.Table.LockIDs(ctx, "") {
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p *cleanable, done
 	}
 	if done.Items > 0 {
 		if !o.json {
-			term.say("%s still in the table %s, of these states or of others: keep it until it is empty.\n", count(done.Items, "item"), statelatch.Printable(p.table.Name()))
+			term.say("%s still in the table %s, of these states or of others: keep it until it is empty.\n", count(done.Items, "item"), statelatch.Printable(p.Table.Name()))
 		}
 		return nil
 	}
@@ -98,7 +98,7 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p *cleanable, done
 // engines' documentation tells people to grant beyond.
 func tableRights(p *cleanable, term terminal) (policy.Document, error) {
 	all, err := policy.For(policy.Admin, policy.Target{
-		Bucket: p.scope.Bucket, Table: p.table.Name(), Region: regionOf(p.backend, term), WorkspacePrefix: p.backend.WorkspaceKeyPrefix,
+		Bucket: p.scope.Bucket, Table: p.Table.Name(), Region: regionOf(p.Backend, term), WorkspacePrefix: p.Backend.WorkspaceKeyPrefix,
 	})
 	if err != nil {
 		return policy.Document{}, err
@@ -116,9 +116,9 @@ func tableRights(p *cleanable, term terminal) (policy.Document, error) {
 
 // deleteTable is the command that deletes the table.
 func deleteTable(p *cleanable, term terminal) string {
-	command := "aws dynamodb delete-table --table-name " + shellQuote(p.table.Name())
+	command := "aws dynamodb delete-table --table-name " + shellQuote(p.Table.Name())
 	for _, flag := range [...][2]string{
-		{"--region", regionOf(p.backend, term)}, {"--profile", p.backend.S3.Profile}, {"--endpoint-url", p.backend.DynamoDBEndpoint},
+		{"--region", regionOf(p.Backend, term)}, {"--profile", p.Backend.S3.Profile}, {"--endpoint-url", p.Backend.DynamoDBEndpoint},
 	} {
 		if flag[1] != "" {
 			command += " " + flag[0] + " " + shellQuote(flag[1])

@@ -20,7 +20,7 @@ func (o cleanOptions) removeRecorded(ctx context.Context, term terminal, p *clea
 	err := o.remove(ctx, term, p, done)
 	e := audit.Event{
 		Action: audit.MigrateClean, Outcome: audit.OK, Ref: p.scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.table.Name()),
+		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()),
 	}
 	if err != nil {
 		e.Outcome = audit.Failed
@@ -58,8 +58,8 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p *cleanable, d
 	}
 	for _, l := range p.items {
 		err := one(l.Ref.Key, &done.Locks,
-			func() error { return p.table.Unlock(ctx, l.Ref, l.Item.Raw) },
-			func() error { _, err := p.table.Read(ctx, l.Ref); return err })
+			func() error { return p.Table.Unlock(ctx, l.Ref, l.Item.Raw) },
+			func() error { _, err := p.Table.Read(ctx, l.Ref); return err })
 		if err != nil {
 			return err
 		}
@@ -69,8 +69,8 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p *cleanable, d
 			continue
 		}
 		err := one(f.Key, &done.Digests,
-			func() error { return p.table.SwapDigest(ctx, f.ref, f.Stored, "") },
-			func() error { _, err := p.table.Digest(ctx, f.ref); return err })
+			func() error { return p.Table.SwapDigest(ctx, f.ref, f.Stored, "") },
+			func() error { _, err := p.Table.Digest(ctx, f.ref); return err })
 		if err != nil {
 			return err
 		}

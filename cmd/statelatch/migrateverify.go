@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/dynamo"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/lock"
@@ -84,10 +83,10 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 			return err
 		}
 	}
-	v := &verifier{verifyOptions: o, term: term, sites: map[string]*site{}}
+	v := &verifier{verifyOptions: o, term: term, sites: map[string]*rootSite{}}
 	result := verifiedJSON{Dir: o.dir, Roots: make([]verifiedRootJSON, len(tree.Roots))}
 	var indexes []int
-	sites := make([]*site, len(tree.Roots))
+	sites := make([]*rootSite, len(tree.Roots))
 	for i := range tree.Roots {
 		r := &tree.Roots[i]
 		result.Roots[i] = verifiedRootJSON{Dir: r.Dir, Variant: r.Variant, Phase: r.Phase, name: r.Name()}
@@ -129,13 +128,12 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 type verifier struct {
 	verifyOptions
 	term  terminal
-	sites map[string]*site
+	sites map[string]*rootSite
 }
 
-// site is a bucket with the table that its states are locked in.
-type site struct {
+// rootSite is a bucket with the table that its states are locked in.
+type rootSite struct {
 	target
-	table   *dynamo.Table // nil: none is known
 	tier    string
 	locks   []fleet.Lock
 	digests []string // keys of states that have one
@@ -143,7 +141,7 @@ type site struct {
 }
 
 // site finds where a root's state is and looks there once; nil if the tree does not tell.
-func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJSON) (*site, error) {
+func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJSON) (*rootSite, error) {
 	ref, ok := r.Ref()
 	if !ok {
 		return nil, nil
@@ -157,12 +155,11 @@ func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJ
 		out.block("it cannot be reached: %s", oneLine(err))
 		return nil, nil
 	}
-	out.Table, out.prefix = t.backend.DynamoDBTable, t.backend.WorkspaceKeyPrefix
-	id := strings.Join([]string{t.bucket.Endpoint(), ref.Bucket, t.backend.S3.Profile, t.backend.DynamoDBTable, t.backend.DynamoDBEndpoint}, "\x00")
+	out.Table, out.prefix = t.Backend.DynamoDBTable, t.Backend.WorkspaceKeyPrefix
+	id := strings.Join([]string{t.Bucket.Endpoint(), ref.Bucket, t.Backend.S3.Profile, t.Backend.DynamoDBTable, t.Backend.DynamoDBEndpoint}, "\x00")
 	s := v.sites[id]
 	if s == nil {
-		s = &site{target: t}
-		s.table, _ = t.locks.Table.(*dynamo.Table)
+		s = &rootSite{target: t}
 		v.sites[id] = s
 		s.look(ctx, v.term, ref.Bucket)
 	}
@@ -192,13 +189,15 @@ func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, 
 
 // nobody is the target for all states alike, so that each is named outright in the next command.
 func (t target) nobody() target {
-	t.backend.Key = ""
+	other := *t.Site
+	other.Backend.Key = ""
+	t.Site = &other
 	return t
 }
 
 // look reads what is about the whole site.
-func (s *site) look(ctx context.Context, term terminal, bucket string) {
-	proven, err := proveStore(ctx, term, s.bucket)
+func (s *rootSite) look(ctx context.Context, term terminal, bucket string) {
+	proven, err := proveStore(ctx, term, s.Bucket)
 	if err != nil {
 		s.block("whether the store can lock is not known: %s", oneLine(err))
 	} else {
@@ -208,7 +207,7 @@ func (s *site) look(ctx context.Context, term terminal, bucket string) {
 		}
 	}
 	line := &liveLine{term: term}
-	list, err := fleet.Locks(ctx, s.target.locks, statelatch.Scope{Bucket: bucket}, fleet.LockOptions{OnProgress: line.walked})
+	list, err := fleet.Locks(ctx, s.Manager, statelatch.Scope{Bucket: bucket}, fleet.LockOptions{OnProgress: line.walked})
 	line.clear()
 	s.locks = list.Locks
 	switch {
@@ -216,8 +215,8 @@ func (s *site) look(ctx context.Context, term terminal, bucket string) {
 		s.block("its locks cannot be listed: %s", oneLine(err))
 	case list.Unlisted != nil:
 		s.block("the table cannot be listed: %s", oneLine(list.Unlisted))
-	case s.table != nil:
-		for key, err := range s.table.DigestKeys(ctx, bucket) {
+	case s.Table != nil:
+		for key, err := range s.Table.DigestKeys(ctx, bucket) {
 			if err != nil {
 				s.block("the table cannot be listed: %s", oneLine(err))
 				break
@@ -243,7 +242,7 @@ func (t *troubles) note(format string, args ...any) {
 }
 
 // judge says whether a root is ready for the next phase.
-func (r *verifiedRootJSON) judge(ctx context.Context, v *verifier, s *site, next migrate.Move) error {
+func (r *verifiedRootJSON) judge(ctx context.Context, v *verifier, s *rootSite, next migrate.Move) error {
 	r.Locks = []verifiedLockJSON{}
 	switch next.Status {
 	case migrate.MoveRefused:
@@ -262,7 +261,7 @@ func (r *verifiedRootJSON) judge(ctx context.Context, v *verifier, s *site, next
 				r.lock(ctx, s, l)
 			}
 		}
-		if r.Phase == migrate.PhaseLockfile && s.table == nil {
+		if r.Phase == migrate.PhaseLockfile && s.Table == nil {
 			r.note("no table is named, so none was looked at: -backend-config dynamodb_table=NAME")
 		}
 	}
@@ -299,8 +298,8 @@ func ownState(key, root, workspacePrefix string) bool {
 }
 
 // state looks at the state and its digests, those of named workspaces, too.
-func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) error {
-	plain := state.Store{Bucket: s.bucket} // which does not wait for a digest that nobody brings in step
+func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *rootSite) error {
+	plain := state.Store{Bucket: s.Bucket} // which does not wait for a digest that nobody brings in step
 	now, err := plain.Read(ctx, r.ref)
 	switch {
 	case errors.Is(err, statelatch.ErrNotFound):
@@ -314,7 +313,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 		r.note("there is no state yet")
 	}
 	r.digest = "-"
-	if s.table == nil {
+	if s.Table == nil {
 		return nil
 	}
 	if r.Phase != migrate.PhaseLockfile {
@@ -349,7 +348,7 @@ func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *site) erro
 }
 
 // lock notes a lock, and says whether its holder is in a phase that it must not be in.
-func (r *verifiedRootJSON) lock(ctx context.Context, s *site, l fleet.Lock) {
+func (r *verifiedRootJSON) lock(ctx context.Context, s *rootSite, l fleet.Lock) {
 	j := verifiedLockJSON{Ref: l.Ref.String(), Kind: l.Kind, Where: "both", ID: l.Info.ID, Who: l.Info.Who, Verdict: l.Verdict.State, Proof: l.Verdict.Proof}
 	switch {
 	case l.ETag == "":
@@ -366,7 +365,7 @@ func (r *verifiedRootJSON) lock(ctx context.Context, s *site, l fleet.Lock) {
 	switch phase := r.Phase; {
 	case l.Kind == fleet.KindHalf:
 		wrong = "half of it is missing or another's: " + l.Half
-	case phase == migrate.PhaseTable && j.Where == "object" && s.table != nil:
+	case phase == migrate.PhaseTable && j.Where == "object" && s.Table != nil:
 		wrong = "its holder uses the lock object alone, and does not see clients with the table alone"
 	case phase == migrate.PhaseBoth && j.Where == "table":
 		wrong = "its holder uses the table alone: a checkout or job is still in phase 0, or the item was left behind"
@@ -375,7 +374,7 @@ func (r *verifiedRootJSON) lock(ctx context.Context, s *site, l fleet.Lock) {
 	case phase == migrate.PhaseLockfile && j.Where == "both":
 		wrong = "its holder uses the table, too: a checkout or job is still in phase 1"
 	}
-	if wrong != "" && (j.Where == "both" || lasts(ctx, s.target.locks, l)) {
+	if wrong != "" && (j.Where == "both" || lasts(ctx, s.Manager, l)) {
 		r.block("%s is locked by %s, and %s", l.Ref, holderName(l.Held), wrong)
 	}
 }

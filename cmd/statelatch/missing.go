@@ -16,11 +16,11 @@ const maxNear = 3
 // missing reports whether there is certainly no state at the key of t, and which are spelled nearly like it. What may
 // not be looked at is not missing.
 func (t target) missing(ctx context.Context) (near []string, missing bool) {
-	_, err := t.bucket.Head(ctx, t.ref.Key, bucket.ReadOptions{})
+	_, err := t.Bucket.Head(ctx, t.ref.Key, bucket.ReadOptions{})
 	if !errors.Is(err, statelatch.ErrNotFound) {
 		return nil, false
 	}
-	keys, err := fleet.Near(ctx, t.bucket, t.ref.Key, maxNear)
+	keys, err := fleet.Near(ctx, t.Bucket, t.ref.Key, maxNear)
 	if errors.Is(err, statelatch.ErrNotFound) { // it is the bucket that there is not, which what follows tells better
 		return nil, false
 	}

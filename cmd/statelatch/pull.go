@@ -56,11 +56,11 @@ func runPull(ctx context.Context, o pullOptions, term terminal) (err error) {
 	var body io.ReadCloser
 	if o.version != "" {
 		var entry history.Entry
-		if entry, err = history.Resolve(ctx, t.states, t.ref, o.version); err == nil {
-			v, body, err = history.Open(ctx, t.states, entry)
+		if entry, err = history.Resolve(ctx, t.Store, t.ref, o.version); err == nil {
+			v, body, err = history.Open(ctx, t.Store, entry)
 		}
 	} else {
-		v, body, err = t.states.Open(ctx, t.ref)
+		v, body, err = t.Store.Open(ctx, t.ref)
 	}
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func pushCommand(term terminal) *cli.Command {
 		Description: "Takes the lock, compares FILE with the state that is there, writes it on the condition that nobody wrote in\n" +
 			"between, and releases the lock. FILE '-' is stdin. Refused unless -force: another lineage, a serial that is\n" +
 			"not higher, another format, no resources where there were some. With -force the serial is raised above the one that\n" +
-			"is there. What no engine could read is always refused. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
+			"is there. What is no state that an engine could read is always refused; a format that none has yet needs -force. The bytes are stored as they are otherwise; encrypted states are never edited. If the outcome stays\n" +
 			"unknown, the lock is kept and the state is kept in a file.\n\n" +
 			"Examples:\n" +
 			"  statelatch push errored.tfstate\n" +
@@ -106,7 +106,7 @@ func writeUnknown(err error) bool {
 
 // write replaces the state under tenure.
 func (t target) write(ctx context.Context, tenure *lock.Tenure, body io.ReadSeeker, opts state.WriteOptions) (state.Version, error) {
-	session, err := t.states.Begin(ctx, tenure)
+	session, err := t.Store.Begin(ctx, tenure)
 	if err != nil {
 		return state.Version{}, err
 	}

@@ -169,7 +169,7 @@ func newRecorded(ctx context.Context, t target) (state.Version, error) {
 	if err := intend(ctx, audit.WorkspaceNew, t.ref); err != nil {
 		return state.Version{}, err
 	}
-	v, err := t.states.New(ctx, t.ref)
+	v, err := t.Store.New(ctx, t.ref)
 	recordOutcome(ctx, stateEvent(ctx, state.Version{Ref: t.ref}, v), err)
 	return v, err
 }

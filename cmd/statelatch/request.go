@@ -131,7 +131,7 @@ func (w *waitTeller) clear() {
 func notNested(ctx context.Context, term terminal, targets ...target) error {
 	held := runner.HeldStates(term.getenv) // what it began with, also where a PATH of one's own hides the run
 	for _, t := range targets {
-		store := t.bucket.Store()
+		store := t.Bucket.Store()
 		if slices.Contains(held, runner.HeldState{Ref: t.ref, Store: store}) || outerHolds(ctx, term, t.ref, store) {
 			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
 		}
@@ -158,7 +158,7 @@ func acquireAll(ctx context.Context, term terminal, targets []target, ids []stri
 	}
 	locks := make([]lock.Target, len(targets))
 	for i, t := range targets {
-		locks[i] = lock.Target{Manager: t.locks, Ref: t.ref}
+		locks[i] = lock.Target{Manager: t.Manager, Ref: t.ref}
 		if ids != nil {
 			locks[i].ID = ids[i]
 		}

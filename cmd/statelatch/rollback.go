@@ -140,7 +140,7 @@ func (o rollbackOptions) plan(ctx context.Context, term terminal, t target) (p r
 	if p.to, err = history.Find(entries, o.selector); err != nil {
 		return p, nil, err
 	}
-	if p.now, err = t.states.Mark(ctx, t.ref); err != nil {
+	if p.now, err = t.Store.Mark(ctx, t.ref); err != nil {
 		return p, nil, err
 	}
 	p.newest = p.now.Header.Serial
@@ -152,11 +152,11 @@ func (o rollbackOptions) plan(ctx context.Context, term terminal, t target) (p r
 		return p, nil, fmt.Errorf("%w: %s was written while its versions were listed; nothing was changed: repeat", statelatch.ErrConflict, t.ref)
 	}
 	shown := []history.Entry{p.from, p.to}
-	if err := history.Attribute(ctx, t.states, t.ref, shown); err != nil {
+	if err := history.Attribute(ctx, t.Store, t.ref, shown); err != nil {
 		return p, nil, err
 	}
 	p.from, p.to = shown[0], shown[1]
-	if p.to.Version, body, err = history.Open(ctx, t.states, p.to); err != nil {
+	if p.to.Version, body, err = history.Open(ctx, t.Store, p.to); err != nil {
 		return p, nil, err
 	}
 	if err := o.judge(&p); err != nil {
@@ -257,7 +257,7 @@ func (o rollbackOptions) repeat(version string) string {
 
 // restore writes the version of p under tenure, if the state is still the one that was shown.
 func (t target) restore(ctx context.Context, tenure *lock.Tenure, p rollbackPlan, body io.ReadSeeker, force bool) (state.Version, error) {
-	session, err := t.states.BeginRestore(ctx, tenure)
+	session, err := t.Store.BeginRestore(ctx, tenure)
 	if err != nil {
 		return state.Version{}, err
 	}

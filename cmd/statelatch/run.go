@@ -374,10 +374,10 @@ func (o runOptions) underLock(ctx context.Context, term terminal, h *holdings, s
 // keepBefore keeps the state as it is where the bucket keeps no versions: engines write over it. Credentials that may
 // not store snapshots are no reason not to run.
 func keepBefore(ctx context.Context, term terminal, t target, before state.Version) error {
-	err := t.states.Snapshot(ctx, before)
+	err := t.Store.Snapshot(ctx, before)
 	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
 		term.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
-		t.states.Snapshots = false
+		t.Store.Snapshots = false
 		return nil
 	}
 	return err

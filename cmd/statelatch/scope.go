@@ -7,19 +7,16 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
-	"github.com/statelatch/statelatch/bucket"
-	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/dynamo"
+	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
 
 // place is a bucket, or the part of it below a prefix, and the way to it.
 type place struct {
-	scope   statelatch.Scope
-	backend backendconf.Backend
-	bucket  *s3bucket.Bucket
-	table   *dynamo.Table // nil: none is configured
-	again   naming        // of it in another command
+	*site.Site
+
+	scope statelatch.Scope
+	again naming // of it in another command
 }
 
 // oneScope takes the optional s3://BUCKET[/PREFIX] off a command's arguments.
@@ -44,15 +41,9 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 	if err := o.trust(ctx, term, backend); err != nil {
 		return place{}, err
 	}
-	b, err := openBucket(ctx, scope.Bucket, backend.S3)
-	if err != nil {
-		return place{}, err
-	}
-	p := place{scope: scope, backend: backend, bucket: b, again: o.again(term)}
-	if backend.DynamoDBTable != "" {
-		p.table, err = dynamo.Open(ctx, backend.S3, backend.DynamoDBTable, backend.DynamoDBEndpoint)
-	}
-	return p, err
+	backend.Bucket = scope.Bucket
+	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.getenv, Verdicts: keeper(term)})
+	return place{Site: s, scope: scope, again: o.again(term)}, err
 }
 
 // openScopes opens several, or the working directory's where none is named.
@@ -98,29 +89,4 @@ func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Sco
 	backend, err := backendconf.ForBucket(scope.Bucket, opts)
 	o.reach(&backend)
 	return scope, backend, err
-}
-
-// openBucket connects to a bucket. It sends nothing, unless an owner is expected of it and the store is not AWS's own:
-// some ignore the header, and then the expectation would be worth nothing.
-func openBucket(ctx context.Context, name string, cfg s3bucket.Config) (*s3bucket.Bucket, error) {
-	b, err := s3bucket.Open(ctx, name, cfg)
-	if err != nil || cfg.ExpectedBucketOwner == "" || b.Endpoint() == "" {
-		return b, err
-	}
-	other := cfg
-	other.ExpectedBucketOwner = "987654321098"
-	if cfg.ExpectedBucketOwner == other.ExpectedBucketOwner {
-		other.ExpectedBucketOwner = "987654321099"
-	}
-	stranger, err := s3bucket.Open(ctx, name, other)
-	if err != nil {
-		return nil, err
-	}
-	for _, err := range stranger.List(ctx, bucket.ListOptions{Prefix: statelatch.ProbePrefix, PageSize: 1}) {
-		if err != nil {
-			return b, nil // it looks at the owner, or refuses everything, which the first real request shows
-		}
-		break
-	}
-	return nil, fmt.Errorf("%w bucket owner: %s ignores it: leave out -expected-bucket-owner there", statelatch.ErrInvalid, b.Endpoint())
 }

@@ -76,11 +76,11 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 	var err error
 	now := selector == "" || selector == history.Current
 	if now {
-		v, body, err = t.states.Open(ctx, t.ref)
+		v, body, err = t.Store.Open(ctx, t.ref)
 	} else {
 		var e history.Entry
-		if e, err = history.Resolve(ctx, t.states, t.ref, selector); err == nil {
-			v, body, err = history.Open(ctx, t.states, e)
+		if e, err = history.Resolve(ctx, t.Store, t.ref, selector); err == nil {
+			v, body, err = history.Open(ctx, t.Store, e)
 		}
 	}
 	if err != nil {
@@ -96,12 +96,12 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 	if err = errors.Join(err, body.Close()); err != nil {
 		return c, err
 	}
-	if c.Entry, err = history.Place(ctx, t.states, v); err != nil {
+	if c.Entry, err = history.Place(ctx, t.Store, v); err != nil {
 		return c, err
 	}
 	c.Current = c.Current || now
 	entries := []history.Entry{c.Entry}
-	err = history.Attribute(ctx, t.states, t.ref, entries)
+	err = history.Attribute(ctx, t.Store, t.ref, entries)
 	c.Entry = entries[0]
 	return c, err
 }

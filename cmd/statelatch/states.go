@@ -141,8 +141,8 @@ func (o statesOptions) look(ctx context.Context, term terminal, p place, totals 
 	line := &liveLine{term: term}
 	defer line.clear()
 	before := *totals
-	return fleet.States(ctx, p.bucket, p.scope, fleet.StatesOptions{
-		WorkspacePrefix: p.backend.WorkspaceKeyPrefix,
+	return fleet.States(ctx, p.Bucket, p.scope, fleet.StatesOptions{
+		WorkspacePrefix: p.Backend.WorkspaceKeyPrefix,
 		All:             o.all, Headers: o.headers, Versions: o.versions, Anomalies: o.anomalies,
 		Select: o.selects,
 		OnProgress: func(p fleet.Progress) {

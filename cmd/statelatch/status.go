@@ -50,7 +50,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if !o.json {
 		unsaved.tell(term, o.again(term), "")
 	}
-	held, err := t.locks.Status(ctx, ref)
+	held, err := t.Manager.Status(ctx, ref)
 	free := errors.Is(err, statelatch.ErrNotLocked)
 	if err != nil && !free {
 		return err

@@ -10,10 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
-	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/dynamo"
-	"github.com/statelatch/statelatch/lock"
-	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
 
@@ -73,12 +70,10 @@ func oneRef(c *cli.Command) (string, error) {
 
 // target is a state and the way to it and to its lock.
 type target struct {
-	ref     statelatch.Ref
-	again   naming // of it in another command
-	backend backendconf.Backend
-	bucket  *s3bucket.Bucket
-	locks   *lock.Manager
-	states  *state.Store
+	*site.Site
+
+	ref   statelatch.Ref
+	again naming // of it in another command
 	// unlocked says why engines in the working directory do not lock at all; empty if they do, or if the state
 	// was named outright.
 	unlocked string
@@ -141,27 +136,16 @@ func notTwice(refs []string) error {
 	return nil
 }
 
-// connect makes the lock manager and the state store of ref.
+// connect makes the target of ref.
 func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend backendconf.Backend) (target, error) {
-	b, err := openBucket(ctx, ref.Bucket, backend.S3)
-	if err != nil {
-		return target{}, err
-	}
-	t := target{ref: ref, backend: backend, bucket: b, locks: &lock.Manager{Bucket: b, Tier: keeper(term).ReleaseTier(b)}, states: &state.Store{Bucket: b, Snapshots: true}}
-	t.locks.Fence = t.states.Touch
-	if backend.DynamoDBTable != "" {
-		table, err := dynamo.Open(ctx, backend.S3, backend.DynamoDBTable, backend.DynamoDBEndpoint)
-		if err != nil {
-			return target{}, err
-		}
-		t.locks.Table, t.states.Digests = table, table
-	}
-	return t, nil
+	backend.Bucket = ref.Bucket
+	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.getenv, Verdicts: keeper(term)})
+	return target{Site: s, ref: ref}, err
 }
 
 // namedWorkspace reports whether the state is one that engines create by themselves when they open it.
 func (t target) namedWorkspace() bool {
-	return t.backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(t.ref.Key, "env:/")
+	return t.Backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(t.ref.Key, "env:/")
 }
 
 func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {

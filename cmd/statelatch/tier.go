@@ -36,16 +36,16 @@ func keeper(term terminal) verdict.Keeper {
 func proveTiers(ctx context.Context, term terminal, targets []target) error {
 	known := make(map[string]verdict.Verdict)
 	for _, t := range targets {
-		at := t.bucket.Endpoint() + "\x00" + t.bucket.Name()
+		at := t.Bucket.Endpoint() + "\x00" + t.Bucket.Name()
 		v, ok := known[at]
 		if !ok {
 			var err error
-			if v, err = proveStore(ctx, term, t.bucket); err != nil {
+			if v, err = proveStore(ctx, term, t.Bucket); err != nil {
 				return err
 			}
 			known[at] = v
 		}
-		t.locks.Tier = v.Tier
+		t.Manager.Tier = v.Tier
 		if err := v.Err(); err != nil {
 			return fmt.Errorf("%w. Probe again for the details, or once the store has been changed: %s", err, t.again.command("probe"))
 		}

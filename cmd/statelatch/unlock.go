@@ -170,7 +170,7 @@ func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
 	var steps []unlockStep
 	for _, t := range targets { // each, whatever becomes of the others
 		s := unlockStep{target: t}
-		s.held, s.err = t.locks.Status(ctx, t.ref)
+		s.held, s.err = t.Manager.Status(ctx, t.ref)
 		switch {
 		case errors.Is(s.err, statelatch.ErrNotLocked):
 			var forgetErr error
@@ -273,9 +273,9 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 // holder may still be under way.
 func (t target) giveBack(ctx context.Context, held lock.Held, by lock.Request) (weak bool, err error) {
 	if held.Leased() {
-		return t.locks.ForceRelease(ctx, held, by)
+		return t.Manager.ForceRelease(ctx, held, by)
 	}
-	return t.locks.Release(ctx, held)
+	return t.Manager.Release(ctx, held)
 }
 
 // givesBack reports whether its owner may give h back at once: no command goes on under it, as far as is known.

@@ -42,7 +42,7 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 	}
 	v := &lockView{
 		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term, scope: scope, backend: backend,
-		owner: u.owner, locks: all.locks, sources: u.sources,
+		owner: u.owner, locks: all.Manager, sources: u.sources,
 	}
 	locks, err := v.list(ctx)
 	if err != nil {
@@ -239,7 +239,7 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 	}
 	_ = fleet.Each(ctx, watchers, which, func(ctx context.Context, i int) error {
 		s := &steps[i]
-		held, err := s.locks.WaitExpired(ctx, s.ref, tell)
+		held, err := s.Manager.WaitExpired(ctx, s.ref, tell)
 		switch {
 		case err == nil && held.ETag == s.held.ETag:
 			s.held = held
@@ -264,7 +264,7 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	by := requestOptions{}.request(u.term, "unlock")
 	release := s.giveBack
 	if s.deed == deedForce {
-		release = s.locks.ForceRelease
+		release = s.Manager.ForceRelease
 	}
 	weak, err := releaseRecorded(ctx, s.deed, release, s.held, by)
 	if err != nil {
@@ -311,10 +311,10 @@ func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
 		case s.deed == deedNone:
 		case s.held.Leased() && err != nil && !errors.Is(err, statelatch.ErrUnsafeStore):
 			s.err = err
-		case s.locks.Tier == lock.TierNone:
+		case s.Manager.Tier == lock.TierNone:
 			s.err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' removes its lock, or delete s3://%s/%s",
 				statelatch.ErrUnsafeStore, s.again.command("probe"), shellQuote(s.held.Info.ID), s.ref.Bucket, s.ref.LockKey())
-		case s.deed == deedExpired && s.held.Leased() && s.locks.Tier != lock.TierFull:
+		case s.deed == deedExpired && s.held.Leased() && s.Manager.Tier != lock.TierFull:
 			s.err = fmt.Errorf("%w: without an atomic conditional delete nobody can prove that a lease is over for good; "+
 				"if its holder is certainly gone: %s", statelatch.ErrUnsafeStore, s.again.command("unlock"))
 		}

@@ -114,7 +114,7 @@ func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (tar
 	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
-	return t, state.Workspaces{Store: t.states, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err
+	return t, state.Workspaces{Store: t.Store, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err
 }
 
 func workspaceOf(backend backendconf.Backend, name string) (statelatch.Ref, error) {
@@ -159,7 +159,7 @@ func (o workspaceOptions) current(t target) string {
 	if o.ref != "" {
 		return ""
 	}
-	return t.backend.Workspace
+	return t.Backend.Workspace
 }
 
 func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) error {
@@ -202,7 +202,7 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	if err != nil {
 		return err
 	}
-	session, err := t.states.Begin(ctx, tenure)
+	session, err := t.Store.Begin(ctx, tenure)
 	if err == nil {
 		err = deleteRecorded(ctx, tenure, all, session, o.force)
 	}

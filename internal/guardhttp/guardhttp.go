@@ -12,6 +12,7 @@ package guardhttp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -32,22 +33,26 @@ func CheckKey(key []byte) error {
 
 // services are addresses of clouds' metadata services that are not link-local.
 var services = map[netip.Addr]bool{
-	netip.MustParseAddr("fd00:ec2::254"):   true, // AWS
-	netip.MustParseAddr("fd20:ce::254"):    true, // Google
-	netip.MustParseAddr("100.100.100.200"): true, // Alibaba
-	netip.MustParseAddr("168.63.129.16"):   true, // Azure
-	netip.MustParseAddr("192.0.0.192"):     true, // Oracle
+	netip.MustParseAddr("fd20:ce::254"):       true, // Google
+	netip.MustParseAddr("100.100.100.200"):    true, // Alibaba
+	netip.MustParseAddr("168.63.129.16"):      true, // Azure
+	netip.MustParseAddr("192.0.0.192"):        true, // Oracle
+	netip.MustParseAddr("fd00:c1::a9fe:a9fe"): true, // Oracle
 }
 
 // serviceNames lead to them; a proxy would look them up.
 var serviceNames = map[string]bool{
-	"metadata": true, "metadata.google.internal": true, "metadata.goog": true, "instance-data": true, "instance-data.ec2.internal": true,
+	"metadata": true, "metadata.google.internal": true, "metadata.goog": true, "metadata.tencentyun.com": true, "api.metadata.cloud.ibm.com": true, "instance-data": true, "instance-data.ec2.internal": true,
 }
 
 var (
 	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 	sixToFour   = netip.MustParsePrefix("2002::/16")
-	nat64       = netip.MustParsePrefix("64:ff9b::/96")
+	amazon      = netip.MustParsePrefix("fd00:ec2::/32") // its services on every machine: metadata, credentials of pods
+	// within are addresses of IPv6 that end with one of IPv4.
+	within = []netip.Prefix{
+		netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::ffff:0:0:0/96"), netip.MustParsePrefix("::/96"),
+	}
 )
 
 // Forbidden reports whether nothing is sent to ip: it is link-local, unspecified, of many, or a metadata service's, in
@@ -56,14 +61,25 @@ func Forbidden(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	b := ip.As16()
 	switch {
-	case ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified(), services[ip], thisNetwork.Contains(ip):
+	case ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified(), services[ip], thisNetwork.Contains(ip), amazon.Contains(ip):
 		return true
 	case sixToFour.Contains(ip):
 		return Forbidden(netip.AddrFrom4([4]byte(b[2:6])))
-	case nat64.Contains(ip), ip.Is6() && netip.AddrFrom16(b).Compare(netip.MustParseAddr("::1")) != 0 && [12]byte(b[:12]) == [12]byte{}:
+	case !ip.IsLoopback() && slices.ContainsFunc(within, func(p netip.Prefix) bool { return p.Contains(ip) }):
 		return Forbidden(netip.AddrFrom4([4]byte(b[12:16])))
 	}
 	return false
+}
+
+// isNumeric reports whether a host is an address to those who read addresses in decimal, hexadecimal or octal numbers
+// and in fewer parts, as a proxy may.
+func isNumeric(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if digits, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // refuse looks at the address that a name has led to.

@@ -95,6 +95,7 @@ func TestForbidden(t *testing.T) {
 		"169.254.169.254": true, "::ffff:169.254.169.254": true, "fe80::1%eth0": true, "fd00:ec2::254": true, "100.100.100.200": true, "64:ff9b::a9fe:a9fe": true,
 		"2002:a9fe:a9fe::1": true, "::a9fe:a9fe": true, "0.0.0.0": true, "0.1.2.3": true, "::": true, "224.0.0.1": true, "ff02::1": true, "168.63.129.16": true, "192.0.0.192": true, "fd20:ce::254": true,
 		"::ffff:100.100.100.200": true, "::ffff:0.0.0.0": true, "fd00:ec2::254%eth0": true,
+		"fd00:ec2::23": true, "fd00:c1::a9fe:a9fe": true, "64:ff9b:1::a9fe:a9fe": true, "::ffff:0:a9fe:a9fe": true,
 		"127.0.0.1": false, "::1": false, "10.0.0.1": false, "8.8.8.8": false, "2001:db8::1": false, "fd12::1": false, "64:ff9b::808:808": false,
 	} {
 		if got := Forbidden(netip.MustParseAddr(ip)); got != want {
@@ -112,7 +113,9 @@ func TestNewWebhook_Addresses(t *testing.T) {
 		"https://hooks.example.com/SECRET": true, "http://127.0.0.1:1/SECRET": true, "http://localhost/SECRET": true, "http://[::1]:1/SECRET": true, "https://10.0.0.1/SECRET": true,
 		"http://hooks.example.com/SECRET": false, "http://10.0.0.1/SECRET": false, "https://169.254.169.254/SECRET": false, "https://[fe80::1]/SECRET": false, "https://0.0.0.0/SECRET": false,
 		"https://metadata.google.internal/SECRET": false, "https://Metadata./SECRET": false, "http://localhost.example.com/SECRET": false, "ftp://127.0.0.1/SECRET": false, "file:///SECRET": false, "SECRET": false,
-		"https://[::ffff:169.254.169.254]/SECRET": false, "https://": false, "https://x/%zzSECRET": false,
+		"https://[::ffff:169.254.169.254]/SECRET": false, "https://": false, "https://2852039166/SECRET": false, "https://0xa9fea9fe/SECRET": false, "https://0251.0376.0251.0376/SECRET": false, "https://169.254.43518/SECRET": false,
+		"https://169.254.169.254./SECRET": false, "https://u:SECRET@169.254.169.254/": false, "https://u:SECRET@h/": true, "unix:///SECRET": false, "https://[fe80::1%25eth0]/SECRET": false, "https://metadata.tencentyun.com/SECRET": false,
+		"https://1password.example.com/SECRET": true, "https://h.0x.example/SECRET": true, "https://x/%zzSECRET": false,
 	} {
 		w, err := NewWebhook(address, []byte(key), nil)
 		if ok != (err == nil) || err != nil && (!errors.Is(err, statelatch.ErrInvalid) || strings.Contains(err.Error(), "SECRET")) {
@@ -150,13 +153,21 @@ func TestListener_Hosts(t *testing.T) {
 		{loopback, "::1", 421},
 		{loopback, "metrics.example.com", 200},
 		{loopback, "Metrics.Example.com:9821", 200},
+		{loopback, "dotted.example.com", 200},
+		{loopback, "dotted.example.com.:9821", 200},
+		{loopback, "fd12::1", 421},
+		{loopback, "[fd12::1]:9821", 200},
+		{loopback, "[0:0:0:0:0:0:0:1]", 200},
+		{loopback, "127.1", 421},
+		{loopback, "localhost:80:80", 421},
+		{loopback, "u@localhost", 421},
 		{every, "10.0.0.1:9821", 200},
 		{every, "[2001:db8::1]:9821", 200},
 		{every, "evil.example:9821", 421},
 		{every, "localhost", 200},
 		{every, "metrics.example.com", 200},
 	} {
-		l := Listener{Addr: tc.addr, Names: []string{"metrics.example.com"}, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		l := Listener{Addr: tc.addr, Names: []string{"metrics.example.com", "Dotted.example.com.:9821", "[fd12::1]"}, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		r.Host = tc.host
 		w := httptest.NewRecorder()

@@ -58,7 +58,7 @@ func hostOf(header string) (string, error) {
 }
 
 func (l Listener) answers(host string) bool {
-	if slices.ContainsFunc(l.Names, func(name string) bool { return strings.EqualFold(name, host) }) {
+	if slices.ContainsFunc(l.Names, func(name string) bool { own, err := hostOf(name); return err == nil && own == host }) {
 		return true
 	}
 	if isLoopback(host) {

@@ -54,6 +54,8 @@ func NewWebhook(address string, key []byte, transport http.RoundTripper) (*Webho
 	switch {
 	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
 		return nil, fmt.Errorf("%w webhook %s: want https://HOST/PATH, or http:// to this machine", statelatch.ErrInvalid, w)
+	case err != nil && isNumeric(u.Hostname()):
+		return nil, fmt.Errorf("%w webhook %s: want a host name, or an address in its usual form", statelatch.ErrInvalid, w)
 	case err == nil && Forbidden(ip), serviceNames[strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))]:
 		return nil, fmt.Errorf("%w webhook %s: nothing is sent to link-local and metadata addresses", statelatch.ErrInvalid, w)
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // Dir refuses a directory in which others could put or exchange files: it is writable by everybody or by a group of
-// others, it belongs to somebody else, or a directory above it is writable by everybody (unless sticky, as /tmp is).
-// The superuser may use another's directory, whose files File then refuses.
+// others, it belongs to somebody else, or a directory above it, or above a symbolic link to it, is writable by
+// everybody (unless sticky, as /tmp is). The superuser may use another's directory, whose files File then refuses.
 func Dir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -40,7 +40,17 @@ func Dir(path string) error {
 	if known && os.Geteuid() != 0 && !trusted(who, os.Geteuid()) {
 		return fmt.Errorf("directory %s belongs to another user (uid %d): use one of your own", path, who)
 	}
-	for parent := filepath.Dir(real); ; parent = filepath.Dir(parent) {
+	for _, at := range []string{real, path} { // a symbolic link can be exchanged where it is
+		if err := parents(path, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parents refuses directories above at that everybody can write. path is how the user calls it.
+func parents(path, at string) error {
+	for parent := filepath.Dir(at); ; parent = filepath.Dir(parent) {
 		info, err := os.Stat(parent)
 		if err != nil {
 			return err

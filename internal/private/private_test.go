@@ -60,6 +60,11 @@ func TestDir_Parent(t *testing.T) {
 	open := mkdir(t, filepath.Join(t.TempDir(), "open"), 0o777)
 	inner := mkdir(t, filepath.Join(mkdir(t, filepath.Join(open, "a"), 0o755), "b"), 0o700)
 	want(t, Dir(inner), inner, "is in "+open, "chmod o-w "+open)
+	link := filepath.Join(open, "link")
+	if err := os.Symlink(mkdir(t, filepath.Join(t.TempDir(), "safe"), 0o700), link); err != nil {
+		t.Fatal(err)
+	}
+	want(t, Dir(link), link, "is in "+open)
 	if err := os.Chmod(open, 0o777|fs.ModeSticky); err != nil {
 		t.Fatal(err)
 	}

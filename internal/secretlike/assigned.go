@@ -43,7 +43,7 @@ func special(name string) bool {
 		return false
 	}
 	switch segments[len(segments)-1] {
-	case "authorization", "bearer", "cookie", "auth", "id", "sig":
+	case "authorization", "encrypt", "bearer", "cookie", "auth", "id", "sig":
 		return true
 	}
 	return false
@@ -75,6 +75,9 @@ func nameBefore(s string) string {
 var (
 	blockScalar = regexp.MustCompile(`^(?:![\w!/:.-]*\s+|&\w+\s+)*(?:[|>][-+]?[0-9]?[-+]?)?[ \t]*(?:#.*)?$`)
 	nodeMarks   = regexp.MustCompile(`^(?:(?:&\w+|!\S+)[ \t]+)+`) // YAML's anchors and tags
+	jsonValue   = regexp.MustCompile(`^\s*"([^"]*)"\s*(?:[,}\]]|\n|$)`)
+	credentials = regexp.MustCompile(`^(?i:basic|bearer|token|apikey|splunk|negotiate) [^\s"'\\;,]+`)
+	scopeVerbs  = words("read write create update delete list manage view get edit execute")
 	imageTag    = regexp.MustCompile(`^(?:latest|stable|v?\d+(?:\.[\w-]+)+(?:@sha256)?)$`)
 )
 
@@ -88,23 +91,48 @@ func assigned(s string, lineStart, at int, name string) bool {
 	rest = strings.TrimLeft(rest, "=>~:") // ==, =>, :=
 	line, _, whole := strings.Cut(rest, "\n")
 	line = strings.TrimSpace(strings.TrimSuffix(line, "\r"))
+	if sign == ':' && line == "" && whole && at > 0 && s[at-1] == '"' { // JSON, in lines that are indented alike
+		if m := jsonValue.FindStringSubmatch(rest); m != nil {
+			return namedSecret(name, m[1])
+		}
+	}
 	if sign == ':' && whole && blockScalar.MatchString(line) {
 		return nextLine(s[at:], indent(s[lineStart:at]), name)
 	}
-	if line == `\` || strings.HasPrefix(line, "<<") {
+	if line == `\` || line == `"""` || line == "'''" || strings.HasPrefix(line, "<<") {
 		return nextLine(s[at:], -1, name)
 	}
 	value := firstValue(line)
-	if sign == ':' && line != "" && !unicode.IsSpace(rune(s[at+1])) && imageTag.MatchString(value) {
+	if m := credentials.FindStringSubmatch(line); m != nil {
+		value = m[0] // of two words
+	}
+	if sign == ':' && line != "" && !unicode.IsSpace(rune(s[at+1])) && (imageTag.MatchString(value) || scopeVerbs[value]) {
 		return false
 	}
 	return namedSecret(name, value)
 }
 
+var (
+	standIn = regexp.MustCompile(`^(?:\(sensitive(?: value)?\)|\(known after apply\)|<[A-Za-z][A-Za-z _-]*>)`)
+	braced  = regexp.MustCompile(`^\{([^{}"'\s:=]+)\}`) // ODBC's values
+)
+
 // firstValue is the value that a line begins with, without its quotes.
 func firstValue(line string) string {
 	if templated.MatchString(line) {
 		return "" // what it is made of is looked at by itself
+	}
+	if m := standIn.FindString(line); m != "" {
+		return m
+	}
+	if m := braced.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	for _, quotes := range []string{`"""`, "'''"} {
+		if inside, ok := strings.CutPrefix(line, quotes); ok {
+			inside, _, _ = strings.Cut(inside, quotes)
+			return inside
+		}
 	}
 	line = strings.TrimLeft(nodeMarks.ReplaceAllString(line, ""), " \t[\\")
 	if line == "" || line[0] == '{' {

@@ -3,12 +3,14 @@ package secretlike
 import (
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"html"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -17,18 +19,32 @@ import (
 const (
 	// shortestRun is the length of the shortest run of base64 that is looked into: that of eight bytes.
 	shortestRun = 11
-	// inflation bounds what is unpacked, as a multiple of what it is packed in, and inflateMore beyond. Nothing
-	// harmless packs better.
+	// shortestPrintable is how long text between other bytes is at least, to be looked into.
+	shortestPrintable = 6
+	// fullLine is how long lines of base64 are at least, and longestIndent how far they are indented at most.
+	fullLine      = 60
+	longestIndent = 64
+	// inflation bounds what is unpacked in a text, at all levels together, as a multiple of its size, and inflateMore
+	// beyond. Nothing harmless packs better.
 	inflation   = 64
 	inflateMore = 64 << 10
 )
 
-// unescaped is s without the escapes of URLs and HTML, of several on top of each other, too.
+// unicodeEscape is that of a character of ASCII, in JSON, TOML or a script.
+var unicodeEscape = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
+
+// unescaped is s without the escapes of URLs, of HTML and of text, of several on top of each other, too.
 func (c *scan) unescaped(s string) string {
 	for range maxDepth {
 		before := s
 		if strings.Contains(s, "%") {
 			s = unescapePercent(s)
+		}
+		if strings.Contains(s, `\u00`) {
+			s = unicodeEscape.ReplaceAllStringFunc(s, func(e string) string {
+				raw, _ := hex.DecodeString(e[4:]) // the expression sees to it
+				return string(raw)
+			})
 		}
 		if strings.Contains(s, "&quot;") || strings.Contains(s, "&lt;") || strings.Contains(s, "&#") {
 			s = html.UnescapeString(s)
@@ -63,7 +79,7 @@ func unescapePercent(s string) string {
 	return b.String()
 }
 
-// encoded looks into what is in base64 in a text.
+// encoded looks into what is in base64 or in hex in a text.
 func (c *scan) encoded(s string) bool {
 	c.steps += len(s)
 	for at := 0; at < len(s); {
@@ -72,12 +88,16 @@ func (c *scan) encoded(s string) bool {
 			continue
 		}
 		end := at
-		for end < len(s) && (base64Digit[s[end]] != 0 || end+1 < len(s) && isWrap(s, end)) {
-			end++
+		for end < len(s) && (base64Digit[s[end]] != 0 || isWrap(s, end)) {
+			if base64Digit[s[end]] != 0 {
+				end++
+			} else {
+				end += wrapped(s, end)
+			}
 		}
 		run := s[at:end]
 		at = end + 1
-		if len(run) >= shortestRun && c.base64(run) {
+		if len(run) >= shortestRun && (c.hex(run) || c.base64(run)) {
 			return true
 		}
 	}
@@ -91,17 +111,26 @@ var base64Digit = func() (is [256]byte) {
 	return is
 }()
 
-// isWrap reports whether there is a line feed at a place that may be within base64: between full lines of 60 to 76
-// digits.
+// isWrap reports whether there is a line feed at a place that may be within base64: behind a full line of 60 digits or
+// more, with more of them on the next line, which may be indented.
 func isWrap(s string, at int) bool {
-	if s[at] == '\r' && at+1 < len(s) && s[at+1] == '\n' {
-		return at >= 60 && allDigits(s[at-60:at])
+	if s[at] != '\n' && (s[at] != '\r' || at+1 == len(s) || s[at+1] != '\n') || at < fullLine || !allDigits(s[at-fullLine:at]) {
+		return false
 	}
-	before := at
-	if s[at] == '\n' && at > 0 && s[at-1] == '\r' {
-		before--
+	next := at + wrapped(s, at)
+	return next < len(s) && base64Digit[s[next]] != 0
+}
+
+// wrapped is how many bytes of line feeds and indentation there are at such a place.
+func wrapped(s string, at int) int {
+	n := 1
+	if s[at] == '\r' {
+		n++
 	}
-	return s[at] == '\n' && before >= 60 && allDigits(s[before-60:before]) && base64Digit[s[at+1]] != 0
+	for at+n < len(s) && n <= longestIndent && (s[at+n] == ' ' || s[at+n] == '\t') {
+		n++
+	}
+	return n
 }
 
 func allDigits(s string) bool {
@@ -113,7 +142,14 @@ func allDigits(s string) bool {
 	return true
 }
 
-var toStandard = strings.NewReplacer("-", "+", "_", "/", "\n", "", "\r", "")
+var toStandard = strings.NewReplacer("-", "+", "_", "/", "\n", "", "\r", "", " ", "", "\t", "")
+
+// hex looks into a run of hexadecimal digits.
+func (c *scan) hex(run string) bool {
+	c.steps += len(run)
+	raw, err := hex.DecodeString(run)
+	return err == nil && utf8.Valid(raw) && printable(raw) && c.text(string(raw))
+}
 
 // base64 looks into a run of base64 digits of either alphabet.
 func (c *scan) base64(run string) bool {
@@ -132,11 +168,12 @@ func (c *scan) base64(run string) bool {
 // bytes looks into what was decoded.
 func (c *scan) bytes(raw []byte) bool {
 	c.steps += len(raw)
+	if secret, is := c.packed(raw); is {
+		return secret
+	}
 	switch {
-	case bytes.HasPrefix(raw, []byte{0x1f, 0x8b}):
-		return c.gzip(raw)
-	case bytes.HasPrefix(raw, []byte{0x30, 0x82}), bytes.HasPrefix(raw, []byte{0x30, 0x81}), bytes.HasPrefix(raw, []byte{0x30, 0x2e}):
-		return isPrivateKey(raw)
+	case isPrivateKey(raw):
+		return true
 	case utf8.Valid(raw) && printable(raw):
 		return c.text(string(raw))
 	case len(raw) >= 8 && len(raw)%2 == 0 && (raw[1] == 0 || raw[0] == 0xff && raw[1] == 0xfe): // PowerShell's
@@ -146,7 +183,20 @@ func (c *scan) bytes(raw []byte) bool {
 		}
 		return c.text(string(utf16.Decode(units)))
 	}
-	return false
+	return c.text(printableParts(raw))
+}
+
+// printableParts are those of bytes that are no text as a whole: an archive, another encoding, text with escapes of
+// terminals.
+func printableParts(raw []byte) string {
+	var b strings.Builder
+	for part := range bytes.FieldsFuncSeq(raw, func(r rune) bool { return r == utf8.RuneError || r < ' ' && r != '\n' && r != '\r' && r != '\t' }) {
+		if len(part) >= shortestPrintable {
+			b.Write(part)
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }
 
 func printable(raw []byte) bool {
@@ -158,25 +208,43 @@ func printable(raw []byte) bool {
 	return true
 }
 
-func (c *scan) gzip(raw []byte) bool {
-	r, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		return false
+// packed looks into what gzip or zlib has packed, as far as the allowance goes. is tells whether anything is.
+func (c *scan) packed(raw []byte) (secret, is bool) {
+	var r io.Reader
+	var err error
+	switch {
+	case bytes.HasPrefix(raw, []byte{0x1f, 0x8b}):
+		r, err = gzip.NewReader(bytes.NewReader(raw))
+	case len(raw) > 2 && raw[0] == 0x78 && (int(raw[0])<<8|int(raw[1]))%31 == 0:
+		r, err = zlib.NewReader(bytes.NewReader(raw))
+	default:
+		return false, false
 	}
-	limit := inflation*len(raw) + inflateMore
-	plain, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err != nil {
+		return false, false
+	}
+	plain, err := io.ReadAll(io.LimitReader(r, int64(c.allowance)+1))
 	c.steps += len(plain)
-	if len(plain) > limit {
-		return true // it cannot be looked into
+	if c.allowance -= len(plain); c.allowance < 0 {
+		return true, true // it cannot be looked into
 	}
 	if err != nil && len(plain) == 0 {
-		return false
+		return false, false
 	}
-	return c.text(string(plain))
+	return c.bytes(plain), true
 }
 
-// isPrivateKey reports whether raw is one in DER.
+// isPrivateKey reports whether raw is one in DER, or a store of some.
 func isPrivateKey(raw []byte) bool {
+	if bytes.HasPrefix(raw, []byte("openssh-key-v1\x00")) || bytes.HasPrefix(raw, []byte{0xfe, 0xed, 0xfe, 0xed}) { // Java's
+		return true
+	}
+	if len(raw) < 2 || raw[0] != 0x30 {
+		return false
+	}
+	if body := raw[min(len(raw), 2+max(0, int(raw[1])-0x80)):]; bytes.HasPrefix(body, []byte{0x02, 0x01, 0x03, 0x30}) {
+		return true // PKCS #12
+	}
 	if _, err := x509.ParsePKCS8PrivateKey(raw); err == nil {
 		return true
 	}

@@ -1,6 +1,7 @@
 package secretlike
 
 import (
+	"encoding/base64"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,11 +29,11 @@ var (
 	// secretWords say it anywhere in a name, lastWords as its last word, secretEnds at the end of a word, and
 	// secretKeys before the word "key" or "keys".
 	secretWords = words("password passwords passwd passwords pwd pword passphrase passcode passkey pin otp totp secret secrets token tokens jwt " +
-		"credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse rootpw")
-	lastWords  = words("pat pass pw psw pswd passw requirepass masterauth")
+		"sensitive puk mnemonic credential credentials cred creds pem psk privatekey secretkey accesskey apikey passwort kennwort senha contrasena contraseña motdepasse wachtwoord salasana hasło heslo lösenord пароль 密码 密碼 パスワード rootpw privkey")
+	lastWords  = words("pat passe mdp pass pw psw pswd passw requirepass masterauth")
 	secretEnds = strings.Fields("password passwd passphrase pwd pass pw secret token apikey privatekey secretkey accesskey kubeconfig credential")
 	secretKeys = words("private secret access api auth account customer encryption decryption signing shared session license master primary secondary client " +
-		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization")
+		"preshared shared integration functions function hmac aes cipher storage admin root application unseal recovery service deployment ingestion authorization app subscription age activation product")
 	// ambiguousKeys are those of a storage account, and of a table's columns.
 	ambiguousKeys = words("primary secondary")
 	// noPass end with "pass" and are none.
@@ -44,15 +45,15 @@ var (
 		"status state suffix issuer audience scope claim created updated modified changed used at date period second minute hour window limit min max minimum " +
 		"maximum duration timeout source engine backend role curve description label title reset change fingerprint thumbprint policy " +
 		"cidr use method user username email login owner domain host hostname port region zone group subnet service validity unit interval " +
-		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column")
+		"prevention history complexity threshold attempt retries retry permission privilege right grant expression acl provisioner operation operator strategy behavior behaviour action effect selector accessor number quantity field header column stdin process encryption prefix namespace revision set expired scanning protection command")
 	// weakTails make of it one of settings.
 	weakTails = words("config configuration settings setting options option block spec params parameters attributes properties rules rule requirements restrictions metadata")
 	// leads make of it a question.
 	leads = words("allowed require requires required allow allows enable enables enabled disable disables disabled manage manages managed rotate rotates use uses has is " +
-		"force minimum maximum max min ignore skip generate number num validate")
+		"force minimum maximum max min ignore skip generate number num validate existing load import")
 	// passedOn come before a "pass" that is none: nginx' proxy_pass, by-pass, first_pass.
 	passedOn  = words("proxy fastcgi uwsgi scgi grpc memcached by first second single multi two")
-	countable = words("http max min num number total input output prompt completion")
+	countable = words("http max min num number total input output prompt completion dkim")
 	// plainSegments say nothing by themselves at the end of a dotted name.
 	plainSegments = words("value data text raw default string plain plaintext content")
 )
@@ -62,6 +63,9 @@ func classOf(name string) class {
 	name = tail(name)
 	if i := strings.LastIndexAny(name, ":/"); i >= 0 && i < len(name)-1 {
 		name = name[i+1:] // aws:TokenIssueTime, /prod/db/password, token.actions.githubusercontent.com:sub
+	}
+	if keyFiles[strings.ToLower(name)] {
+		return classSecret
 	}
 	if above, last, two := strings.Cut(name, "."); two && !strings.Contains(last, ".") && manySecrets(above) {
 		return classSecret // passwords.alice
@@ -93,6 +97,9 @@ func classOf(name string) class {
 	return classSecret
 }
 
+// keyFiles are names of files with private keys, as Kubernetes' secrets of TLS and SSH have them.
+var keyFiles = words("tls.key ssl.key server.key client.key ca.key id_rsa id_dsa id_ecdsa id_ed25519 ssh-privatekey")
+
 // manySecrets reports whether a name is one of several secrets, which have names of their own below it.
 func manySecrets(name string) bool {
 	segments := split(name)
@@ -113,7 +120,7 @@ func secretWithin(segments []string) bool {
 			before = segments[i-1]
 		}
 		switch {
-		case s == "tokens" && countable[before], s == "pem" && public: // http_tokens = "required", public_key_pem
+		case s == "tokens" && countable[before], s == "pem" && public, s == "secrets" && before == "pull", s == "sensitive" && before == "case": // http_tokens = "required", public_key_pem
 			continue
 		case secretWord(s):
 			return true
@@ -135,6 +142,14 @@ func secretWithin(segments []string) bool {
 			}
 		case "signature":
 			if before == "access" {
+				return true
+			}
+		case "community", "phrase", "seed":
+			if before == "snmp" || before == "seed" || before == "mfa" {
+				return true
+			}
+		case "verify", "cookie": // X-Origin-Verify, RABBITMQ_ERLANG_COOKIE
+			if before == "origin" && s == "verify" || before == "erlang" {
 				return true
 			}
 		}
@@ -188,7 +203,7 @@ func split(name string) []string {
 // settings are words that are values of settings and of no secret.
 var settings = words("required optional enabled disabled enable disable true false yes no on off none null nil undefined unset auto " +
 	"seconds minutes hours days weeks string str text bool boolean int integer number object bytes list map any " +
-	"active inactive sensitive redacted masked hidden")
+	"active inactive sensitive redacted masked hidden ~")
 
 var (
 	arn = regexp.MustCompile(`^arn:[a-z-]*:[A-Za-z0-9-]+:[a-z0-9-]*:[0-9A-Za-z*]*:[^\s"'=&;]*$`)
@@ -202,9 +217,11 @@ var (
 		`\$[A-Z][A-Z0-9_]*`, `\$\{[A-Za-z_][\w.\[\]"]*\}`, // $NAME, ${var.name}
 		`\$\((?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|pass|terraform|tofu|chamber|doppler|openssl|pwgen|uuidgen|tr|head) ?[^()]*\)?`,
 		`\{\{[^{}]*\}\}`, `\$\{\{[^{}]*\}\}`, `%[A-Z_]+%`, `<[A-Za-z _-]+>`,
-		`\*+`, `\(sensitive(?: value)?\)`, `\(known after apply\)`, `\[?(?i:redacted)\]?`,
+		`\$[0-9@]`, `(?:var|local|module|data)\.[a-z_][\w.\[\]"]*`, // $1, var.name
+		`\{\$?env\.\w+\}`, `\{\$[A-Z][A-Z0-9_]*\}`, // Caddy's
+		`[*!]+`, `\(sensitive(?: value)?\)`, `\(known after apply\)`, `\[?(?i:redacted)\]?`,
 	}, "|") + `)$`)
-	templated = regexp.MustCompile(`^(?:\{\{|\$\{\{|\$\((?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|chamber|doppler|openssl|pwgen|uuidgen|tr|head)[ )])`)
+	templated = regexp.MustCompile(`^["']?(?:\{\{|\$\{\{|\$\(<|(?:\$\(|` + "`" + `)(?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|chamber|doppler|openssl|pwgen|uuidgen|tr|head)[ )])`)
 )
 
 // namedSecret reports whether a text under a name is a secret for that name. Settings and references are none.
@@ -221,11 +238,17 @@ func namedSecret(name, value string) bool {
 	}
 	switch last := segments[len(segments)-1]; last {
 	case "authorization": // it is also an attribute with AWS_IAM and the like
+		if scheme, credentials, two := strings.Cut(value, " "); two && credentialSchemes[strings.ToLower(scheme)] && reference.MatchString(credentials) {
+			return false
+		}
 		return strings.ContainsFunc(value, func(r rune) bool { return r != '_' && !unicode.IsUpper(r) })
 	case "cookie":
 		return cookiePair.MatchString(value)
 	case "auth":
 		return userPassword(value)
+	case "encrypt": // of consul and nomad
+		raw, err := base64.StdEncoding.DecodeString(value)
+		return err == nil && len(raw) >= 16
 	case "bearer":
 		return !bearerWords[strings.ToLower(value)]
 	case "id": // a role's secret ID in Vault is one; that of a secret manager is where it is
@@ -235,6 +258,9 @@ func namedSecret(name, value string) bool {
 	}
 	return false
 }
+
+// credentialSchemes are those of the header Authorization whose second word is the secret.
+var credentialSchemes = words("basic bearer token apikey splunk negotiate")
 
 // workingDir are variables of shells.
 var workingDir = words("PWD OLDPWD")

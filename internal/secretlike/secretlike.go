@@ -28,6 +28,12 @@ const (
 // Name reports whether the values of that name are secrets.
 func Name(name string) bool { return classOf(name) != classNone }
 
+// About reports whether a name of several words ends with one that makes it harmless: content_type, value_version.
+func About(name string) bool {
+	segments := split(tail(name))
+	return len(segments) > 1 && aboutTail(segments[len(segments)-1])
+}
+
 // Text reports whether s is a secret or has one in it.
 func Text(s string) bool { return new(scan).text(s) }
 
@@ -62,7 +68,9 @@ func (t Tree) Member(name string, v any) any {
 type scan struct {
 	tree  Tree
 	depth int
-	steps int // bytes that were looked at, for the test that work grows with the size alone
+	// allowance is how many bytes may still be unpacked in the text that is looked into.
+	allowance int
+	steps     int // bytes that were looked at, for the test that work grows with the size alone
 }
 
 // redact is Redact of what has no name of a secret above it.
@@ -73,7 +81,7 @@ func (c *scan) redact(v any, payload func(string) bool) any {
 			v["value"] = c.redact(v["value"], payload)
 			return v
 		}
-		pair := namesSecret(v)
+		pair, jwk := namesSecret(v), isText(v["kty"])
 		if v["kind"] == "Secret" && payload == nil { // of Kubernetes
 			payload = func(name string) bool { return name == "data" || name == "stringData" }
 		}
@@ -81,10 +89,13 @@ func (c *scan) redact(v any, payload func(string) bool) any {
 			if c.text(k) {
 				return c.tree.Hide(v) // a key can be hidden with the whole only
 			}
-			v[k] = c.member(k, e, pair && valueName(k), payload != nil && payload(k))
+			v[k] = c.member(k, e, pair && valueName(k), payload != nil && payload(k) || jwk && privateInJWK[k])
 		}
 		return v
 	case []any:
+		if c.isCommand(v) {
+			return c.tree.Hide(v)
+		}
 		for i, e := range v {
 			if i > 0 && isFlag(v[i-1]) {
 				v[i] = c.below(e)
@@ -225,7 +236,7 @@ func about(k string, within map[string]any) bool {
 	return false
 }
 
-var schemaWords = words("type format description title nullable readOnly writeOnly minLength maxLength pattern sensitive required")
+var schemaWords = words("type format description title nullable readOnly writeOnly minLength maxLength pattern sensitive required example deprecated")
 
 // isSchema recognises what describes a value and does not give it: {"type": "string"}.
 func isSchema(m map[string]any) bool {
@@ -238,8 +249,12 @@ func isSchema(m map[string]any) bool {
 	return settings[typ]
 }
 
-// namesSecret recognises {"name": "DB_PASSWORD", "value": ...}, as containers have their environment.
+// namesSecret recognises {"name": "DB_PASSWORD", "value": ...}, as containers have their environment, and
+// {"sensitive": true, "value": ...}.
 func namesSecret(m map[string]any) bool {
+	if m["sensitive"] == true {
+		return true
+	}
 	for k, v := range m {
 		if s, ok := v.(string); ok && nameName(k) && (classOf(s) == classSecret || namedSecret(s, "Basic x y=z")) {
 			return true
@@ -249,8 +264,8 @@ func namesSecret(m map[string]any) bool {
 }
 
 var (
-	nameNames  = words("name key parameter option field header variable var env label")
-	valueNames = words("value values val content default data text plaintext")
+	nameNames  = words("id k name key parameter option field header variable var env label")
+	valueNames = words("v value values val content default data text plaintext")
 )
 
 // nameName and valueName are the two halves of such a pair by the last word: ParameterKey, option_name; ParameterValue.
@@ -260,7 +275,8 @@ func valueName(k string) bool { return lastIn(k, valueNames) }
 
 func lastIn(k string, set map[string]bool) bool {
 	segments := split(tail(k))
-	return len(segments) > 0 && len(segments) <= 3 && set[segments[len(segments)-1]]
+	last := len(segments) - 1
+	return last >= 0 && last < 3 && set[segments[last]] && (last == 0 || len(segments[last]) > 2)
 }
 
 // tail bounds the length of a name.
@@ -277,6 +293,27 @@ func isFlag(v any) bool {
 	return ok && len(s) > 2 && len(s) < longestName && s[0] == '-' && !strings.ContainsAny(s, "= ") && classOf(strings.TrimLeft(s, "-")) == classSecret
 }
 
+// isCommand reports whether a list is a command line with a secret that no word shows by itself: curl -u user:password.
+func (c *scan) isCommand(v []any) bool {
+	var line strings.Builder
+	flags := false
+	for _, e := range v {
+		word, ok := e.(string)
+		if !ok || len(word) > longestName || strings.ContainsAny(word, " \n") {
+			return false
+		}
+		flags = flags || strings.HasPrefix(word, "-")
+		line.WriteString(word + " ")
+	}
+	c.steps += line.Len()
+	return flags && clientSecret(line.String())
+}
+
+// privateInJWK are the members of a JSON Web Key that are not public.
+var privateInJWK = words("d p q dp dq qi k oth")
+
+func isText(v any) bool { _, ok := v.(string); return ok }
+
 // text looks into a text.
 func (c *scan) text(s string) bool {
 	if len(s) < shortest {
@@ -284,6 +321,9 @@ func (c *scan) text(s string) bool {
 	}
 	if c.depth >= maxDepth {
 		return true
+	}
+	if c.depth == 0 {
+		c.allowance = inflation*len(s) + inflateMore
 	}
 	c.depth++
 	defer func() { c.depth-- }()
@@ -315,8 +355,8 @@ func (c *scan) json(s string) (secret, all bool) {
 	d := json.NewDecoder(strings.NewReader(trimmed))
 	d.UseNumber()
 	found := false
-	inner := &scan{depth: c.depth, tree: Tree{Hide: func(any) any { found = true; return nil }}}
-	defer func() { c.steps += inner.steps }()
+	inner := &scan{depth: c.depth, allowance: c.allowance, tree: Tree{Hide: func(any) any { found = true; return nil }}}
+	defer func() { c.steps, c.allowance = c.steps+inner.steps, inner.allowance }()
 	for {
 		var v any
 		if err := d.Decode(&v); err != nil {

@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // rule is one look. It is tried where one of its keywords, in small letters, is in the text.
@@ -34,7 +36,7 @@ var prefixes = map[string]string{
 	"ghp_": `[A-Za-z0-9]{10,}`, "gho_": `[A-Za-z0-9]{10,}`, "ghu_": `[A-Za-z0-9]{10,}`, "ghs_": `[A-Za-z0-9]{10,}`, "ghr_": `[A-Za-z0-9]{10,}`,
 	"github_pat_": `\w{10,}`, "glpat-": `[\w-]{8,}`, "gldt-": `[\w-]{8,}`, "glrt-": `[\w-]{8,}`, "glft-": `[\w-]{8,}`, "glptt-": `[\w-]{8,}`,
 	"glcbt-": `[\w-]{8,}`, "gloas-": `[\w-]{8,}`, "glagent-": `[\w-]{8,}`, "glsoat-": `[\w-]{8,}`,
-	"xoxa-": `[\w-]{8,}`, "xoxb-": `[\w-]{8,}`, "xoxe-": `[\w-]{8,}`, "xoxe.": `[\w-]{8,}`, "xoxo-": `[\w-]{8,}`, "xoxp-": `[\w-]{8,}`, "xoxr-": `[\w-]{8,}`, "xoxs-": `[\w-]{8,}`,
+	"xoxc-": `[\w%-]{8,}`, "xoxd-": `[\w%-]{8,}`, "xoxa-": `[\w-]{8,}`, "xoxb-": `[\w-]{8,}`, "xoxe-": `[\w-]{8,}`, "xoxe.": `[\w-]{8,}`, "xoxo-": `[\w-]{8,}`, "xoxp-": `[\w-]{8,}`, "xoxr-": `[\w-]{8,}`, "xoxs-": `[\w-]{8,}`,
 	"xapp-": `[\w-]{8,}`, "AKIA": `[A-Z0-9]{16,}`, "ASIA": `[A-Z0-9]{16,}`, "ABIA": `[A-Z0-9]{16,}`, "ACCA": `[A-Z0-9]{16,}`, "LTAI": `[A-Za-z0-9]{12,}`, "ABSK": `[A-Za-z0-9+/]{30,}`,
 	"sk_live_": `\w{8,}`, "sk_test_": `\w{8,}`, "rk_live_": `\w{8,}`, "rk_test_": `\w{8,}`, "whsec_": `\w{8,}`,
 	"npm_": `[A-Za-z0-9]{20,}`, "hvs.": `[\w-]{8,}`, "hvb.": `[\w-]{8,}`, "hvr.": `[\w-]{8,}`, "pypi-": `[\w-]{16,}`,
@@ -45,14 +47,18 @@ var prefixes = map[string]string{
 	"hf_": `[A-Za-z]{20,}`, "gsk_": `\w{20,}`, "r8_": `\w{20,}`, "xai-": `\w{20,}`, "ATATT3": `[\w=-]{8,}`, "ATCTT3": `[\w=-]{8,}`, "figd_": `[\w-]{8,}`,
 	"dp.pt.": `\w{8,}`, "dp.st.": `[\w.]{8,}`, "dp.ct.": `\w{8,}`, "sq0csp-": `[\w-]{8,}`, "sq0atp-": `[\w-]{8,}`, "CFPAT-": `[\w-]{8,}`, "NRAK-": `\w{8,}`, "ops_ey": `\w{8,}`,
 	"dapi": `[a-f0-9]{30,}`, "fo1_": `[\w-]{20,}`, "dt0c01.": `\w{8,}`, "sntrys_": `\w{8,}`, "sntryu_": `\w{8,}`, "key-": `[a-f0-9]{32}`,
-	"EZAK": `[A-Za-z0-9]{20,}`, "pscale_": `\w{4,}_[\w.-]{8,}`, "secret_": `[A-Za-z0-9]{40,}`, "ntn_": `[A-Za-z0-9]{20,}`, "phc_": `[A-Za-z0-9]{30,}`,
+	"EZAK": `[A-Za-z0-9]{20,}`, "pscale_": `\w{4,}_[\w.-]{8,}`, "SWMTKN-": `[\w-]{8,}`, "ATTA": `[a-f0-9]{60,}`, "lsv2_": `\w{20,}`, "sbp_": `[a-f0-9]{20,}`, "pat-na1-": `[\w-]{20,}`, "pat-eu1-": `[\w-]{20,}`, "amzn.mws.": `[\w-]{20,}`, "rnd_": `\w{20,}`,
+	"bkua_": `\w{20,}`, "FLWSECK": `[\w-]{20,}`, "sk-svcacct-": `[\w-]{8,}`, "sk-admin-": `[\w-]{8,}`, "sk-or-": `[\w-]{8,}`, "glimt-": `[\w-]{8,}`, "glffct-": `[\w-]{8,}`, "AGE-PLUGIN-": `[\w-]{8,}`,
+	"xkeysib-": `[\w-]{20,}`, "nfp_": `\w{20,}`, "EAACEdEose0cBA": `\w{8,}`, "CCIPAT_": `\w{20,}`, "CLOJARS_": `\w{20,}`, "AKCp": `\w{20,}`, "t1.": `[\w-]{30,}`, "y0_": `[\w-]{30,}`, "oy2": `[a-z0-9]{43}`,
+	"secret_": `[A-Za-z0-9]{40,}`, "ntn_": `[A-Za-z0-9]{20,}`, "phc_": `[A-Za-z0-9]{30,}`,
 }
 
 // rulesOf are our own rules. Names of what is secret are judged by names.go.
 func rulesOf() []rule {
 	named := func(m []string) bool { return namedSecret(tail(m[1]), m[2]) }
 	all := []rule{
-		own("private key", "private key", `PRIVATE KEY(?: BLOCK)?-----`, nil),
+		own("private key", "private key", `PRIVATE KEY(?: BLOCK)? ?----`, nil),
+		own("key file", "private-lines,secret key,static key", `(?m)^Private-Lines: \d|^untrusted comment: .*secret key|-----BEGIN [\w ]*(?:Static|SECRET) [Kk][Ee][Yy]`, nil),
 		own("bearer", "bearer", `(?i)\bbearer["']?(?:\s+|:\s*|%20|\+)["']?([\w.~+/=-]{3,})`, func(m []string) bool {
 			return !bearerWords[strings.ToLower(strings.TrimRight(m[1], ".,"))]
 		}),
@@ -61,14 +67,29 @@ func rulesOf() []rule {
 			return err == nil && userPassword(string(raw))
 		}),
 		own("cookie", "cookie", `(?i)\b(?:set-)?cookie2?\\?["']?\s*[:=]\s*\\?["']?[^\s=;:"'\\{]+=[^\s;"']{2,}`, nil),
-		own("password in a URL", "://", `://[^\s/:@"']*:([^\s/@"']+)@`, func(m []string) bool { return !reference.MatchString(m[1]) }),
-		own("token in a URL", "://", `(?i)\bhttps?://([^\s/:@"'?#]{3,})@`, func(m []string) bool { return m[1] != "git" && !reference.MatchString(m[1]) }),
+		own("password in a URL", "://", `://[^\s/:@"'\[]*:([^\s@"']+)@`, func(m []string) bool { return !reference.MatchString(m[1]) && !portAndPath.MatchString(m[1]) }),
+		own("password of a mail address in a URL", "://", `://[^\s/:@"'\[]+@[^\s/:@"'\[]+:([^\s/@"']+)@`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("password of Oracle", "@", `(?i)(?:\bthin:|\bsqlplus\s+(?:-\S+\s+)*)["']?[\w$#.-]+/([^\s@"']+)@|(?:^|[\s"'=])[\w$#.-]+/([^\s/@"']+)@(?://)?[\w.-]+:\d+[/:]\w`, func(m []string) bool {
+			return !reference.MatchString(m[1] + m[2])
+		}),
+		own("token in a URL", "://", `(?i)\b(?:https?|nats|tls)://([^\s/:@"'?#]{3,}):?@`, func(m []string) bool { return m[1] != "git" && !reference.MatchString(m[1]) }),
 		own("signed URL", "sig", `(?i)[?&;](?:sig|signature|x-amz-signature|x-goog-signature|x-amz-credential|x-amz-security-token)=[^&\s"']{3,}`, nil),
 		own("key in a URL", "://", `(?i)://[^\s"']*[?&](?:code|key|api_?key|auth|hapikey|authkey)=([^&\s"'/.]{8,})`, func(m []string) bool { return !reference.MatchString(m[1]) }),
 		own("shared access signature", "sig=", `(?i)(?:^|["'\s;])sig=[^&\s"']{16,}`, nil),
-		own("webhook", "webhook", `(?i)https://[\w.-]+/(?:api/)?webhook(?:s|b2)?/[\w@./-]*[\w-]{24,}`, nil),
-		own("slack webhook", "hooks.slack", `(?i)hooks\.slack(?:-gov)?\.com/\w+/[\w/]{8,}`, nil),
-		own("data source name", "@", `(?:^|[\s"'=])[\w.-]+:([^\s:@/"']+)@(?:(?:tcp|unix)\(|[\w.-]+:\d)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("webhook", "hook,integration", `(?i)https?://[^\s"'/]+/(?:[\w.@-]+/)*(?:hooks?|\w*webhooks?(?:b2)?|integrations?)/(?:[\w.@-]+/)*([\w-]{20,})`, func(m []string) bool {
+			return strings.ContainsFunc(m[1], unicode.IsUpper) || len(digits.FindAllString(m[1], 3)) == 3
+		}),
+		own("host of webhooks", "hooks.", `(?i)https?://hooks\.[\w.-]+/\w+/[\w/-]{8,}`, nil),
+		own("data source name", "@", `(?:^|[\s"'=])[\w.-]+:([^\s:@/"']+)@(?:(?:tcp|unix)\(|([\w.-]+):\d)`, func(m []string) bool {
+			return !reference.MatchString(m[1]) && m[2] != "sha256" && m[2] != "sha512"
+		}),
+		own("pgpass", "pgpass,:5432:,:6432:,:*:", `(?:^|[\s"'])(?:localhost|\*|[\w-]*\.[\w.-]+):(?:\d{2,5}|\*):[^\s:"']+:[^\s:"']+:([^\s:"']+)(?:[\s"']|$)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("sasl_passwd", "]:", `(?m)^\[[\w.-]+\](?::\d+)?[ \t]+[^\s:]+:\S+[ \t]*$`, nil),
+		own("user of Redis", "user", `(?m)^[ \t]*user[ \t]+\S+[ \t]+(?:on|off)[ \t][^\n]*>\S`, nil),
+		own("flag in a list", "--", `["'\s\[,]--([A-Za-z][\w.-]{0,127})["']?\s*,\s*["']?([^\s"',\]-][^\s"',\]]*)|-[ \t]+["']?--([A-Za-z][\w.-]{0,127})["']?[ \t\r]*\n[ \t]*-[ \t]+["']?([^\s"'-][^\s"']*)`, func(m []string) bool {
+			return namedSecret(tail(m[1]+m[3]), m[2]+m[4])
+		}),
+		own("login of a script", ".auth(", `\.auth\(\s*["'][^"']+["']\s*,\s*["']([^"']+)`, nil),
 		own("netrc", "machine,default", `(?i)(?:^|\s)(?:machine\s+\S+|default)\s(?:\s*(?:login|account|user)\s+\S+\s)*\s*(?:password|passwd)\s+\S`, nil),
 		own("element", "</,/>", `<(?:[\w-]+:)?([\w.-]{1,128})(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?\s*([^\s<>\]][^\s<>\]]*)`, named),
 		own("attribute before value", "value,content", `(?i)<[^<>]*?\b(?:key|name|id)\s*=\s*["']([\w./:-]{1,128})["'][^<>]*?\s(?:value|content)\s*=\s*["']([^"']+)`, named),
@@ -83,20 +104,26 @@ func rulesOf() []rule {
 			return namedSecret(tail(m[2]), m[1])
 		}),
 		own("flag", " -,\t-,\n-,--", `(?:^|\s)--?([A-Za-z][\w.-]{0,127})\s+["']?([^\s"'<>|&;-][^\s"']*)`, named),
-		own("flag of a client", "sshpass,mysql,redis-cli,htpasswd,useradd,usermod,ldap,ssh-keygen,vault,snmp-server", `(?:\bsshpass\s+-p\s*|\bmysql\w*\b[^\n|;]*\s-p|\bredis-cli\b[^\n|;]*\s-a\s+|\bhtpasswd\s+-\w*b\w*\s+\S+\s+\S+\s+|\buser(?:add|mod)\b[^\n|;]*\s-p\s+|\bldap\w+\b[^\n|;]*\s-w\s+|\bssh-keygen\b[^\n|;]*\s-N\s+|\bvault\s+login\s+(?:-\S+\s+)*|\bsnmp-server\s+community\s+)["']?([^\s"'=-][^\s"'=]*)(?:["'\s]|$)`, func(m []string) bool {
-			return !reference.MatchString(m[1])
-		}),
-		own("user of curl", "curl", `\bcurl\b[^\n|;]*\s(?:-u|--user|-U|--proxy-user)[= ]?\s*["']?[^\s:"']+:([^\s"']+)`, func(m []string) bool { return !reference.MatchString(m[1]) }),
 		own("telegram", "bot", `\bbot\d{6,}:[\w-]{30,}`, nil),
-		own("hash in LDAP", "{s,{m,{c,{p", `\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2[\w-]*)\}[\w+/=.$]{8,}`, nil),
+		own("hash in LDAP", "{s,{m,{c,{p", `\{(?:PLAIN|CLEAR(?:TEXT)?)\}\S|\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2[\w-]*)\}[\w+/=.$]{8,}`, nil),
 		own("complex key of YAML", "?", `(?m)^\s*\?\s+["']?([\w.-]{1,128})["']?\s*\n\s*:\s+["']?([^\s"']+)`, named),
 		own("secret of Kubernetes", "kind", `(?ms)^[\s-]*kind:\s*["']?Secret["']?\s*$.*^[ \t]*(?:data|stringData):\s*\n[ \t]+\S|^[\s-]*(?:data|stringData):\s*\n[ \t]+\S.*^\s*kind:\s*["']?Secret["']?\s*$`, nil),
-		own("chpasswd", "chpasswd", `\S+:\S+["']?\s*\|\s*(?:sudo\s+)?chpasswd`, nil),
+		own("chpasswd", "chpasswd", `\S+:([^\s"']+)["']?\s*\|\s*(?:sudo\s+)?chpasswd`, func(m []string) bool { return !reference.MatchString(m[1]) }),
+		own("chpasswd of cloud-init", "chpasswd", `chpasswd["']?\s*:[\s\S]{0,128}?\blist["']?\s*:[\s|>\["'-]*[\w.-]+:\S`, nil),
+		own("fed by echo", "stdin,passwd", `\b(?:echo|printf)\s+(?:-\w+\s+)*(?:["']([^"'\n]+)["']|([^\s"'|]+))\s*\|(?:[^\n|]*--(?:password-)?stdin\b|\s*(?:sudo\s+)?(?:smb)?passwd\b)`, func(m []string) bool { return !reference.MatchString(m[1] + m[2]) }),
+		own("header of a proxy", "set_header,add_header,header_up,requestheader,set-header,add-header,fastcgi_param,uwsgi_param,setenv", `(?i)\b(?:\w+_(?:set|add)_header|add_header|header_up|RequestHeader\s+\w+|(?:set|add)-header|fastcgi_param|uwsgi_param|SetEnv)\s+["']?([\w-]{1,128})["']?\s+["']?([^\s"';]+(?: [^\s"';]+)?)`, func(m []string) bool {
+			return m[2][0] != '$' && named(m)
+		}),
+		own("user of a line", "user", `(?im)^\s*user(?:name)?\s+(\S+)\s+(?:privilege\s+\d+\s+)?(?:insecure-)?(?:password|secret|pass)\s+(?:\d\s+)?([^\s;]+)`, func(m []string) bool { return !prose[strings.ToLower(m[1])] && !reference.MatchString(m[2]) }),
+		own("key of a network device", "-server,isakmp,-key,-psk", `(?i)\b(?:(?:radius|tacacs)-server\b[^\n]*\bkey|isakmp\s+key|(?:authentication|shared|encryption)-key|wpa-psk|pre-shared-key\b[^\n]*\bkey)\s+(?:\d\s+)?["']?[^\s"'=:]`, nil),
+		own("element with a value", "value", `(?i)<(?:[\w-]+:)?([\w.-]{1,128})\s[^<>]*?\bvalue\s*=\s*["']([^"']+)["']`, named),
 		own("setting of the environment", "setenv,setx,env,setenvironmentvariable", `(?m)(?:\bsetenv|\bsetx|^\s*ENV|(?i:\bSetEnvironmentVariable|\bputenv|\bsetenv)\s*\()\s*["']?([A-Za-z_][\w.-]{0,127})["']?[\s,]+["']?([^\s"',]+)`, named),
-		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified by,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {
+		own("quoted", "password,passwd,pwd,passphrase,requirepass,masterauth,identified,securestring", `(?i)(?:\b(?:password|passwd|pwd|passphrase|requirepass|masterauth)|\bidentified\s+(?:with\s+\S+\s+)?by|\bconvertto-securestring(?:\s+-(?:string|asplaintext|force))*)[\s(]+["']([^"'\s]+)["']`, func(m []string) bool {
 			return !reference.MatchString(m[1]) && !settings[strings.ToLower(m[1])]
 		}),
-		own("name and value on a line", "pass,pw,pwd", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|rootpw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, named),
+		own("name and value on a line", "pass,pw,pwd,masterauth", `(?im)^\s*([\w.-]{0,64}(?:pass|passwd|password|passphrase|requirepass|masterauth|pw|pwd))[ \t]+(?:--\w+[ \t]+)?([^\s"'=:][^\s"']*)[ \t\r]*$`, func(m []string) bool {
+			return named(m) && !prose[strings.ToLower(m[2])] && !aboutTail(strings.ToLower(m[2]))
+		}),
 		own("password hash", "$", `\$(?:1|5|6|2[abxy]|y|7|apr1|argon2id?|argon2i|scrypt|pbkdf2-sha\d+)\$[\w./$,=+-]{16,}`, nil),
 		own("JWT", "ey", `\bey[JI][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*`, nil),
 		own("terraform cloud", ".atlasv1.", `[A-Za-z0-9]{8,}\.atlasv1\.[\w=-]{8,}`, nil),
@@ -105,8 +132,16 @@ func rulesOf() []rule {
 	for prefix, rest := range prefixes {
 		all = append(all, own(prefix, strings.ToLower(prefix), `(?:^|[^A-Za-z0-9])`+regexp.QuoteMeta(prefix)+rest, nil))
 	}
-	return append(all, gitleaks()...)
+	return slices.Concat(all, clientRules(), gitleaks())
 }
+
+// prose are words that follow "password" or "user" in a sentence or a heading.
+var prose = words("and or is are the a an of for with in to protected reset authentication rotation manager change changed required hash hashed store service expired")
+
+var digits = regexp.MustCompile(`[0-9]`)
+
+// portAndPath follow a host.
+var portAndPath = regexp.MustCompile(`^\d{0,5}[/?#]`)
 
 // bearerWords follow "bearer" in prose and in settings.
 var bearerWords = words("token tokens auth authentication authorization format scheme header headers is are credentials in for jwt method methods only of and or the with to type as " +
@@ -117,7 +152,7 @@ var gitleaksTOML string
 
 // left are the rules of gitleaks that are not ours: of identifiers and public keys, and those that guess by names, as
 // we do with more care.
-var left = regexp.MustCompile(`-client-id$|-pub(?:lic)?(?:-api)?-key$|-access-id$|-user-api-id$|^generic-api-key$|^hashicorp-tf-password$|^pkcs12-file$|^sidekiq-sensitive-url$`)
+var left = regexp.MustCompile(`-client-id$|-pub(?:lic)?(?:-api)?-key$|-access-id$|-user-api-id$|^generic-api-key$|^hashicorp-tf-password$|^pkcs12-file$|^sidekiq-sensitive-url$|^curl-auth-`)
 
 // gitleaks reads the rules. The file is generated: one assignment a line, literal strings in three quotes, lists with
 // an item a line.
