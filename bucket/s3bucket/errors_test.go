@@ -477,3 +477,26 @@ func TestBucket_Put_UnreadableBodySendsNothing(t *testing.T) {
 		t.Errorf("requests: got %v, want none", got)
 	}
 }
+
+// AWS answers a HEAD with expired credentials with 400 and no word, so the reason is asked for.
+func TestBucket_Head_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, answer(http.StatusBadRequest, nil, s3Error("ExpiredToken", "it has expired")))
+	_, err := open(t, s.config()).Head(t.Context(), testKey, bucket.ReadOptions{})
+	checkKind(t, err, statelatch.ErrDenied)
+	if !statelatch.Expired(err) {
+		t.Errorf("got %v, want that the credentials have expired", err)
+	}
+}
+
+// A missing bucket is told from a missing object by its kind.
+func TestBucket_NoBucket(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{"NoSuchBucket": true, "NoSuchKey": false} {
+		s := newStore(t, answer(http.StatusNotFound, nil, s3Error(code, "")))
+		_, _, err := open(t, s.config()).Get(t.Context(), testKey, bucket.ReadOptions{})
+		if errors.Is(err, statelatch.ErrNoBucket) != want || !errors.Is(err, statelatch.ErrNotFound) {
+			t.Errorf("%s: got %v, want ErrNoBucket: %v", code, err, want)
+		}
+	}
+}

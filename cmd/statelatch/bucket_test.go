@@ -209,6 +209,17 @@ func TestBlockFor_KeepsTheBucketsEncryption(t *testing.T) {
 	}
 }
 
+// Credentials that end before the listing of snapshots are no right that nobody misses.
+func TestHistory_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.overwrite(`{"version":4,"serial":1,"lineage":"l"}`)
+	s.behindProxy().Add(faultproxy.Rule{Fault: faultproxy.Answer(http.StatusBadRequest, "ExpiredToken"), Match: func(r *http.Request) bool {
+		return r.URL.Query().Has("list-type")
+	}})
+	s.want(s.run("history", demoRef), exitDenied, "ExpiredToken")
+}
+
 // AWS refuses expired credentials with status 400, and HEAD without a word: a gate must not be green with them.
 func TestBucketCheck_ExpiredCredentials(t *testing.T) {
 	t.Parallel()
