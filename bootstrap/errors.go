@@ -7,8 +7,8 @@ import (
 	"github.com/statelatch/statelatch/internal/sdkcall"
 )
 
-// call makes one call on a bucket. Errors are a *statelatch.StoreError. Writes of a bucket's configuration can be repeated, so
-// none is ambiguous: what was not answered is ErrBroken.
+// call makes one call on a bucket. Errors are a *statelatch.StoreError. Writes of a bucket's configuration can be
+// repeated, so none is ambiguous: what was not answered is ErrBroken.
 func call(ctx context.Context, bucket, name, action string, do func(context.Context) error) error {
 	ctx, c := sdkcall.Begin(ctx, callTimeout, sdkcall.Op{Name: name, Action: action})
 	defer c.End()

@@ -1,5 +1,5 @@
-// Package pace is how the project waits between tries and makes what has to be unique. Nothing in it holds a clock: under
-// testing/synctest its time is virtual, and the pauses of a run repeat.
+// Package pace is how the project waits between tries and makes what has to be unique. Nothing in it holds a clock:
+// under testing/synctest its time is virtual, and the pauses of a run repeat.
 package pace
 
 import (

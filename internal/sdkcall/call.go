@@ -1,6 +1,6 @@
 // Package sdkcall is one call of the AWS SDK: its deadline, how far its requests got, and what became of it as a
-// [statelatch.StoreError]. The drivers of S3 and DynamoDB and the setup of buckets make their calls with it, so that the
-// same answer is of the same kind to each.
+// [statelatch.StoreError]. The drivers of S3 and DynamoDB and the setup of buckets make their calls with it, so that
+// the same answer is of the same kind to each.
 package sdkcall
 
 import (
