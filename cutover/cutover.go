@@ -18,6 +18,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/lock"
 )
 
@@ -82,11 +83,7 @@ func ownState(key, root, workspacePrefix string) bool {
 
 // lasts reports whether half a lock stays one. A lock that is just being taken or given back does not.
 func lasts(ctx context.Context, locks *lock.Manager, l fleet.Lock) bool {
-	timer := time.NewTimer(halfLasts)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	if pace.Sleep(ctx, halfLasts) != nil {
 		return false
 	}
 	now, err := locks.Status(ctx, l.Ref)

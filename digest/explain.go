@@ -18,7 +18,7 @@ import (
 func (c Checker) explain(ctx context.Context, f *Finding) error {
 	found, err := c.find(ctx, f.Ref, f.Reading.Stored)
 	switch {
-	case errors.Is(err, statelatch.ErrDenied):
+	case errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err):
 		f.Meaning = "which version it is of is not known, because the versions may not be read"
 		f.Doubt = "what it is of cannot be told"
 		return nil

@@ -375,7 +375,7 @@ func (o runOptions) underLock(ctx context.Context, term terminal, h *holdings, s
 // not store snapshots are no reason not to run.
 func keepBefore(ctx context.Context, term terminal, t target, before state.Version) error {
 	err := t.Store.Snapshot(ctx, before)
-	if errors.Is(err, statelatch.ErrDenied) {
+	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
 		term.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
 		t.Store.Snapshots = false
 		return nil
