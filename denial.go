@@ -69,11 +69,19 @@ var codeCauses = map[string]DenialCause{
 	"SignatureDoesNotMatch": DenialCredentials, "InvalidSignatureException": DenialCredentials, "IncompleteSignature": DenialCredentials,
 	"IncompleteSignatureException": DenialCredentials, "MissingAuthenticationToken": DenialCredentials,
 	"MissingAuthenticationTokenException": DenialCredentials, "RequestExpired": DenialCredentials,
+	"AuthFailure": DenialCredentials,
 
 	"RequestTimeTooSkewed": DenialClock,
 
 	"AccountProblem": DenialAccount, "AllAccessDisabled": DenialAccount, "NotSignedUp": DenialAccount, "OptInRequired": DenialAccount,
 	"UnauthorizedAccess": DenialAccount, "UserSuspended": DenialAccount, "InvalidPayer": DenialAccount,
+}
+
+// RefusalCause is why the error code of an answer alone, whatever status it comes with, refuses whoever asks; false for
+// a code that tells nothing of that, such as AccessDenied.
+func RefusalCause(code string) (DenialCause, bool) {
+	cause, ok := codeCauses[code]
+	return cause, ok
 }
 
 // answer is the code and the message of the answer, which may be that of another service: STS, when a role is assumed.

@@ -7,13 +7,15 @@ import (
 )
 
 // The kinds of failure of a conditional object store. Every error that a
-// bucket driver returns matches exactly one of them with errors.Is; drivers
+// bucket driver returns matches exactly one of them with errors.Is (of ErrNoBucket, ErrNotFound as well); drivers
 // decide on the store's error codes and statuses, never on message text.
 var (
 	// ErrPreconditionFailed: the store evaluated the condition and refused; nothing changed.
 	ErrPreconditionFailed = errors.New("precondition failed")
 	// ErrNotFound: no such object, version or bucket, also for a condition on an absent object.
 	ErrNotFound = errors.New("not found")
+	// ErrNoBucket: there is no such bucket, so nothing is known of the object. It matches ErrNotFound, too.
+	ErrNoBucket = fmt.Errorf("%w: no such bucket", ErrNotFound)
 	// ErrDenied: the credentials may not do this, or are missing, wrong or expired.
 	ErrDenied = errors.New("access denied")
 	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
@@ -119,6 +121,20 @@ func Expired(err error) bool {
 	}
 	switch se.Code {
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
+		return true
+	}
+	return false
+}
+
+// BadCredentials reports whether err is a refusal of whoever asks, whatever is asked for: the credentials are missing,
+// unknown, wrong or expired, the clock is wrong, or the account is closed. Every other request will be refused alike.
+func BadCredentials(err error) bool {
+	se, ok := errors.AsType[*StoreError](err)
+	if !ok || !errors.Is(se.Kind, ErrDenied) {
+		return false
+	}
+	switch se.Denial().Cause {
+	case DenialCredentials, DenialClock, DenialAccount:
 		return true
 	}
 	return false

@@ -17,12 +17,15 @@ const (
 	// DefaultWorkspaceKeyPrefix is the engines' default for workspace_key_prefix.
 	DefaultWorkspaceKeyPrefix = "env:"
 
-	scheme       = "s3://"
-	lockSuffix   = ".tflock"
-	digestSuffix = "-md5"
+	// LockKeySuffix ends the key of a lock object, behind the state's.
+	LockKeySuffix = ".tflock"
+	// DigestIDSuffix ends the LockID of a DynamoDB item that holds a state's MD5, and of no lock.
+	DigestIDSuffix = "-md5"
+
+	scheme = "s3://"
 
 	// maxKeyBytes leaves room for the lock suffix within S3's limit of 1,024 bytes a key.
-	maxKeyBytes = 1024 - len(lockSuffix)
+	maxKeyBytes = 1024 - len(LockKeySuffix)
 )
 
 // Ref is the address of one state: the bucket and the object key, with the
@@ -114,10 +117,10 @@ func (r Ref) Validate() error {
 	switch {
 	case len(r.Key) > maxKeyBytes:
 		return fmt.Errorf("%w key %q: %d bytes, the limit is %d", ErrInvalid, r.Key[:40]+"...", len(r.Key), maxKeyBytes)
-	case strings.HasSuffix(r.Key, lockSuffix):
-		return fmt.Errorf("%w key %q: names ending in %s are lock objects; give the state's key", ErrInvalid, r.Key, lockSuffix)
-	case strings.HasSuffix(r.Key, digestSuffix):
-		return fmt.Errorf("%w key %q: names ending in %s collide with another state's DynamoDB digest item", ErrInvalid, r.Key, digestSuffix)
+	case strings.HasSuffix(r.Key, LockKeySuffix):
+		return fmt.Errorf("%w key %q: names ending in %s are lock objects; give the state's key", ErrInvalid, r.Key, LockKeySuffix)
+	case strings.HasSuffix(r.Key, DigestIDSuffix):
+		return fmt.Errorf("%w key %q: names ending in %s collide with another state's DynamoDB digest item", ErrInvalid, r.Key, DigestIDSuffix)
 	}
 	return nil
 }
@@ -210,13 +213,13 @@ func validateKeyShape(field, s string) error {
 func (r Ref) String() string { return scheme + r.Bucket + "/" + r.Key }
 
 // LockKey is the key of the lock object: the state's key with ".tflock" appended.
-func (r Ref) LockKey() string { return r.Key + lockSuffix }
+func (r Ref) LockKey() string { return r.Key + LockKeySuffix }
 
 // IsLockKey reports whether an object key names a lock object.
-func IsLockKey(key string) bool { return strings.HasSuffix(key, lockSuffix) }
+func IsLockKey(key string) bool { return strings.HasSuffix(key, LockKeySuffix) }
 
 // StateKey is the key of the state that a lock object belongs to.
-func StateKey(lockKey string) string { return strings.TrimSuffix(lockKey, lockSuffix) }
+func StateKey(lockKey string) string { return strings.TrimSuffix(lockKey, LockKeySuffix) }
 
 // Path is "bucket/key": the Path field of the lock info, for both lock kinds.
 func (r Ref) Path() string { return r.Bucket + "/" + r.Key }
@@ -225,4 +228,4 @@ func (r Ref) Path() string { return r.Bucket + "/" + r.Key }
 func (r Ref) DynamoDBLockID() string { return r.Path() }
 
 // DynamoDBDigestID is the LockID of the legacy item that holds the state's MD5.
-func (r Ref) DynamoDBDigestID() string { return r.Path() + digestSuffix }
+func (r Ref) DynamoDBDigestID() string { return r.Path() + DigestIDSuffix }

@@ -72,7 +72,7 @@ func (s Scope) below(key string) bool {
 		return true
 	}
 	rest, ok := strings.CutPrefix(key, s.Prefix)
-	return ok && (rest == "" || rest[0] == '/' || rest == lockSuffix ||
+	return ok && (rest == "" || rest[0] == '/' || rest == LockKeySuffix ||
 		strings.HasPrefix(rest, rescueInfix) || strings.HasPrefix(rest, historyInfix))
 }
 
@@ -121,7 +121,7 @@ func ClassifyKey(key string) (kind KeyKind, state string) {
 			return kind, key[:i]
 		}
 	}
-	if IsLockKey(key) && key != lockSuffix {
+	if IsLockKey(key) && key != LockKeySuffix {
 		return KeyLock, StateKey(key)
 	}
 	return KeyOther, ""

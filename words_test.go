@@ -1,6 +1,7 @@
 package statelatch_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -61,6 +62,52 @@ func TestWords_CodesAreDefined(t *testing.T) {
 	})
 	if cited < 200 {
 		t.Errorf("got %d codes, want them found", cited)
+	}
+}
+
+// The ends of keys are the vocabulary's, and that a bucket is missing is a kind, not a code.
+func TestWords_OnePlace(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && (name == "testdata" || name == "embedded" || name == "node_modules" || name != "." && name[0] == '.'):
+			return fs.SkipDir // the embedded store knows S3's codes, and no locks
+		case filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			home := ""
+			switch value := strings.Trim(lit.Value, "\"`"); {
+			case strings.HasSuffix(value, ".tflock"), value == "-md5":
+				home = "ref.go"
+			case value == "NoSuchBucket":
+				home = "internal/sdkcall/meaning.go"
+			default:
+				return true
+			}
+			if seen++; filepath.ToSlash(path) != home {
+				t.Errorf("%s has the literal %s, which belongs in %s alone", path, lit.Value, home)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen < 3 {
+		t.Errorf("got %d literals, want those of the vocabulary found", seen)
 	}
 }
 

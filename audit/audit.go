@@ -16,8 +16,6 @@ package audit
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -25,6 +23,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // version is the format of [Event] that this version writes and understands.
@@ -127,11 +126,7 @@ func nothingThere(l Log) error {
 }
 
 // NewID returns 16 random bytes in hex.
-func NewID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
+func NewID() string { return pace.HexNonce() }
 
 // The longest texts, in bytes. What a user typed may not push an event beyond what syslog daemons take.
 const (

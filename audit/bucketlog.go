@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"path"
 	"regexp"
 	"strconv"
@@ -16,15 +15,17 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 const (
 	headName = "head.json"
 	// tries is how often in a row a request may fail in passing.
-	tries    = 5
-	retryMin = 50 * time.Millisecond
-	retryMax = time.Second
+	tries = 5
 )
+
+// retryPace is the pause between tries.
+var retryPace = pace.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
 
 // BucketLog is a log in a bucket: PREFIX/<20-digit number>.json an event, each created on the condition that there is
 // none of that number, and PREFIX/head.json. Writers need s3:GetObject, s3:PutObject and s3:ListBucket
@@ -55,7 +56,7 @@ func checkPrefix(prefix string) error {
 	case strings.HasPrefix(prefix+"/", statelatch.ProbePrefix):
 		return fmt.Errorf("%w audit location: prefix %q: %s is for probes", statelatch.ErrInvalid, prefix, statelatch.ProbePrefix)
 	}
-	if kind, _ := statelatch.ClassifyKey(prefix + "/" + headName); kind != statelatch.KeyOther || strings.Contains(prefix+"/", ".tfstate/") || strings.HasSuffix(prefix, ".tflock") {
+	if kind, _ := statelatch.ClassifyKey(prefix + "/" + headName); kind != statelatch.KeyOther || strings.Contains(prefix+"/", ".tfstate/") || statelatch.IsLockKey(prefix) {
 		return fmt.Errorf("%w audit location: prefix %q: it is a state's or a lock's own", statelatch.ErrInvalid, prefix)
 	}
 	return nil
@@ -139,8 +140,8 @@ func (l *BucketLog) create(ctx context.Context, seq uint64, raw []byte) (stored 
 		if try >= tries {
 			return false, ambiguous(err, unknown)
 		}
-		if pauseErr := pause(ctx, try); pauseErr != nil {
-			return false, ambiguous(errors.Join(pauseErr, err), unknown)
+		if pace.Sleep(ctx, retryPace.Pause(try)) != nil {
+			return false, ambiguous(errors.Join(context.Cause(ctx), err), unknown)
 		}
 	}
 }
@@ -191,7 +192,7 @@ func (l *BucketLog) head(ctx context.Context) (h Head, etag string, now time.Tim
 		obj, raw, err = bucket.ReadAll(ctx, l.bucket, path.Join(l.prefix, headName), MaxEvent)
 		return err
 	})
-	if errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err) {
+	if errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket) {
 		return Head{}, "", time.Time{}, nil
 	}
 	if err == nil {
@@ -208,7 +209,7 @@ func (l *BucketLog) advance(ctx context.Context, h Head, etag string) error {
 			cond = bucket.IfMatch(etag)
 		}
 		_, err := l.bucket.Put(ctx, path.Join(l.prefix, headName), bytes.NewReader(h.marshal()), bucket.PutOptions{If: cond})
-		moved := errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err)
+		moved := errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
 		switch {
 		case err == nil:
 			return nil
@@ -217,8 +218,8 @@ func (l *BucketLog) advance(ctx context.Context, h Head, etag string) error {
 		case try == tries, !passing(err) && !errors.Is(err, statelatch.ErrAmbiguous):
 			return err
 		}
-		if err := pause(ctx, try); err != nil {
-			return err
+		if pace.Sleep(ctx, retryPace.Pause(try)) != nil {
+			return context.Cause(ctx)
 		}
 		var now Head
 		if now, etag, _, err = l.head(ctx); err != nil {
@@ -337,8 +338,8 @@ func retry(ctx context.Context, do func() error) error {
 		if err == nil || !passing(err) || try == tries {
 			return err
 		}
-		if pauseErr := pause(ctx, try); pauseErr != nil {
-			return errors.Join(pauseErr, err)
+		if pace.Sleep(ctx, retryPace.Pause(try)) != nil {
+			return errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
@@ -346,23 +347,4 @@ func retry(ctx context.Context, do func() error) error {
 // passing reports whether a request that failed changed nothing and may succeed the next time.
 func passing(err error) bool {
 	return errors.Is(err, statelatch.ErrThrottled) || errors.Is(err, statelatch.ErrConflict) || errors.Is(err, statelatch.ErrBroken)
-}
-
-// pause sleeps before try+1.
-func pause(ctx context.Context, try int) error {
-	d := min(retryMin<<try, retryMax)
-	timer := time.NewTimer(d/2 + rand.N(d))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// bucketMissing tells a bucket that does not exist from an object that does not.
-func bucketMissing(err error) bool {
-	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && se.Code == "NoSuchBucket"
 }

@@ -46,6 +46,8 @@ type Backend struct {
 	S3                 s3bucket.Config
 	Source             string // the file that it was found in
 	Initialized        bool   // it is what init left, and what engines go by
+
+	beside []string // files that it names relative to its directory: they came with it
 }
 
 // Ref is the address of the workspace's state. Errors match [statelatch.ErrInvalid].

@@ -178,6 +178,9 @@ func diff(t *testing.T, path string, got, want reflect.Value) {
 	t.Helper()
 	if got.Kind() == reflect.Struct {
 		for i := range got.NumField() {
+			if !got.Type().Field(i).IsExported() {
+				continue
+			}
 			diff(t, path+"."+got.Type().Field(i).Name, got.Field(i), want.Field(i))
 		}
 		return

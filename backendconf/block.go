@@ -74,16 +74,17 @@ func FromBlock(block Block, opts Options) (Backend, error) {
 	return b, err
 }
 
-// filesIn makes the files that b names those that an engine in dir would read.
+// filesIn makes the files that b names those that an engine in dir would read, and remembers which it named from there.
 func (b *Backend) filesIn(dir string) {
-	if dir == "." {
-		return
-	}
 	in := func(file string) string {
 		if file == "" || filepath.IsAbs(file) || strings.HasPrefix(file, "~") {
 			return file
 		}
-		return filepath.Join(dir, file)
+		if dir != "." {
+			file = filepath.Join(dir, file)
+		}
+		b.beside = append(b.beside, file)
+		return file
 	}
 	for _, files := range [...][]string{b.S3.SharedConfigFiles, b.S3.SharedCredentialsFiles} {
 		for i := range files {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -19,8 +20,8 @@ type Reach struct {
 	What     string // for people, without the target's secrets
 }
 
-// Reaches are those of b, in a fixed order. Tree is the checkout that it was found in: files below it are whoever's the
-// checkout is. What the environment says itself is left out, by getenv, and so are the arguments named in given, which
+// Reaches are those of b, in a fixed order. Tree is the checkout that it was found in: files below it, and those that it
+// names relative to its directory, are whoever's the checkout is. What the environment says itself is left out, by getenv, and so are the arguments named in given, which
 // whoever runs the program has typed.
 func (b Backend) Reaches(tree string, getenv func(string) string, given map[string]any) []Reach {
 	var all []Reach
@@ -68,7 +69,7 @@ func (b Backend) Reaches(tree string, getenv func(string) string, given map[stri
 		{"custom_ca_bundle", []string{b.S3.CustomCABundle}, "trusts the certificates in %s"},
 	} {
 		for _, file := range f.files {
-			if below(tree, file) {
+			if below(tree, file) || slices.Contains(b.beside, file) {
 				add(Reach{Argument: f.name, Target: file, File: true, What: fmt.Sprintf(f.what, file)})
 			}
 		}
@@ -111,13 +112,21 @@ func below(tree, file string) bool {
 	return false
 }
 
+// awsService is what the host of an endpoint of AWS has before the domain. Others have hosts there, too: machines, load
+// balancers and functions of whoever rents them.
+var awsService = regexp.MustCompile(`^(?:(?:(?:bucket|accesspoint|control)\.)?vpce-[a-z0-9-]+\.)?` +
+	`(?:s3|s3express-[a-z0-9-]+|sts|iam|dynamodb|portal\.sso|oidc)(?:-fips)?(?:\.dualstack)?(?:[.-](?:global|[a-z]{2,4}(?:-[a-z]+)+-\d+))?(?:\.vpce)?$`)
+
 // isAWS reports whether a URL is one of AWS's own.
 func isAWS(endpoint string) bool {
 	host := hostOf(endpoint)
 	return slices.ContainsFunc([]string{
 		".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn", ".amazonaws.eu", ".api.amazonwebservices.eu",
 		".c2s.ic.gov", ".sc2s.sgov.gov", ".cloud.adc-e.uk", ".csp.hci.ic.gov",
-	}, func(suffix string) bool { return strings.HasSuffix(host, suffix) })
+	}, func(suffix string) bool {
+		service, ok := strings.CutSuffix(host, suffix)
+		return ok && awsService.MatchString(service)
+	})
 }
 
 func isLoopback(endpoint string) bool {

@@ -47,6 +47,16 @@ func TestBackend_Reaches(t *testing.T) {
 			profile = "prod"
 			shared_config_files = ["~/.aws/config", "/etc/aws/config"]
 			assume_role = { role_arn = "arn:aws:iam::123456789012:role/r" }`},
+		"AWS's machines, which anybody can rent": {
+			arguments: `endpoints = { s3 = "https://ec2-192-0-2-1.compute-1.amazonaws.com", sts = "https://x.execute-api.us-east-1.amazonaws.com", iam = "https://sts.evil.s3.amazonaws.com", dynamodb = "https://lb-1.us-east-1.elb.amazonaws.com" }`,
+			want: []string{
+				"endpoints.s3 https://ec2-192-0-2-1.compute-1.amazonaws.com false false", "endpoints.sts https://x.execute-api.us-east-1.amazonaws.com false false",
+				"endpoints.iam https://sts.evil.s3.amazonaws.com false false", "endpoints.dynamodb https://lb-1.us-east-1.elb.amazonaws.com false false",
+			},
+		},
+		"AWS's other endpoints": {arguments: `endpoints = { s3 = "https://bucket.vpce-1a2b-3c.s3.us-east-1.vpce.amazonaws.com", sts = "https://sts-fips.us-gov-west-1.amazonaws.com", iam = "https://iam.amazonaws.com", sso = "https://portal.sso.eu-west-1.amazonaws.com", dynamodb = "https://dynamodb.us-iso-east-1.c2s.ic.gov" }`},
+		"S3's other endpoints":  {arguments: `endpoint = "https://s3-fips.dualstack.ap-southeast-2.amazonaws.com"`},
+		"S3's old endpoints":    {arguments: `endpoint = "https://s3-eu-west-1.amazonaws.com"`},
 		"endpoints": {
 			arguments: `endpoints = { s3 = "https://evil.example", sts = "http://127.0.0.1:1", dynamodb = "https://amazonaws.com.evil.example" }`,
 			want: []string{
@@ -114,5 +124,13 @@ func TestBackend_Reaches_Links(t *testing.T) {
 	got := b.Reaches(tree, func(string) string { return "" }, nil)
 	if len(got) != 1 || got[0].Target != into {
 		t.Errorf("got %+v, want the link alone", got)
+	}
+}
+
+// Without a .git or the like a tree seems to be its directory alone; a file that is named from there came with it all the same.
+func TestBackend_Reaches_FilesAbove(t *testing.T) {
+	t.Parallel()
+	if got, want := reaches(t, `shared_config_files = ["../../aws/config"]`, nil), "shared_config_files"; len(got) != 1 || !strings.HasPrefix(got[0], want) {
+		t.Errorf("got %q, want %s", got, want)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // A bucket's configuration is eventually consistent on AWS, usually within seconds.
@@ -90,8 +91,8 @@ func carryOut(ctx context.Context, c *s3.Client, d Desired, id string, shown Pla
 			return now.unsupported(id, d.Bucket, shown)
 		}
 		if written && last.garbled != nil && last.garbled(*a) {
-			if err := last.undo(ctx, c); err != nil {
-				return fmt.Errorf("the store keeps it otherwise than it was written, and it could not be taken back: %w", operation{"put " + id + " of", last.Action}.fail(d.Bucket, err))
+			if err := call(ctx, d.Bucket, "put "+id+" of", last.Action, func(ctx context.Context) error { return last.undo(ctx, c) }); err != nil {
+				return fmt.Errorf("the store keeps it otherwise than it was written, and it could not be taken back: %w", err)
 			}
 			return &statelatch.StoreError{
 				Kind: statelatch.ErrUnsupported, Op: "put " + id + " of", Bucket: d.Bucket,
@@ -117,10 +118,8 @@ func carryOut(ctx context.Context, c *s3.Client, d Desired, id string, shown Pla
 			}
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "put " + id + " of", Bucket: d.Bucket, Err: ctx.Err()}
-		case <-time.After(pause):
+		if err := pace.Sleep(ctx, pause); err != nil {
+			return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "put " + id + " of", Bucket: d.Bucket, Err: err}
 		}
 		if err := reread(ctx, c, d.Bucket, id, a); err != nil {
 			return err
@@ -145,12 +144,7 @@ func passing(err error) bool {
 }
 
 func (s Step) carryOut(ctx context.Context, c *s3.Client, bucket string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := s.write(ctx, c); err != nil {
-		return operation{"put " + s.ID + " of", s.Action}.fail(bucket, err)
-	}
-	return nil
+	return call(ctx, bucket, "put "+s.ID+" of", s.Action, func(ctx context.Context) error { return s.write(ctx, c) })
 }
 
 // reread reads a setting again; of a bucket that was just created, all of them.

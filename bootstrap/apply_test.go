@@ -336,19 +336,55 @@ func TestApply_ForeignPartsStay(t *testing.T) {
 // HEAD is refused without a reason, so the reason is asked for: wrong credentials miss no right.
 func TestInspect_WhyHeadIsRefused(t *testing.T) {
 	t.Parallel()
-	for code, action := range map[string]string{"InvalidAccessKeyId": "", "ExpiredToken": "", "AccessDenied": "s3:ListBucket"} {
+	for _, tc := range []struct {
+		status       int // as AWS answers
+		code, action string
+	}{
+		{http.StatusForbidden, "InvalidAccessKeyId", ""},
+		{http.StatusBadRequest, "ExpiredToken", ""},
+		{http.StatusBadRequest, "InvalidToken", ""},
+		{http.StatusBadRequest, "TokenRefreshRequired", ""},
+		{http.StatusForbidden, "RequestTimeTooSkewed", ""},
+		{http.StatusForbidden, "AccessDenied", "s3:ListBucket"},
+	} {
 		c, w := newClient(t)
 		w.answer = func(req *http.Request, _ func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
 			if req.Method == http.MethodHead {
 				rec := httptest.NewRecorder()
-				rec.WriteHeader(http.StatusForbidden)
+				rec.WriteHeader(tc.status)
 				return rec
 			}
-			return refusal(http.StatusForbidden, code)
+			return refusal(tc.status, tc.code)
 		}
 		_, err := Inspect(t.Context(), c, "acme-state")
-		if se, ok := errors.AsType[*statelatch.StoreError](err); !ok || se.Code != code || se.Action != action || !errors.Is(err, statelatch.ErrDenied) {
-			t.Errorf("%s: got %v, want ErrDenied with that code and the action %q", code, err, action)
+		if se, ok := errors.AsType[*statelatch.StoreError](err); !ok || se.Code != tc.code || se.Action != tc.action || !errors.Is(err, statelatch.ErrDenied) {
+			t.Errorf("%s: got %v, want ErrDenied with that code and the action %q", tc.code, err, tc.action)
+		}
+	}
+}
+
+// Credentials that end after the first request are no finding about a setting; a right that is missing is.
+func TestInspect_CredentialsEndUnderWay(t *testing.T) {
+	t.Parallel()
+	for status, code := range map[int]string{http.StatusBadRequest: "ExpiredToken", http.StatusForbidden: "AccessDenied"} {
+		c, w := newClient(t)
+		bucket := "acme-state"
+		if _, err := c.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+			t.Fatal(err)
+		}
+		w.answer = func(req *http.Request, store func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+			if req.URL.Query().Has("lifecycle") {
+				return refusal(status, code)
+			}
+			return store()
+		}
+		a, err := Inspect(t.Context(), c, bucket)
+		if code == "AccessDenied" {
+			if err != nil || !errors.Is(a.Lifecycle.Err, statelatch.ErrDenied) {
+				t.Errorf("%s: got %v and for the setting %v, want a setting that is denied", code, err, a.Lifecycle.Err)
+			}
+		} else if !errors.Is(err, statelatch.ErrDenied) {
+			t.Errorf("%s: got %v, want ErrDenied", code, err)
 		}
 	}
 }

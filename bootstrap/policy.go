@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/safejson"
 )
 
@@ -48,7 +49,7 @@ func tlsOnly(arn string) statement {
 // mean that neither header is there; the calls of a multipart upload that create nothing are left out.
 func lockOnlyConditional(arn string) statement {
 	return statement{
-		Sid: sidLockOnlyConditional, Effect: "Deny", Principal: "*", Action: "s3:PutObject", Resource: []string{arn + "/*.tflock"},
+		Sid: sidLockOnlyConditional, Effect: "Deny", Principal: "*", Action: "s3:PutObject", Resource: []string{arn + "/*" + statelatch.LockKeySuffix},
 		Condition: map[string]map[string]string{
 			"Null": {"s3:if-none-match": "true", "s3:if-match": "true"},
 			"Bool": {"s3:ObjectCreationOperation": "true"},

@@ -8,13 +8,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/statelatch/statelatch/internal/sdkcall"
 )
 
 const (
@@ -23,88 +21,45 @@ const (
 	maxAnswer = 4 << 20
 )
 
-// operation is one of DynamoDB's, for errors.
-type operation struct {
-	name   string
-	action string // the IAM action that it needs
-	write  bool   // never re-sent: its condition would meet its own deed
-}
-
 var (
-	opGet    = operation{name: "get item", action: "dynamodb:GetItem"}
-	opPut    = operation{name: "put item", action: "dynamodb:PutItem", write: true}
-	opScan   = operation{name: "scan", action: "dynamodb:Scan"}
-	opDelete = operation{name: "delete item", action: "dynamodb:DeleteItem", write: true}
+	opGet    = sdkcall.Op{Name: "get item", Action: "dynamodb:GetItem"}
+	opPut    = sdkcall.Op{Name: "put item", Action: "dynamodb:PutItem", Write: true}
+	opScan   = sdkcall.Op{Name: "scan", Action: "dynamodb:Scan"}
+	opDelete = sdkcall.Op{Name: "delete item", Action: "dynamodb:DeleteItem", Write: true}
 )
 
-// call is one call and what became of its requests: its deadline, and how far they got.
+// call is a call on an item of a table.
 type call struct {
-	table *Table
-	op    operation
-	id    string // the item's LockID
-
-	parent context.Context
-	ctx    context.Context
-	end    context.CancelFunc
-
-	attempts  int         // requests that the SDK handed to the HTTP client
-	dialling  atomic.Bool // which asked for a connection
-	connected atomic.Bool // and got one, so that something may have been sent
-	foreign   error       // why the last answer, though a success, is not DynamoDB's
+	*sdkcall.Call
+	table   *Table
+	id      string // the item's LockID
+	foreign error  // why the last answer, though a success, is not DynamoDB's
 }
 
 // begin starts the clock of a call, whose requests are made under the context
 // returned. The caller must end it.
-func (t *Table) begin(parent context.Context, op operation, id string) (context.Context, *call) {
-	ctx, end := context.WithTimeoutCause(parent, t.limit, timeoutError(t.limit))
-	return ctx, &call{table: t, op: op, id: id, parent: parent, ctx: ctx, end: end}
-}
-
-// unsent reports whether certainly nothing of a request reached a server.
-func (c *call) unsent() bool {
-	return c.attempts == 0 || c.dialling.Load() && !c.connected.Load()
-}
-
-// timeoutError is a deadline of ours. It does not match context.DeadlineExceeded,
-// which would say that the caller's context ended.
-type timeoutError time.Duration
-
-func (e timeoutError) Error() string {
-	return fmt.Sprintf("no complete answer within %v", time.Duration(e))
+func (t *Table) begin(parent context.Context, op sdkcall.Op, id string) (context.Context, *call) {
+	ctx, c := sdkcall.Begin(parent, t.limit, op)
+	return ctx, &call{Call: c, table: t, id: id}
 }
 
 // options are the terms on which every request of c is made.
 func (c *call) options(o *dynamodb.Options) {
-	if c.op.write {
+	if c.Op.Write {
 		o.Retryer = aws.NopRetryer{} // B1
 	}
-	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}
+	o.HTTPClient = c.Track(o.HTTPClient, c.look)
 	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"))
 }
 
-// tracked is an HTTP client that tells a call how far its requests got, and reads answers whole.
-type tracked struct {
-	inner dynamodb.HTTPClient
-	call  *call
-}
-
-// Do sends one attempt.
-func (t tracked) Do(req *http.Request) (*http.Response, error) {
-	c := t.call
-	c.attempts++
-	c.foreign = nil
-	resp, err := t.inner.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GetConn: func(string) { c.dialling.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { c.connected.Store(true) },
-	})))
-	if err != nil {
-		return nil, err
-	}
+// look reads an answer whole.
+func (c *call) look(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	_ = resp.Body.Close() // read as far as it will be
 	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("read the answer: %w", err)
 	}
+	c.foreign = nil
 	if resp.StatusCode/100 == 2 {
 		c.foreign = checkAnswer(resp.Header.Get("Content-Type"), body)
 	}
@@ -112,7 +67,7 @@ func (t tracked) Do(req *http.Request) (*http.Response, error) {
 		body = nil // nothing in it counts
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	return resp, nil
+	return nil
 }
 
 // checkAnswer tells the answer of a proxy or of another service from DynamoDB's. The SDK would take

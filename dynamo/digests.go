@@ -4,10 +4,9 @@ import (
 	"context"
 	"iter"
 	"strings"
-)
 
-// digestSuffix ends the LockID of a digest, and of no lock: keys that end with it are refused.
-const digestSuffix = "-md5"
+	"github.com/statelatch/statelatch"
+)
 
 // DigestKeys yields the key of the state that each digest item of a bucket is for, in no order. It is a scan; see [Table.LockIDs].
 func (t *Table) DigestKeys(ctx context.Context, bucket string) iter.Seq2[string, error] {
@@ -18,7 +17,7 @@ func (t *Table) DigestKeys(ctx context.Context, bucket string) iter.Seq2[string,
 				yield("", err)
 				return
 			}
-			if key, ok := strings.CutSuffix(strings.TrimPrefix(id, prefix), digestSuffix); ok && key != "" && !yield(key, nil) {
+			if key, ok := strings.CutSuffix(strings.TrimPrefix(id, prefix), statelatch.DigestIDSuffix); ok && key != "" && !yield(key, nil) {
 				return
 			}
 		}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/sdkcall"
 )
 
 // The attributes of the items. LockID is the table's partition key and its only one.
@@ -153,7 +154,7 @@ func (t *Table) SwapDigest(ctx context.Context, ref statelatch.Ref, old, next st
 
 func (t *Table) get(ctx context.Context, id, projection string) (map[string]types.AttributeValue, error) {
 	ctx, c := t.begin(ctx, opGet, id)
-	defer c.end()
+	defer c.End()
 	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: &t.name, Key: key(id), ConsistentRead: aws.Bool(true), ProjectionExpression: &projection,
 	}, c.options)
@@ -169,7 +170,7 @@ func (t *Table) get(ctx context.Context, id, projection string) (map[string]type
 func (t *Table) put(ctx context.Context, in *dynamodb.PutItemInput) error {
 	id := text(in.Item[attrLockID])
 	ctx, c := t.begin(ctx, opPut, id)
-	defer c.end()
+	defer c.End()
 	in.TableName = &t.name
 	_, err := t.client.PutItem(ctx, in, c.options)
 	return c.result(err)
@@ -178,14 +179,14 @@ func (t *Table) put(ctx context.Context, in *dynamodb.PutItemInput) error {
 func (t *Table) delete(ctx context.Context, in *dynamodb.DeleteItemInput) error {
 	id := text(in.Key[attrLockID])
 	ctx, c := t.begin(ctx, opDelete, id)
-	defer c.end()
+	defer c.End()
 	in.TableName = &t.name
 	_, err := t.client.DeleteItem(ctx, in, c.options)
 	return c.result(err)
 }
 
 // noInfo refuses to act on an item that no condition can name.
-func (t *Table) noInfo(op operation, ref statelatch.Ref) error {
+func (t *Table) noInfo(op sdkcall.Op, ref statelatch.Ref) error {
 	return t.error(op, ref.DynamoDBLockID(), statelatch.ErrUnsupported,
 		"the item has no Info that a condition could name, so it was not written by an engine; look at it and delete it by hand, with `aws dynamodb delete-item`")
 }

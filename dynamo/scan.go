@@ -54,7 +54,7 @@ func (t *Table) LockIDs(ctx context.Context, prefix string) iter.Seq2[string, er
 // scan reads one page.
 func (t *Table) scan(ctx context.Context, in *dynamodb.ScanInput) (*dynamodb.ScanOutput, error) {
 	ctx, c := t.begin(ctx, opScan, "")
-	defer c.end()
+	defer c.End()
 	out, err := t.client.Scan(ctx, in, c.options)
 	if err := c.result(err); err != nil {
 		return nil, err

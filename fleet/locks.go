@@ -14,11 +14,9 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/lock"
 )
-
-// digestSuffix ends the LockID of an item that is no lock but a state's digest.
-const digestSuffix = "-md5"
 
 // Kind tells what a lock is in one word.
 type Kind string
@@ -96,7 +94,7 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 	var mu sync.Mutex
 	err = Each(ctx, opts.Workers, refs, func(ctx context.Context, ref statelatch.Ref) error {
 		found := readLock(ctx, m, ref)
-		if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pause(ctx) {
+		if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pace.Sleep(ctx, halfPause) == nil {
 			found = readLock(ctx, m, ref) // perhaps it was just being taken or released: one half comes after the other
 		}
 		for i := range found {
@@ -125,23 +123,11 @@ func itemKeys(ctx context.Context, table lock.Table, scope statelatch.Scope, wor
 			return err
 		}
 		key, ok := strings.CutPrefix(id, prefix)
-		if ok && key != "" && !strings.HasSuffix(key, digestSuffix) && scope.Covers(key, workspacePrefix) {
+		if ok && key != "" && !strings.HasSuffix(key, statelatch.DigestIDSuffix) && scope.Covers(key, workspacePrefix) {
 			keys[key] = true
 		}
 	}
 	return nil
-}
-
-// pause waits for halfPause; false if ctx ended first.
-func pause(ctx context.Context) bool {
-	timer := time.NewTimer(halfPause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // readLock reads both halves of the lock of ref: as one lock if they are one holder's, else each as its own.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -12,16 +11,17 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 const (
 	// tries is how often a request is sent that fails in passing. Removing a version by its ID, or an object by its
 	// ETag, twice does no harm, also when the first attempt arrives late.
 	tries = 5
-	// retryMin and retryMax bound the pause between two tries.
-	retryMin = 100 * time.Millisecond
-	retryMax = 2 * time.Second
 )
+
+// retryPace is the pause between two tries.
+var retryPace = pace.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 
 // Result is what was done.
 type Result struct {
@@ -64,7 +64,7 @@ func Collect(ctx context.Context, b bucket.Bucket, p Plan, workers int, onProgre
 // refused reports whether the credentials are good, but not for this.
 func refused(err error) bool {
 	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && errors.Is(se.Kind, statelatch.ErrDenied) && se.Op == "delete" && !statelatch.Expired(err)
+	return ok && errors.Is(se.Kind, statelatch.ErrDenied) && se.Op == "delete" && !statelatch.BadCredentials(err)
 }
 
 type collector struct {
@@ -173,10 +173,7 @@ func retry(ctx context.Context, do func() error) error {
 		if !passing || failures == tries {
 			return err
 		}
-		d := min(retryMin<<failures, retryMax)
-		select {
-		case <-time.After(d/2 + rand.N(d/2)): // so that workers do not move in step
-		case <-ctx.Done():
+		if pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return err
 		}
 	}

@@ -72,7 +72,7 @@ func List(ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options)
 		return nil, fmt.Errorf("list versions of %s: %w", ref, err)
 	}
 	kept, err := snapshots(ctx, s, ref)
-	if errors.Is(err, statelatch.ErrDenied) && slices.ContainsFunc(entries, func(e Entry) bool { return e.VersionID != "" }) {
+	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) && slices.ContainsFunc(entries, func(e Entry) bool { return e.VersionID != "" }) {
 		err = nil // where there are versions, who may list these alone lacks nothing
 	}
 	if err != nil {

@@ -81,7 +81,7 @@ func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries 
 func (e Entry) attributable() bool { return !e.Snapshot && !e.LastModified.IsZero() }
 
 func unlessUnreadable(ref statelatch.Ref, err error) error {
-	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) {
+	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
 		return nil
 	}
 	return fmt.Errorf("who stored %s: %w", ref, err)

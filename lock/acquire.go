@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 const (
@@ -57,7 +58,7 @@ func (m *Manager) attempt(ctx context.Context, ref statelatch.Ref, req Request) 
 func outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if sleep(after, d) == nil {
+		if pace.Sleep(after, d) == nil {
 			cancel()
 		}
 	})
@@ -338,7 +339,7 @@ func (a *attempt) rekey(ctx context.Context, h Held) (Held, error) {
 
 // refusedOrGone reports whether a compare-and-swap was refused because the object is another or none.
 func refusedOrGone(err error) bool {
-	return errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err)
+	return errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
 }
 
 func (a *attempt) conflict(message string) error {
@@ -364,7 +365,7 @@ func (a *attempt) info() statelatch.LockInfo {
 func (a *attempt) fresh(info statelatch.LockInfo, robbed *Held) []byte {
 	a.seq++
 	m := statelatch.Managed{
-		Nonce: nonce(), Seq: a.seq, TTL: a.req.TTL, Expires: a.req.Expires,
+		Nonce: pace.HexNonce(), Seq: a.seq, TTL: a.req.TTL, Expires: a.req.Expires,
 		Reason: a.req.Reason, Client: a.req.Client, Run: a.req.Run,
 	}
 	if a.m.Table != nil {
@@ -404,12 +405,12 @@ func (a *attempt) announce(h Held, takeOver time.Duration) {
 
 // pause sleeps before the next look, not beyond the deadline unless it has passed.
 func (a *attempt) pause(ctx context.Context, held bool) error {
-	d := backoff(a.failures)
+	d := retryPace.Pause(a.failures)
 	if held && a.failures == 0 {
-		d = pollMin + jitter(pollMax-pollMin)
+		d = pollMin + pace.Jitter(pollMax-pollMin)
 	}
 	if left := time.Until(a.deadline); left > 0 {
 		d = min(d, left)
 	}
-	return sleep(ctx, d)
+	return pace.Sleep(ctx, d)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // Whoever may not remove a lock must not change it either: its ID, the holder's name and the link to the CI job are all
@@ -58,7 +59,7 @@ func (m *Manager) putBack(ctx context.Context, h Held, ours ...[]byte) bool {
 		case err == nil, errors.Is(err, statelatch.ErrNotLocked):
 			return false // it changed hands
 		}
-		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return false
 		}
 	}
@@ -89,7 +90,7 @@ func (m *Manager) putItemBack(ctx context.Context, h Held) error {
 		if err == nil || errors.Is(err, statelatch.ErrPreconditionFailed) {
 			return nil
 		}
-		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return fmt.Errorf("and its item could not be put back into the DynamoDB table %q: %w", h.Item.Table, err)
 		}
 	}

@@ -1,34 +1,14 @@
 package lock
 
 import (
-	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
-// sleep waits for d or for the end of ctx, whose error it returns.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// jitter is a random share of d, at least a half, so that waiters do not move in step.
-func jitter(d time.Duration) time.Duration {
-	source := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // under virtual time a run repeats
-	return d/2 + time.Duration(source.Int64N(int64(d/2+1)))
-}
-
-// backoff is the pause after a number of transient failures in a row.
-func backoff(failures int) time.Duration {
-	return jitter(min(retryMin<<min(failures, 8), retryMax))
-}
+// retryPace is the pause after transient failures in a row.
+var retryPace = pace.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 
 // stepping is a clock made of two that fail in different ways: the monotonic one stands still while
 // the machine sleeps, the wall clock may be set. Each reading adds the larger step of the two, so that time may

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // leave ends an attempt that did not win: it takes back what landed of ours unseen, and words the error.
@@ -66,7 +67,7 @@ func (a *attempt) takeBack() bool {
 		case a.landed == 0 && (err == nil || errors.Is(err, statelatch.ErrNotLocked)):
 			return true
 		}
-		if sleep(ctx, pollMin) != nil {
+		if pace.Sleep(ctx, pollMin) != nil {
 			return false
 		}
 	}
@@ -141,7 +142,7 @@ func (a *attempt) takeBackItem() {
 			a.items--
 			continue
 		}
-		if hopeless(err) || sleep(ctx, pollMin) != nil {
+		if hopeless(err) || pace.Sleep(ctx, pollMin) != nil {
 			return
 		}
 	}

@@ -14,20 +14,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 const (
-	// retryMin and retryMax bound the pause after a transient failure.
-	retryMin = 100 * time.Millisecond
-	retryMax = 2 * time.Second
 	// transientTries is how many failures in a row that say nothing about the lock
 	// are borne once there is no time left to wait.
 	transientTries = 5
@@ -176,6 +172,14 @@ func (h Held) String() string {
 	return fmt.Sprintf("lock of %s: held by %s (ID %s)", h.Ref, h.Info.Who, h.Info.ID)
 }
 
+// Holder names who holds h, for people, in one line that is safe to print.
+func (h Held) Holder() string {
+	if h.Err != nil {
+		return "an unreadable lock object"
+	}
+	return statelatch.Printable(fmt.Sprintf("%s (%s, ID %s)", h.Info.Who, h.Info.Operation, h.Info.ID))
+}
+
 // Named reports whether id names h: its ID, or, if it could not be understood, its ETag, or for an item in the table
 // its text.
 func (h Held) Named(id string) bool {
@@ -275,7 +279,7 @@ func (m *Manager) withItem(ctx context.Context, h Held) (Held, error) {
 func (m *Manager) read(ctx context.Context, ref statelatch.Ref) (Held, error) {
 	obj, body, err := bucket.ReadAll(ctx, m.Bucket, ref.LockKey(), statelatch.MaxLockInfo)
 	switch {
-	case errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err):
+	case errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
 		return Held{}, fmt.Errorf("%w: %s", statelatch.ErrNotLocked, ref)
 	case err != nil && obj.ETag == "":
 		return Held{}, fmt.Errorf("read lock: %w", err)
@@ -299,12 +303,6 @@ func (h Held) isAny(bodies ...[]byte) bool {
 		}
 	}
 	return false
-}
-
-// bucketMissing tells a bucket that does not exist, where nothing can be locked, from a lock that does not.
-func bucketMissing(err error) bool {
-	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && se.Code == "NoSuchBucket"
 }
 
 func (m *Manager) put(ctx context.Context, ref statelatch.Ref, body []byte, cond bucket.Condition) (bucket.Object, error) {
@@ -343,13 +341,6 @@ func (m *Manager) newID() string {
 
 // NewID returns a fresh lock ID: 16 random bytes as 8-4-4-4-12 hex digits, the engines' form.
 func NewID() string {
-	s := nonce()
+	s := pace.HexNonce()
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
-}
-
-// nonce returns 16 random bytes in hex.
-func nonce() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }

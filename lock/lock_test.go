@@ -103,7 +103,7 @@ func TestManager_Status(t *testing.T) {
 type bucketless struct{ bucket.Bucket }
 
 func (bucketless) Get(context.Context, string, bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
-	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNotFound, Op: "get", Status: 404, Code: "NoSuchBucket"}
+	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNoBucket, Op: "get", Status: 404, Code: "NoSuchBucket"}
 }
 
 func (bucketless) Name() string { return ref.Bucket }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // forceTTL is the lease of the lock that stands while a robbed holder is fenced out.
@@ -138,7 +139,7 @@ func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
 		case a.final(err, true):
 			return nil, err
 		}
-		if err := sleep(ctx, backoff(a.failures)); err != nil {
+		if err := pace.Sleep(ctx, retryPace.Pause(a.failures)); err != nil {
 			return nil, err
 		}
 	}
@@ -179,7 +180,7 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 		case errors.Is(err, statelatch.ErrAmbiguous):
 			unknown = err
 		}
-		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return false, releaseError(h.Ref, err, unknown)
 		}
 	}
@@ -223,7 +224,7 @@ func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) erro
 				}
 			}
 		}
-		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return releaseError(h.Ref, err, unknown)
 		}
 	}

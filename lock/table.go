@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // readItem reads the item of ref; ErrNotFound if there is none.
@@ -41,7 +42,7 @@ func (a *attempt) lockItem(ctx context.Context, t *Tenure) error {
 		if tries == transientTries || hopeless(err) || errors.Is(err, statelatch.ErrLocked) {
 			return err
 		}
-		if err := sleep(ctx, backoff(tries)); err != nil {
+		if err := pace.Sleep(ctx, retryPace.Pause(tries)); err != nil {
 			return err
 		}
 	}
@@ -132,7 +133,7 @@ func (m *Manager) removeItem(ctx context.Context, h Held) error {
 		case errors.Is(err, statelatch.ErrAmbiguous):
 			unknown = err
 		}
-		if hopeless(err) || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return releaseError(h.Ref, err, unknown)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // watch judges whether a lock is over: by evidence, never by age alone (R11).
@@ -168,7 +169,7 @@ func (m *Manager) WaitExpired(ctx context.Context, ref statelatch.Ref, onWait fu
 			if hopeless(err) || errors.Is(err, statelatch.ErrNotLocked) || failures == transientTries {
 				return Held{}, err
 			}
-			if err := sleep(ctx, backoff(failures)); err != nil {
+			if err := pace.Sleep(ctx, retryPace.Pause(failures)); err != nil {
 				return Held{}, fmt.Errorf("watch lock %s: %w", ref, err)
 			}
 			continue
@@ -185,7 +186,7 @@ func (m *Manager) WaitExpired(ctx context.Context, ref statelatch.Ref, onWait fu
 			onWait(Waiting{Held: h, Changed: first == "", Left: left, TakeOver: left})
 		}
 		first = h.ETag
-		if err := sleep(ctx, min(left, pollMax)); err != nil {
+		if err := pace.Sleep(ctx, min(left, pollMax)); err != nil {
 			return Held{}, fmt.Errorf("watch lock %s: %w", ref, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // A lease is renewed at every quarter of its TTL (B8). After three quarters without a confirmed renewal it is given up,
@@ -256,7 +257,7 @@ func (t *Tenure) keep(ctx context.Context) {
 
 // guard declares the lease lost when renewals fail for too long, also while one of them hangs.
 func (t *Tenure) guard(ctx context.Context) {
-	for sleep(ctx, t.tick()) == nil {
+	for pace.Sleep(ctx, t.tick()) == nil {
 		if t.inTime() != nil {
 			return
 		}
@@ -277,7 +278,7 @@ func (t *Tenure) inTime() error {
 
 // renewAlways renews at every quarter of the TTL until ctx ends or the lock is lost.
 func (t *Tenure) renewAlways(ctx context.Context) {
-	for sleep(ctx, t.tick()) == nil {
+	for pace.Sleep(ctx, t.tick()) == nil {
 		if t.Remaining() > t.ttl-t.ttl/renewals {
 			continue
 		}
@@ -293,7 +294,7 @@ func (t *Tenure) tick() time.Duration { return min(maxTick, t.ttl/20) }
 func (t *Tenure) renew(ctx context.Context) error {
 	h := t.Held()
 	p := &renewal{from: h.ETag, managed: *h.Managed, first: t.boot()}
-	p.managed.Nonce = nonce()
+	p.managed.Nonce = pace.HexNonce()
 	p.managed.Seq++
 	if t.under != nil {
 		p.managed.Expires = t.under.expiresLeft(t.boot() - t.began) // counted from this write
@@ -314,7 +315,7 @@ func (t *Tenure) renew(ctx context.Context) error {
 			return nil
 		}
 		t.failed(err)
-		if err := sleep(ctx, min(backoff(failures), t.ttl/renewals)); err != nil {
+		if err := pace.Sleep(ctx, min(retryPace.Pause(failures), t.ttl/renewals)); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // Working under a lock that a person keeps. Only a tenure with a lease may write a state, because only such a one is
@@ -62,7 +63,7 @@ func (t *Tenure) giveBackObject(ctx context.Context, m statelatch.Managed) error
 	if t.under.Stays() {
 		m.Client = "" // that of a command which is gone; the lock is not
 	}
-	m.Nonce, m.Seq = nonce(), now.Managed.Seq+uint64(len(ours)) // one renewal may be under way
+	m.Nonce, m.Seq = pace.HexNonce(), now.Managed.Seq+uint64(len(ours)) // one renewal may be under way
 	body := now.Info.MarshalManaged(m)
 	for failures := 0; ; failures++ {
 		_, err := t.m.put(ctx, t.ref, body, bucket.IfMatch(now.ETag))
@@ -81,7 +82,7 @@ func (t *Tenure) giveBackObject(ctx context.Context, m statelatch.Managed) error
 				return gone(t.ref, false)
 			}
 		}
-		if hopeless(err) && !refused || sleep(ctx, backoff(failures)) != nil {
+		if hopeless(err) && !refused || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return fmt.Errorf("the lock of %s stands, with a lease that runs out: %w", t.ref, err)
 		}
 	}

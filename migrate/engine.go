@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path"
@@ -38,8 +39,8 @@ type Engine struct {
 }
 
 // pinsFor are what the nearest directory says of each tool, from dir upwards, as version managers look for it. Where it
-// says several things, all count. The user's word is for where nothing is said but by jobs and images. An empty tool
-// stands for both.
+// says several things, all count. The user's word is for where nothing is said but by jobs and images, or cannot be read.
+// An empty tool stands for both.
 func (s *scanner) pinsFor(dir, tool string) []pin {
 	var found []pin
 	var known []string // tools
@@ -47,8 +48,11 @@ func (s *scanner) pinsFor(dir, tool string) []pin {
 		var here []string
 		for _, p := range s.pins[dir] {
 			if (tool == "" || p.tool == tool) && !slices.Contains(known, p.tool) && (s.engine == nil || !p.job) {
-				found = append(found, p)
 				here = append(here, p.tool)
+				if p.text == "" && s.engine != nil {
+					p = *s.engine
+				}
+				found = append(found, p)
 			}
 		}
 		known = append(known, here...)
@@ -76,7 +80,8 @@ func parseEngine(text string) (*pin, error) {
 			break
 		}
 	}
-	if _, ok := p.span(); !ok {
+	var ok bool
+	if p.means, ok = p.span(); !ok {
 		return nil, fmt.Errorf("%w engine %q: want a version such as 1.11.4, or \"tofu 1.10\"", statelatch.ErrInvalid, text)
 	}
 	return &p, nil
@@ -93,6 +98,7 @@ const (
 	fixConstraint = constraintToAdd
 	fixManager    = "raise it to 1.10 or later"
 	fixJob        = "raise it to 1.10 or later; if something else runs there, say what: -engine VERSION"
+	fixUnread     = "write a version there, or say which it is: -engine VERSION"
 	fixUnknown    = "say what runs there: -engine VERSION, a version file, or " + constraintToAdd
 )
 
@@ -113,26 +119,32 @@ func judgeEngine(requires []required, pins []pin) Engine {
 	if !firstWithLockfile.less(base.to) { // whatever is pinned
 		e.Verdict, e.fix = EngineIsTooOld, fixConstraint
 	}
-	spans := []span{base}
+	var spans []span
 	for _, p := range pins {
-		s, ok := p.span()
-		if !ok {
-			continue
-		}
-		if len(spans) == 1 && spans[0] == base {
-			spans = nil
+		s := p.means
+		switch {
+		case p.text == minRequired && readable && base.from != release{}:
+			s = span{base.from, base.from.next()}
+		case p.text == minRequired, p.text == "":
+			s = span{to: release{maxRelease}}
 		}
 		spans = append(spans, base.and(s))
-		e.says(p.name() + " " + p.text)
+		e.says(p.name() + " " + cmp.Or(p.text, "(no version that can be read)"))
 		if e.Verdict == EngineIsTooOld || !base.and(s).from.less(firstWithLockfile) {
 			continue
 		}
-		if e.fix = fixManager; p.job {
+		switch e.fix = fixManager; {
+		case p.job:
 			e.fix = fixJob
+		case p.text == "":
+			e.fix = fixUnread
 		}
 		if p.file != "" {
 			e.File, e.Line = p.file, p.line
 		}
+	}
+	if len(spans) == 0 {
+		spans = append(spans, base)
 	}
 	for _, s := range spans {
 		switch {

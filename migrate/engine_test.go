@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +42,30 @@ func TestJudgeEngine_Pins(t *testing.T) {
 		{".terraform-version", "1.11.4\n", ">= 1.3", EngineKnows},
 		{".terraform-version", "1.9.8", ">= 1.3", EngineIsTooOld},
 		{".terraform-version", "latest", ">= 1.3", EngineKnows},
-		{".terraform-version", "latest:^1.9", ">= 1.3", EngineMayBeOld},
+		{".terraform-version", "latest:^1.9", ">= 1.3", EngineIsTooOld},
+		{".terraform-version", "latest:^1\\.11\\.[0-9]+$", ">= 1.3", EngineKnows},
+		{".terraform-version", "latest:^1.1", ">= 1.3", EngineKnows}, // 1.14, say
+		{".terraform-version", "latest:(", ">= 1.3", EngineMayBeOld},
+		{".terraform-version", "latest-allowed", "~> 1.11", EngineKnows},
+		{".terraform-version", "latest-allowed", ">= 1.3", EngineKnows},
+		{".terraform-version", "min-required", ">= 1.9", EngineIsTooOld},
+		{".terraform-version", "min-required", ">= 1.11", EngineKnows},
+		{".terraform-version", "min-required", "", EngineMayBeOld},
+		{".terraform-version", "\ufeff1.11.4\r\n", "", EngineKnows},
+		{".tool-versions", "opentofu latest:1.9\n", "", EngineIsTooOld},
+		{".tool-versions", "terraform system\n", "", EngineMayBeOld},
+		{".tfswitch.toml", "product = \"opentofu\"\nversion = \"1.10.1\"\n", "", EngineKnows},
+		{"mise.toml", "[tools]\nterraform = \"prefix:1.11\"\n", "", EngineKnows},
+		{"mise.local.toml", "[tools]\nterraform = \"1.9\"\n", "", EngineIsTooOld},
+		{"mise.ci.toml", "[tools]\nterraform = \"1.9\"\n", "", EngineIsTooOld},
+		{".config/mise/conf.d/tools.toml", "[tools]\nterraform = \"1.9\"\n", "", EngineIsTooOld},
+		{"mise/mise.toml", "[tools]\nterraform = \"1.11\"\n", "", EngineMayBeOld}, // of that directory
+		{"Dockerfile", "ARG VERSION=1.11.4\nFROM docker.io/hashicorp/terraform:${VERSION} AS tools\n", "", EngineKnows},
+		{"Makefile", "TAG ?= 1.9.1\nplan:\n\tdocker run hashicorp/terraform:$(TAG) plan\n", "", EngineIsTooOld},
+		{"compose.yml", "services:\n  tf:\n    image: \"hashicorp/terraform:${TAG:-1.11.4}\"\n", "", EngineKnows},
+		{".gitlab-ci.yml", "variables:\n  TAG: \"1.9.4\"\nplan:\n  image: hashicorp/terraform:${TAG}\n", "", EngineIsTooOld},
+		{".gitlab-ci.yml", "variables:\n  TAG:\n    value: \"1.11.4\"\nplan:\n  image: hashicorp/terraform:$TAG\n", "", EngineKnows},
+		{".github/workflows/a.yml", "env:\n  TAG: \"1.11.4\"\njobs:\n  a:\n    container: hashicorp/terraform:${{ env.TAG }}\n", "", EngineKnows},
 		{".terraform-version", ">= 1.3", "", EngineKnows}, // the newest is taken
 		{".opentofu-version", "# ours\n1.10.0", "", EngineKnows},
 		{".tool-versions", "terraform 1.11.4\nopentofu 1.9.0\n", "", EngineIsTooOld},
@@ -156,6 +180,37 @@ func TestJudgeEngine_NearestLowestAndTheUsersWord(t *testing.T) {
 	found, err := Scan(t.Context(), dir, Options{Engine: "1.9"})
 	if err != nil || found.Roots[0].Engine.Verdict != EngineIsTooOld {
 		t.Errorf("got %+v, %v, want the user's 1.9 to be too old", found.Roots[0].Engine, err)
+	}
+}
+
+// A version that cannot be read is not that of a directory above.
+func TestJudgeEngine_UnreadIsNotWhatIsAbove(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "app/main.tf", "terraform {\n  backend \"s3\" {\n    bucket = \"b\"\n    key = \"k\"\n    dynamodb_table = \"t\"\n  }\n}\n")
+	write(t, dir, ".terraform-version", "1.11.4\n")
+	for file, text := range map[string]string{".terraform-version": "latest:[", ".opentofu-version": "secret\x1b[31m\n", ".tool-versions": "terraform ref:v1.9.0\n", "mise.toml": "[tools]\nterraform = \"{{ env.TF }}\"\n"} {
+		write(t, dir, "app/"+file, text)
+		if got := scan(t, dir).Roots[0].Engine; got.Verdict != EngineMayBeOld || got.File != "app/"+file || got.fix != fixUnread || strings.Contains(fmt.Sprint(got), "secret") {
+			t.Errorf("%s: got %+v, want that it may be too old, because of the file", file, got)
+		}
+		if found, err := Scan(t.Context(), dir, Options{Engine: "1.11"}); err != nil || found.Roots[0].Engine.Verdict != EngineKnows {
+			t.Errorf("%s: got %+v, %v, want the user's word to count", file, found.Roots[0].Engine, err)
+		}
+		if err := os.Remove(filepath.Join(dir, "app", file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A version that a file names for OpenTofu is not Terraform's.
+func TestJudgeEngine_Distribution(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "app/terragrunt.hcl", "terraform_binary = \"tofu\"\nremote_state {\n  backend = \"s3\"\n  config = {\n    bucket = \"b\"\n    key = \"k\"\n    dynamodb_table = \"t\"\n  }\n}\n")
+	write(t, dir, "atlantis.yaml", "projects:\n- dir: app\n  terraform_distribution: opentofu\n  terraform_version: v1.11.0\n")
+	if got := scan(t, dir).Roots[0].Engine; got.Verdict != EngineKnows {
+		t.Errorf("got %+v, want the version of OpenTofu", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package migrate
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"path/filepath"
@@ -17,10 +18,12 @@ import (
 
 // pin is a version of an engine that a file names: for a version manager, or for a job or an image.
 type pin struct {
-	tool, text, file string
-	line             int
-	npm              bool // ~> is as in npm, where the actions that set up engines have it from
-	job              bool // what a job or an image has, which may not be what runs in a root: the user's word counts more
+	tool, file string
+	text       string // empty if it cannot be read
+	means      span   // what the text stands for, once it is noted
+	line       int
+	npm        bool // ~> is as in npm, where the actions that set up engines have it from
+	job        bool // what a job or an image has, which may not be what runs in a root: the user's word counts more
 }
 
 const (
@@ -34,41 +37,61 @@ const maxVersionFile = 1 << 20
 // managers are the files of version managers, and the tool that all of their text is the version of, if it is.
 var managers = map[string]string{
 	".terraform-version": ToolTerraform, ".tfswitchrc": ToolTerraform, ".opentofu-version": ToolTofu, ".tofu-version": ToolTofu,
-	".tool-versions": "", "mise.toml": "", ".mise.toml": "", "mise.local.toml": "", ".tfswitch.toml": "",
+	".tool-versions": "", ".tfswitch.toml": "",
 }
+
+// miseFile is what the path of a file of mise ends with, below the directory that it is for.
+var miseFile = regexp.MustCompile(`(?:^|/)(?:\.(?:mise|rtx)(?:\.[\w-]+)*\.toml|mise(?:\.[\w-]+)*\.toml|\.?mise/config(?:\.[\w-]+)*\.toml|` +
+	`\.config/mise(?:\.[\w-]+)*\.toml|\.config/mise/(?:config|mise)(?:\.[\w-]+)*\.toml|\.config/mise/conf\.d/[^/]+\.toml)$`)
 
 // isManager reports whether a file is one of a version manager.
 func isManager(rel string) bool {
-	if _, ok := managers[path.Base(rel)]; ok {
-		return true
-	}
-	return slices.Contains([]string{".mise/config.toml", "mise/config.toml", ".config/mise.toml", ".config/mise/config.toml"}, lastTwo(rel)) || strings.HasSuffix(rel, ".config/mise/config.toml")
+	_, ok := managers[path.Base(rel)]
+	return ok || miseFile.MatchString(rel)
 }
 
-func lastTwo(rel string) string { return path.Join(path.Base(path.Dir(rel)), path.Base(rel)) }
+// managedBy is the directory that a version manager reads a file for.
+func managedBy(rel string) string {
+	if at := miseFile.FindStringIndex(rel); at != nil {
+		return path.Join(".", rel[:at[0]])
+	}
+	return path.Dir(rel)
+}
 
-// appliesTo is the directory that a file says something for: the one that has it, or the one with its hidden directory.
+// appliesTo is the directory that a file of settings says something for: the one that has it, or its hidden directory.
 func appliesTo(rel string) string {
 	parts := strings.Split(path.Dir(rel), "/")
 	for i, part := range parts {
-		if strings.HasPrefix(part, ".") && part != "." || part == "mise" && i == len(parts)-1 {
+		if strings.HasPrefix(part, ".") && part != "." {
 			return path.Join(append([]string{"."}, parts[:i]...)...)
 		}
 	}
 	return path.Dir(rel)
 }
 
-// pin notes a version that a file names for a directory.
+// pin notes a version that a file names for a directory. What a version manager's file says counts even if it cannot be
+// told which version that is: then it is not what a directory above says. Its text is not kept, as it may be anything.
 func (s *scanner) pin(dir string, p pin) {
+	if len(s.pins[dir]) == maxPins {
+		return
+	}
 	p.text = strings.TrimSpace(p.text)
-	if _, ok := p.span(); ok && len(s.pins[dir]) < maxPins && !slices.Contains(s.pins[dir], p) {
+	var ok bool
+	if p.means, ok = p.span(); !ok && p.text != minRequired {
+		if p.job || p.text == "" {
+			return
+		}
+		p.text = ""
+	}
+	if !slices.Contains(s.pins[dir], p) {
 		s.pins[dir] = append(s.pins[dir], p)
 	}
 }
 
 // managerPins reads a file of a version manager.
 func (s *scanner) managerPins(rel string, data []byte) {
-	dir := appliesTo(rel)
+	dir := managedBy(rel)
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if strings.HasSuffix(rel, ".toml") {
 		s.tomlPins(dir, rel, data)
 		return
@@ -108,6 +131,9 @@ func (s *scanner) tomlPins(dir, rel string, data []byte) {
 	tools, _ := doc["tools"].(map[string]any)
 	if v, ok := doc["version"].(string); ok && path.Base(rel) == ".tfswitch.toml" {
 		tools = map[string]any{"terraform": v}
+		if product, _ := doc["product"].(string); toolNamed(product) == ToolTofu {
+			tools = map[string]any{"opentofu": v}
+		}
 	}
 	for name, value := range tools {
 		tool := toolNamed(name)
@@ -159,16 +185,18 @@ func versionKey(name string) string {
 
 // Versions in a line of a script, a container file or the like.
 var (
-	aboutEngines = regexp.MustCompile(`(?i)terraform|terragrunt|tofu|tf[_-]?version|tenv|tfenv|tfswitch`)
-	assignment   = regexp.MustCompile(`(?:\b([A-Z][A-Z0-9_]*_VERSION)|^\s*["']?((?:tf|tofu|terraform|opentofu)_version))\b["']?\s*(?:[:?]?=|:|\s)\s*["']?v?(\d+(?:\.\d+){1,2}(?:-[a-z0-9]+)?)\b`)
-	flagged      = regexp.MustCompile(`--default-tf-version[= ]["']?v?(\d+(?:\.\d+){1,2})`)
-	image        = regexp.MustCompile(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
-	runsImage    = regexp.MustCompile(`(?i)\bimage|docker|podman|^\s*FROM |container`)
-	imageVersion = regexp.MustCompile(`\b(terraform|tf|tofu)[-_]v?(\d+\.\d+(?:\.\d+)?)(?:[-_\s"']|$)`)
-	gitlabImage  = regexp.MustCompile(`terraform-images/(?:releases|branches)/(?:terraform:)?v?(\d+\.\d+)`)
-	download     = regexp.MustCompile(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
-	managerCall  = regexp.MustCompile(`\b(tfenv|tofuenv|tenv tf|tenv tofu|tfswitch|asdf (?:install|local|global|set) (?:terraform|opentofu))\s+(?:install\s+|use\s+)?v?(\d+\.\d+(?:\.\d+)?)\b`)
-	at           = regexp.MustCompile(`\b(terraform|opentofu)@v?(\d+\.\d+(?:\.\d+)?)\b`)
+	aboutEngines  = regexp.MustCompile(`(?i)terraform|terragrunt|tofu|tf[_-]?version|tenv|tfenv|tfswitch`)
+	assignment    = regexp.MustCompile(`(?:\b([A-Z][A-Z0-9_]*_VERSION)|^\s*["']?((?:tf|tofu|terraform|opentofu)_version))\b["']?\s*(?:[:?]?=|:|\s)\s*["']?v?(\d+(?:\.\d+){1,2}(?:-[a-z0-9]+)?)\b`)
+	flagged       = regexp.MustCompile(`--default-tf-version[= ]["']?v?(\d+(?:\.\d+){1,2})`)
+	image         = regexp.MustCompile(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
+	imageVariable = regexp.MustCompile(`((?:hashicorp/terraform|opentofu/opentofu):)v?\$[{(]*\s*(?:[a-z]+\.)*([A-Za-z_]\w*)(?::?-v?([\w.-]+))?\s*[})]*`)
+	variable      = regexp.MustCompile(`(?m)^[ \t]*(?:(?:export|ARG|ENV|readonly|local|set)[ \t]+)?([A-Za-z_]\w*)[ \t]*[:?]?[= ][ \t]*["']?v?(\d+\.\d+(?:\.\d+)?)["']?[ \t\r]*$`)
+	runsImage     = regexp.MustCompile(`(?i)\bimage|docker|podman|^\s*FROM |container`)
+	imageVersion  = regexp.MustCompile(`\b(terraform|tf|tofu)[-_]v?(\d+\.\d+(?:\.\d+)?)(?:[-_\s"']|$)`)
+	gitlabImage   = regexp.MustCompile(`terraform-images/(?:releases|branches)/(?:terraform:)?v?(\d+\.\d+)`)
+	download      = regexp.MustCompile(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
+	managerCall   = regexp.MustCompile(`\b(tfenv|tofuenv|tenv tf|tenv tofu|tfswitch|asdf (?:install|local|global|set) (?:terraform|opentofu))\s+(?:install\s+|use\s+)?v?(\d+\.\d+(?:\.\d+)?)\b`)
+	at            = regexp.MustCompile(`\b(terraform|opentofu)@v?(\d+\.\d+(?:\.\d+)?)\b`)
 )
 
 // linePins finds versions in a line.
@@ -229,6 +257,24 @@ func linePins(line string) []pin {
 	return found
 }
 
+// withTags are the lines that a line stands for whose image has a tag that is computed: one for each value that variable
+// knows, or for the default that the line itself has.
+func withTags(line string, variable func(name string) []string) []string {
+	m := imageVariable.FindStringSubmatchIndex(line)
+	if m == nil {
+		return []string{line}
+	}
+	values := variable(line[m[4]:m[5]])
+	if len(values) == 0 && m[6] >= 0 {
+		values = []string{line[m[6]:m[7]]}
+	}
+	var lines []string
+	for _, v := range values[:min(len(values), maxPins)] {
+		lines = append(lines, line[:m[3]]+strings.TrimPrefix(v, "v")+line[m[1]:])
+	}
+	return lines
+}
+
 // jobPins finds the versions that scripts, container files and settings of CI name.
 func (s *scanner) jobPins(rel string, data []byte) {
 	if len(data) > maxVersionFile || !aboutEngines.Match(data) {
@@ -241,13 +287,19 @@ func (s *scanner) jobPins(rel string, data []byte) {
 			return
 		}
 	}
+	values := map[string][]string{}
+	for _, m := range variable.FindAllStringSubmatch(string(data), maxPins) {
+		values[m[1]] = append(values[m[1]], m[2])
+	}
 	for i, line := range strings.Split(string(data), "\n") {
 		if isComment(line) {
 			continue
 		}
-		for _, p := range linePins(line) {
-			p.file, p.line, p.job = rel, i+1, true
-			s.pin(dir, p)
+		for _, line := range withTags(line, func(name string) []string { return values[name] }) {
+			for _, p := range linePins(line) {
+				p.file, p.line, p.job = rel, i+1, true
+				s.pin(dir, p)
+			}
 		}
 	}
 }
@@ -318,6 +370,9 @@ func (y *settings) walk(dir, name string, n *yaml.Node) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i].Value, n.Content[i+1]
 			if tool := versionKey(key); tool != "" {
+				if d := child(n, "terraform_distribution"); d != nil && toolNamed(d.Value) != "" {
+					tool = toolNamed(d.Value)
+				}
 				y.take(at, tool, value, 0)
 			}
 			switch {
@@ -340,8 +395,10 @@ func (y *settings) walk(dir, name string, n *yaml.Node) {
 				text = "image " + text
 			}
 			if !isComment(text) {
-				for _, p := range linePins(text) {
-					y.add(dir, p, line)
+				for _, text := range withTags(text, y.scalars) {
+					for _, p := range linePins(text) {
+						y.add(dir, p, line)
+					}
 				}
 			}
 			line++
@@ -351,6 +408,22 @@ func (y *settings) walk(dir, name string, n *yaml.Node) {
 			y.walk(dir, name, child)
 		}
 	}
+}
+
+// scalars are the texts of the settings of a name.
+func (y *settings) scalars(name string) (all []string) {
+	for _, n := range y.names[name] {
+		if y.takes++; y.takes > maxTakes {
+			break
+		}
+		if v := child(n, "value"); v != nil { // of a variable that is described
+			n = v
+		}
+		if n.Kind == yaml.ScalarNode {
+			all = append(all, spelled(n))
+		}
+	}
+	return all
 }
 
 // image takes an image whose tag stands by itself; false if it is none of an engine.
@@ -483,9 +556,13 @@ func (p pin) span() (span, bool) {
 	text = strings.Trim(text, `"' `)
 	newest := span{firstWithLockfile, release{maxRelease}}
 	switch strings.ToLower(text) {
-	case "latest", "stable", "lts", "*", "latest-stable":
+	case "latest", "stable", "lts", "*", "latest-stable", latestAllowed:
 		return newest, true
 	}
+	if pattern, ok := strings.CutPrefix(text, "latest:"); ok {
+		return newestOf(pattern)
+	}
+	text = strings.TrimPrefix(text, "prefix:")
 	all := span{to: release{maxRelease}}
 	text = operatorBlank.ReplaceAllString(strings.ReplaceAll(text, ",", " "), "$1")
 	terms := strings.Fields(text)
@@ -503,6 +580,35 @@ func (p pin) span() (span, bool) {
 		all.from = firstWithLockfile
 	}
 	return all, true
+}
+
+// What version managers take from required_version: the newest that it admits, and the oldest.
+const (
+	latestAllowed = "latest-allowed"
+	minRequired   = "min-required"
+)
+
+// newestOf is the newest version that a pattern fits, which version managers look for with grep: of those that there
+// may be, as a pattern such as ^1.1 fits 1.14, too. False if it fits none.
+func newestOf(pattern string) (span, bool) {
+	re, err := regexp.Compile(`^(?:` + strings.TrimPrefix(pattern, "^") + `)`)
+	if err != nil || len(pattern) > 100 {
+		return span{}, false
+	}
+	for major := 1; major >= 0; major-- {
+		for minor := 20; minor >= 0; minor-- {
+			for patch := 20; patch >= 0; patch-- {
+				if !re.MatchString(fmt.Sprintf("%d.%d.%d", major, minor, patch)) {
+					continue
+				}
+				if v := (release{major, minor}); v.less(firstWithLockfile) {
+					return span{v, release{major, minor + 1}}, true
+				}
+				return span{firstWithLockfile, release{maxRelease}}, true
+			}
+		}
+	}
+	return span{}, false
 }
 
 var operatorBlank = regexp.MustCompile(`(\^|~>|~|>=|<=|>|<|=)\s+`)

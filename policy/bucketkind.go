@@ -49,7 +49,7 @@ func (t Target) inSessions(role Role) []Statement {
 	if role != Plan {
 		table, kms = append(table, "PutItem", "DeleteItem"), append(kms, "GenerateDataKey")
 	}
-	all := slices.Concat(t.sessions(), t.items("LockItems", t.objects("", digestSuffix), table...), t.kms(nil, kms...))
+	all := slices.Concat(t.sessions(), t.items("LockItems", t.objects("", statelatch.DigestIDSuffix), table...), t.kms(nil, kms...))
 	if role == Unlock || role == Admin {
 		all = append(all, t.scan()...)
 	}

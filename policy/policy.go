@@ -88,10 +88,10 @@ func For(role Role, t Target) (Document, error) {
 	if t.express() {
 		return document(t.inSessions(role)...), nil
 	}
-	read := []string{"", lockSuffix, historySuffix}
-	write := []string{"", lockSuffix, historySuffix, rescueSuffix}
-	touch := []string{"", lockSuffix}
-	items := t.objects("", digestSuffix)
+	read := []string{"", statelatch.LockKeySuffix, historySuffix}
+	write := []string{"", statelatch.LockKeySuffix, historySuffix, rescueSuffix}
+	touch := []string{"", statelatch.LockKeySuffix}
+	items := t.objects("", statelatch.DigestIDSuffix)
 	var all []Statement
 	switch role {
 	case Plan:
@@ -106,7 +106,7 @@ func For(role Role, t Target) (Document, error) {
 			t.list(touch, "s3:ListBucket"),
 			t.on("ReadLocksAndStates", t.objects(touch...), "s3:GetObject"),
 			t.on("TakeLocksAndTouchStates", t.objects(touch...), t.puts()...),
-			t.on("RemoveLocks", beside(t.states(), lockSuffix), "s3:DeleteObject"),
+			t.on("RemoveLocks", beside(t.states(), statelatch.LockKeySuffix), "s3:DeleteObject"),
 			t.items("LockItems", items, "GetItem", "PutItem"),
 			t.items("RemoveLockItems", t.objects(""), "DeleteItem"),
 			t.scan(),
@@ -118,14 +118,14 @@ func For(role Role, t Target) (Document, error) {
 		}
 		release := t.objects("")
 		if role == Admin && t.Key != "" { // a workspace's digest goes with it
-			release = append(release, beside(t.workspaceStates(), digestSuffix)...)
+			release = append(release, beside(t.workspaceStates(), statelatch.DigestIDSuffix)...)
 		}
 		all = slices.Concat(
 			t.list(write, "s3:ListBucket", "s3:ListBucketVersions"),
 			t.on("ReadStatesAndLocks", t.objects(write...), "s3:GetObject"),
 			t.on("ReadOldStatesAndLocks", t.objects(touch...), "s3:GetObjectVersion"),
 			t.on("WriteStatesAndLocks", t.objects(write...), t.puts()...),
-			t.on("ReleaseLocks", beside(t.states(), lockSuffix), "s3:DeleteObject"),
+			t.on("ReleaseLocks", beside(t.states(), statelatch.LockKeySuffix), "s3:DeleteObject"),
 			t.items("LockItems", items, "GetItem", "PutItem"),
 			t.items("ReleaseLockItems", release, "DeleteItem"),
 			t.kms(encrypted, "Decrypt", "GenerateDataKey"))
@@ -147,7 +147,7 @@ func (t Target) admin() []Statement {
 	return slices.Concat(
 		t.on("DeleteWorkspaces", t.workspaceStates(), "s3:DeleteObject"),
 		t.scan(),
-		t.on("CleanUpLocks", beside(t.states(), lockSuffix), "s3:DeleteObjectVersion"),
+		t.on("CleanUpLocks", beside(t.states(), statelatch.LockKeySuffix), "s3:DeleteObjectVersion"),
 		t.on("CleanUpSnapshots", beside(t.states(), historySuffix), "s3:DeleteObject"))
 }
 

@@ -13,10 +13,8 @@ import (
 
 // What lies beside a state, as IAM patterns behind its key.
 const (
-	lockSuffix    = ".tflock"
 	historySuffix = ".history/*"
 	rescueSuffix  = ".rescue/*"
-	digestSuffix  = "-md5"
 )
 
 var (

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -105,7 +104,7 @@ func (p *prober) seed(ctx context.Context, key, content string) (bucket.Object, 
 	obj, err := p.put(ctx, p.door(), key, content, bucket.IfAbsent)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) || refusedOutright(err) {
 		obj, err = p.put(ctx, p.door(), key, content, bucket.Condition{})
-		if refusedOutright(err) && !bucketMissing(err) {
+		if refusedOutright(err) && !errors.Is(err, statelatch.ErrNoBucket) {
 			return obj, cannotStore{err}
 		}
 	}
@@ -149,7 +148,7 @@ func mustRefuse(err error, what string) error {
 	switch {
 	case err == nil:
 		return failure{evidence: what + " was accepted"}
-	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err):
+	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
 		return nil
 	case refusedOutright(err):
 		return failure{evidence: what + " is not supported: " + said(err), refused: true, again: true}
@@ -162,7 +161,7 @@ func mustAccept(err error, what string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err):
+	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
 		return failure{evidence: what + " was refused: " + said(err), refused: true, again: true}
 	case refusedOutright(err):
 		return failure{evidence: what + " is not supported: " + said(err), refused: true, again: true}
@@ -358,11 +357,6 @@ func said(err error) string {
 		return statelatch.Printable(se.Message)
 	}
 	return se.Kind.Error()
-}
-
-func bucketMissing(err error) bool {
-	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && se.Code == "NoSuchBucket" && se.Status == http.StatusNotFound
 }
 
 // left names a content in evidence.

@@ -305,7 +305,7 @@ func pause(ctx context.Context, try int) {
 func (p *prober) door() bucket.Bucket { return p.doors[int(p.turn.Add(1))%len(p.doors)] }
 
 // key is a key of this run. It ends as a lock's does, so that policies, encryption and tags for locks apply to it.
-func (p *prober) key(name string) string { return p.prefix + name + ".tflock" }
+func (p *prober) key(name string) string { return p.prefix + name + statelatch.LockKeySuffix }
 
 func (p *prober) put(ctx context.Context, through bucket.Bucket, key, content string, cond bucket.Condition) (bucket.Object, error) {
 	p.requests.Add(1)

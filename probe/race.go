@@ -77,7 +77,7 @@ func deleted(ctx context.Context, p *prober, r *round) error {
 	err := taken(ctx, p, r)
 	if err == nil {
 		r.initial = ""
-		if err = p.remove(ctx, r.key, r.etag); errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err) {
+		if err = p.remove(ctx, r.key, r.etag); errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket) {
 			err = nil // something on the way sent it twice; gone is gone
 		}
 	}
@@ -193,7 +193,7 @@ func (p *prober) contest(ctx context.Context, r *round) error {
 		return err
 	}
 	for _, err := range r.errs {
-		if errors.Is(err, statelatch.ErrDenied) || bucketMissing(err) {
+		if errors.Is(err, statelatch.ErrDenied) || errors.Is(err, statelatch.ErrNoBucket) {
 			return err
 		}
 	}

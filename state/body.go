@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // spoolAbove is how much of a body is kept in memory.
@@ -176,12 +176,12 @@ const nonceBlanks = 128
 // touched is a body without its trailing blanks, with fresh ones that no other write has (R1).
 // Every JSON reader passes over them.
 func touched(body io.ReadSeeker, v Version) []piece {
-	return []piece{{body, 0, v.shape.end}, text(nonce())}
+	return []piece{{body, 0, v.shape.end}, text(blankNonce())}
 }
 
-func nonce() string {
-	var bits [nonceBlanks / 8]byte
-	_, _ = rand.Read(bits[:]) // it never fails
+// blankNonce is 128 random bits in blanks.
+func blankNonce() string {
+	bits := pace.Nonce()
 	blanks := make([]byte, 1, 1+nonceBlanks)
 	blanks[0] = '\n'
 	for i := range nonceBlanks {
@@ -192,8 +192,7 @@ func nonce() string {
 
 // emptyState is an empty state as the engines write one, with a fresh lineage, which makes it unique (R1).
 func emptyState(serial uint64) (body, lineage string) {
-	var id [16]byte
-	_, _ = rand.Read(id[:])
+	id := pace.Nonce()
 	lineage = fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 	return fmt.Sprintf(`{"version":4,"terraform_version":%q,"serial":%d,"lineage":%q,"outputs":{},"resources":[],"check_results":null}`+"\n",
 		writerVersion, serial, lineage), lineage

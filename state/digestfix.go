@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 const (
@@ -54,7 +55,7 @@ func (s *Store) ReadDigest(ctx context.Context, ref statelatch.Ref) (DigestReadi
 			return now, err
 		}
 		last = now
-		if err := sleep(ctx, digestPause); err != nil {
+		if err := pace.Sleep(ctx, digestPause); err != nil {
 			return DigestReading{}, err
 		}
 	}

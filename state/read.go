@@ -11,6 +11,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 const (
@@ -84,7 +85,7 @@ func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool
 		if waited >= mismatchWait {
 			return Version{}, "", &MismatchError{Ref: ref, Calculated: v.digest(), Stored: stored}
 		}
-		if err := sleep(ctx, mismatchPause); err != nil {
+		if err := pace.Sleep(ctx, mismatchPause); err != nil {
 			return Version{}, "", fmt.Errorf("read state %s: %w: wait for its DynamoDB digest: %w", ref, statelatch.ErrBroken, err)
 		}
 	}
@@ -251,7 +252,7 @@ func (s *Store) syncDigest(ctx context.Context, v Version, old string) error {
 	ctx, cancel := context.WithTimeout(ctx, digestBudget)
 	defer cancel()
 	for failures := 0; err != nil; failures++ {
-		if !passing(err) || sleep(ctx, backoff(failures)) != nil {
+		if !passing(err) || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			return &DigestError{Ref: v.Ref, MD5: v.digest(), Err: err}
 		}
 		err = s.resyncDigest(ctx, v)

@@ -150,7 +150,7 @@ type noBucket struct{ bucket.Bucket }
 func (noBucket) Name() string { return ref.Bucket }
 
 func (noBucket) Get(context.Context, string, bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
-	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNotFound, Op: "get", Code: "NoSuchBucket"}
+	return bucket.Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrNoBucket, Op: "get", Code: "NoSuchBucket"}
 }
 
 // Large bodies wait in a file that nobody else can open and nobody finds afterwards.

@@ -235,7 +235,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 		return nil, Version{}, err
 	}
 	if !unique {
-		parts = append(parts, text(nonce()))
+		parts = append(parts, text(blankNonce()))
 	}
 	sent := join(parts...)
 	is, err := examine(sent)

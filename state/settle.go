@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // change is one conditional write or delete of one object. It may be sent several times; it happens at most once,
@@ -126,7 +127,7 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 		lost := inDoubt || unread
 		gaveUp := !lost && (barred || caller.Err() != nil)
 		answered := !barred && !refusal && (!passing(err) || failures >= readTries && outOfRoom(err))
-		if gaveUp || answered || sleep(ctx, backoff(failures)) != nil {
+		if gaveUp || answered || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			if lost {
 				return outcome{fate: unknown, err: doubt(err)}
 			}

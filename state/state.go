@@ -203,12 +203,6 @@ func (v Version) describe() string {
 	return fmt.Sprintf("serial %d with ETag %s", v.Header.Serial, v.ETag)
 }
 
-// bucketMissing tells a bucket that does not exist from an object that does not.
-func bucketMissing(err error) bool {
-	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && se.Code == "NoSuchBucket"
-}
-
 func objectMissing(err error) bool {
-	return errors.Is(err, statelatch.ErrNotFound) && !bucketMissing(err)
+	return errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
 }

@@ -17,6 +17,7 @@ const (
 	maxDepth = 50        // of scopes and locals that lead to each other
 	maxValue = 256 << 10 // bytes and elements of one value
 	maxWork  = 1 << 30   // of one expression, see costly
+	maxCalls = 1 << 28   // work of all calls of functions of a unit, see workOf
 )
 
 // dependencyOutputs is why a value is unknown that another unit's outputs are part of.
@@ -30,6 +31,7 @@ type evaluator struct {
 	parsed    map[string]*file
 	order     []string // of parsed
 	depth     int
+	work      int        // that calls of functions took
 	because   *[]Unknown // of the value in the making
 }
 

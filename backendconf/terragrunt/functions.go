@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -35,7 +36,7 @@ import (
 // ask something (run_cmd, sops_decrypt_file, get_aws_account_id), that depend on the command (get_terraform_command) or
 // the time, and those that no key needs.
 var pure = func() map[string]function.Function {
-	all := map[string]function.Function{
+	return map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
 		"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
 		"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "lower": stdlib.LowerFunc,
@@ -50,7 +51,7 @@ var pure = func() map[string]function.Function {
 		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": shallow(stdlib.JSONDecodeFunc, json.Valid),
 		"jsonencode": stdlib.JSONEncodeFunc, "formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
 		"yamldecode": shallow(ctyyaml.YAMLDecodeFunc, validYAML), "yamlencode": ctyyaml.YAMLEncodeFunc,
-		"coalesce": coalesce, "index": index, "join": join, "length": length, "lookup": lookup, "replace": replace, "try": try, "can": can,
+		"coalesce": coalesce, "index": index, "join": stdlib.JoinFunc, "length": length, "lookup": lookup, "replace": replace, "try": try, "can": can,
 		"tostring": to(cty.String), "tonumber": to(cty.Number), "tobool": to(cty.Bool), "toset": to(cty.Set(cty.DynamicPseudoType)),
 		"tolist": to(cty.List(cty.DynamicPseudoType)), "tomap": to(cty.Map(cty.DynamicPseudoType)),
 		"basename":     ofString(filepath.Base),
@@ -80,16 +81,14 @@ var pure = func() map[string]function.Function {
 		"endswith":    test(strings.HasSuffix),
 		"strcontains": test(strings.Contains),
 	}
-	for name, f := range all {
-		if name != "try" && name != "can" {
-			all[name] = bounded(f)
-		}
-	}
-	return all
 }()
 
-// bounded makes a function fail whose result is too large, before others build on it.
-func bounded(f function.Function) function.Function {
+// metered makes the result of a function unknown that is too large for others to build on, or that takes more work than
+// is left to the unit. try and can take expressions, whose functions are metered themselves.
+func (s *scope) metered(name string, f function.Function) function.Function {
+	if name == "try" || name == "can" {
+		return f
+	}
 	var rest *function.Parameter
 	if f.VarParam() != nil {
 		p := *f.VarParam()
@@ -99,13 +98,75 @@ func bounded(f function.Function) function.Function {
 		Params: f.Params(), VarParam: rest,
 		Type: f.ReturnTypeForValues,
 		Impl: func(args []cty.Value, ret cty.Type) (cty.Value, error) {
+			if s.work += workOf(name, args); s.work > maxCalls {
+				return s.unknown(ret, name+" of values that are too large"), nil
+			}
 			v, err := f.Call(args)
 			if err == nil && sizeOf(v) > maxValue {
-				return cty.UnknownVal(ret), nil
+				return s.unknown(ret, name+" with a result that is too large"), nil
 			}
 			return v, err
 		},
 	})
+}
+
+// workOf is about how many steps a call takes, and how many bytes it needs.
+func workOf(name string, args []cty.Value) int {
+	sizes, total := make([]int, len(args)), 1
+	for i, v := range args {
+		sizes[i] = sizeOf(v)
+		total += sizes[i]
+	}
+	if len(args) == 0 {
+		return total
+	}
+	switch name {
+	case "join": // the separator between all elements
+		return sizes[0]*total + total
+	case "replace": // each place in the text, which a pattern may look at to its end
+		if pattern, ok := textOf(args[1]); ok && strings.HasPrefix(pattern, "/") {
+			return sizes[0] * (sizes[0] + sizes[2]) * sizes[1]
+		}
+		return sizes[0]*sizes[2] + total
+	case "regexall":
+		return sizes[1] * sizes[1] * sizes[0]
+	case "regex":
+		return sizes[1] * sizes[0]
+	case "distinct": // each element with all others
+		return sizes[0] * elementsOf(args[0])
+	case "format", "formatlist":
+		text, _ := textOf(args[0])
+		for _, verb := range formatVerb.FindAllString(text, -1) {
+			for _, digits := range number.FindAllString(verb, -1) {
+				n, err := strconv.Atoi(digits)
+				if err != nil || n > maxValue {
+					return maxCalls + 1
+				}
+				total += n
+			}
+		}
+		if name == "formatlist" {
+			elements := 1
+			for _, v := range args[1:] {
+				elements = max(elements, elementsOf(v))
+			}
+			return total * elements
+		}
+	}
+	return total
+}
+
+// What a format has between its % and its letter, with widths and precisions.
+var (
+	formatVerb = regexp.MustCompile(`%[^a-zA-Z%]*`)
+	number     = regexp.MustCompile(`[0-9]+`)
+)
+
+func textOf(v cty.Value) (string, bool) {
+	if v.Type() != cty.String || !v.IsKnown() || v.IsNull() {
+		return "", false
+	}
+	return v.AsString(), true
 }
 
 // shallow leaves text to a decoder that recurses only if a parser with a limit of depth takes it. Otherwise the value
@@ -309,9 +370,6 @@ var lookup = function.New(&function.Spec{
 
 var replace = of(3, cty.String, func(a []string) (cty.Value, error) {
 	str, old, with := a[0], a[1], a[2]
-	if (len(str)+1)*(len(with)+1) > maxWork/16 {
-		return cty.UnknownVal(cty.String), nil
-	}
 	if len(old) > 1 && old[0] == '/' && old[len(old)-1] == '/' {
 		re, err := regexp.Compile(old[1 : len(old)-1])
 		if err != nil {
@@ -321,23 +379,6 @@ var replace = of(3, cty.String, func(a []string) (cty.Value, error) {
 	}
 	return cty.StringVal(strings.ReplaceAll(str, old, with)), nil
 })
-
-var join = func() function.Function {
-	f := stdlib.JoinFunc
-	return function.New(&function.Spec{
-		Params: f.Params(), VarParam: f.VarParam(), Type: f.ReturnTypeForValues,
-		Impl: func(args []cty.Value, ret cty.Type) (cty.Value, error) {
-			elements := 0
-			for _, list := range args[1:] {
-				elements += elementsOf(list)
-			}
-			if sizeOf(args[0])*(elements+1) > maxWork/16 {
-				return cty.UnknownVal(ret), nil
-			}
-			return f.Call(args)
-		},
-	})
-}()
 
 func to(want cty.Type) function.Function {
 	return function.New(&function.Spec{
@@ -355,8 +396,10 @@ func to(want cty.Type) function.Function {
 // functions are those that expr may call.
 func (s *scope) functions(expr hcl.Expression) map[string]function.Function {
 	if s.funcs == nil {
-		s.funcs = maps.Clone(pure)
-		maps.Copy(s.funcs, s.contextual())
+		s.funcs = s.contextual()
+		for name, f := range pure {
+			s.funcs[name] = s.metered(name, f)
+		}
 	}
 	all := s.funcs
 	for _, name := range called(expr.Range().SliceBytes(s.file.data)) {

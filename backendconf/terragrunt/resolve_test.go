@@ -168,6 +168,11 @@ func TestResolve_HostileTree(t *testing.T) {
 		"yaml, list":   locals(`x = yamldecode(file("list"))[0]`),
 		"yaml, bomb":   locals(`x = try(yamldecode(file("bomb")).x, "acme")`),
 		"tfvars":       locals(`x = jsondecode(read_tfvars_file("../../deep.tfvars"))`),
+		"format":       locals(`x = format("%999999999s", "x")`),
+		"formatlist":   locals(`x = formatlist("%200000s", range(1000))[0]`),
+		"distinct":     locals(`x = distinct(split("[", file("deep")))[0]`),
+		"regexall":     locals(`x = regexall("[^x]*x|[[]", file("deep"))[0]`),
+		"pattern":      locals(`x = replace(file("deep"), "/[^x]*x|[[]/", "b")`),
 		"newer":        locals(`x = try(function_of_tomorrow(), "acme")`),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
@@ -95,7 +96,7 @@ func (e *evaluator) fill(u *Unit) error {
 			return cmp.Or(err, noOverride(scopes))
 		}
 	}
-	found, doubt, err := generated(u, scopes)
+	found, doubt, err := generated(u, scopes, module)
 	if found || err != nil {
 		return err
 	}
@@ -194,7 +195,8 @@ func (s *scope) remoteState(u *Unit, module func() (backendconf.Block, error)) (
 		}
 	}
 	if generate != nil {
-		if err := s.replaced(generate, module); err != nil {
+		skip := bytes.Contains(generate.Range().SliceBytes(s.file.data), []byte("skip"))
+		if err := s.replaced(skip, generate.Range(), module); err != nil {
 			return true, err
 		}
 	}
@@ -204,15 +206,15 @@ func (s *scope) remoteState(u *Unit, module func() (backendconf.Block, error)) (
 	return true, nil
 }
 
-// replaced refuses a generated backend that a block of the module may replace.
-func (s *scope) replaced(generate hcl.Expression, module func() (backendconf.Block, error)) error {
+// replaced refuses a generated backend that a block of the module may replace: skip says that a file of the module's may
+// stay.
+func (s *scope) replaced(skip bool, at hcl.Range, module func() (backendconf.Block, error)) error {
 	block, err := module()
 	if err != nil || block.Type == "" {
 		return nil //nolint:nilerr // it is elsewhere, and is what engines make of it
 	}
-	skip := bytes.Contains(generate.Range().SliceBytes(s.file.data), []byte("skip"))
 	if skip || strings.Contains(filepath.Base(block.Source), "override.") {
-		return s.unknownAt("a generated backend beside that of "+s.tree.rel(block.Source), generate.Range()).err()
+		return s.unknownAt("a generated backend beside that of "+s.tree.rel(block.Source), at).err()
 	}
 	return nil
 }
@@ -274,33 +276,86 @@ func (s *scope) argument(v cty.Value, because []Unknown, expr hcl.Expression) Ar
 	return Argument{Value: value}
 }
 
-// generated takes the backend of a file that a generate block writes; false if there is none. A block replaces those of
-// its name in files that count less. doubt is why there may be one after all.
-func generated(u *Unit, scopes []*scope) (found bool, doubt, err error) {
+// generate is a file that a unit has terragrunt write.
+type generate struct {
+	name     string
+	contents hcl.Expression
+	disable  hcl.Expression // nil: it is not disabled
+	ifExists hcl.Expression // what becomes of a file of the module's; nil: not said
+	text     []byte         // as it stands
+	at       hcl.Range
+}
+
+// generates are those of a file: its blocks, and the items of its attribute.
+func (s *scope) generates() ([]generate, error) {
+	var all []generate
+	for _, b := range s.file.blocks("generate") {
+		g := generate{name: strings.Join(b.labels, " "), text: b.text(s.file.data), at: b.at}
+		attrs := b.attributes()
+		for name, to := range map[string]*hcl.Expression{"contents": &g.contents, "disable": &g.disable, "if_exists": &g.ifExists} {
+			if a := attrs[name]; a != nil {
+				*to = a.Expr
+			}
+		}
+		all = append(all, g)
+	}
+	a := s.file.attribute("generate")
+	if _, native := s.file.body.(*hclsyntax.Body); a == nil || !native { // in JSON it is the blocks
+		return all, nil
+	}
+	items, diags := hcl.ExprMap(a.Expr)
+	if diags.HasErrors() {
+		return nil, s.unknownAt("a generate that is computed", a.Range).err()
+	}
+	for _, item := range items {
+		g := generate{name: keyOf(item.Key), text: item.Value.Range().SliceBytes(s.file.data), at: item.Value.Range()}
+		pairs, diags := hcl.ExprMap(item.Value)
+		if diags.HasErrors() || g.name == "" {
+			return nil, s.unknownAt("a generate that is computed", g.at).err()
+		}
+		for _, pair := range pairs {
+			switch keyOf(pair.Key) {
+			case "contents":
+				g.contents = pair.Value
+			case "disable":
+				g.disable = pair.Value
+			case "if_exists":
+				g.ifExists = pair.Value
+			}
+		}
+		all = append(all, g)
+	}
+	return all, nil
+}
+
+// generated takes the backend of a file that the unit generates; false if there is none. One replaces those of its name
+// in files that count less. doubt is why there may be one after all.
+func generated(u *Unit, scopes []*scope, module func() (backendconf.Block, error)) (found bool, doubt, err error) {
 	seen := map[string]bool{}
 	for _, s := range scopes {
-		for _, b := range s.file.blocks("generate") {
-			name := strings.Join(b.labels, " ")
-			if seen[name] {
+		all, err := s.generates()
+		if err != nil {
+			return true, nil, err
+		}
+		for _, g := range all {
+			if seen[g.name] {
 				continue
 			}
-			seen[name] = true
-			attrs := b.attributes()
-			contents := attrs["contents"]
-			if contents == nil {
+			seen[g.name] = true
+			if g.contents == nil {
 				continue
 			}
-			suspect := bytes.Contains(b.text(s.file.data), []byte("backend"))
-			if off := attrs["disable"]; off != nil {
-				v, because := s.collect(func() cty.Value { return s.eval(off.Expr) })
+			suspect := bytes.Contains(g.text, []byte("backend"))
+			if g.disable != nil {
+				v, because := s.collect(func() cty.Value { return s.eval(g.disable) })
 				switch {
 				case !v.IsWhollyKnown() && suspect:
-					return true, nil, append(because, s.unknownAt("disable of generate", off.Range))[0].err()
+					return true, nil, append(because, s.unknownAt("disable of generate", g.disable.Range()))[0].err()
 				case v.IsKnown() && !v.IsNull() && v.Type() == cty.Bool && v.True():
 					continue
 				}
 			}
-			text, err := s.text(contents, "the contents of generate", b.at)
+			text, err := s.text(&hcl.Attribute{Expr: g.contents, Range: g.contents.Range()}, "the contents of generate", g.at)
 			if err != nil {
 				if suspect {
 					return true, nil, err
@@ -308,18 +363,22 @@ func generated(u *Unit, scopes []*scope) (found bool, doubt, err error) {
 				doubt = cmp.Or(doubt, err)
 				continue
 			}
-			block, err := backendconf.ParseBlock([]byte(text), s.tree.rel(s.file.name)+" (generate "+name+")")
+			block, err := backendconf.ParseBlock([]byte(text), s.tree.rel(s.file.name)+" (generate "+g.name+")")
 			switch {
 			case err != nil:
 				return true, nil, err
 			case block.Type == "":
+				continue
 			case found:
-				return true, nil, s.unknownAt("a second backend, in generate "+name, b.at).err()
-			default:
-				found, u.Type = true, block.Type
-				for name, v := range block.Args {
-					u.Args[name] = Argument{Value: v}
-				}
+				return true, nil, s.unknownAt("a second backend, in generate "+g.name, g.at).err()
+			}
+			skip := g.ifExists != nil && bytes.Contains(g.ifExists.Range().SliceBytes(s.file.data), []byte("skip"))
+			if err := s.replaced(skip, g.at, module); err != nil {
+				return true, nil, err
+			}
+			found, u.Type = true, block.Type
+			for name, v := range block.Args {
+				u.Args[name] = Argument{Value: v}
 			}
 		}
 	}
@@ -372,13 +431,16 @@ func sourceOf(s *scope) *hcl.Attribute {
 	return nil
 }
 
-// noOverride refuses a generate block that may write an override file with a backend, which would replace remote_state.
+// noOverride refuses a generated file that may be an override with a backend, which would replace remote_state.
 func noOverride(scopes []*scope) error {
 	for _, s := range scopes {
-		for _, b := range s.file.blocks("generate") {
-			text := b.text(s.file.data)
-			if bytes.Contains(text, []byte("override")) && bytes.Contains(text, []byte("backend")) {
-				return s.unknownAt("a generate block that may replace remote_state", b.at).err()
+		all, err := s.generates()
+		if err != nil {
+			return err
+		}
+		for _, g := range all {
+			if bytes.Contains(g.text, []byte("override")) && bytes.Contains(g.text, []byte("backend")) {
+				return s.unknownAt("a generate block that may replace remote_state", g.at).err()
 			}
 		}
 	}

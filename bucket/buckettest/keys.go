@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 )
 
@@ -84,7 +85,7 @@ func keyLongest(ctx context.Context, p *Probe) error {
 
 // keyPrefixOfAnother: a key may continue another one, also behind a slash (files and directories cannot).
 func keyPrefixOfAnother(ctx context.Context, p *Probe) error {
-	keys := []string{p.key("a"), p.key("a.tflock"), p.key("a/b"), p.key("a/b/c"), p.key("ab")}
+	keys := []string{p.key("a"), p.key("a" + statelatch.LockKeySuffix), p.key("a/b"), p.key("a/b/c"), p.key("ab")}
 	if err := p.putAll(ctx, keys...); err != nil {
 		return err
 	}

@@ -194,7 +194,7 @@ func (p *Probe) writeHistory(ctx context.Context) ([]line, error) {
 	if err := write(p.key("a"), "one", "two, longer", "", "three"); err != nil {
 		return nil, err
 	}
-	return lines, write(p.key("a.tflock"), "lock", "", "lock", "")
+	return lines, write(p.key("a"+statelatch.LockKeySuffix), "lock", "", "lock", "")
 }
 
 // listsVersions expects a listing of exactly these versions, in this order.

@@ -3,18 +3,13 @@ package s3bucket
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/sdkcall"
 )
 
 // The limits that [Timeouts] leaves at zero get.
@@ -62,47 +57,35 @@ func (t Timeouts) orDefaults() Timeouts {
 
 // operation is one method of the port, for errors.
 type operation struct {
-	name          string
+	sdkcall.Op
 	which         string // bytes of its body, to people
-	write         bool
-	action        string // the IAM action that it needs
-	versionAction string // the same for one named version, if it differs
+	versionAction string // Action for one named version, if it differs
 }
 
 var (
-	opHead         = operation{name: "head", action: "s3:GetObject", versionAction: "s3:GetObjectVersion"}
-	opGet          = operation{name: "get", which: "that arrived", action: "s3:GetObject", versionAction: "s3:GetObjectVersion"}
-	opPut          = operation{name: "put", which: "that were sent", action: "s3:PutObject", write: true}
-	opDelete       = operation{name: "delete", action: "s3:DeleteObject", versionAction: "s3:DeleteObjectVersion", write: true}
-	opList         = operation{name: "list", action: "s3:ListBucket"}
-	opListVersions = operation{name: "list versions", action: "s3:ListBucketVersions"}
+	opHead = operation{Op: sdkcall.Op{Name: "head", Action: "s3:GetObject", Mute: true}, versionAction: "s3:GetObjectVersion"}
+	opGet  = operation{Op: sdkcall.Op{Name: "get", Action: "s3:GetObject"}, which: "that arrived", versionAction: "s3:GetObjectVersion"}
+	opPut  = operation{Op: sdkcall.Op{Name: "put", Action: "s3:PutObject", Write: true}, which: "that were sent"}
+
+	opDelete       = operation{Op: sdkcall.Op{Name: "delete", Action: "s3:DeleteObject", Write: true}, versionAction: "s3:DeleteObjectVersion"}
+	opList         = operation{Op: sdkcall.Op{Name: "list", Action: "s3:ListBucket"}}
+	opListVersions = operation{Op: sdkcall.Op{Name: "list versions", Action: "s3:ListBucketVersions"}}
 )
 
 // under is the operation as a write with a condition: to compare an ETag, S3 demands the right to read.
 func (o operation) under(cond bucket.Condition) operation {
 	if cond.ETag() != "" {
-		o.action += " and s3:GetObject"
+		o.Action += " and s3:GetObject"
 	}
 	return o
 }
 
-// call is one request and what became of it: its deadline, how far it got, and
-// those parts of the answer that the SDK does not pass on.
+// call is a call on an object or a listing, with those parts of the answer that the SDK does not pass on.
 type call struct {
-	bucket  *Bucket
-	op      operation
-	key     string
-	version string
-
-	parent context.Context
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	limit  time.Duration
-
-	handed    atomic.Bool // the SDK handed a signed request to the HTTP client
-	dialling  atomic.Bool // which asked for a connection
-	connected atomic.Bool // and got one, so that something may have been sent
+	*sdkcall.Call
+	bucket *Bucket
+	which  string // operation's
+	key    string
 
 	header     http.Header   // the answer's
 	date       time.Time     // the same, of its Date
@@ -120,72 +103,27 @@ func (b *Bucket) begin(parent context.Context, op operation, key, version string
 
 // beginUpload is begin for a request with a body of size bytes.
 func (b *Bucket) beginUpload(parent context.Context, op operation, key, version string, size int64) (context.Context, *call) {
-	ctx, cancel := context.WithCancelCause(parent)
-	limit := b.limits.Request + time.Duration(size/minThroughput)*time.Second
-	c := &call{bucket: b, op: op, key: key, version: version, parent: parent, ctx: ctx, cancel: cancel, limit: limit}
-	c.timer = time.AfterFunc(limit, func() { cancel(timeoutError(limit)) })
-	return ctx, c
-}
-
-func (c *call) pause()  { c.timer.Stop() }
-func (c *call) resume() { c.timer.Reset(c.limit) }
-
-func (c *call) end() {
-	c.timer.Stop()
-	c.cancel(nil)
-}
-
-// unsent reports whether certainly nothing of a request reached a server.
-func (c *call) unsent() bool {
-	return !c.handed.Load() || c.dialling.Load() && !c.connected.Load()
-}
-
-// timeoutError is a deadline of ours. It does not match context.DeadlineExceeded,
-// which would say that the caller's context ended.
-type timeoutError time.Duration
-
-func (e timeoutError) Error() string {
-	return fmt.Sprintf("no complete answer within %v", time.Duration(e))
-}
-
-// Timeout marks the error as a timeout for net.Error's users.
-func (timeoutError) Timeout() bool { return true }
-
-// tracked is an HTTP client that tells a call how far its request got.
-type tracked struct {
-	inner s3.HTTPClient
-	call  *call
-}
-
-// Do sends one attempt.
-func (t tracked) Do(req *http.Request) (*http.Response, error) {
-	c := t.call
-	c.handed.Store(true)
-	resp, err := t.inner.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GetConn: func(string) { c.dialling.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { c.connected.Store(true) },
-	})))
-	if err != nil {
-		return resp, err
+	if version != "" && op.versionAction != "" {
+		op.Action = op.versionAction
 	}
+	ctx, c := sdkcall.Begin(parent, b.limits.Request+time.Duration(size/minThroughput)*time.Second, op.Op)
+	return ctx, &call{Call: c, bucket: b, which: op.which, key: key}
+}
+
+// look keeps what the SDK does not pass on of an answer.
+func (c *call) look(resp *http.Response) error {
 	c.header = resp.Header
 	c.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	if server := statelatch.Printable(resp.Header.Get("Server")); server != c.bucket.Server() {
 		c.bucket.server.Store(&server)
 	}
-	if c.op.write && resp.StatusCode >= http.StatusInternalServerError {
+	if c.Op.Write && resp.StatusCode >= http.StatusInternalServerError {
 		start := peek(resp, codeWithin)
 		c.spoke = bytes.Contains(start, []byte("<Error"))
 	}
 	c.hasBody = resp.ContentLength > 0
-	if c.op.name == opDelete.name && resp.ContentLength < 0 { // only reading can tell
-		var first [1]byte
-		n, err := io.ReadFull(resp.Body, first[:])
-		c.hasBody = !errors.Is(err, io.EOF)
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(first[:n]), resp.Body), resp.Body}
+	if c.Op.Name == opDelete.Name && resp.ContentLength < 0 { // only reading can tell
+		c.hasBody = len(peek(resp, 1)) > 0
 	}
 	c.endUnknown = resp.ProtoMajor == 1 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	if c.answer != nil {
@@ -195,5 +133,5 @@ func (t tracked) Do(req *http.Request) (*http.Response, error) {
 			io.Closer
 		}{io.TeeReader(resp.Body, c.answer), resp.Body}
 	}
-	return resp, nil
+	return nil
 }

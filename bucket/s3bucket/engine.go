@@ -57,7 +57,7 @@ func (w EngineWrite) String() string {
 // for finding out whether a store understands that. Errors as for Put; the version ID may be empty.
 func (b *Bucket) PutAs(ctx context.Context, w EngineWrite, key string, body []byte, create bool) (version string, err error) {
 	ctx, c := b.beginUpload(ctx, opPut, key, "", int64(len(body)))
-	defer c.end()
+	defer c.End()
 	in := &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key, Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ContentType: aws.String("application/json"),
 	}

@@ -13,87 +13,6 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-func TestKindOf_Table(t *testing.T) {
-	t.Parallel()
-	const same = "" // reads and writes alike
-	for _, tc := range []struct {
-		status      int
-		code        string
-		read, write error
-	}{
-		{412, "PreconditionFailed", statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed},
-		{412, same, statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed},
-		{200, "PreconditionFailed", statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed}, // B4
-		{500, "PreconditionFailed", statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed}, // B4 as the SDK shows it
-		{304, same, statelatch.ErrPreconditionFailed, statelatch.ErrPreconditionFailed},                 // Q6
-		{404, "NoSuchKey", statelatch.ErrNotFound, statelatch.ErrNotFound},
-		{404, "NoSuchBucket", statelatch.ErrNotFound, statelatch.ErrNotFound},
-		{404, "NoSuchVersion", statelatch.ErrNotFound, statelatch.ErrNotFound},
-		{404, "NotFound", statelatch.ErrNotFound, statelatch.ErrNotFound},
-		{404, same, statelatch.ErrNotFound, statelatch.ErrNotFound},
-		{409, "ConditionalRequestConflict", statelatch.ErrConflict, statelatch.ErrConflict},
-		{409, "OperationAborted", statelatch.ErrConflict, statelatch.ErrConflict},
-		{409, "ObjectParentIsFile", statelatch.ErrBroken, statelatch.ErrBroken},
-		{409, same, statelatch.ErrConflict, statelatch.ErrConflict}, // Q6: to the loser of a create
-		{403, "AccessDenied", statelatch.ErrDenied, statelatch.ErrDenied},
-		{403, "InvalidAccessKeyId", statelatch.ErrDenied, statelatch.ErrDenied},
-		{403, "SignatureDoesNotMatch", statelatch.ErrDenied, statelatch.ErrDenied},
-		{403, same, statelatch.ErrDenied, statelatch.ErrDenied},
-		{401, same, statelatch.ErrDenied, statelatch.ErrDenied},
-		{400, "ExpiredToken", statelatch.ErrDenied, statelatch.ErrDenied},
-		{501, "NotImplemented", statelatch.ErrUnsupported, statelatch.ErrUnsupported}, // Q7
-		{501, same, statelatch.ErrUnsupported, statelatch.ErrUnsupported},
-		{405, "MethodNotAllowed", statelatch.ErrUnsupported, statelatch.ErrUnsupported},
-		{503, "SlowDown", statelatch.ErrThrottled, statelatch.ErrAmbiguous}, // B6
-		{503, same, statelatch.ErrThrottled, statelatch.ErrAmbiguous},
-		{429, "TooManyRequests", statelatch.ErrThrottled, statelatch.ErrThrottled},
-		{429, same, statelatch.ErrThrottled, statelatch.ErrThrottled},
-		{507, "InsufficientStorage", statelatch.ErrBroken, statelatch.ErrBroken},
-		{507, same, statelatch.ErrBroken, statelatch.ErrBroken},
-		{500, "InternalError", statelatch.ErrBroken, statelatch.ErrAmbiguous},
-		{502, same, statelatch.ErrBroken, statelatch.ErrAmbiguous},
-		{504, same, statelatch.ErrBroken, statelatch.ErrAmbiguous},
-		{200, "InternalError", statelatch.ErrBroken, statelatch.ErrAmbiguous},
-		{200, same, statelatch.ErrBroken, statelatch.ErrAmbiguous},
-		{400, "RequestTimeout", statelatch.ErrBroken, statelatch.ErrAmbiguous},
-		{400, "InvalidArgument", statelatch.ErrBroken, statelatch.ErrBroken},
-		{400, "BadDigest", statelatch.ErrBroken, statelatch.ErrBroken},
-		{301, "PermanentRedirect", statelatch.ErrBroken, statelatch.ErrBroken},
-		{307, "TemporaryRedirect", statelatch.ErrBroken, statelatch.ErrBroken},
-		{400, "AuthorizationHeaderMalformed", statelatch.ErrBroken, statelatch.ErrBroken},
-	} {
-		if got := kindOf(false, tc.status, tc.code); !errors.Is(got, tc.read) {
-			t.Errorf("read, %d %s: got %v, want %v", tc.status, tc.code, got, tc.read)
-		}
-		if got := kindOf(true, tc.status, tc.code); !errors.Is(got, tc.write) {
-			t.Errorf("write, %d %s: got %v, want %v", tc.status, tc.code, got, tc.write)
-		}
-	}
-}
-
-// The table names no code or status twice, and a reason for each line.
-func TestMeanings(t *testing.T) {
-	t.Parallel()
-	seen := make(map[any]bool)
-	for _, m := range meanings {
-		if m.why == "" {
-			t.Errorf("%v %v: no reason", m.statuses, m.codes)
-		}
-		for _, s := range m.statuses {
-			if seen[s] {
-				t.Errorf("%d: twice", s)
-			}
-			seen[s] = true
-		}
-		for _, c := range m.codes {
-			if seen[c] {
-				t.Errorf("%s: twice", c)
-			}
-			seen[c] = true
-		}
-	}
-}
-
 // Only the store's own words end a request whose outcome is unknown.
 func TestBucket_Writes_Over(t *testing.T) {
 	t.Parallel()
@@ -556,5 +475,28 @@ func TestBucket_Put_UnreadableBodySendsNothing(t *testing.T) {
 	checkKind(t, err, statelatch.ErrBroken)
 	if got := s.requests(); len(got) != 0 {
 		t.Errorf("requests: got %v, want none", got)
+	}
+}
+
+// AWS answers a HEAD with expired credentials with 400 and no word, so the reason is asked for.
+func TestBucket_Head_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, answer(http.StatusBadRequest, nil, s3Error("ExpiredToken", "it has expired")))
+	_, err := open(t, s.config()).Head(t.Context(), testKey, bucket.ReadOptions{})
+	checkKind(t, err, statelatch.ErrDenied)
+	if !statelatch.Expired(err) {
+		t.Errorf("got %v, want that the credentials have expired", err)
+	}
+}
+
+// A missing bucket is told from a missing object by its kind.
+func TestBucket_NoBucket(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{"NoSuchBucket": true, "NoSuchKey": false} {
+		s := newStore(t, answer(http.StatusNotFound, nil, s3Error(code, "")))
+		_, _, err := open(t, s.config()).Get(t.Context(), testKey, bucket.ReadOptions{})
+		if errors.Is(err, statelatch.ErrNoBucket) != want || !errors.Is(err, statelatch.ErrNotFound) {
+			t.Errorf("%s: got %v, want ErrNoBucket: %v", code, err, want)
+		}
 	}
 }

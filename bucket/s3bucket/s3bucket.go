@@ -21,6 +21,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -76,11 +77,11 @@ func (b *Bucket) Server() string {
 	return ""
 }
 
-// Head implements [bucket.Bucket]. The answer to a HEAD has no body and so no reason: where it is denied, one GET of
-// one byte asks for it, which needs the same right.
+// Head implements [bucket.Bucket]. The answer to a HEAD has no body and so no reason: where it may be denied, one GET
+// of one byte asks for it, which needs the same right.
 func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
 	obj, err := b.head(ctx, key, opts)
-	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Status == http.StatusForbidden && se.Code == "" {
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Code == "" && slices.Contains(mayBeDenied[:], se.Status) {
 		if why := b.whyDenied(ctx, key, opts); why != nil {
 			return bucket.Object{}, why
 		}
@@ -88,10 +89,13 @@ func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) 
 	return obj, err
 }
 
+// mayBeDenied are the statuses of refusals whose reason may be who asks: AWS answers expired credentials with 400.
+var mayBeDenied = [...]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}
+
 // whyDenied is the refusal of a HEAD in words; nil if it cannot be learned.
 func (b *Bucket) whyDenied(ctx context.Context, key string, opts bucket.ReadOptions) error {
 	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
-	defer c.end()
+	defer c.End()
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID), Range: aws.String("bytes=0-0")}
 	b.objects.applyToGet(in)
 	out, err := b.client.GetObject(ctx, in, c.options)
@@ -103,13 +107,13 @@ func (b *Bucket) whyDenied(ctx context.Context, key string, opts bucket.ReadOpti
 	if !ok || !errors.Is(why.Kind, statelatch.ErrDenied) {
 		return nil
 	}
-	why.Op = opHead.name
+	why.Op = opHead.Name
 	return why
 }
 
 func (b *Bucket) head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
 	ctx, c := b.begin(ctx, opHead, key, opts.VersionID)
-	defer c.end()
+	defer c.End()
 	in := &s3.HeadObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
 	b.objects.applyToHead(in)
 	out, err := b.client.HeadObject(ctx, in, c.options)
@@ -156,7 +160,7 @@ func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, a
 	out, err := b.client.GetObject(ctx, in, c.options, s3.WithAPIOptions(asking...))
 	if err != nil {
 		err = c.fail(err)
-		c.end()
+		c.End()
 		return bucket.Object{}, nil, err
 	}
 	obj := bucket.Object{
@@ -179,10 +183,10 @@ func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, a
 	}
 	if err != nil {
 		_ = out.Body.Close() // unread, so there is nothing it could add
-		c.end()
+		c.End()
 		return bucket.Object{}, nil, err
 	}
-	c.pause()
+	c.Pause()
 	body := &body{call: c, from: out.Body, left: -1, claim: b.claimOf(c.header, obj.ETag, checksums)}
 	if out.ContentLength != nil {
 		body.left = *out.ContentLength
@@ -195,12 +199,12 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 	sums, err := digest(body)
 	if err != nil {
 		return bucket.Object{}, &statelatch.StoreError{
-			Kind: statelatch.ErrBroken, Op: opPut.name, Bucket: b.name, Key: key,
+			Kind: statelatch.ErrBroken, Op: opPut.Name, Bucket: b.name, Key: key,
 			Err: fmt.Errorf("read the body: %w", err),
 		}
 	}
 	ctx, c := b.beginUpload(ctx, opPut.under(opts.If), key, "", sums.size)
-	defer c.end()
+	defer c.End()
 	in := &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key,
 		// The SDK must not see more of the body than this: it would close a file.
@@ -248,7 +252,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts b
 // with ErrUnsupported: S3 does not say which of the two versions it would judge.
 func (b *Bucket) Delete(ctx context.Context, key string, opts bucket.DeleteOptions) (bucket.Deleted, error) {
 	ctx, c := b.begin(ctx, opDelete.under(opts.If), key, opts.VersionID)
-	defer c.end()
+	defer c.End()
 	switch {
 	case opts.If.Absent():
 		return bucket.Deleted{}, c.error(statelatch.ErrUnsupported, "a delete cannot be made conditional on absence")
@@ -292,9 +296,9 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	b.call.resume()
+	b.call.Resume()
 	n, err := b.from.Read(p)
-	b.call.pause()
+	b.call.Pause()
 	if b.left >= 0 {
 		b.left -= int64(n)
 	}
@@ -322,19 +326,19 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) Close() error {
 	err := b.from.Close()
-	b.call.end()
+	b.call.End()
 	return err
 }
 
 // options are the terms on which every request of c is made, whatever the client's.
 func (c *call) options(o *s3.Options) {
-	if c.op.write {
+	if c.Op.Write {
 		o.Retryer = aws.NopRetryer{} // a 412 after a hidden retry proves nothing (B1)
 	}
 	// Stores reject or even store the framing of trailing checksums (B24).
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	o.HTTPClient = tracked{inner: o.HTTPClient, call: c}
+	o.HTTPClient = c.Track(o.HTTPClient, c.look)
 	o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("statelatch"), leaveUnsigned)
 }
 
@@ -373,7 +377,7 @@ func digest(body io.ReadSeeker) (digests, error) {
 // done, so only reading back can tell.
 func (c *call) checkETag(etag string) error {
 	kind := statelatch.ErrUnsupported
-	if c.op.write {
+	if c.Op.Write {
 		kind = statelatch.ErrAmbiguous
 	}
 	switch {

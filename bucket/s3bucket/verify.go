@@ -110,7 +110,7 @@ func (c *claim) holds() bool { return string(c.hash.Sum(nil)) == string(c.want) 
 func (c *call) altered(kind error, what string, want, got []byte) error {
 	se := c.error(kind, "")
 	se.Err = fmt.Errorf("%w: their %s is %x by the word of the store, and %x by the bytes %s; does something between here and the store change bodies?",
-		statelatch.ErrAltered, what, want, got, c.op.which)
+		statelatch.ErrAltered, what, want, got, c.which)
 	return se
 }
 

@@ -209,6 +209,34 @@ func TestBlockFor_KeepsTheBucketsEncryption(t *testing.T) {
 	}
 }
 
+// Credentials that end before the listing of snapshots are no right that nobody misses.
+func TestHistory_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.overwrite(`{"version":4,"serial":1,"lineage":"l"}`)
+	s.behindProxy().Add(faultproxy.Rule{Fault: faultproxy.Answer(http.StatusBadRequest, "ExpiredToken"), Match: func(r *http.Request) bool {
+		return r.URL.Query().Has("list-type")
+	}})
+	s.want(s.run("history", demoRef), exitDenied, "ExpiredToken")
+}
+
+// AWS refuses expired credentials with status 400, and HEAD without a word: a gate must not be green with them.
+func TestBucketCheck_ExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]func(*http.Request) bool{
+		"before":          func(*http.Request) bool { return true },
+		"after the HEAD":  func(r *http.Request) bool { return r.Method != http.MethodHead },
+		"at the versions": func(r *http.Request) bool { return r.URL.Query().Has("versions") },
+	} {
+		s := newShell(t).withStore()
+		s.behindProxy().Add(faultproxy.Rule{Fault: faultproxy.Answer(http.StatusBadRequest, "ExpiredToken"), Match: ends})
+		s.want(s.run("bucket", "check", "s3://demo"), exitDenied, "ExpiredToken")
+		if o := s.run("bucket", "check", "-json", "s3://demo"); o.code != exitDenied {
+			t.Errorf("%s: got %+v, want exit code 14", name, o)
+		}
+	}
+}
+
 // HEAD is refused without a reason; the one that a listing gives decides what is told.
 func TestBucketCheck_WrongCredentials(t *testing.T) {
 	t.Parallel()

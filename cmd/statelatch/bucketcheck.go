@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,9 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	line.clear()
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if err := cmp.Or(contentsErr, contents.Versions); statelatch.BadCredentials(err) {
+		return err
 	}
 	findings := bootstrap.Check(bootstrap.Subject{
 		Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Region: region, Endpoint: endpoint,

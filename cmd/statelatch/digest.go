@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
-
-// digestVersions is how many versions of a state are read to find the one that a digest is of.
-const digestVersions = 50
 
 type digestOptions struct {
 	targetOptions
@@ -38,8 +33,8 @@ func digestCommand(term terminal) *cli.Command {
 
 func versionsFlag() cli.Flag {
 	return &cli.IntFlag{
-		Name: "versions", Value: digestVersions,
-		Usage: fmt.Sprintf("versions of a state to read for the one that a digest is of; 0: all (default %d)", digestVersions),
+		Name: "versions", Value: digest.DefaultVersions,
+		Usage: fmt.Sprintf("versions of a state to read for the one that a digest is of; 0: all (default %d)", digest.DefaultVersions),
 	}
 }
 
@@ -119,10 +114,38 @@ func digestOf(c *cli.Command) (digestOptions, error) {
 
 // digests is what a check looked at and found.
 type digests struct {
+	digestOptions
+
 	all     target // for every state of the bucket
 	where   string // as it was named
-	found   []digestFinding
+	found   []*digestRow
 	without int // states that have no digest
+}
+
+// digestRow is one digest, and what is done about it.
+type digestRow struct {
+	digest.Finding
+
+	again   naming
+	planned bool
+	fixed   bool
+	err     error
+}
+
+func (r *digestRow) wrong() bool { return r.Wrong() && !r.fixed }
+
+// doubt is why fix wants -accept; empty if it does not.
+func (r *digestRow) doubt() string { return doubtOf(r.Finding, r.again) }
+
+// doubtOf is the doubt about a digest, with the command that brings back what was lost.
+func doubtOf(f digest.Finding, again naming) string {
+	switch {
+	case f.Restore != nil:
+		return "to bring that one back instead: " + again.command("rollback "+shellQuote(f.Restore.VersionID))
+	case f.Unlooked:
+		return f.Doubt + ": give -versions 0"
+	}
+	return f.Doubt
 }
 
 func (o digestOptions) needsTable(table string) error {
@@ -134,18 +157,20 @@ func (o digestOptions) needsTable(table string) error {
 }
 
 // check reads one state, or all of a scope, with their digests.
-func (o digestOptions) check(ctx context.Context, term terminal) (digests, error) {
+func (o digestOptions) check(ctx context.Context, term terminal) (*digests, error) {
+	d := &digests{digestOptions: o}
 	if !isScope(o.ref) && !strings.HasSuffix(o.ref, "/") {
 		t, err := o.open(ctx, term)
 		if err == nil {
 			err = o.needsTable(t.Backend.DynamoDBTable)
 		}
 		if err != nil {
-			return digests{}, err
+			return nil, err
 		}
-		f, err := o.examine(ctx, term, t, t.ref)
-		d := digests{all: t, where: t.ref.String(), found: []digestFinding{f}}
-		if err == nil && f.Status == digestNone {
+		f, err := digest.Checker{Store: t.Store, Versions: o.versions}.Check(ctx, t.ref)
+		d.all, d.where = t, t.ref.String()
+		d.add(term, f)
+		if err == nil && f.Status == digest.None {
 			d.without = 1
 		}
 		return d, err
@@ -155,59 +180,38 @@ func (o digestOptions) check(ctx context.Context, term terminal) (digests, error
 		err = o.needsTable(backend.DynamoDBTable)
 	}
 	if err != nil {
-		return digests{}, err
+		return nil, err
 	}
-	p, err := o.openScope(ctx, term)
+	if err := o.trust(ctx, term, backend); err != nil {
+		return nil, err
+	}
+	if d.all, err = connect(ctx, term, statelatch.Ref{Bucket: scope.Bucket}, backend); err != nil {
+		return nil, err
+	}
+	d.where = scope.String()
+	prefix := backend.WorkspaceKeyPrefix
+	keys, err := digest.Keys(ctx, d.all.Table, scope, prefix)
 	if err != nil {
-		return digests{}, err
-	}
-	all, err := connect(ctx, term, statelatch.Ref{Bucket: scope.Bucket}, backend)
-	if err != nil {
-		return digests{}, err
-	}
-	d := digests{all: all, where: scope.String()}
-	keys, err := d.list(ctx, term, p)
-	if err != nil {
-		return digests{}, err
-	}
-	line := &liveLine{term: term}
-	var mu sync.Mutex
-	err = fleet.Each(ctx, 0, keys, func(ctx context.Context, key string) error {
-		f, err := o.examine(ctx, term, all, statelatch.Ref{Bucket: scope.Bucket, Key: key})
-		mu.Lock()
-		defer mu.Unlock()
-		d.found = append(d.found, f)
-		line.part("Comparing digests", len(d.found), len(keys))
-		return err
-	})
-	line.clear()
-	slices.SortFunc(d.found, func(a, b digestFinding) int { return strings.Compare(a.ref.Key, b.ref.Key) })
-	return d, err
-}
-
-// list returns the keys in scope that have a digest, and counts the states that have none.
-func (d *digests) list(ctx context.Context, term terminal, p place) ([]string, error) {
-	prefix := p.Backend.WorkspaceKeyPrefix
-	has := map[string]bool{}
-	var keys []string
-	for key, err := range p.Table.DigestKeys(ctx, p.scope.Bucket) {
-		if err != nil {
-			return nil, err
-		}
-		if p.scope.Covers(key, prefix) {
-			has[key] = true
-			keys = append(keys, key)
-		}
+		return nil, err
 	}
 	line := &liveLine{term: term}
 	defer line.clear()
-	err := fleet.Walk(ctx, p.Bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: line.walked}, func(obj bucket.Object) error {
-		if strings.HasSuffix(obj.Key, ".tfstate") && obj.Size > 0 && !has[obj.Key] {
-			d.without++
-		}
-		return nil
+	d.without, err = digest.Without(ctx, d.all.Bucket, scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: line.walked}, keys)
+	if err != nil {
+		return nil, err
+	}
+	line.clear()
+	found, err := digest.Checker{Store: d.all.Store, Versions: o.versions}.CheckAll(ctx, scope.Bucket, keys, func(done int) {
+		line.part("Comparing digests", done, len(keys))
 	})
-	return keys, err
+	d.add(term, found...)
+	return d, err
+}
+
+func (d *digests) add(term terminal, found ...digest.Finding) {
+	for _, f := range found {
+		d.found = append(d.found, &digestRow{Finding: f, again: d.againFor(d.all.Backend, f.Ref, term)})
+	}
 }
 
 func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
@@ -216,10 +220,10 @@ func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
 		return err
 	}
 	if o.json {
-		err = term.printJSON(d.json())
+		err = term.printJSON(d.toJSON())
 	} else {
 		d.print(term)
-		if fix := d.count(digestFinding.fixable); fix > 0 {
+		if fix := d.count((*digestRow).Fixable); fix > 0 {
 			term.say("\nTo mend %s: %s\n", count(fix, "digest"), o.again(term).command("digest fix"))
 		}
 	}
@@ -235,8 +239,8 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 		return err
 	}
 	planned := 0
-	for i := range d.found {
-		if f := &d.found[i]; f.fixable() && (o.accept || f.Accept == "") {
+	for _, f := range d.found {
+		if f.Fixable() && (o.accept || f.Doubt == "") {
 			f.planned = true
 			planned++
 		}
@@ -248,14 +252,14 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 				return err
 			}
 		}
-		d.fix(ctx, o, term)
+		d.fix(ctx, term)
 	}
 	if o.json {
-		if err := term.printJSON(d.json()); err != nil {
+		if err := term.printJSON(d.toJSON()); err != nil {
 			return err
 		}
 	}
-	if err := d.unfixed(o.dryRun); err != nil {
+	if err := d.unfixed(); err != nil {
 		if !o.json && !o.dryRun {
 			term.say("%s left alone.\n", count(d.wrong(), "digest"))
 		}
@@ -265,28 +269,25 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 }
 
 // fix does what is planned, one state after the other: each under its lock.
-func (d *digests) fix(ctx context.Context, o digestOptions, term terminal) {
-	for i := range d.found {
-		f := &d.found[i]
+func (d *digests) fix(ctx context.Context, term terminal) {
+	for _, f := range d.found {
 		if !f.planned || ctx.Err() != nil {
 			continue
 		}
 		t := d.all
-		t.ref, t.again = f.ref, f.again
-		changed, err := o.fixOne(ctx, term, t, f.reading)
-		if f.err = err; err == nil {
-			f.Fixed = true
-		}
+		t.ref, t.again = f.Ref, f.again
+		changed, err := d.fixOne(ctx, term, t, f.Reading)
+		f.err, f.fixed = err, err == nil
 		switch {
-		case o.json:
+		case d.json:
 		case err != nil:
-			term.say("Left alone: %s: %s\n", statelatch.Printable(f.ref.String()), oneLine(err))
+			term.say("Left alone: %s: %s\n", statelatch.Printable(f.Ref.String()), oneLine(err))
 		case !changed:
-			term.say("In step meanwhile: %s\n", statelatch.Printable(f.ref.String()))
-		case f.MD5 == "":
-			term.say("Removed the digest of %s.\n", statelatch.Printable(f.ref.String()))
+			term.say("In step meanwhile: %s\n", statelatch.Printable(f.Ref.String()))
+		case f.Reading.Want() == "":
+			term.say("Removed the digest of %s.\n", statelatch.Printable(f.Ref.String()))
 		default:
-			term.say("Set the digest of %s to %s.\n", statelatch.Printable(f.ref.String()), f.MD5)
+			term.say("Set the digest of %s to %s.\n", statelatch.Printable(f.Ref.String()), f.Reading.Want())
 		}
 	}
 }
@@ -304,4 +305,30 @@ func (o digestOptions) fixOne(ctx context.Context, term terminal, t target, show
 	weak, releaseErr := tenure.Release(ctx)
 	warnWeak(term, weak)
 	return changed, errors.Join(err, releaseErr)
+}
+
+func (d *digests) count(is func(*digestRow) bool) (n int) {
+	for _, f := range d.found {
+		if is(f) {
+			n++
+		}
+	}
+	return n
+}
+
+func (d *digests) wrong() int { return d.count((*digestRow).wrong) }
+
+// unfixed is the failure that a fix ends with: the first of those that were met, else that something is left.
+func (d *digests) unfixed() error {
+	var errs []error
+	for _, f := range d.found {
+		errs = append(errs, f.err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if left := d.count(func(f *digestRow) bool { return f.wrong() && (!d.dryRun || !f.planned) }); left > 0 {
+		return fmt.Errorf("%s not in step", count(left, "digest"))
+	}
+	return nil
 }

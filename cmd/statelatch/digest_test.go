@@ -11,6 +11,7 @@ import (
 
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/dynamo/dynamotest"
 )
 
@@ -218,13 +219,13 @@ func TestDigest_Scope(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil {
 		t.Fatal(err)
 	}
-	status := map[string]digestStatus{}
+	status := map[string]digest.Status{}
 	for _, f := range got.Digests {
 		status[f.Key] = f.Status
 	}
-	for key, want := range map[string]digestStatus{
-		"prod/in.tfstate": digestInStep, "prod/stale.tfstate": digestStale, "prod/lost.tfstate": digestOrphan, "prod/destroyed.tfstate": digestOrphan,
-		"prod/never.tfstate": digestOrphan, "dev/bad.tfstate": digestMalformed, "prod/../../x": digestForeign,
+	for key, want := range map[string]digest.Status{
+		"prod/in.tfstate": digest.InStep, "prod/stale.tfstate": digest.Stale, "prod/lost.tfstate": digest.Orphan, "prod/destroyed.tfstate": digest.Orphan,
+		"prod/never.tfstate": digest.Orphan, "dev/bad.tfstate": digest.Malformed, "prod/../../x": digest.Foreign,
 	} {
 		if status[key] != want {
 			t.Errorf("%s: got %q, want %q", key, status[key], want)

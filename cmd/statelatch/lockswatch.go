@@ -175,7 +175,7 @@ func (v *lockView) tellChange(what string, l fleet.Lock) error {
 	if v.json {
 		return v.term.printJSON(change{now, what, v.lockJSON(l)})
 	}
-	holder, detail := holderName(l.Held), ""
+	holder, detail := l.Holder(), ""
 	switch {
 	case l.Unread != nil:
 		holder = oneLine(l.Unread)

@@ -4,20 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/dynamo"
-	"github.com/statelatch/statelatch/evidence"
-	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/audit"
+	"github.com/statelatch/statelatch/cutover"
+	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/migrate"
+	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
-
-// cleanVersions is how many versions of a state are read for the one that its digest is of: if the state was rolled
-// back or lost after the table was last used, that shows in the newest ones.
-const cleanVersions = 10
 
 type cleanOptions struct {
 	treeOptions // of the roots that must be in phase 2; empty dir: none is looked at
@@ -80,31 +76,11 @@ func cleanOf(c *cli.Command) (cleanOptions, error) {
 	return o, err
 }
 
-// cleanable is a part of a bucket with what it has left in a table.
-type cleanable struct {
-	target
-	where string // as it was named
-	scope statelatch.Scope
-	roots []string // keys; empty: all of scope
+// cleanPart is a part of a bucket, as it was named.
+type cleanPart struct {
+	*cutover.Part
 
-	digests []digestFinding // those planned go
-	items   []fleet.Lock
-	left    []leftJSON
-}
-
-func (p *cleanable) covers(key string) bool {
-	prefix := p.Backend.WorkspaceKeyPrefix
-	return p.scope.Covers(key, prefix) && (len(p.roots) == 0 ||
-		slices.ContainsFunc(p.roots, func(root string) bool { return ownState(key, root, prefix) }))
-}
-
-func (p *cleanable) planned() (digests int) {
-	for i := range p.digests {
-		if p.digests[i].planned {
-			digests++
-		}
-	}
-	return digests
+	where string
 }
 
 func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
@@ -112,16 +88,17 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	digests, items, unproven := 0, 0, 0
+	line := &liveLine{term: term}
 	for _, p := range parts {
-		if err := o.look(ctx, term, p); err != nil {
+		err := p.Plan(ctx, cutover.PlanOptions{
+			Accept: o.accept, OnProgress: line.walked,
+			Doubt: func(p *cutover.Part, f digest.Finding) string {
+				return doubtOf(f, o.way.outright(p.Backend, f.Ref, term))
+			},
+		})
+		line.clear()
+		if err != nil {
 			return err
-		}
-		digests, items = digests+p.planned(), items+len(p.items)
-		for _, l := range p.items {
-			if l.Verdict.State != evidence.Stale {
-				unproven++
-			}
 		}
 	}
 	switch {
@@ -131,8 +108,8 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	default:
 		showCleaning(term.say, term.sayTable, parts)
 	}
-	if digests+items > 0 && !o.dryRun {
-		if err := o.approve(ctx, term, parts, digests, items, unproven); err != nil {
+	if !o.dryRun {
+		if err := o.approve(ctx, term, parts); err != nil {
 			return err
 		}
 	}
@@ -140,10 +117,10 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	left := 0
 	for i, p := range parts {
 		result.Parts[i] = cleanPartJSON{Scope: p.where, Table: p.Table.Name(), Digests: []string{}, Locks: []string{}}
-		if err := o.removeRecorded(ctx, term, p, &result.Parts[i]); err != nil {
+		if err := o.remove(ctx, term, p, &result.Parts[i]); err != nil {
 			return err
 		}
-		left += len(p.left)
+		left += len(p.Left)
 	}
 	for i, p := range parts { // after all: they may share a table
 		if err := o.end(ctx, term, p, &result.Parts[i]); err != nil {
@@ -162,7 +139,7 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 }
 
 // open finds what is to be cleaned, and refuses it while the files of a tree still name a table.
-func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, error) {
+func (o cleanOptions) open(ctx context.Context, term terminal) ([]cleanPart, error) {
 	var tree *migrate.Tree
 	if o.dir != "" {
 		var err error
@@ -173,44 +150,30 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 			return nil, err
 		}
 	}
-	var parts []*cleanable
+	var parts []cleanPart
 	if o.way.ref != "" {
-		scope, backend, err := o.way.scope(ctx, term)
+		p, err := o.way.openScope(ctx, term)
 		if err != nil {
 			return nil, err
 		}
-		t, err := connect(ctx, term, statelatch.Ref{Bucket: scope.Bucket}, backend)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, &cleanable{target: t, where: scope.String(), scope: scope})
+		parts = append(parts, cleanPart{&cutover.Part{Site: p.Site, Scope: p.scope}, p.scope.String()})
 	} else {
-		byBucket := map[string]*cleanable{}
-		for i := range tree.Roots {
-			ref, ok := tree.Roots[i].Ref()
-			if !ok {
-				continue
-			}
-			t, err := o.way.openRoot(ctx, term, tree.Dir, &tree.Roots[i], ref)
-			if err != nil {
-				return nil, err
-			}
-			id := strings.Join([]string{t.Bucket.Endpoint(), ref.Bucket, t.Backend.DynamoDBTable, t.Backend.DynamoDBEndpoint, t.Backend.WorkspaceKeyPrefix}, "\x00")
-			p := byBucket[id]
-			if p == nil {
-				p = &cleanable{target: t, where: o.dir, scope: statelatch.Scope{Bucket: ref.Bucket}}
-				byBucket[id] = p
-				parts = append(parts, p)
-			}
-			p.roots = append(p.roots, ref.Key)
+		found, err := cutover.Parts(ctx, tree, func(ctx context.Context, r *migrate.Root, ref statelatch.Ref) (*site.Site, error) {
+			t, err := o.way.openRoot(ctx, term, tree.Dir, r, ref)
+			return t.Site, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range found {
+			parts = append(parts, cleanPart{p, o.dir})
 		}
 	}
 	if len(parts) == 0 {
 		return nil, usageError{fmt.Errorf("%s: no root in it tells its bucket and key: name the bucket, as s3://BUCKET", o.dir)}
 	}
 	for _, p := range parts {
-		var ok bool
-		if p.Table, ok = p.Manager.Table.(*dynamo.Table); !ok {
+		if p.Table == nil {
 			return nil, usageError{errors.New("which table? In phase 2 no configuration names it any more: add -backend-config dynamodb_table=NAME")}
 		}
 	}
@@ -219,14 +182,9 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]*cleanable, er
 
 // inPhase2 refuses a tree of which a root still uses a table, as far as the tree tells.
 func (o cleanOptions) inPhase2(term terminal, tree *migrate.Tree) error {
-	var earlier []string
-	for i := range tree.Roots {
-		switch r := &tree.Roots[i]; {
-		case r.Table().Set() || r.Phase == migrate.PhaseTable || r.Phase == migrate.PhaseBoth:
-			earlier = append(earlier, r.Name())
-		case r.Phase == migrate.PhaseUnknown:
-			term.say("Note: whether %s uses a table is not known: the tree does not tell.\n", statelatch.Printable(r.Name()))
-		}
+	earlier, unknown := cutover.InUse(tree)
+	for _, root := range unknown {
+		term.say("Note: whether %s uses a table is not known: the tree does not tell.\n", statelatch.Printable(root))
 	}
 	if len(earlier) > 0 {
 		return fmt.Errorf("%s of %s not in phase 2 yet, the first is %s: statelatch migrate plan -phase 2 %s",
@@ -235,111 +193,64 @@ func (o cleanOptions) inPhase2(term terminal, tree *migrate.Tree) error {
 	return nil
 }
 
-// look finds what may go, and refuses everything while somebody uses the table.
-func (o cleanOptions) look(ctx context.Context, term terminal, p *cleanable) error {
-	line := &liveLine{term: term}
-	defer line.clear()
-	list, err := fleet.Locks(ctx, p.Manager, p.scope, fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: line.walked})
-	if err = errors.Join(err, list.Unlisted); err != nil {
-		return err
-	}
-	for _, l := range list.Locks {
-		if !p.covers(l.Ref.Key) {
-			continue
-		}
-		if err := useOfTable(l); err != nil {
-			return err
-		}
-		if l.ETag == "" {
-			p.items = append(p.items, l)
-		}
-	}
-	var keys []string
-	for key, err := range p.Table.DigestKeys(ctx, p.scope.Bucket) {
-		if err != nil {
-			return err
-		}
-		if p.covers(key) {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	found := make([]digestFinding, len(keys))
-	each := make([]int, len(keys))
-	for i := range each {
-		each[i] = i
-	}
-	err = fleet.Each(ctx, 0, each, func(ctx context.Context, i int) (err error) {
-		ref := statelatch.Ref{Bucket: p.scope.Bucket, Key: keys[i]}
-		way := o.way
-		if way.ref != "" {
-			way.ref = ref.String()
-		}
-		found[i], err = digestOptions{targetOptions: way, versions: cleanVersions}.examine(ctx, term, p.nobody(), ref)
-		return err
-	})
-	for i := range found {
-		f := &found[i]
-		switch {
-		case f.Status == digestNone: // gone meanwhile
-			continue
-		case f.Stored == "":
-			p.leave(f.Key, "it is no digest that an engine wrote: look at it, and remove it by hand")
-		case f.suspicious() && !o.accept:
-			p.leave(f.Key, f.Reading+"; "+f.Accept+"; -accept removes it all the same")
-		default:
-			f.planned = true
-		}
-		p.digests = append(p.digests, *f)
-	}
-	return err
-}
-
-// suspicious reports whether a digest shows that its state is not what it should be. That it is of a version which
-// nobody finds any more shows nothing: clients in phase 2 have written since.
-func (f digestFinding) suspicious() bool {
-	return f.Accept != "" && (f.BelongsTo != nil || f.Status == digestOrphan)
-}
-
-// useOfTable is why a lock shows that its holder needs the table.
-func useOfTable(l fleet.Lock) error {
-	switch {
-	case l.Unread != nil || l.ItemUnread != nil:
-		return fmt.Errorf("the lock of %s cannot be read, so nothing was removed: %w", l.Ref, errors.Join(l.Unread, l.ItemUnread))
-	case l.Item == nil:
-		return nil
-	case l.ETag != "":
-		return fmt.Errorf("held in both places, so its holder is not in phase 2 yet; nothing was removed: %w", l.LockedError())
-	case l.Verdict.State == evidence.Live:
-		return fmt.Errorf("held in the table alone, and its holder is alive (%s); nothing was removed: %w", l.Verdict.Proof, l.LockedError())
-	case l.Item.Raw == "":
-		return fmt.Errorf("its item in the table has no Info, so no engine wrote it; look at it, and delete it by hand ('aws dynamodb delete-item'); nothing was removed: %w", l.LockedError())
-	}
-	return nil
-}
-
-func (p *cleanable) leave(key, why string) { p.left = append(p.left, leftJSON{key, why}) }
-
 // approve asks a person. What is not proven to be over is never removed on a flag.
-func (o cleanOptions) approve(ctx context.Context, term terminal, parts []*cleanable, digests, items, unproven int) error {
-	if unproven > 0 && (o.autoApprove || !term.interactive) {
-		var errs []error
-		for _, p := range parts {
-			for _, l := range p.items {
-				if l.Verdict.State != evidence.Stale {
-					errs = append(errs, l.LockedError())
-				}
-			}
+func (o cleanOptions) approve(ctx context.Context, term terminal, parts []cleanPart) error {
+	digests, items := 0, 0
+	var unproven []error
+	for _, p := range parts {
+		digests, items = digests+len(p.Digests), items+len(p.Items)
+		for _, l := range p.Unproven() {
+			unproven = append(unproven, l.LockedError())
 		}
-		return fmt.Errorf("a holder that uses the table alone may be at work, so nothing was removed: "+
-			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID': %w", errors.Join(errs...))
 	}
-	if o.autoApprove {
+	if len(unproven) > 0 && (o.autoApprove || !term.interactive) {
+		return fmt.Errorf("a holder that uses the table alone may be at work, so nothing was removed: "+
+			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID': %w", errors.Join(unproven...))
+	}
+	if o.autoApprove || digests+items == 0 {
 		return nil
 	}
 	question := fmt.Sprintf("Remove %s and %s? They do not come back.", count(digests, "digest"), count(items, "lock item"))
-	if unproven > 0 {
-		question += fmt.Sprintf("\n%d of the locks may be held by a client that uses the table alone. If it is alive, two runs may write one state.", unproven)
+	if len(unproven) > 0 {
+		question += fmt.Sprintf("\n%d of the locks may be held by a client that uses the table alone. If it is alive, two runs may write one state.", len(unproven))
 	}
 	return term.confirm(ctx, question, "-auto-approve")
+}
+
+// remove removes what was planned of one table, and records it.
+func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, done *cleanPartJSON) error {
+	if o.dryRun {
+		for _, f := range p.Digests {
+			done.Digests = append(done.Digests, f.Ref.Key)
+		}
+		for _, l := range p.Items {
+			done.Locks = append(done.Locks, l.Ref.Key)
+		}
+		return nil
+	}
+	total := p.Planned()
+	if total == 0 {
+		return nil
+	}
+	if err := intend(ctx, audit.MigrateClean, p.Scope); err != nil {
+		return err
+	}
+	line := &liveLine{term: term}
+	removed, err := p.Remove(ctx, func(n int) { line.part("Removing", n, total) }, func(l cutover.Left) {
+		line.clear()
+		term.say("Left alone: s3://%s: %s\n", statelatch.Printable(p.Scope.Bucket+"/"+l.Key), l.Why)
+	})
+	line.clear()
+	done.Digests, done.Locks = append(done.Digests, removed.Digests...), append(done.Locks, removed.Locks...)
+	e := audit.Event{
+		Action: audit.MigrateClean, Outcome: audit.OK, Ref: p.Scope.String(),
+		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()),
+	}
+	if err != nil {
+		term.say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks), count(total, "item"))
+		e.Outcome = audit.Failed
+		e.Detail += ": " + oneLine(err)
+	}
+	recorderOf(ctx).Record(e)
+	return err
 }

@@ -1,32 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/cutover"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/migrate"
-	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
-)
-
-// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or given back is half for
-// an instant.
-const halfLasts = 500 * time.Millisecond
-
-// The verdicts of verify.
-const (
-	readyForPhase1 = "ready for phase 1"
-	readyForPhase2 = "ready for phase 2"
-	migrationDone  = "done"
-	notReady       = "not ready"
 )
 
 // wayFlags say how to reach the buckets and tables of a tree, beyond what is in it.
@@ -82,33 +68,31 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 			return err
 		}
 	}
-	v := &verifier{verifyOptions: o, term: term, sites: map[string]*rootSite{}}
-	result := verifiedJSON{Dir: o.dir, Roots: make([]verifiedRootJSON, len(tree.Roots))}
-	var indexes []int
-	sites := make([]*rootSite, len(tree.Roots))
-	for i := range tree.Roots {
-		r := &tree.Roots[i]
-		result.Roots[i] = verifiedRootJSON{Dir: r.Dir, Variant: r.Variant, Phase: r.Phase, name: r.Name()}
-		if sites[i], err = v.site(ctx, r, &result.Roots[i]); err != nil {
-			return err
-		}
-		indexes = append(indexes, i)
-	}
 	line := &liveLine{term: term}
-	err = fleet.Each(ctx, 0, indexes, func(ctx context.Context, i int) error {
-		next := plans[0].Moves[i]
-		if phase := tree.Roots[i].Phase; phase == migrate.PhaseBoth || phase == migrate.PhaseLockfile {
-			next = plans[1].Moves[i]
-		}
-		return result.Roots[i].judge(ctx, v, sites[i], next)
-	})
+	v := cutover.Verifier{
+		Open: func(ctx context.Context, r *migrate.Root, ref statelatch.Ref) (*site.Site, error) {
+			t, err := o.way.openRoot(ctx, term, o.dir, r, ref)
+			return t.Site, err
+		},
+		Prove: func(ctx context.Context, s *site.Site) (lock.Tier, error) {
+			line.clear()
+			proven, err := proveStore(ctx, term, s.Bucket)
+			return proven.Tier, cmp.Or(err, proven.Err())
+		},
+		FixDigest: func(s *site.Site, ref statelatch.Ref) string {
+			return o.way.outright(s.Backend, ref, term).command("digest fix")
+		},
+		OnProgress: line.walked,
+	}
+	result := verifiedJSON{Dir: o.dir}
+	result.Roots, err = v.Verify(ctx, tree, plans)
 	line.clear()
 	if err != nil {
 		return err
 	}
 	bad := 0
 	for i := range result.Roots {
-		if result.Roots[i].Verdict == notReady {
+		if result.Roots[i].Verdict == cutover.NotReady {
 			bad++
 		}
 	}
@@ -121,48 +105,6 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 		return reportedError{fmt.Errorf("%s not ready", count(bad, "root"))}
 	}
 	return err
-}
-
-// verifier holds roots against their stores. Roots of one bucket and table share a site.
-type verifier struct {
-	verifyOptions
-	term  terminal
-	sites map[string]*rootSite
-}
-
-// rootSite is a bucket with the table that its states are locked in.
-type rootSite struct {
-	target
-	tier    string
-	locks   []fleet.Lock
-	digests []string // keys of states that have one
-	troubles
-}
-
-// site finds where a root's state is and looks there once; nil if the tree does not tell.
-func (v *verifier) site(ctx context.Context, r *migrate.Root, out *verifiedRootJSON) (*rootSite, error) {
-	ref, ok := r.Ref()
-	if !ok {
-		return nil, nil
-	}
-	out.Ref, out.ref = ref.String(), ref
-	t, err := v.way.openRoot(ctx, v.term, v.dir, r, ref)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, err
-		}
-		out.block("it cannot be reached: %s", oneLine(err))
-		return nil, nil
-	}
-	out.Table, out.prefix = t.Backend.DynamoDBTable, t.Backend.WorkspaceKeyPrefix
-	id := strings.Join([]string{t.Bucket.Endpoint(), ref.Bucket, t.Backend.S3.Profile, t.Backend.DynamoDBTable, t.Backend.DynamoDBEndpoint}, "\x00")
-	s := v.sites[id]
-	if s == nil {
-		s = &rootSite{target: t}
-		v.sites[id] = s
-		s.look(ctx, v.term, ref.Bucket)
-	}
-	return s, ctx.Err()
 }
 
 // openRoot connects to the bucket of a root. What is given on the command line counts, but for a table where the root
@@ -186,211 +128,8 @@ func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, 
 	return t, err
 }
 
-// nobody is the target for all states alike, so that each is named outright in the next command.
-func (t target) nobody() target {
-	other := *t.Site
-	other.Backend.Key = ""
-	t.Site = &other
-	return t
-}
-
-// look reads what is about the whole site.
-func (s *rootSite) look(ctx context.Context, term terminal, bucket string) {
-	proven, err := proveStore(ctx, term, s.Bucket)
-	if err != nil {
-		s.block("whether the store can lock is not known: %s", oneLine(err))
-	} else {
-		s.tier = proven.Tier.String()
-		if err := proven.Err(); err != nil {
-			s.block("%s", oneLine(err))
-		}
-	}
-	line := &liveLine{term: term}
-	list, err := fleet.Locks(ctx, s.Manager, statelatch.Scope{Bucket: bucket}, fleet.LockOptions{OnProgress: line.walked})
-	line.clear()
-	s.locks = list.Locks
-	switch {
-	case err != nil:
-		s.block("its locks cannot be listed: %s", oneLine(err))
-	case list.Unlisted != nil:
-		s.block("the table cannot be listed: %s", oneLine(list.Unlisted))
-	case s.Table != nil:
-		for key, err := range s.Table.DigestKeys(ctx, bucket) {
-			if err != nil {
-				s.block("the table cannot be listed: %s", oneLine(err))
-				break
-			}
-			s.digests = append(s.digests, key)
-		}
-	}
-}
-
-// troubles are what is in the way of the next phase, and what else there is to know. Each is one line that is safe to
-// print.
-type troubles struct {
-	InTheWay []string `json:"in_the_way,omitempty"`
-	Notes    []string `json:"notes,omitempty"`
-}
-
-func (t *troubles) block(format string, args ...any) {
-	t.InTheWay = append(t.InTheWay, statelatch.Printable(fmt.Sprintf(format, args...)))
-}
-
-func (t *troubles) note(format string, args ...any) {
-	t.Notes = append(t.Notes, statelatch.Printable(fmt.Sprintf(format, args...)))
-}
-
-// judge says whether a root is ready for the next phase.
-func (r *verifiedRootJSON) judge(ctx context.Context, v *verifier, s *rootSite, next migrate.Move) error {
-	r.Locks = []verifiedLockJSON{}
-	switch next.Status {
-	case migrate.MoveRefused:
-		r.block("%s%s", next.Why, fixWords(next.Fix))
-	case migrate.MoveManual:
-		r.note("a person has to make the edit: %s", next.Why)
-	}
-	if s != nil {
-		r.Tier = s.tier
-		r.InTheWay = append(r.InTheWay, s.InTheWay...)
-		if err := r.state(ctx, v, s); err != nil {
-			return err
-		}
-		for _, l := range s.locks {
-			if r.owns(l.Ref.Key) {
-				r.lock(ctx, s, l)
-			}
-		}
-		if r.Phase == migrate.PhaseLockfile && s.Table == nil {
-			r.note("no table is named, so none was looked at: -backend-config dynamodb_table=NAME")
-		}
-	}
-	switch {
-	case len(r.InTheWay) > 0:
-		r.Verdict = notReady
-	case r.Phase == migrate.PhaseTable:
-		r.Verdict = readyForPhase1
-	case r.Phase == migrate.PhaseBoth:
-		r.Verdict = readyForPhase2
-	case r.Phase == migrate.PhaseLockfile:
-		r.Verdict = migrationDone
-	default:
-		r.Verdict = notReady
-	}
-	return ctx.Err()
-}
-
-func fixWords(fix string) string {
-	if fix == "" {
-		return ""
-	}
-	return ". Fix: " + fix
-}
-
-// owns reports whether key is that of the root's state, or of one of its named workspaces.
-func (r *verifiedRootJSON) owns(key string) bool {
-	return ownState(key, r.ref.Key, r.prefix)
-}
-
-func ownState(key, root, workspacePrefix string) bool {
-	_, of, ok := statelatch.CutWorkspace(key, workspacePrefix)
-	return key == root || ok && of == path.Clean(root) // a named workspace's key is cleaned
-}
-
-// state looks at the state and its digests, those of named workspaces, too.
-func (r *verifiedRootJSON) state(ctx context.Context, v *verifier, s *rootSite) error {
-	plain := state.Store{Bucket: s.Bucket} // which does not wait for a digest that nobody brings in step
-	now, err := plain.Read(ctx, r.ref)
-	switch {
-	case errors.Is(err, statelatch.ErrNotFound):
-	case err != nil:
-		r.block("its state cannot be read: %s", oneLine(err))
-		return ctx.Err()
-	case now.Err != nil:
-		r.note("what is stored is no state: %s", oneLine(now.Err))
-	}
-	if r.Exists, r.Serial = now.Exists, serialOf(now); !r.Exists {
-		r.note("there is no state yet")
-	}
-	r.digest = "-"
-	if s.Table == nil {
-		return nil
-	}
-	if r.Phase != migrate.PhaseLockfile {
-		r.digest = string(digestNone)
-	}
-	for _, key := range s.digests {
-		if !r.owns(key) {
-			continue
-		}
-		r.Digests++
-		if r.Phase == migrate.PhaseLockfile { // nobody keeps it, nobody reads it
-			r.digest = "left"
-			continue
-		}
-		ref := statelatch.Ref{Bucket: r.ref.Bucket, Key: key}
-		f, err := digestOptions{targetOptions: v.way, versions: digestVersions}.examine(ctx, v.term, s.nobody(), ref)
-		if err != nil {
-			r.block("its digest cannot be compared: %s", oneLine(err))
-			return ctx.Err()
-		}
-		if key == r.ref.Key || f.wrong() {
-			r.digest = string(f.Status)
-		}
-		if f.wrong() {
-			r.block("the digest of %s is not in step (%s): %s; %s", ref, f.Status, f.Reading, f.again.command("digest fix"))
-		}
-	}
-	if r.Phase == migrate.PhaseLockfile && r.Digests > 0 {
-		r.note("%s left in the table: statelatch migrate clean", count(r.Digests, "digest"))
-	}
-	return nil
-}
-
-// lock notes a lock, and says whether its holder is in a phase that it must not be in.
-func (r *verifiedRootJSON) lock(ctx context.Context, s *rootSite, l fleet.Lock) {
-	j := verifiedLockJSON{Ref: l.Ref.String(), Kind: l.Kind, Where: "both", ID: l.Info.ID, Who: l.Info.Who, Verdict: l.Verdict.State, Proof: l.Verdict.Proof}
-	switch {
-	case l.ETag == "":
-		j.Where = "table"
-	case l.Item == nil:
-		j.Where = "object"
-	}
-	r.Locks = append(r.Locks, j)
-	if l.Unread != nil || l.ItemUnread != nil {
-		r.block("the lock of %s cannot be read: %s", l.Ref, oneLine(errors.Join(l.Unread, l.ItemUnread)))
-		return
-	}
-	wrong := ""
-	switch phase := r.Phase; {
-	case l.Kind == fleet.KindHalf:
-		wrong = "half of it is missing or another's: " + l.Half
-	case phase == migrate.PhaseTable && j.Where == "object" && s.Table != nil:
-		wrong = "its holder uses the lock object alone, and does not see clients with the table alone"
-	case phase == migrate.PhaseBoth && j.Where == "table":
-		wrong = "its holder uses the table alone: a checkout or job is still in phase 0, or the item was left behind"
-	case phase == migrate.PhaseLockfile && j.Where == "table":
-		wrong = "its holder uses the table alone, and clients in phase 2 do not see it: a checkout or job is still in phase 0, or the item was left behind"
-	case phase == migrate.PhaseLockfile && j.Where == "both":
-		wrong = "its holder uses the table, too: a checkout or job is still in phase 1"
-	}
-	if wrong != "" && (j.Where == "both" || lasts(ctx, s.Manager, l)) {
-		r.block("%s is locked by %s, and %s", l.Ref, holderName(l.Held), wrong)
-	}
-}
-
-// lasts reports whether half a lock stays one. A lock that is just being taken or given back does not.
-func lasts(ctx context.Context, locks *lock.Manager, l fleet.Lock) bool {
-	timer := time.NewTimer(halfLasts)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return false
-	}
-	now, err := locks.Status(ctx, l.Ref)
-	if err != nil {
-		return !errors.Is(err, statelatch.ErrNotLocked)
-	}
-	object, item := now.ETag != "" && now.Info.ID == l.Info.ID, now.Item != nil && now.Item.Info.ID == l.Info.ID
-	return object != item
+// outright names a state in the next command by its address, also where a directory leads to it.
+func (o targetOptions) outright(backend backendconf.Backend, ref statelatch.Ref, term terminal) naming {
+	backend.Key = ""
+	return o.againFor(backend, ref, term)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/cutover"
 	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/migrate"
 )
@@ -104,11 +105,11 @@ func TestMigrateVerify_JSONAndUsage(t *testing.T) {
 		t.Fatalf("got %s (%v)", o.out, err)
 	}
 	app, next := got.Roots[0], got.Roots[1]
-	if app.Verdict != notReady || len(app.InTheWay) != 1 || !app.Exists || app.Serial == nil || *app.Serial != 3 || app.Table != "locks" || app.Phase != migrate.PhaseBoth ||
+	if app.Verdict != cutover.NotReady || len(app.InTheWay) != 1 || !app.Exists || app.Serial == nil || *app.Serial != 3 || app.Table != "locks" || app.Phase != migrate.PhaseBoth ||
 		len(app.Locks) != 1 || app.Locks[0].Where != "table" || app.Locks[0].ID != otherID {
 		t.Errorf("got %+v", app)
 	}
-	if next.Verdict != readyForPhase2 || next.Exists || len(next.Locks) != 0 || len(next.Notes) != 1 {
+	if next.Verdict != cutover.ReadyForPhase2 || next.Exists || len(next.Locks) != 0 || len(next.Notes) != 1 {
 		t.Errorf("got %+v", next)
 	}
 	s.set("next/terraform.tfstate", md5Hex("x")) // the next command names that root, not the one that was looked at first
@@ -144,7 +145,7 @@ func TestMigrateVerify_PrefixOfWorkspaces(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || len(got.Roots) != 2 {
 		t.Fatalf("got %s (%v)", o.out, err)
 	}
-	if a, b := got.Roots[0], got.Roots[1]; a.Verdict != readyForPhase2 || b.Verdict != notReady || len(b.Locks) != 1 {
+	if a, b := got.Roots[0], got.Roots[1]; a.Verdict != cutover.ReadyForPhase2 || b.Verdict != cutover.NotReady || len(b.Locks) != 1 {
 		t.Errorf("got %s and %s, want the lock to be in the way of b alone", a.Verdict, b.Verdict)
 	}
 }

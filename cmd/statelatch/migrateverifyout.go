@@ -5,46 +5,13 @@ import (
 	"strconv"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/evidence"
-	"github.com/statelatch/statelatch/fleet"
-	"github.com/statelatch/statelatch/migrate"
+	"github.com/statelatch/statelatch/cutover"
 )
 
 // verifiedJSON is the result of verify.
 type verifiedJSON struct {
-	Dir   string             `json:"dir"`
-	Roots []verifiedRootJSON `json:"roots"`
-}
-
-type verifiedRootJSON struct {
-	Dir     string        `json:"dir"`
-	Variant string        `json:"variant,omitempty"`
-	Phase   migrate.Phase `json:"phase"`
-	Ref     string        `json:"ref,omitempty"`
-	Table   string        `json:"dynamodb_table,omitempty"`
-	Verdict string        `json:"verdict"`
-	troubles
-	Exists  bool               `json:"exists"`
-	Serial  *uint64            `json:"serial,omitempty"`
-	Digests int                `json:"digests"`
-	Tier    string             `json:"tier,omitempty"`
-	Locks   []verifiedLockJSON `json:"locks"`
-
-	name   string
-	ref    statelatch.Ref
-	prefix string // workspace_key_prefix, which sets its states apart from those of others with its key
-	digest string // for people
-}
-
-// verifiedLockJSON is a lock of a root's state, or of one of its named workspaces.
-type verifiedLockJSON struct {
-	Ref     string         `json:"ref"`
-	Kind    fleet.Kind     `json:"kind"`
-	Where   string         `json:"where"` // "both", "table" or "object"
-	ID      string         `json:"id,omitempty"`
-	Who     string         `json:"who,omitempty"`
-	Verdict evidence.State `json:"verdict"`
-	Proof   string         `json:"proof"`
+	Dir   string         `json:"dir"`
+	Roots []cutover.Root `json:"roots"`
 }
 
 // print shows verdicts to people.
@@ -56,7 +23,7 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	of := map[string][]string{} // roots by what is to be said of them
 	for i := range j.Roots {
 		for _, text := range slices.Concat(j.Roots[i].InTheWay, j.Roots[i].Notes) {
-			of[text] = append(of[text], statelatch.Printable(j.Roots[i].name))
+			of[text] = append(of[text], statelatch.Printable(j.Roots[i].Name))
 		}
 	}
 	var common []string
@@ -74,7 +41,7 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	for i := range j.Roots {
 		r := &j.Roots[i]
 		t.Rows = append(t.Rows, []string{
-			r.Verdict, string(r.Phase), statelatch.Printable(r.name), cell(r.Ref), serialCell(r.Serial), strconv.Itoa(len(r.Locks)), cell(r.digest), cell(r.Tier),
+			string(r.Verdict), string(r.Phase), statelatch.Printable(r.Name), cell(r.Ref), serialCell(r.Serial), strconv.Itoa(len(r.Locks)), cell(r.Digest), cell(r.Tier),
 		})
 		for _, text := range slices.Concat(r.InTheWay, r.Notes) {
 			switch {

@@ -12,6 +12,7 @@ import (
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
@@ -198,7 +199,7 @@ func (u *unlocking) decide(s *unlockStep) {
 	}
 	switch {
 	case u.mine && !u.owner.owns(h):
-		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, holderName(h))
+		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, h.Holder())
 	case u.olderThan > 0 && h.Since.IsZero():
 		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
 	case u.olderThan > 0 && h.Age < u.olderThan:
@@ -295,7 +296,6 @@ func notAlive(held lock.Held) error {
 // warnWeak says what a store without conditional delete could not exclude.
 func warnWeak(term terminal, weak bool) {
 	if weak {
-		term.say("Warning: weak release: this store has no conditional delete, so a lock taken by somebody else\n" +
-			"in the instant between the check and the delete would have been removed with it.\n")
+		term.say("%s", wrap.WeakRelease)
 	}
 }

@@ -124,7 +124,7 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 			if s.deed == deedForce && !u.approved {
 				asks = ", once that is confirmed with yes"
 			}
-			u.term.printProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), holderName(s.held), asks, verdictLine(s.verdict, u.term.verdict))
+			u.term.printProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), s.held.Holder(), asks, verdictLine(s.verdict, u.term.verdict))
 		}
 	}
 	return u.leftAlone(steps)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/pace"
 )
 
 // SignatureHeader carries "sha256=" and the HMAC-SHA256 of a webhook's body in hex, where a key is given.
@@ -93,12 +93,7 @@ func (w *Webhook) Post(ctx context.Context, body []byte) error {
 		if err == nil || final || try == attempts {
 			return err
 		}
-		d := firstPause << try
-		timer := time.NewTimer(d/2 + rand.N(d))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pace.Sleep(ctx, pace.Jitter(firstPause<<try)) != nil {
 			return errors.Join(err, context.Cause(ctx))
 		}
 	}
