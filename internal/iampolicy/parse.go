@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // ErrUnsupported is what IAM knows and this package does not evaluate. The error names it.
@@ -147,7 +148,7 @@ func (s *Statement) parsePrincipals(fields object, resource bool) error {
 }
 
 // awsPrincipal is what an AWS principal may look like; IAM knows no wildcards in it.
-var awsPrincipal = regexp.MustCompile(`^(\*|\d{12}|arn:aws[a-z-]*:(iam|sts)::\d{12}:(root|(user|role|assumed-role|federated-user)/[^*?]+))$`)
+var awsPrincipal = lazyre.New(`^(\*|\d{12}|arn:aws[a-z-]*:(iam|sts)::\d{12}:(root|(user|role|assumed-role|federated-user)/[^*?]+))$`)
 
 func parsePrincipals(raw json.RawMessage) ([]Principal, error) {
 	var everybody string
