@@ -116,31 +116,33 @@ func (s *Store) writeFile(ctx context.Context, g *stage, r io.Reader, buf, key [
 			s.files.remove(name)
 		}
 	}()
-	var out io.WriteCloser = fileWriter{disk: s.disk, file: file}
+	var out io.Writer = fileWriter{disk: s.disk, file: file}
+	end := func() error { return nil }
 	if key != nil {
-		// The cipher closes what it writes to if it can; only finish may do that.
-		if out, err = sio.EncryptWriter(struct{ io.Writer }{out}, cipherConfig(key, 0)); err != nil {
+		sealed, err := sio.EncryptWriter(out, cipherConfig(key, 0))
+		if err != nil {
 			return nil, sum, failure(fmt.Errorf("encrypt body: %w", err))
 		}
+		out, end = sealed, sealed.Close
 	}
 	hash := md5.New()
-	for n, end := len(buf), false; n > 0; {
+	for n, last := len(buf), false; n > 0; {
 		hash.Write(buf[:n])
 		if _, err := out.Write(buf[:n]); err != nil {
 			return nil, sum, failure(fmt.Errorf("write body file: %w", err))
 		}
 		g.body.Size += int64(n)
-		if end {
+		if last {
 			break
 		}
-		if n, end, err = fill(ctx, r, buf); err != nil {
+		if n, last, err = fill(ctx, r, buf); err != nil {
 			return nil, sum, err
 		}
 	}
 	if sum, err = finish(); err != nil {
 		return nil, sum, err
 	}
-	if err := out.Close(); err != nil {
+	if err := end(); err != nil {
 		return nil, sum, failure(fmt.Errorf("write body file: %w", err))
 	}
 	if err := s.files.finish(file); err != nil {
@@ -151,15 +153,13 @@ func (s *Store) writeFile(ctx context.Context, g *stage, r io.Reader, buf, key [
 	return g, sum, nil
 }
 
-// fileWriter writes to a body file. Closing it does nothing.
+// fileWriter writes to a body file. It has no Close, which a cipher would call; only finish may close the file.
 type fileWriter struct {
 	disk disk
 	file *os.File
 }
 
 func (w fileWriter) Write(p []byte) (int, error) { return w.disk.write(w.file, p) }
-
-func (w fileWriter) Close() error { return nil }
 
 // attach makes the body part of the transaction.
 func (g *stage) attach(t *txn, bucket, key string) (body, error) {

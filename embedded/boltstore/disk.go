@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
@@ -48,11 +49,7 @@ func (osDisk) syncDir(path string) error {
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
-	err = d.Sync()
-	if e := d.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
+	if err := cmp.Or(d.Sync(), d.Close()); err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
 	return nil

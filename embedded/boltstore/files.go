@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -68,11 +69,7 @@ func (f *bodyFiles) ensureDir(sub string) error {
 
 // finish makes a written file and its directory entry durable and closes it.
 func (f *bodyFiles) finish(file *os.File) error {
-	err := f.disk.sync(file)
-	if e := file.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
+	if err := cmp.Or(f.disk.sync(file), file.Close()); err != nil {
 		return fmt.Errorf("sync body file: %w", err)
 	}
 	return f.disk.syncDir(filepath.Dir(file.Name()))

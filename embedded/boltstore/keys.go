@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/md5"
@@ -193,10 +194,7 @@ func (s *Store) makeKey(path string) ([]byte, error) {
 	if err == nil {
 		err = s.disk.sync(file)
 	}
-	if e := file.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
+	if err = cmp.Or(err, file.Close()); err == nil {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"go.etcd.io/bbolt"
+
+	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
 // txn is a transaction as one request sees it. What the tables hold is in schema.go, who commits in commit.go.
