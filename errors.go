@@ -60,7 +60,7 @@ var (
 type StoreError struct {
 	Kind    error  // one of the store kinds; errors.Is matches it
 	Op      string // the port's operation: "head", "get", "put", "delete", "list", "list versions"
-	Bucket  string
+	Bucket  string // its name
 	Key     string // empty for listings
 	Status  int    // HTTP status, 0 where there was no answer
 	Code    string // the store's error code, empty where there was none
@@ -142,7 +142,7 @@ func BadCredentials(err error) bool {
 
 // LockedError says who holds a lock. It matches [ErrLocked].
 type LockedError struct {
-	Ref     Ref
+	Ref     Ref      // of the state
 	Holder  LockInfo // zero ID when the lock object could not be understood
 	Managed *Managed // what a lock of ours says beyond Holder; nil for a plain one
 	ETag    string   // of the lock object that was seen; empty if the holder is in Table

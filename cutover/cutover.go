@@ -28,13 +28,13 @@ const halfLasts = 500 * time.Millisecond
 
 // Lock is a lock of a root's state, or of one of its named workspaces.
 type Lock struct {
-	Ref     string         `json:"ref"`
-	Kind    fleet.Kind     `json:"kind"`
-	Where   Where          `json:"where"`
-	ID      string         `json:"id,omitempty"`
-	Who     string         `json:"who,omitempty"`
-	Verdict evidence.State `json:"verdict"`
-	Proof   string         `json:"proof"`
+	Ref     string         `json:"ref"`           // of the state: s3://BUCKET/KEY
+	Kind    fleet.Kind     `json:"kind"`          // of the lock that was found
+	Where   Where          `json:"where"`         // in which places it is
+	ID      string         `json:"id,omitempty"`  // the lock's; empty: it could not be read
+	Who     string         `json:"who,omitempty"` // holds it; empty: not known
+	Verdict evidence.State `json:"verdict"`       // whether the holder is still at work
+	Proof   string         `json:"proof"`         // one line for people: why the verdict is that
 }
 
 // Where says which halves of a lock there are.
@@ -42,9 +42,9 @@ type Where string
 
 // The places of a lock.
 const (
-	Both   Where = "both"
-	Table  Where = "table"
-	Object Where = "object"
+	Both   Where = "both"   // in the bucket and in the table
+	Table  Where = "table"  // only the item
+	Object Where = "object" // only the lock object
 )
 
 func lockOf(l fleet.Lock) Lock {

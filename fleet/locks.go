@@ -23,11 +23,11 @@ type Kind string
 
 // The kinds of locks.
 const (
-	KindPlain      Kind = "plain"    // an engine's lock object
-	KindManaged    Kind = "managed"  // ours
-	KindItem       Kind = "dynamodb" // an item without a lock object
-	KindHalf       Kind = "half"     // the rest is certainly missing, or another holder's
-	KindUnreadable Kind = "unreadable"
+	KindPlain      Kind = "plain"      // an engine's lock object
+	KindManaged    Kind = "managed"    // ours
+	KindItem       Kind = "dynamodb"   // an item without a lock object
+	KindHalf       Kind = "half"       // the rest is certainly missing, or another holder's
+	KindUnreadable Kind = "unreadable" // it is there and cannot be understood, or not be read
 )
 
 // halfPause is how long a half is given to become whole, or nothing.
@@ -35,9 +35,9 @@ const halfPause = 500 * time.Millisecond
 
 // Lock is a lock that was found: both halves of it where they are one holder's, else one half.
 type Lock struct {
-	lock.Held // only Ref, if Unread is not nil
-	Verdict   evidence.Verdict
-	Kind      Kind
+	lock.Held                  // only Ref, if Unread is not nil
+	Verdict   evidence.Verdict // whether its holder is still at work
+	Kind      Kind             // which sort of lock it is
 	// Half says, if this is one half of what should be two, which one is missing or another's (B20). One plain line.
 	Half string
 	// Unread is why the lock could not be read at all, of a store kind. It may be held.
@@ -48,10 +48,10 @@ type Lock struct {
 
 // LockOptions are the terms of [Locks].
 type LockOptions struct {
-	WorkspacePrefix string // as in [WalkOptions]
-	Workers         int    // requests under way at once; 0 means 16
-	Evidence        evidence.Sources
-	OnProgress      func(Progress) // of the walk
+	WorkspacePrefix string           // as in [WalkOptions]
+	Workers         int              // requests under way at once; 0 means 16
+	Evidence        evidence.Sources // what they are judged by
+	OnProgress      func(Progress)   // of the walk
 }
 
 // LockList is what [Locks] found.

@@ -57,7 +57,7 @@ type Plan struct {
 
 // Key is the part of a plan that is about one lock object.
 type Key struct {
-	Key string
+	Key string // of the lock object
 	Sum
 	// last is the version ID of the newest one that may go. Everything older may.
 	last string

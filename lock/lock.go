@@ -31,8 +31,8 @@ const (
 
 // The limits that a [Manager] has by default.
 const (
-	DefaultReleaseTimeout  = 30 * time.Second
-	DefaultTakeBackTimeout = 3 * time.Second
+	DefaultReleaseTimeout  = 30 * time.Second // of a release with all its tries
+	DefaultTakeBackTimeout = 3 * time.Second  // of taking back what was written when Acquire gives up
 )
 
 // Tier is what a store's conditions are good for. It is proven by a probe, not by asking once.
@@ -89,6 +89,7 @@ type Fence func(ctx context.Context, ref statelatch.Ref) error
 // Table is the legacy lock table, as package dynamo drives it. Every conditional call is one request, never sent
 // again by the driver. Errors are of the store kinds.
 type Table interface {
+	// Name is the table's, for messages.
 	Name() string
 	// Lock puts the item of ref if there is none, else ErrPreconditionFailed.
 	Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error
@@ -126,7 +127,7 @@ type Manager struct {
 
 // Held is a lock as it was seen, or as we wrote it.
 type Held struct {
-	Ref  statelatch.Ref
+	Ref  statelatch.Ref      // of the state
 	Info statelatch.LockInfo // zero if Err is not nil
 	// Managed is what a lock of ours says beyond Info; nil for a plain lock.
 	Managed *statelatch.Managed
@@ -135,7 +136,7 @@ type Held struct {
 	// clock and no "Created" is involved (B7). Both are zero for a lock that Acquire returned, and where the store does
 	// not tell. A lease is rewritten at every renewal, so that both are then about the last one.
 	Since time.Time
-	Age   time.Duration
+	Age   time.Duration // see Since
 	// Err says why the lock could not be understood. It is held all the same.
 	Err error
 	// Item is the item in the table; nil if there is none or no table.
@@ -146,7 +147,7 @@ type Held struct {
 
 // Item is the lock item of a state in the DynamoDB table.
 type Item struct {
-	Table string
+	Table string              // its name
 	Raw   string              // the attribute Info as it is stored
 	Info  statelatch.LockInfo // zero if Err is not nil
 	Err   error               // why Raw could not be understood

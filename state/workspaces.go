@@ -14,7 +14,7 @@ import (
 
 // Workspaces are the states of one backend configuration.
 type Workspaces struct {
-	Store  *Store
+	Store  *Store // of their bucket; required
 	Key    string // the configured key, where the default workspace lives
 	Prefix string // workspace_key_prefix; empty: workspaces lie at the top of the bucket
 }
