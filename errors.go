@@ -21,7 +21,7 @@ var (
 	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
 	ErrConflict = errors.New("conflicting request, try again")
 	// ErrThrottled: the store asked to slow down and nothing was attempted. A write to S3 that is answered 503
-	// is ErrAmbiguous, because that may follow the deed (B6); a 429 and DynamoDB's own throttling are certain.
+	// is ErrAmbiguous, because that may follow the write (B6); a 429 and DynamoDB's own throttling are certain.
 	ErrThrottled = errors.New("throttled by the store")
 	// ErrUnsupported: the store or the driver cannot do this; nothing was attempted.
 	ErrUnsupported = errors.New("not supported by this store")

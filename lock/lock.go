@@ -46,7 +46,7 @@ const (
 	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic. Set without a probe, it is the
 	// caller's word for that.
 	TierFull
-	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the robbed holder's
+	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the last holder's
 	// delete could remove the new holder's lock. A person may force it away all the same, and vouches that the holder
 	// is gone.
 	TierCAS
@@ -199,7 +199,7 @@ func (h Held) owns(item Item) bool {
 	return item.Err == nil && (item.Info.ID == h.Info.ID || h.Managed != nil && item.Info.ID == h.Managed.PrevID)
 }
 
-// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
+// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when the lock is taken over.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not

@@ -11,7 +11,7 @@ import (
 	"github.com/statelatch/statelatch/internal/pace"
 )
 
-// forceTTL is the lease of the lock that stands while a robbed holder is fenced out.
+// forceTTL is the lease of the lock that stands while a live holder is fenced out.
 const forceTTL = time.Minute
 
 // Release gives up a lock that was taken by an Acquire of another process and read by Status; otherwise it is
@@ -67,7 +67,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	remove := func() (bool, error) { return m.removeObject(ctx, h, nil) }
 	var t *Tenure
 	if h.Leased() {
-		if t, err = m.rob(ctx, h, by); err == nil {
+		if t, err = m.seize(ctx, h, by); err == nil {
 			ctx = context.WithoutCancel(ctx) // what is left now is ours
 			remove = func() (bool, error) { return t.removeObject(ctx) }
 		}
@@ -102,8 +102,8 @@ func (m *Manager) removable(h Held) error {
 	return m.sameTable(h)
 }
 
-// rob takes over h whether or not it is over, and fences its holder out.
-func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) {
+// seize takes over h whether or not it is over, and fences its holder out.
+func (m *Manager) seize(ctx context.Context, h Held, by Request) (*Tenure, error) {
 	if m.Fence == nil {
 		return nil, fmt.Errorf("%w lock manager: removing a lock with a lease needs a Fence", statelatch.ErrInvalid)
 	}
@@ -120,15 +120,15 @@ func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) 
 	by.TTL, by.Expires = forceTTL, 0
 	a, cancel := m.attempt(ctx, h.Ref, by)
 	defer cancel()
-	t, err := a.rob(ctx, h)
+	t, err := a.seize(ctx, h)
 	if err != nil {
 		return nil, a.leave(ctx, err)
 	}
 	return t, nil
 }
 
-// rob is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
-func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
+// seize is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
+func (a *attempt) seize(ctx context.Context, h Held) (*Tenure, error) {
 	for {
 		won, err := a.takeOver(ctx, h)
 		switch {

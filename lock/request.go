@@ -50,7 +50,7 @@ type Request struct {
 	OnRenewal func(ref statelatch.Ref, failure error)
 	// OnTakeOver, if not nil, is called when somebody else's lock that was over was taken over or removed, with what it
 	// was and the ID of the lock that this was done for, whatever becomes of that.
-	OnTakeOver func(robbed Held, by string)
+	OnTakeOver func(was Held, by string)
 }
 
 // Waiting is what Acquire knows while it waits.

@@ -119,7 +119,7 @@ func TestManager_Acquire_Dual_SurvivesFaults(t *testing.T) {
 		"put, reply lost":           {on(put, 1, dynamotest.LoseReply())},
 		"put, request lost":         {on(put, 1, dynamotest.LoseRequest())},
 		"put, 500":                  {on(put, 1, dynamotest.Fail())},
-		"put, 500 after the deed":   {on(put, 1, dynamotest.FailAfter())},
+		"put, 500 after the write":  {on(put, 1, dynamotest.FailAfter())},
 		"put, throttled":            {on(put, 1, dynamotest.Throttle()), on(put, 2, dynamotest.Throttle())},
 		"put, late":                 {on(put, 1, dynamotest.Late(2))},
 		"put, reply and read lost":  {on(put, 1, dynamotest.LoseReply()), on(get, 1, dynamotest.LoseReply())},

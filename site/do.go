@@ -54,8 +54,8 @@ func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
 			}
 			log.Warn("the lock cannot be renewed, trying on", slog.Any("error", failure))
 		},
-		OnTakeOver: func(robbed lock.Held, by string) {
-			log.Warn("a lock was taken over", "holder", robbed.Info.Who, "operation", robbed.Info.Operation, "id", robbed.Info.ID, "by", by)
+		OnTakeOver: func(was lock.Held, by string) {
+			log.Warn("a lock was taken over", "holder", was.Info.Who, "operation", was.Info.Operation, "id", was.Info.ID, "by", by)
 		},
 	}
 	if l.Wait < 0 {

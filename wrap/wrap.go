@@ -33,7 +33,7 @@ import (
 type State struct {
 	*site.Site
 
-	Ref statelatch.Ref
+	Ref statelatch.Ref // of the state
 	// Command is how a person names the state in a command of theirs, of which verb is the first word or more; nil:
 	// "statelatch VERB REF".
 	Command func(verb string) string
@@ -53,11 +53,11 @@ type Options struct {
 	// Read holds no lock: the states are compared before and after.
 	Read bool
 
-	Command        []string
-	Dir            string    // that it runs in; empty: this process's
-	Stdin          *os.File  // nil: none
-	Stdout, Stderr io.Writer // the command's
-	Getenv         func(string) string
+	Command        []string            // the program and its arguments; required
+	Dir            string              // that it runs in; empty: this process's
+	Stdin          *os.File            // nil: none
+	Stdout, Stderr io.Writer           // the command's
+	Getenv         func(string) string // nil: os.Getenv
 	// Grace is how long the command may take to end once it must.
 	Grace time.Duration
 	// Signals are those that would end this process, while the command runs.
@@ -65,7 +65,7 @@ type Options struct {
 
 	// Request is what the locks say, and how they are got. Its TTL, the lease, is required unless Read is set.
 	Request lock.Request
-	Hooks   Hooks
+	Hooks   Hooks // the zero value is good
 }
 
 // Hooks are what a program does its own way. Nil functions do what goes without saying.
@@ -84,7 +84,7 @@ type Hooks struct {
 	Compared func(ctx context.Context, r state.Report)
 	// Held is told of locks that were taken, Gone of those that are not there any more.
 	Held func(lock.Set)
-	Gone func(ref statelatch.Ref, id string)
+	Gone func(ref statelatch.Ref, id string) // see Held
 	// Ended is told, once the command is gone, before the states are looked after: one more signal may pass.
 	Ended func()
 	// Released is told how it all ended, once the locks are given back.
@@ -95,7 +95,7 @@ type Hooks struct {
 
 // Result is how a command ended.
 type Result struct {
-	ExitCode int
+	ExitCode int              // the command's, as in runner.Result
 	Moved    []statelatch.Ref // states that changed while it ran, with Read
 	// Nothing: no lock was ever held, because the command started no engine whose state is in S3.
 	Nothing bool
@@ -103,8 +103,8 @@ type Result struct {
 
 // StartError is a command that could not be started.
 type StartError struct {
-	Err      error
-	ExitCode int // that shells have for it
+	Err      error // why
+	ExitCode int   // that shells have for it
 }
 
 // Error is the cause's.
@@ -114,7 +114,9 @@ func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
 // AfterError is what could not be done once the command had ended as it has.
-type AfterError struct{ Err error }
+type AfterError struct {
+	Err error // why
+}
 
 // Error is the cause's.
 func (e *AfterError) Error() string { return e.Err.Error() }
