@@ -41,7 +41,7 @@ const (
 	Unlock          Action = "unlock"           // by the holder, or by whoever named the lock's ID
 	ForceUnlock     Action = "force-unlock"     // somebody else's lock was removed
 	TakeOver        Action = "takeover"         // somebody else's lock that was over was replaced or removed by one of ours
-	Run             Action = "run"              // a command ran under the lock: one event when it starts, one when the lock is given back
+	Run             Action = "run"              // a command ran under the lock: one event when it starts, one when the lock is released
 	Rescue          Action = "rescue"           // a state that an engine could not save was saved
 	Push            Action = "push"             // a state was written
 	Rollback        Action = "rollback"         // an older version of a state was written anew
@@ -68,9 +68,9 @@ const (
 	Failed   Outcome = "failed"   // it was not done, or not all of it: see Detail
 	Unknown  Outcome = "unknown"  // it may have been done
 	Started  Outcome = "started"  // Run: the lock is held
-	Released Outcome = "released" // Run: it ended, and the lock was given back
+	Released Outcome = "released" // Run: it ended, and the lock was released
 	Lost     Outcome = "lost"     // Run: the lock was lost while the command ran
-	Kept     Outcome = "kept"     // Run: the lock could not be given back. Rescue: only a copy is kept in the bucket
+	Kept     Outcome = "kept"     // Run: the lock could not be released. Rescue: only a copy is kept in the bucket
 )
 
 // Event is one act. The first group of fields is set by [Sink.Append].
@@ -90,7 +90,7 @@ type Event struct {
 	Who     string    `json:"who"`           // whoever did it, as package identity names them
 
 	Operation  string `json:"operation,omitempty"`    // as in the lock
-	LockID     string `json:"lock_id,omitempty"`      // of the lock that was taken, given back, or held meanwhile
+	LockID     string `json:"lock_id,omitempty"`      // of the lock that was taken, released, or held meanwhile
 	PrevLockID string `json:"prev_lock_id,omitempty"` // of somebody else's lock that ended by this act
 	Holder     string `json:"holder,omitempty"`       // who held the lock that ended
 	Reason     string `json:"reason,omitempty"`       // that whoever did it gave; empty: none

@@ -22,7 +22,7 @@ import (
 	"github.com/statelatch/statelatch/lock"
 )
 
-// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or given back is half for
+// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or released is half for
 // an instant.
 const halfLasts = 500 * time.Millisecond
 
@@ -37,7 +37,7 @@ type Lock struct {
 	Proof   string         `json:"proof"`         // one line for people: why the verdict is that
 }
 
-// Where says which halves of a lock there are.
+// Where says in which places a lock is.
 type Where string
 
 // The places of a lock.
@@ -81,7 +81,7 @@ func ownState(key, root, workspacePrefix string) bool {
 	return key == root || ok && of == path.Clean(root) // a named workspace's key is cleaned
 }
 
-// lasts reports whether half a lock stays one. A lock that is just being taken or given back does not.
+// lasts reports whether half a lock stays one. A lock that is just being taken or released does not.
 func lasts(ctx context.Context, locks *lock.Manager, l fleet.Lock) bool {
 	if pace.Sleep(ctx, halfLasts) != nil {
 		return false

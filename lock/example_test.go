@@ -12,7 +12,7 @@ import (
 	"github.com/statelatch/statelatch/state"
 )
 
-// A lock is held, refused to somebody else, and given back.
+// A lock is held, refused to somebody else, and released.
 func ExampleManager_Acquire() {
 	ctx := context.Background()
 	bucket := membucket.New("acme-state", membucket.Options{}) // s3bucket.Open for a real one

@@ -1,4 +1,4 @@
-// Package lock takes, keeps, shows and gives up the lock of one state: the object at
+// Package lock takes, keeps, shows and releases the lock of one state: the object at
 // "<key>.tflock" that terraform and tofu honour, and, where one is configured, the item in the
 // DynamoDB table beside it.
 //
@@ -112,7 +112,7 @@ type Manager struct {
 	Tier Tier
 	// Fence is required for taking over and force-unlocking locks with a lease.
 	Fence Fence
-	// ReleaseTimeout is how long a release tries on, both halves of the lock together, whatever becomes of its context:
+	// ReleaseTimeout is how long a release tries on, lock object and item together, whatever becomes of its context:
 	// an interrupted caller leaves no lock behind (B13). 0: 30 s.
 	ReleaseTimeout time.Duration
 	// TakeBackTimeout is how long an Acquire that ends without the lock goes on, also behind the end of its context, to
@@ -239,7 +239,7 @@ func (m *Manager) proven() error {
 	return nil
 }
 
-// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing, and needs no
+// Status reads the lock of ref, the lock object and the item. ErrNotLocked if there is none. It changes nothing, and needs no
 // Tier.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
 	if err := m.serves(ref); err != nil {
@@ -257,7 +257,7 @@ func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) 
 	return Held{}, err
 }
 
-// withItem adds the table's half to what was read of the lock object.
+// withItem adds the item in the table to what was read of the lock object.
 func (m *Manager) withItem(ctx context.Context, h Held) (Held, error) {
 	if m.Table == nil {
 		return h, nil

@@ -14,7 +14,7 @@ import (
 // forceTTL is the lease of the lock that stands while a live holder is fenced out.
 const forceTTL = time.Minute
 
-// Release gives up a lock that was taken by an Acquire of another process and read by Status; otherwise it is
+// Release is for a lock that was taken by an Acquire of another process and read by Status; otherwise it is
 // as [Tenure.Release].
 func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 	if err := m.removable(h); err != nil {
@@ -75,7 +75,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	if err == nil {
 		weak, err = m.removeBoth(ctx, h, true, remove)
 		if t != nil && deniedOutright(err) && !m.putBack(ctx, h, t.abandoned()...) {
-			err = fmt.Errorf("it was taken over, with ID %s, and could not be given back: %w", t.Held().Info.ID, err)
+			err = fmt.Errorf("it was taken over, with ID %s, and could not be put back as it was: %w", t.Held().Info.ID, err)
 		}
 	}
 	if !errors.Is(err, statelatch.ErrLockLost) {
@@ -88,7 +88,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	return weak, err
 }
 
-// removable refuses what does not name a lock, and one that could only be removed by half.
+// removable refuses what does not name a lock, and one of which only the lock object could be removed.
 func (m *Manager) removable(h Held) error {
 	if h.ETag == "" && h.Item == nil {
 		return fmt.Errorf("%w lock of %s: it has no ETag; give what Acquire or Status returned", statelatch.ErrInvalid, h.Ref)
@@ -247,8 +247,8 @@ func releaseError(ref statelatch.Ref, err, unknown error) error {
 	return fmt.Errorf("release lock %s: %w", ref, err)
 }
 
-// halves words what became of the two halves of h (B20).
-func halves(h Held, objectErr, itemErr error) error {
+// bothOutcomes words what became of the lock object and the item of h (B20).
+func bothOutcomes(h Held, objectErr, itemErr error) error {
 	switch {
 	case itemErr == nil:
 		return objectErr
@@ -257,5 +257,5 @@ func halves(h Held, objectErr, itemErr error) error {
 	case objectErr == nil:
 		return fmt.Errorf("the lock object is released; the item in the DynamoDB table %q: %w", h.Item.Table, itemErr)
 	}
-	return fmt.Errorf("neither half is released: %w; the item in the DynamoDB table %q: %w", objectErr, h.Item.Table, itemErr)
+	return fmt.Errorf("neither is released: the lock object: %w; the item in the DynamoDB table %q: %w", objectErr, h.Item.Table, itemErr)
 }

@@ -22,7 +22,7 @@ func (m *Manager) readItem(ctx context.Context, ref statelatch.Ref) (Item, error
 	return item, nil
 }
 
-// lockItem takes the table's half of the lock for t. The item of a holder whose lock object was taken over is
+// lockItem puts the item into the table for t. That of a holder whose lock object was taken over is
 // replaced; any other is somebody's.
 func (a *attempt) lockItem(ctx context.Context, t *Tenure) error {
 	a.itemInfo = t.Held().Info

@@ -91,7 +91,7 @@ func (m *Manager) sameTable(h Held) error {
 		"name it with -backend-config dynamodb_table=%s", statelatch.ErrInvalid, h.Ref, h.Managed.Table, h.Managed.Table)
 }
 
-// enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state
+// enter turns the lock object that was won into a tenure, with the item in the table. If the lock was taken over the state
 // is fenced (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
 	if a.takenOver != nil && a.under == nil && won.Managed.PrevETag == a.takenOver.ETag {

@@ -332,7 +332,7 @@ func TestManager_TakeOver_LeaseIsKeptDuringASlowFence(t *testing.T) {
 }
 
 // R7: whose lock was taken over while it fenced does not enter.
-func TestManager_TakeOver_R7_RobbedDuringTheFence(t *testing.T) {
+func TestManager_TakeOver_R7_TakenOverDuringTheFence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -190,7 +190,7 @@ inline renew() {
   fi
 }
 
-/* attempt.removeItemOfRobbed: while our lock object still tells that its holder is dead. */
+/* attempt.removeItemTakenOver: while our lock object still tells that its holder is dead. */
 inline remove_item_of_last() {
   if
   :: d_step { IN(TABLE, c) && ITEM_OF_LAST -> taking = item };

@@ -2,7 +2,7 @@
 // or an engine itself.
 //
 // What it guarantees: an engine's own lock is switched off only where the lock of that engine's state is held; what a
-// command holds is given back when it is gone, however it ended, and never over the head of something of it that still
+// command holds is released when it is gone, however it ended, and never over the head of something of it that still
 // runs; the command is stopped when a lock is lost, before the lease is over; a state that an engine could not save is
 // saved again or kept in the bucket; and what was overwritten in spite of the lock is told. What it does not: an
 // engine's write has no condition, so nothing here can stop one that was overtaken.
@@ -87,7 +87,7 @@ type Hooks struct {
 	Gone func(ref statelatch.Ref, id string) // see Held
 	// Ended is told, once the command is gone, before the states are looked after: one more signal may pass.
 	Ended func()
-	// Released is told how it all ended, once the locks are given back.
+	// Released is told how it all ended, once the locks are released.
 	Released func(ctx context.Context, set lock.Set, exitCode int, runErr, releaseErr error)
 	// Say is told what happens, a line at a time, which ends with a newline; nil: nothing is said.
 	Say func(line string)
@@ -133,10 +133,10 @@ func (e *AfterError) Unwrap() error { return e.Err }
 //
 // The errors:
 //
-//	nil            it has ended, with the exit code in the Result, and every lock was held until it was given back
+//	nil            it has ended, with the exit code in the Result, and every lock was held until it was released
 //	*StartError    it could not be started; nothing is held any more
 //	ErrLockLost    a lock was lost while it ran, and it was stopped; or its lock was gone at the end
-//	*AfterError    it has ended, but a lock could not be given back, or with Read a state not be compared
+//	*AfterError    it has ended, but a lock could not be released, or with Read a state not be compared
 //	other          of getting the locks; the command was not started
 func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Getenv == nil {
@@ -211,7 +211,7 @@ func (r *run) locked(ctx context.Context) (Result, error) {
 	child, runErr := r.underLock(ctx, h)
 	r.ended()
 	_, set, _ := h.held()
-	err := r.giveBack(settled(ctx), set, child.Leftover)
+	err := r.release(settled(ctx), set, child.Leftover)
 	if r.Hooks.Released != nil {
 		r.Hooks.Released(ctx, set, child.ExitCode, runErr, err)
 	}
@@ -315,8 +315,8 @@ func (r *run) engineDirs() []string {
 const WeakRelease = "Warning: weak release: this store has no conditional delete, so a lock taken by somebody else\n" +
 	"in the instant between the check and the delete would have been removed with it.\n"
 
-// giveBack releases the locks, unless something of the command still runs.
-func (r *run) giveBack(ctx context.Context, set lock.Set, leftover bool) error {
+// release releases the locks, unless something of the command still runs.
+func (r *run) release(ctx context.Context, set lock.Set, leftover bool) error {
 	if leftover {
 		for _, t := range set {
 			t.Abandon()

@@ -101,7 +101,7 @@ func releaseRecorded(ctx context.Context, how unlockAction, release func(context
 	return weak, err
 }
 
-// recordRelease records that a lock was given back or removed.
+// recordRelease records that a lock was released or removed.
 func recordRelease(ctx context.Context, action audit.Action, ref statelatch.Ref, held lock.Held, weak bool, err error) {
 	e := audit.Event{Action: action, Ref: ref.String(), Operation: held.Info.Operation, Holder: held.Info.Who, ETagBefore: held.ETag}
 	if action == audit.ForceUnlock {
@@ -190,7 +190,7 @@ func noteStates(ctx context.Context, report state.Report) {
 	}
 }
 
-// recordRunEnd records how a run ended, once its locks are given back.
+// recordRunEnd records how a run ended, once its locks are released.
 func recordRunEnd(ctx context.Context, set lock.Set, code int, runErr, releaseErr error) {
 	r := recorderOf(ctx)
 	if r.Recorder == nil {

@@ -32,7 +32,7 @@ type unlockOptions struct {
 func unlockCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
-		Usage:     "give back a lock, your own or one that is over",
+		Usage:     "release a lock, your own or one that is over",
 		UsageText: "statelatch unlock [flags] [REF... | s3://BUCKET/[PREFIX/]]",
 		Description: "Releases the lock of a state if this user took it on this machine and no run keeps it. Any other lock is shown, with what\n" +
 			"proves that its holder lives or not, and removed if you say so; it is left alone if it changes meanwhile. Without a terminal\n" +
@@ -270,9 +270,9 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 	return u.term.confirm(ctx, question, "-auto-approve")
 }
 
-// giveBack releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its
+// release releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its
 // holder may still be under way.
-func (t target) giveBack(ctx context.Context, held lock.Held, by lock.Request) (weak bool, err error) {
+func (t target) release(ctx context.Context, held lock.Held, by lock.Request) (weak bool, err error) {
 	if held.Leased() {
 		return t.Manager.ForceRelease(ctx, held, by)
 	}
@@ -287,7 +287,7 @@ func givesBack(h lock.Held, v evidence.Verdict) bool {
 // notAlive refuses to pull the lock from under a run of this user that is still going.
 func notAlive(held lock.Held) error {
 	if held.Leased() && aliveHere(held.Managed) == identity.Alive {
-		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it gives the lock back: %w",
+		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it releases the lock: %w",
 			statelatch.Printable(held.Managed.Client), held.LockedError())
 	}
 	return nil

@@ -139,7 +139,7 @@ func (u *unlocking) notOver(s unlockStep) error {
 	case h.Err != nil || h.ETag == "" || m == nil || m.TTL == 0 && m.Expires == 0:
 		next = "; -expired is for a lease, or an -expires; without -expired it is shown and asked about: " + s.again.command("unlock")
 	case aliveHere(m) == identity.Alive:
-		next = "; stop that, and it gives the lock back"
+		next = "; stop that, and it releases the lock"
 	case h.Leased() && u.dryRun:
 		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile", evidence.Span(m.TTL))
 	}
@@ -262,7 +262,7 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 // remove releases one lock, as it was seen or not at all.
 func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	by := requestOptions{}.request(u.term, "unlock")
-	release := s.giveBack
+	release := s.release
 	if s.action == actForce {
 		release = s.Manager.ForceRelease
 	}
