@@ -2,11 +2,11 @@ package migrate
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
@@ -18,7 +18,7 @@ const (
 const hidden = `"(sensitive)"`
 
 // assigned is an argument with a string.
-var assigned = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
+var assigned = lazyre.New(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
 
 // withoutSecrets hides the values of arguments that are secrets by their names or looks: a diff is for logs and
 // reviews.

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +26,7 @@ import (
 	"github.com/hashicorp/aws-sdk-go-base/v2/diag"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const (
@@ -129,7 +129,7 @@ func (c *Config) resolve() error {
 	return c.validate()
 }
 
-var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+var accountID = lazyre.New(`^[0-9]{12}$`)
 
 func (c *Config) validate() error {
 	invalid := func(format string, args ...any) error {

@@ -2,10 +2,10 @@
 package sarif
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Log is a SARIF log with one run, ready to be encoded.
@@ -98,7 +98,7 @@ func New(version string, results []Result) Log {
 	return Log{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []run{r}}
 }
 
-var placeholder = regexp.MustCompile(`\{(\d+)\}`)
+var placeholder = lazyre.New(`\{(\d+)\}`)
 
 // plain is a text that a viewer shows as it is. SARIF makes a link of [text](target) and a placeholder of {0} (3.11.5
 // and 3.11.6), also where a key or the name of a file is all that they come from.

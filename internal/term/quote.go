@@ -1,13 +1,13 @@
 package term
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
+var shellSafe = lazyre.New(`^[A-Za-z0-9_./:=@%+-]+$`)
 
 // ShellQuote makes s safe to show, and to paste into a shell. What cannot be printed needs one that knows $'...', as
 // bash and zsh do.
