@@ -36,8 +36,8 @@ import (
 
 // Config says what an endpoint serves. Store and Verifier are required.
 type Config struct {
-	Store    s3model.Store
-	Verifier *sigv4.Verifier
+	Store    s3model.Store   // what is served; required
+	Verifier *sigv4.Verifier // who may ask; required
 	// Logger receives failures of the store at Error and every request at Debug, never
 	// queries, headers or bodies. Nil discards everything.
 	Logger *slog.Logger

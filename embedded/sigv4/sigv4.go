@@ -49,7 +49,7 @@ type Verifier struct {
 
 // Signature is the verified signature of a request.
 type Signature struct {
-	AccessKeyID string
+	AccessKeyID string // who signed
 	Region      string // as in the credential scope; whether it is right is the caller's to decide
 	Presigned   bool   // the signature was in the query
 

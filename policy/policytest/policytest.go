@@ -23,7 +23,7 @@ type Policy struct {
 
 // Request is what a call asks IAM for.
 type Request struct {
-	Action   string
+	Action   string              // such as "s3:GetObject"
 	Resource string              // an ARN
 	Context  map[string][]string // by condition key; an absent key is not in the request
 }
