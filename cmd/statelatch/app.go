@@ -18,21 +18,21 @@ func run(ctx context.Context, args []string, term terminal) int {
 	ctx, stop := signal.NotifyContext(ctx, runner.EndSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever is still being tidied up
-	if term.view == nil {
-		term.view = &view{}
+	if term.View == nil {
+		term.View = &view{}
 	}
 	root := app(term)
 	line, err := arrange(root, args)
 	if err == nil {
 		err = root.Run(newRequestLog(term).watched(ctx), line.words)
 	}
-	if err == nil && term.view.failed != nil {
-		err = fmt.Errorf("the result could not be written: %w", term.view.failed)
+	if err == nil && term.View.Failed != nil {
+		err = fmt.Errorf("the result could not be written: %w", term.View.Failed)
 	}
 	switch {
 	case err == nil || errors.As(err, new(reportedError)):
 	case line.json:
-		if printErr := term.printJSON(failureOf(ctx, err)); printErr != nil {
+		if printErr := term.PrintJSON(failureOf(ctx, err)); printErr != nil {
 			report(ctx, term, line, err)
 		}
 	default:
@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, term terminal) int {
 func report(ctx context.Context, term terminal, line commandLine, err error) {
 	why := oneLine(err)
 	if ctx.Err() != nil {
-		term.say("\nInterrupted.\n")
+		term.Say("\nInterrupted.\n")
 		why = strings.NewReplacer("context canceled", "interrupted", "interrupt signal received", "interrupted").Replace(why)
 	}
 	var refused refusedError
@@ -66,9 +66,9 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 			more += "\n" + statelatch.Printable(strings.ReplaceAll(tail, "\n", "; ")) + "\n"
 		}
 	}
-	term.say("%s %s\n%s%s", term.alarm("Error:"), why, more, refused.grant)
+	term.Say("%s %s\n%s%s", term.PaintTalk(red, "Error:"), why, more, refused.grant)
 	if errors.As(err, new(usageError)) {
-		term.say("Run '%s -h' for help.\n", line.name)
+		term.Say("Run '%s -h' for help.\n", line.name)
 	}
 }
 
@@ -90,9 +90,9 @@ func app(term terminal) *cli.Command {
 			group("Migration", migrateCommand(term), digestCommand(term)),
 			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term), versionCommand(term)),
 		),
-		Metadata: map[string]any{helpWidth: term.outWidth(), bucketKey: bucketNamed(term.getenv)},
+		Metadata: map[string]any{helpWidth: term.OutWidth(), bucketKey: bucketNamed(term.Getenv)},
 		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },
-		Reader:   term.in, Writer: term.results(), ErrWriter: term.err,
+		Reader:   term.In, Writer: term.Results(), ErrWriter: term.Err,
 	}
 	recorded(term, root)
 	widened(term, root)

@@ -21,7 +21,7 @@ func everyCommand(t *testing.T, do func(words []string, c *cli.Command)) {
 			walk(append(words[:len(words):len(words)], sub.Name), sub)
 		}
 	}
-	walk(nil, app(terminal{getenv: func(string) string { return "" }}))
+	walk(nil, app(terminal{Getenv: func(string) string { return "" }}))
 }
 
 func TestArrange_Typos(t *testing.T) {

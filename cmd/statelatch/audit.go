@@ -224,16 +224,16 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 		}
 	}
 	if o.json {
-		return term.printJSON(result)
+		return term.PrintJSON(result)
 	}
 	if len(shown) > 0 {
-		term.printTable(auditTable(shown))
+		term.PrintTable(auditTable(shown))
 	}
 	if result.Unreadable > 0 {
-		term.say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
+		term.Say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
 	}
 	if len(shown) == 0 {
-		term.say("No such event in %s, of %d.\n", statelatch.Printable(log.String()), len(contents.Records))
+		term.Say("No such event in %s, of %d.\n", statelatch.Printable(log.String()), len(contents.Records))
 	}
 	return nil
 }
@@ -329,7 +329,7 @@ type auditFindingJSON struct {
 }
 
 func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, term terminal) error {
-	keys, err := audit.ParseKeys([]byte(term.getenv(envAuditKey)))
+	keys, err := audit.ParseKeys([]byte(term.Getenv(envAuditKey)))
 	if err != nil {
 		return usageError{fmt.Errorf("%s: %w", envAuditKey, err)}
 	}
@@ -358,17 +358,17 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 		for _, f := range report.Findings {
 			result.Findings = append(result.Findings, auditFindingJSON(f))
 		}
-		if err := term.printJSON(result); err != nil || broken == nil {
+		if err := term.PrintJSON(result); err != nil || broken == nil {
 			return err
 		}
 		return reportedError{broken}
 	}
 	tellReport(term, report, len(keys) > 0)
 	if broken == nil {
-		term.print("%s is intact.\n", statelatch.Printable(log.String()))
+		term.Print("%s is intact.\n", statelatch.Printable(log.String()))
 	}
 	if report.Last.Seq > 0 {
-		term.print("chain %s, event %d of %s, sha256 %s\n", statelatch.Printable(report.Last.Chain), report.Last.Seq, timeOf(report.Time), report.Last.Hash)
+		term.Print("chain %s, event %d of %s, sha256 %s\n", statelatch.Printable(report.Last.Chain), report.Last.Seq, timeOf(report.Time), report.Last.Hash)
 	}
 	return broken
 }
@@ -394,26 +394,26 @@ func tellReport(term terminal, r audit.Report, keyUsed bool) {
 	if keyUsed {
 		what += ", " + count(r.Signed, "signature") + " checked"
 	}
-	term.say("%s.\n", what)
+	term.Say("%s.\n", what)
 	if r.NotCompared != nil {
-		term.say("Note: nothing older was compared, so an event that was written again with all behind it would not be seen: %s\n", oneLine(r.NotCompared))
+		term.Say("Note: nothing older was compared, so an event that was written again with all behind it would not be seen: %s\n", oneLine(r.NotCompared))
 	}
 	if !keyUsed && r.Signed > 0 {
-		term.say("Note: %s signed; with %s set the signatures are checked.\n", map[bool]string{true: "an event is", false: count(r.Signed, "event") + " are"}[r.Signed == 1], envAuditKey)
+		term.Say("Note: %s signed; with %s set the signatures are checked.\n", map[bool]string{true: "an event is", false: count(r.Signed, "event") + " are"}[r.Signed == 1], envAuditKey)
 	}
 	if r.Unsigned > 0 && r.Signed > 0 {
-		term.say("Note: nothing before the first signature is signed (%s): it is from before the key was used, or written anew by somebody without it.\n", count(r.Unsigned, "event"))
+		term.Say("Note: nothing before the first signature is signed (%s): it is from before the key was used, or written anew by somebody without it.\n", count(r.Unsigned, "event"))
 	}
 	if r.Behind > 0 {
-		term.say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n", count(int(min(r.Behind, 1<<30)), "event"))
+		term.Say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n", count(int(min(r.Behind, 1<<30)), "event"))
 	}
 	for _, f := range slices.Clip(r.Findings[:min(len(r.Findings), maxFindings)]) {
 		if f.Event > 0 {
-			term.print("event %d: ", f.Event)
+			term.Print("event %d: ", f.Event)
 		}
-		term.print("%s: %s\n", f.Kind, statelatch.Printable(f.Detail))
+		term.Print("%s: %s\n", f.Kind, statelatch.Printable(f.Detail))
 	}
 	if more := len(r.Findings) - maxFindings; more > 0 {
-		term.print("and %s more (-json lists all)\n", count(more, "finding"))
+		term.Print("and %s more (-json lists all)\n", count(more, "finding"))
 	}
 }

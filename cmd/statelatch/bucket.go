@@ -148,7 +148,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 		return o.rehearsed(term, plan, result)
 	}
 	if len(plan.Steps) > 0 && !o.autoApprove {
-		if err := term.confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve"); err != nil {
+		if err := term.Confirm(ctx, fmt.Sprintf("Change s3://%s as planned?", d.Bucket), "-auto-approve"); err != nil {
 			return err
 		}
 	}
@@ -158,11 +158,11 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	after, err := bootstrap.Apply(ctx, client, d, plan, func(done bootstrap.Outcome) {
 		if done.Skipped != "" {
 			result.Skipped = append(result.Skipped, skipJSON{done.ID, done.Skipped})
-			term.say("Skipped: %s: %s\n", done.What, statelatch.Printable(done.Skipped))
+			term.Say("Skipped: %s: %s\n", done.What, statelatch.Printable(done.Skipped))
 			return
 		}
 		result.Changed = append(result.Changed, stepJSON{done.ID, done.From, done.To})
-		term.say("Done: %s\n", done.What)
+		term.Say("Done: %s\n", done.What)
 		if done.ID == "versioning" { // a condition judges versions, and stores disagree on them
 			forgetVerdict(ctx, term, d.Bucket, backend)
 		}
@@ -172,23 +172,23 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 		return err
 	}
 	if after.Versioning.Value.Status != string(types.BucketVersioningStatusEnabled) {
-		term.say("\nWarning: this store keeps no versions. What an engine overwrites is gone; statelatch keeps what its own writes replace\n" +
+		term.Say("\nWarning: this store keeps no versions. What an engine overwrites is gone; statelatch keeps what its own writes replace\n" +
 			"(KEY.history/), and 'statelatch run' what was there before its command.\n")
 	}
 	block := blockFor(d, client, after)
 	if o.json {
 		result.BackendBlock = block.String()
-		return term.printJSON(result)
+		return term.PrintJSON(result)
 	}
 	if len(plan.Steps) == 0 {
-		term.say("s3://%s: nothing to do.\n", d.Bucket)
+		term.Say("s3://%s: nothing to do.\n", d.Bucket)
 	}
 	if s3bucket.OnAWS(d.Endpoint) && before.Versioning.Value.Status == "" {
-		term.say("\nAWS asks to wait 15 minutes after versioning was first turned on before writing.\n")
+		term.Say("\nAWS asks to wait 15 minutes after versioning was first turned on before writing.\n")
 	}
-	term.say("\nPut this into your Terraform or OpenTofu configuration:\n\n")
-	term.print("%s", block)
-	term.say("\nNext: %s\n", o.again(term).command("probe"))
+	term.Say("\nPut this into your Terraform or OpenTofu configuration:\n\n")
+	term.Print("%s", block)
+	term.Say("\nNext: %s\n", o.again(term).command("probe"))
 	return nil
 }
 
@@ -199,10 +199,10 @@ func (o bucketInitOptions) rehearsed(term terminal, plan bootstrap.Plan, r bucke
 		r.Planned = append(r.Planned, stepJSON{s.ID, s.From, s.To})
 	}
 	if o.json {
-		return term.printJSON(r)
+		return term.PrintJSON(r)
 	}
 	if len(plan.Steps) == 0 {
-		term.say("s3://%s: nothing to do.\n", r.Bucket)
+		term.Say("s3://%s: nothing to do.\n", r.Bucket)
 	}
 	return nil
 }
@@ -210,7 +210,7 @@ func (o bucketInitOptions) rehearsed(term terminal, plan bootstrap.Plan, r bucke
 // show tells what would be changed.
 func (o bucketInitOptions) show(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
 	for _, s := range plan.Skipped {
-		term.say("Skipped: %s: %s\n", s.ID, s.Why)
+		term.Say("Skipped: %s: %s\n", s.ID, s.Why)
 	}
 	if len(plan.Steps) == 0 {
 		return nil
@@ -224,11 +224,11 @@ func (o bucketInitOptions) show(ctx context.Context, term terminal, backend back
 			return err
 		}
 	}
-	term.say("Plan for s3://%s", d.Bucket)
+	term.Say("Plan for s3://%s", d.Bucket)
 	if d.Endpoint != "" {
-		term.say(" at %s", d.Endpoint)
+		term.Say(" at %s", d.Endpoint)
 	}
-	term.say(":\n%s\n", describePlan(plan))
+	term.Say(":\n%s\n", describePlan(plan))
 	return nil
 }
 
@@ -267,9 +267,9 @@ func tellContents(ctx context.Context, term terminal, name string, backend backe
 	if more {
 		among = fmt.Sprintf(" among its first %s", count(glance, "object"))
 	}
-	term.say("s3://%s exists: %s, %s, %s%s.\n", name, count(c.States, "state"), count(len(c.Locks), "lock"), count(c.Others, "other object"), among)
+	term.Say("s3://%s exists: %s, %s, %s%s.\n", name, count(c.States, "state"), count(len(c.Locks), "lock"), count(c.Others, "other object"), among)
 	if c.Others > 0 {
-		term.say("It is not for states alone (there is %s): the plan is for all of it.\n", statelatch.Printable(fmt.Sprintf("%q", c.Example)))
+		term.Say("It is not for states alone (there is %s): the plan is for all of it.\n", statelatch.Printable(fmt.Sprintf("%q", c.Example)))
 	}
 	return nil
 }
@@ -317,7 +317,7 @@ func forgetVerdict(ctx context.Context, term terminal, name string, backend back
 
 // printEquivalent prints what does the same by other means.
 func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Backend, term terminal) error {
-	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.getenv("AWS_ENDPOINT_URL_S3"), term.getenv("AWS_S3_ENDPOINT"), term.getenv("AWS_ENDPOINT_URL"))
+	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"), term.Getenv("AWS_ENDPOINT_URL"))
 	if d.Endpoint != "" && !strings.Contains(d.Endpoint, "://") {
 		d.Endpoint = "https://" + d.Endpoint
 	}
@@ -333,7 +333,7 @@ func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Bac
 	if err != nil {
 		return err
 	}
-	term.print("%s", text)
+	term.Print("%s", text)
 	return nil
 }
 

@@ -74,9 +74,9 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	case s3bucket.OnAWS(endpoint) && is.Region != "" && is.Region != region:
 		return usageError{fmt.Errorf("region %q: the bucket %s is in %q: set the region to that (AWS_REGION)", region, p.scope.Bucket, is.Region)}
 	}
-	line := &liveLine{term: term}
-	contents, contentsErr := bootstrap.Look(ctx, p.Bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: line.walked})
-	line.clear()
+	line := term.LiveLine()
+	contents, contentsErr := bootstrap.Look(ctx, p.Bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: walked(line)})
+	line.Clear()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -99,9 +99,9 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	}
 	switch {
 	case o.format == "sarif":
-		err = term.printJSON(bootstrap.SARIF(findings, p.scope, version()))
+		err = term.PrintJSON(bootstrap.SARIF(findings, p.scope, version()))
 	case o.json:
-		err = term.printJSON(checkResultOf(p.scope, findings, worst))
+		err = term.PrintJSON(checkResultOf(p.scope, findings, worst))
 	default:
 		printFindings(term, p.scope, findings)
 	}
@@ -122,23 +122,23 @@ func (o bucketCheckOptions) wholeBucket(scope statelatch.Scope) targetOptions {
 
 func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.Finding) {
 	of := map[bootstrap.Severity]int{}
-	term.print("%s\n\n", scope)
+	term.Print("%s\n\n", scope)
 	for severity := bootstrap.Error; severity >= bootstrap.OK; severity-- {
 		for _, f := range findings {
 			if f.Severity != severity {
 				continue
 			}
 			of[severity]++
-			term.printProse("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
+			term.PrintProse("%-8s %-24s  %s\n", f.Severity, f.ID, statelatch.Printable(f.What))
 			if f.Why != "" {
-				term.printProse("%-8s %-24s  Why: %s.\n", "", "", f.Why)
+				term.PrintProse("%-8s %-24s  Why: %s.\n", "", "", f.Why)
 			}
 			if f.Fix != "" {
-				term.print("%-8s %-24s  Fix: %s\n", "", "", f.Fix)
+				term.Print("%-8s %-24s  Fix: %s\n", "", "", f.Fix)
 			}
 		}
 	}
-	term.print("\n%s, %s, %s, %d ok\n", count(of[bootstrap.Error], "error"), count(of[bootstrap.Warning], "warning"), count(of[bootstrap.Note], "note"), of[bootstrap.OK])
+	term.Print("\n%s, %s, %s, %d ok\n", count(of[bootstrap.Error], "error"), count(of[bootstrap.Warning], "warning"), count(of[bootstrap.Note], "note"), of[bootstrap.OK])
 }
 
 // bucketCheckJSON is a report on a bucket.

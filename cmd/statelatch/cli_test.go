@@ -76,8 +76,8 @@ func (s *shell) runContext(ctx context.Context, args ...string) outcome {
 	s.t.Helper()
 	var out, errs bytes.Buffer
 	code := run(ctx, append([]string{"statelatch"}, args...), terminal{
-		in: strings.NewReader(s.typed), out: &out, err: &errs, interactive: s.typed != "",
-		getenv: func(k string) string { return s.env[k] }, view: &view{outWidth: s.width, errWidth: s.width, outColor: s.color, errColor: s.color},
+		In: strings.NewReader(s.typed), Out: &out, Err: &errs, Interactive: s.typed != "",
+		Getenv: func(k string) string { return s.env[k] }, View: &view{OutWidth: s.width, ErrWidth: s.width, OutColor: s.color, ErrColor: s.color},
 	})
 	return outcome{code, out.String(), errs.String()}
 }
@@ -116,7 +116,7 @@ func TestHelp_FlagsAreDocumented(t *testing.T) {
 			check(sub)
 		}
 	}
-	check(app(terminal{getenv: func(string) string { return "" }}))
+	check(app(terminal{Getenv: func(string) string { return "" }}))
 	if checked < 100 {
 		t.Errorf("got %d flags, want those of all commands", checked)
 	}
@@ -252,7 +252,7 @@ func TestTargetOptions_Again(t *testing.T) {
 			ref: "s3://b/k", backendConfig: []string{"encrypt=true", "secret_key=hidden", "token = hidden"},
 		},
 	} {
-		if got := o.again(terminal{getenv: env}).command("unlock"); got != want {
+		if got := o.again(terminal{Getenv: env}).command("unlock"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

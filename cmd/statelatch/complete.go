@@ -251,7 +251,7 @@ func (c *completing) place(ctx context.Context) (target, bool) {
 		}
 	}
 	if kinds := c.kinds(); o.ref == "" && len(c.args) > 0 && len(kinds) >= len(c.args) && kinds[len(c.args)-1] == "REF" {
-		o.ref = inBucket(bucketNamed(c.term.getenv), c.args[len(c.args)-1])
+		o.ref = inBucket(bucketNamed(c.term.Getenv), c.args[len(c.args)-1])
 	}
 	if o.ref == "" {
 		if _, err := os.Stat(filepath.Join(o.chdir, ".terraform", "terraform.tfstate")); err != nil {
@@ -334,7 +334,7 @@ func (c *completing) wholeBucket(ctx context.Context, name string) (place, bool)
 	if name != "" {
 		o.ref = "s3://" + name
 	} else if _, err := os.Stat(filepath.Join(o.chdir, ".terraform", "terraform.tfstate")); err != nil {
-		if name = bucketNamed(c.term.getenv); name == "" {
+		if name = bucketNamed(c.term.Getenv); name == "" {
 			return place{}, false
 		}
 		o.ref = "s3://" + name
@@ -345,7 +345,7 @@ func (c *completing) wholeBucket(ctx context.Context, name string) (place, bool)
 
 // refs lists states: those that this user has locked, and the level of the bucket that is being typed.
 func (c *completing) refs(ctx context.Context) (list []string) {
-	if mine, err := openClaims(c.term.getenv); err == nil {
+	if mine, err := openClaims(c.term.Getenv); err == nil {
 		for _, ref := range mine.refs() {
 			list = c.candidate(list, ref, "locked by you")
 		}
@@ -355,8 +355,8 @@ func (c *completing) refs(ctx context.Context) (list []string) {
 	switch typed := strings.HasPrefix(c.word, lead); {
 	case typed && slash:
 		lead += name + "/"
-	case !typed && bucketNamed(c.term.getenv) != "" && c.command.Name != "run":
-		name, key, lead = bucketNamed(c.term.getenv), c.word, ""
+	case !typed && bucketNamed(c.term.Getenv) != "" && c.command.Name != "run":
+		name, key, lead = bucketNamed(c.term.Getenv), c.word, ""
 	default:
 		if p, ok := c.wholeBucket(ctx, ""); ok {
 			list = c.candidate(list, lead+p.scope.Bucket+"/", "a bucket")
@@ -393,7 +393,7 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 		return nil, false
 	}
 	file := ""
-	if dir, err := userdir.State(c.term.getenv); err == nil {
+	if dir, err := userdir.State(c.term.Getenv); err == nil {
 		sum := sha256.Sum256([]byte(p.Bucket.Endpoint() + "\x00" + name + "\x00" + folder))
 		file = filepath.Join(dir, "completion", hex.EncodeToString(sum[:16])+".json")
 	}
@@ -423,9 +423,9 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 // profiles lists those of the AWS configuration.
 func (c *completing) profiles() (list []string) {
 	for _, file := range [...]struct{ env, name string }{{"AWS_CONFIG_FILE", "config"}, {"AWS_SHARED_CREDENTIALS_FILE", "credentials"}} {
-		path := c.term.getenv(file.env)
+		path := c.term.Getenv(file.env)
 		if path == "" {
-			path = filepath.Join(c.term.getenv("HOME"), ".aws", file.name)
+			path = filepath.Join(c.term.Getenv("HOME"), ".aws", file.name)
 		}
 		body, err := os.ReadFile(path)
 		if err != nil {

@@ -47,7 +47,7 @@ func completionCommand(term terminal) *cli.Command {
 			if !slices.Contains(shells, args[0]) {
 				return usageError{fmt.Errorf("no completion for %q: %s", args[0], suggestion(args[0], shells, "want one of "+strings.Join(shells, ", ")))}
 			}
-			term.print("%s", scripts[args[0]])
+			term.Print("%s", scripts[args[0]])
 			return nil
 		},
 	}
@@ -59,11 +59,11 @@ func completeCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name: completeName, Hidden: true, SkipFlagParsing: true,
 		Action: func(ctx context.Context, c *cli.Command) error {
-			term.interactive, term.err = false, io.Discard // nothing is asked and nothing said while somebody types
+			term.Interactive, term.Err = false, io.Discard // nothing is asked and nothing said while somebody types
 			words := splitLine(strings.Join(c.Args().Slice(), " "))
 			words = words[min(1, len(words)-1):] // the program
 			for _, candidate := range complete(ctx, c.Root(), term, words) {
-				term.print("%s\n", candidate)
+				term.Print("%s\n", candidate)
 			}
 			return nil
 		},

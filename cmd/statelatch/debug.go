@@ -29,7 +29,7 @@ type requestLog struct {
 }
 
 func newRequestLog(term terminal) *requestLog {
-	debug, err := strconv.ParseBool(term.getenv(envDebug))
+	debug, err := strconv.ParseBool(term.Getenv(envDebug))
 	return &requestLog{term: term, debug: debug && err == nil, silent: map[string]time.Time{}}
 }
 
@@ -45,7 +45,7 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.debug {
-		l.term.say("%s\n", debugLine(time.Now(), a))
+		l.term.Say("%s\n", debugLine(time.Now(), a))
 		return
 	}
 	now := time.Now()
@@ -54,12 +54,10 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 		return
 	}
 	l.silent[a.Host] = now.Add(sayAgain)
-	if l.term.live {
-		l.term.say("\r\033[K")
-	}
-	l.term.say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host), statelatch.Printable(why))
-	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") && l.term.getenv("AWS_ENDPOINT_URL_S3") == "" {
-		l.term.say("That is AWS itself. Where the bucket is elsewhere: -endpoint URL, or AWS_ENDPOINT_URL_S3.\n")
+	l.term.Wipe()
+	l.term.Say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host), statelatch.Printable(why))
+	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") && l.term.Getenv("AWS_ENDPOINT_URL_S3") == "" {
+		l.term.Say("That is AWS itself. Where the bucket is elsewhere: -endpoint URL, or AWS_ENDPOINT_URL_S3.\n")
 	}
 }
 

@@ -80,21 +80,21 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 		d = d.Revealed()
 	}
 	if o.json {
-		return term.printJSON(diffResult(from, to, d))
+		return term.PrintJSON(diffResult(from, to, d))
 	}
-	term.print("%s\n--- %s\n+++ %s\n\n", t.ref, contentLine(from), contentLine(to))
+	term.Print("%s\n--- %s\n+++ %s\n\n", t.ref, contentLine(from), contentLine(to))
 	if d.Equal() {
-		term.print("No differences: the same resources and outputs, in every value.\n")
+		term.Print("No differences: the same resources and outputs, in every value.\n")
 		return nil
 	}
 	for _, c := range d.Objects {
 		printChange(term, c)
 	}
 	if len(d.Outputs) > 0 {
-		term.print("Outputs:\n")
+		term.Print("Outputs:\n")
 		printValues(term, "  ", d.Outputs)
 	}
-	term.print("\n%s\n", totalOf(d))
+	term.Print("\n%s\n", totalOf(d))
 	return nil
 }
 
@@ -130,7 +130,7 @@ func printChange(term terminal, c resources.Change) {
 	if len(notes) > 0 {
 		line += "  (" + strings.Join(notes, "; ") + ")"
 	}
-	term.print("%s\n", statelatch.Printable(line))
+	term.Print("%s\n", statelatch.Printable(line))
 	printValues(term, "      ", c.Attributes)
 }
 
@@ -140,13 +140,13 @@ func printValues(term terminal, indent string, values []resources.ValueChange) {
 		before, now := resources.TextPair(v.Old, v.New, maxDiffValue)
 		switch {
 		case v.Added:
-			term.print("%s+ %s: %s\n", indent, path, now)
+			term.Print("%s+ %s: %s\n", indent, path, now)
 		case v.Removed:
-			term.print("%s- %s: %s\n", indent, path, before)
+			term.Print("%s- %s: %s\n", indent, path, before)
 		case isSecret(v.Old) && isSecret(v.New):
-			term.print("%s~ %s: (sensitive, changed)\n", indent, path)
+			term.Print("%s~ %s: (sensitive, changed)\n", indent, path)
 		default:
-			term.print("%s~ %s: %s → %s\n", indent, path, before, now)
+			term.Print("%s~ %s: %s → %s\n", indent, path, before, now)
 		}
 	}
 }

@@ -194,15 +194,15 @@ func (o digestOptions) check(ctx context.Context, term terminal) (*digests, erro
 	if err != nil {
 		return nil, err
 	}
-	line := &liveLine{term: term}
-	defer line.clear()
-	d.without, err = digest.Without(ctx, d.all.Bucket, scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: line.walked}, keys)
+	line := term.LiveLine()
+	defer line.Clear()
+	d.without, err = digest.Without(ctx, d.all.Bucket, scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: walked(line)}, keys)
 	if err != nil {
 		return nil, err
 	}
-	line.clear()
+	line.Clear()
 	found, err := digest.Checker{Store: d.all.Store, Versions: o.versions}.CheckAll(ctx, scope.Bucket, keys, func(done int) {
-		line.part("Comparing digests", done, len(keys))
+		line.Part("Comparing digests", done, len(keys))
 	})
 	d.add(term, found...)
 	return d, err
@@ -220,11 +220,11 @@ func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
 		return err
 	}
 	if o.json {
-		err = term.printJSON(d.toJSON())
+		err = term.PrintJSON(d.toJSON())
 	} else {
 		d.print(term)
 		if fix := d.count((*digestRow).Fixable); fix > 0 {
-			term.say("\nTo mend %s: %s\n", count(fix, "digest"), o.again(term).command("digest fix"))
+			term.Say("\nTo mend %s: %s\n", count(fix, "digest"), o.again(term).command("digest fix"))
 		}
 	}
 	if wrong := d.wrong(); err == nil && wrong > 0 {
@@ -248,20 +248,20 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 	d.tellPlan(term)
 	if planned > 0 && !o.dryRun {
 		if !o.autoApprove {
-			if err := term.confirm(ctx, fmt.Sprintf("Change %s in the DynamoDB table?", count(planned, "digest")), "-auto-approve"); err != nil {
+			if err := term.Confirm(ctx, fmt.Sprintf("Change %s in the DynamoDB table?", count(planned, "digest")), "-auto-approve"); err != nil {
 				return err
 			}
 		}
 		d.fix(ctx, term)
 	}
 	if o.json {
-		if err := term.printJSON(d.toJSON()); err != nil {
+		if err := term.PrintJSON(d.toJSON()); err != nil {
 			return err
 		}
 	}
 	if err := d.unfixed(); err != nil {
 		if !o.json && !o.dryRun {
-			term.say("%s left alone.\n", count(d.wrong(), "digest"))
+			term.Say("%s left alone.\n", count(d.wrong(), "digest"))
 		}
 		return reportedError{err}
 	}
@@ -281,13 +281,13 @@ func (d *digests) fix(ctx context.Context, term terminal) {
 		switch {
 		case d.json:
 		case err != nil:
-			term.say("Left alone: %s: %s\n", statelatch.Printable(f.Ref.String()), oneLine(err))
+			term.Say("Left alone: %s: %s\n", statelatch.Printable(f.Ref.String()), oneLine(err))
 		case !changed:
-			term.say("In step meanwhile: %s\n", statelatch.Printable(f.Ref.String()))
+			term.Say("In step meanwhile: %s\n", statelatch.Printable(f.Ref.String()))
 		case f.Reading.Want() == "":
-			term.say("Removed the digest of %s.\n", statelatch.Printable(f.Ref.String()))
+			term.Say("Removed the digest of %s.\n", statelatch.Printable(f.Ref.String()))
 		default:
-			term.say("Set the digest of %s to %s.\n", statelatch.Printable(f.Ref.String()), f.Reading.Want())
+			term.Say("Set the digest of %s to %s.\n", statelatch.Printable(f.Ref.String()), f.Reading.Want())
 		}
 	}
 }

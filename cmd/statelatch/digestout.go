@@ -10,7 +10,7 @@ import (
 
 // print shows what was found to people.
 func (d *digests) print(term terminal) {
-	term.printTable(d.table(func(*digestRow) bool { return true }, (*digestRow).details))
+	term.PrintTable(d.table(func(*digestRow) bool { return true }, (*digestRow).details))
 	wrong, summary := d.wrong(), count(d.items(), "digest")+" in "+d.where
 	if wrong > 0 {
 		summary += fmt.Sprintf(": %d not in step", wrong)
@@ -20,7 +20,7 @@ func (d *digests) print(term terminal) {
 	if d.without > 0 {
 		summary += fmt.Sprintf("; %s without one, which engines do not check", count(d.without, "state"))
 	}
-	term.say("%s.\n", summary)
+	term.Say("%s.\n", summary)
 }
 
 // items are how many digests there are.
@@ -31,10 +31,10 @@ func (d *digests) items() int {
 // tellPlan shows what a fix is going to change, and what it leaves alone.
 func (d *digests) tellPlan(term terminal) {
 	if d.wrong() == 0 {
-		term.say("Nothing to do: all digests in %s are in step.\n", d.where)
+		term.Say("Nothing to do: all digests in %s are in step.\n", d.where)
 		return
 	}
-	term.sayTable(d.table((*digestRow).wrong, func(f *digestRow) string {
+	term.SayTable(d.table((*digestRow).wrong, func(f *digestRow) string {
 		s := f.details()
 		switch {
 		case !f.planned && f.Fixable():

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/statelatch/statelatch/state"
 )
 
@@ -43,14 +44,6 @@ type storedError struct{ error }
 
 func (e storedError) Unwrap() error { return e.error }
 
-// unaskedError is a question that nobody is there to answer. The command line lacks the flag that answers it.
-type unaskedError struct{ error }
-
-// declinedError is a person's "no" to a question.
-type declinedError struct{}
-
-func (declinedError) Error() string { return "not confirmed; nothing was changed" }
-
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
@@ -69,7 +62,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitMoved
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case errors.As(err, &usage), errors.As(err, new(unaskedError)):
+	case errors.As(err, &usage), errors.As(err, new(term.UnaskedError)):
 		return exitUsage
 	case errors.Is(err, statelatch.ErrLocked):
 		return exitLocked

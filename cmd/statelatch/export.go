@@ -160,13 +160,13 @@ func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*e
 	}
 	cfg := export.Config{
 		Locks: &lock.Manager{Bucket: p.Bucket}, Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
-		MaxSeries: o.maxSeries, Holder: o.holder, Tier: tier, Log: slog.New(slog.NewTextHandler(term.err, nil)),
+		MaxSeries: o.maxSeries, Holder: o.holder, Tier: tier, Log: slog.New(slog.NewTextHandler(term.Err, nil)),
 	}
 	if p.Table != nil {
 		cfg.Locks.Table = p.Table
 	}
 	if o.webhook != "" {
-		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.getenv(envAlertKey)), o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
+		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.Getenv(envAlertKey)), o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
 			return nil, usageError{fmt.Errorf("-alert-webhook, %s: %w", envAlertKey, err)}
 		}
 	}
@@ -254,7 +254,7 @@ func (o exportOptions) serve(ctx context.Context, e exporters, metrics *promethe
 	srv := guardhttp.Listener{Addr: listener.Addr(), Names: o.hosts, Handler: mux}.Server()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
-	term.say("Metrics at http://%s/metrics, looked for every %v. Ctrl-C ends it.\n", listener.Addr(), o.interval)
+	term.Say("Metrics at http://%s/metrics, looked for every %v. Ctrl-C ends it.\n", listener.Addr(), o.interval)
 	collecting, stop := context.WithCancel(ctx)
 	defer stop()
 	collected := make(chan error, 1)

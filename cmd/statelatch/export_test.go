@@ -72,7 +72,7 @@ func TestExport_AnswersItsOwnHost(t *testing.T) {
 	go func() {
 		defer close(done)
 		run(ctx, append([]string{"statelatch", "export", "-listen", "127.0.0.1:0", "-allow-host", "metrics.example.com", "s3://demo"}, s.flags...), terminal{
-			in: strings.NewReader(""), out: errs, err: errs, getenv: func(k string) string { return s.env[k] },
+			In: strings.NewReader(""), Out: errs, Err: errs, Getenv: func(k string) string { return s.env[k] },
 		})
 	}()
 	r := &running{t: t, stop: stop, done: done, out: errs}

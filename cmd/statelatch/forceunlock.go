@@ -68,8 +68,8 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 		return err
 	}
 	if !o.force {
-		term.say("%s\n", describe(s.held, false))
-		err = term.confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
+		term.Say("%s\n", describe(s.held, false))
+		err = term.Confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
 		if err != nil {
 			return err
 		}
@@ -86,15 +86,15 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if err != nil {
 		return err
 	}
-	if mine, err := openClaims(term.getenv); err == nil {
+	if mine, err := openClaims(term.Getenv); err == nil {
 		if err := mine.forget(t.ref, removed.Info.ID); err != nil {
-			term.say("Warning: %v\n", err)
+			term.Say("Warning: %v\n", err)
 		}
 	}
 	if o.json {
-		return term.printJSON(releasedOf(removed, weak))
+		return term.PrintJSON(releasedOf(removed, weak))
 	}
-	term.say("The lock of %s was removed.\n", t.ref)
+	term.Say("The lock of %s was removed.\n", t.ref)
 	warnWeak(term, weak)
 	return nil
 }

@@ -152,9 +152,9 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 	// The plan is the result of a dry run; else it is there for the person who is asked.
 	switch {
 	case !o.json && (o.dryRun || nothing):
-		plan.show(term.printProse, term.printTable, o, at.scope)
+		plan.show(term.PrintProse, term.PrintTable, o, at.scope)
 	case !nothing && !o.dryRun:
-		plan.show(term.say, term.sayTable, o, at.scope)
+		plan.show(term.Say, term.SayTable, o, at.scope)
 	}
 	if !nothing && !o.dryRun {
 		removed, err := o.remove(ctx, term, at, plan)
@@ -167,22 +167,22 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 		}
 	}
 	if o.json {
-		return term.printJSON(result)
+		return term.PrintJSON(result)
 	}
 	return nil
 }
 
 // plan looks for what may go. It changes nothing.
 func (o gcOptions) plan(ctx context.Context, term terminal, at place) (gcPlan, error) {
-	line := &liveLine{term: term}
-	defer line.clear()
-	opts := gc.Options{OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.Backend.WorkspaceKeyPrefix, OnProgress: line.walked}
+	line := term.LiveLine()
+	defer line.Clear()
+	opts := gc.Options{OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.Backend.WorkspaceKeyPrefix, OnProgress: walked(line)}
 	locks, err := gc.Find(ctx, at.Bucket, at.scope, opts)
 	p := gcPlan{Plan: locks}
 	switch {
 	case err != nil || o.snapshots == 0:
 	case p.Versioned:
-		term.say("Note: this bucket keeps versions, so snapshots are not pruned: removing one would only hide it.\n")
+		term.Say("Note: this bucket keeps versions, so snapshots are not pruned: removing one would only hide it.\n")
 	default:
 		p.snapshots, err = gc.FindSnapshots(ctx, at.Bucket, at.scope, o.snapshots, opts)
 	}
@@ -255,7 +255,7 @@ func inDays(d time.Duration) string {
 // remove carries out a plan once a person has agreed and it is known that the store can be trusted with it.
 func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan) (gc.Result, error) {
 	if !o.autoApprove {
-		if err := term.confirm(ctx, "Remove them? They do not come back.", "-auto-approve"); err != nil {
+		if err := term.Confirm(ctx, "Remove them? They do not come back.", "-auto-approve"); err != nil {
 			return gc.Result{}, err
 		}
 	}
@@ -269,10 +269,10 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 	if err := intend(ctx, audit.GC, at.scope); err != nil {
 		return gc.Result{}, err
 	}
-	line := &liveLine{term: term}
+	line := term.LiveLine()
 	total := p.total()
 	onProgress := func(r gc.Result) {
-		line.part("Removing", r.Removed.Versions+r.Removed.Markers, total.Versions+total.Markers)
+		line.Part("Removing", r.Removed.Versions+r.Removed.Markers, total.Versions+total.Markers)
 	}
 	var r gc.Result
 	what := "old version"
@@ -282,7 +282,7 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 	} else {
 		r, err = gc.Collect(ctx, at.Bucket, p.Plan, 0, onProgress)
 	}
-	line.clear()
+	line.Clear()
 	recordGC(ctx, at.scope, what, r, err)
 	o.tell(term, what, p, r, err)
 	if err != nil {
@@ -297,17 +297,17 @@ func (o gcOptions) tell(term terminal, what string, p gcPlan, r gc.Result, err e
 	if r.Removed.Markers > 0 {
 		removed += " and " + count(r.Removed.Markers, "delete marker")
 	}
-	term.say("Removed %s, %s.\n", removed, count(r.Removed.Bytes, "byte"))
+	term.Say("Removed %s, %s.\n", removed, count(r.Removed.Bytes, "byte"))
 	left := p.total().Versions + p.total().Markers - r.Removed.Versions - r.Removed.Markers
 	switch {
 	case errors.Is(err, statelatch.ErrUnsafeStore):
-		term.say("%d were not reached. Do not run it again on this store.\n", left)
+		term.Say("%d were not reached. Do not run it again on this store.\n", left)
 	case err != nil && len(r.Denied) == 0:
-		term.say("%d were not reached. No lock has changed; run it again to go on.\n", left)
+		term.Say("%d were not reached. No lock has changed; run it again to go on.\n", left)
 	case len(r.Denied) > 0:
-		term.say("Warning: the store refused %s, so %d stay: Object Lock retains them, or the credentials lack the right.\nThe first: %s\n",
+		term.Say("Warning: the store refused %s, so %d stay: Object Lock retains them, or the credentials lack the right.\nThe first: %s\n",
 			count(len(r.Denied), "removal"), left, oneLine(r.Denied[0]))
 	case left > 0:
-		term.say("%d were gone already, or are in use again.\n", left)
+		term.Say("%d were gone already, or are in use again.\n", left)
 	}
 }

@@ -175,7 +175,7 @@ func TestGC_Tell(t *testing.T) {
 		"none":        {nil, "3 were gone already"},
 	} {
 		var errs strings.Builder
-		gcOptions{}.tell(terminal{err: &errs}, "old version", p, gc.Result{}, tc.err)
+		gcOptions{}.tell(terminal{Err: &errs}, "old version", p, gc.Result{}, tc.err)
 		if !strings.Contains(errs.String(), tc.want) {
 			t.Errorf("%s: got %q, want %q", name, &errs, tc.want)
 		}

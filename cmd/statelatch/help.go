@@ -220,7 +220,7 @@ func helpCommand(t terminal) *cli.Command {
 			page := c.Root()
 			args := c.Args().Slice()
 			if slices.Equal(args, []string{"exit-codes"}) {
-				t.print("%s", term.Wrap(exitHelp, term.Readable(t.outWidth())))
+				t.Print("%s", term.Wrap(exitHelp, term.Readable(t.OutWidth())))
 				return nil
 			}
 			for _, name := range args {
@@ -231,7 +231,7 @@ func helpCommand(t terminal) *cli.Command {
 				}
 				page = sub
 			}
-			t.print("%s", helpPage(page, term.Readable(t.outWidth())))
+			t.Print("%s", helpPage(page, term.Readable(t.OutWidth())))
 			return nil
 		},
 	}

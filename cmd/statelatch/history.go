@@ -71,23 +71,23 @@ func runHistory(ctx context.Context, o historyOptions, term terminal) error {
 		return err
 	}
 	if o.json {
-		return term.printJSON(historyOf(t.ref, entries, more))
+		return term.PrintJSON(historyOf(t.ref, entries, more))
 	}
 	printVersions(term, entries)
 	if more {
-		term.say("There are older ones: -limit 0 shows all.\n")
+		term.Say("There are older ones: -limit 0 shows all.\n")
 	}
 	if e := entries[0]; e.Current && e.VersionID == "" {
-		term.say("This bucket keeps no versions: there is only what Statelatch kept before its own writes.\n")
+		term.Say("This bucket keeps no versions: there is only what Statelatch kept before its own writes.\n")
 	}
 	return nil
 }
 
 // versions lists the versions of the state, telling about its progress; limit 0 is all. No version at all is an error.
 func (t target) versions(ctx context.Context, term terminal, limit int) ([]history.Entry, error) {
-	line := &liveLine{term: term}
-	defer line.clear()
-	opts := history.Options{Limit: limit, OnProgress: func(read, of int) { line.part("Reading versions", read, of) }}
+	line := term.LiveLine()
+	defer line.Clear()
+	opts := history.Options{Limit: limit, OnProgress: func(read, of int) { line.Part("Reading versions", read, of) }}
 	entries, err := history.List(ctx, t.Store, t.ref, opts)
 	if err == nil && len(entries) == 0 {
 		err = fmt.Errorf("%w: %s has no state yet, nor ever had one that was kept", statelatch.ErrNotFound, t.ref)
@@ -111,7 +111,7 @@ func printVersions(term terminal, entries []history.Entry) {
 			orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)),
 		})
 	}
-	term.printTable(t)
+	term.PrintTable(t)
 }
 
 func timeOf(t time.Time) string {

@@ -212,8 +212,8 @@ func TestRollback_ChangedSinceShown(t *testing.T) {
 	newer := plainState(4, "a", oneResource+","+oneResource)
 	var errs bytes.Buffer
 	code := run(t.Context(), append([]string{"statelatch", "rollback", "1", demoRef}, s.flags...), terminal{
-		in: &answer{func() { s.overwrite(newer) }, strings.NewReader("yes\n")}, out: &errs, err: &errs, interactive: true,
-		getenv: func(k string) string { return s.env[k] },
+		In: &answer{func() { s.overwrite(newer) }, strings.NewReader("yes\n")}, Out: &errs, Err: &errs, Interactive: true,
+		Getenv: func(k string) string { return s.env[k] },
 	})
 	s.want(outcome{code, "", errs.String()}, 1, "was written since the plan was shown")
 	if o := s.run("pull", demoRef); o.out != newer {

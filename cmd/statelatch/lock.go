@@ -64,7 +64,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
 	absent := noteMissing(ctx, term, targets, o.json)
-	mine, err := openClaims(term.getenv)
+	mine, err := openClaims(term.Getenv)
 	ids := make([]string, len(targets))
 	for i, t := range targets {
 		ids[i] = lock.NewID()
@@ -74,7 +74,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 	}
 	if err != nil {
 		mine = claims{}
-		term.say("Warning: this lock will not be remembered, so keep its ID: %v\n", err)
+		term.Say("Warning: this lock will not be remembered, so keep its ID: %v\n", err)
 	}
 	req := o.request(term, "lock")
 	req.Expires = o.expires
@@ -101,17 +101,17 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims, result statusJSON) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
 	if err := mine.remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
-		term.say("Warning: %v\n", err)
+		term.Say("Warning: %v\n", err)
 	}
 	if o.json {
-		return term.printJSON(result)
+		return term.PrintJSON(result)
 	}
-	term.say("Locked %s.\n", t.ref)
+	term.Say("Locked %s.\n", t.ref)
 	if o.expires > 0 {
-		term.say("It stays locked until you release it; from %s on anybody may remove it with 'statelatch unlock -expired'.\n",
+		term.Say("It stays locked until you release it; from %s on anybody may remove it with 'statelatch unlock -expired'.\n",
 			time.Now().Add(o.expires).Format(time.RFC3339))
 	}
-	term.say("Release it with: %s\n", t.again.command("unlock"))
-	term.print("%s\n", held.Info.ID)
+	term.Say("Release it with: %s\n", t.again.command("unlock"))
+	term.Print("%s\n", held.Info.ID)
 	return nil
 }

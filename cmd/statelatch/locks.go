@@ -88,7 +88,7 @@ func evidenceOf(term terminal, askCI bool) evidence.Sources {
 	if !askCI {
 		return evidence.Sources{}
 	}
-	return evidence.Sources{CI: evidence.NewCI(term.getenv)}
+	return evidence.Sources{CI: evidence.NewCI(term.Getenv)}
 }
 
 func runLocks(ctx context.Context, o locksOptions, term terminal) error {
@@ -119,11 +119,11 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 		return err
 	}
 	if o.json {
-		return term.printJSON(v.listJSON(list))
+		return term.PrintJSON(v.listJSON(list))
 	}
 	v.print(list)
 	if advice := v.advice(list); advice != "" {
-		term.say("\n%s", advice)
+		term.Say("\n%s", advice)
 	}
 	return nil
 }
@@ -153,16 +153,17 @@ func (v *lockView) where() string {
 
 // list reads all locks of the scope.
 func (v *lockView) list(ctx context.Context) ([]fleet.Lock, error) {
-	line := &liveLine{term: v.term}
-	line.term.live = v.term.live && !v.watch // which redraws the whole terminal
+	shown := v.term
+	shown.Live = v.term.Live && !v.watch // which redraws the whole terminal
+	line := shown.LiveLine()
 	list, err := fleet.Locks(ctx, v.locks, v.scope, fleet.LockOptions{
-		WorkspacePrefix: v.backend.WorkspaceKeyPrefix, Evidence: v.sources, OnProgress: line.walked,
+		WorkspacePrefix: v.backend.WorkspaceKeyPrefix, Evidence: v.sources, OnProgress: walked(line),
 	})
-	line.clear()
+	line.Clear()
 	told := v.incomplete != nil
 	v.incomplete = list.Unlisted
 	if list.Unlisted != nil && !told && !v.json {
-		v.term.say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
+		v.term.Say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
 	}
 	if err != nil {
 		return nil, err
@@ -222,11 +223,11 @@ func (v *lockView) stateName(ref statelatch.Ref) string {
 func (v *lockView) print(locks []fleet.Lock) {
 	shown := v.selected(locks)
 	if len(shown) == 0 {
-		v.term.print("%s", v.none(locks))
+		v.term.Print("%s", v.none(locks))
 		return
 	}
-	v.term.printTable(v.table(shown))
-	v.term.print("\n%s\n", v.summary(shown))
+	v.term.PrintTable(v.table(shown))
+	v.term.Print("\n%s\n", v.summary(shown))
 }
 
 // none says that no lock is selected.
@@ -242,7 +243,7 @@ func (v *lockView) table(shown []fleet.Lock) table {
 	t := table{
 		Columns: []column{
 			{Head: "STATE", Least: 16, Middle: true},
-			{Head: "VERDICT", Paint: v.term.verdict},
+			{Head: "VERDICT", Paint: verdictIn(v.term.Paint)},
 			{Head: "AGE"},
 			{Head: "HOLDER", Least: 12},
 			{Head: "OPERATION", Rank: 1},

@@ -261,7 +261,7 @@ func TestLocks_Watch(t *testing.T) {
 	code := make(chan int)
 	line := append([]string{"statelatch", "locks", "-watch", "-interval", "1s", "-json", "s3://demo"}, s.flags...)
 	go func() {
-		code <- run(ctx, line, terminal{in: strings.NewReader(""), out: out, err: out, getenv: func(k string) string { return s.env[k] }})
+		code <- run(ctx, line, terminal{In: strings.NewReader(""), Out: out, Err: out, Getenv: func(k string) string { return s.env[k] }})
 	}()
 	out.await(t, `"change":"held"`)
 	s.plainLock("b", "id-b")
@@ -319,7 +319,7 @@ func TestLockView_TellChanges(t *testing.T) {
 		"old enough now": {[]fleet.Lock{live}, []fleet.Lock{aged}, false, locksOptions{olderThan: time.Hour}, "held"},
 	} {
 		var out strings.Builder
-		v := &lockView{locksOptions: tc.opts, term: terminal{out: &out}}
+		v := &lockView{locksOptions: tc.opts, term: terminal{Out: &out}}
 		if err := v.tellChanges(tc.before, stillThere(tc.before, tc.now, tc.unlisted), false); err != nil {
 			t.Fatal(err)
 		}

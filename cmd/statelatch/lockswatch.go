@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/term"
 )
 
 // The changes that a watch tells.
@@ -45,11 +46,11 @@ func (v *lockView) follow(ctx context.Context) error {
 			return err
 		case err != nil:
 			if why := oneLine(err); why != warned {
-				v.term.say("Warning: %s; trying again\n", why)
+				v.term.Say("Warning: %s; trying again\n", why)
 				warned = why
 			}
 		case redraw:
-			v.term.print("%s", v.screen(locks, screenRows(v.term.out)))
+			v.term.Print("%s", v.screen(locks, term.Rows(v.term.Out)))
 		default:
 			if err := v.tellChanges(before, locks, first); err != nil {
 				return err
@@ -97,7 +98,7 @@ func (v *lockView) screen(locks []fleet.Lock, rows int) string {
 	const clear, noWrap, wrap = "\033[H\033[J", "\033[?7l", "\033[?7h"
 	text := v.none(locks)
 	if shown := v.selected(locks); len(shown) > 0 {
-		text, _ = v.table(shown).Render(v.term.outWidth())
+		text, _ = v.table(shown).Render(v.term.OutWidth())
 		text += "\n" + v.summary(shown) + "\n"
 	}
 	if v.incomplete != nil {
@@ -114,8 +115,8 @@ func (v *lockView) screen(locks []fleet.Lock, rows int) string {
 
 // drawsOn reports whether results go to a screen that can be drawn on.
 func drawsOn(term terminal) bool {
-	f, ok := term.out.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd()) && term.getenv("TERM") != "dumb"
+	f, ok := term.Out.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd()) && term.Getenv("TERM") != "dumb"
 }
 
 // tellChanges prints a line for every difference. A renewed lease is none.
@@ -173,7 +174,7 @@ func (v *lockView) tellChanges(before, now []fleet.Lock, first bool) error {
 func (v *lockView) tellChange(what string, l fleet.Lock) error {
 	now := time.Now().UTC().Truncate(time.Second)
 	if v.json {
-		return v.term.printJSON(change{now, what, v.lockJSON(l)})
+		return v.term.PrintJSON(change{now, what, v.lockJSON(l)})
 	}
 	holder, detail := l.Holder(), ""
 	switch {
@@ -182,6 +183,6 @@ func (v *lockView) tellChange(what string, l fleet.Lock) error {
 	case what != lockReleased:
 		detail = fmt.Sprintf("  %s: %s", l.Verdict.State, l.Verdict.Proof)
 	}
-	v.term.print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref), clip(holder, maxDetail), detail)
+	v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref), clip(holder, maxDetail), detail)
 	return nil
 }

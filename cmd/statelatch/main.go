@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/statelatch/statelatch/shim"
 )
 
@@ -15,5 +16,5 @@ func main() {
 		os.Exit(code)
 	}
 	log.SetOutput(io.Discard) // net/http logs there what a broken proxy sends unasked, which may be of a state
-	os.Exit(run(context.Background(), os.Args, terminalOf(os.Stdin, os.Stdout, os.Stderr)))
+	os.Exit(run(context.Background(), os.Args, term.Of(os.Stdin, os.Stdout, os.Stderr)))
 }

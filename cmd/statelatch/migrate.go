@@ -136,9 +136,9 @@ func runMigrateScan(ctx context.Context, o migrateScanOptions, term terminal) er
 	}
 	switch {
 	case o.format == "sarif":
-		err = term.printJSON(tree.SARIF(version()))
+		err = term.PrintJSON(tree.SARIF(version()))
 	case o.json:
-		err = term.printJSON(migrateScanOf(tree))
+		err = term.PrintJSON(migrateScanOf(tree))
 	default:
 		printScan(term, tree, o.wide)
 	}
@@ -150,7 +150,7 @@ func runMigrateScan(ctx context.Context, o migrateScanOptions, term terminal) er
 
 func printScan(term terminal, tree *migrate.Tree, wide bool) {
 	if len(tree.Roots) == 0 {
-		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(tree.Dir))
+		term.Print("No backend \"s3\" in %s.\n", statelatch.Printable(tree.Dir))
 	} else {
 		t := table{Columns: []column{
 			{Head: "PHASE"},
@@ -169,14 +169,14 @@ func printScan(term terminal, tree *migrate.Tree, wide bool) {
 				statelatch.Printable(shownValue(r.Table())), fmt.Sprintf("%s:%d", statelatch.Printable(file), line),
 			})
 		}
-		term.printTable(t)
+		term.PrintTable(t)
 	}
 	sums := map[migrate.Severity]int{}
 	for _, f := range tree.Findings {
 		sums[f.Severity]++
 	}
 	if len(tree.Findings) > 0 {
-		term.print("\n")
+		term.Print("\n")
 	}
 	for _, g := range migrate.Groups(tree.Findings) {
 		printGroup(term, g, wide)
@@ -185,7 +185,7 @@ func printScan(term terminal, tree *migrate.Tree, wide bool) {
 	for i := range tree.Roots {
 		phases[tree.Roots[i].Phase]++
 	}
-	term.print("\n%s: %d table, %d both, %d lockfile, %d none, %d unknown. %s, %s, %s.\n", count(len(tree.Roots), "root"),
+	term.Print("\n%s: %d table, %d both, %d lockfile, %d none, %d unknown. %s, %s, %s.\n", count(len(tree.Roots), "root"),
 		phases[migrate.PhaseTable], phases[migrate.PhaseBoth], phases[migrate.PhaseLockfile], phases[migrate.PhaseNone], phases[migrate.PhaseUnknown],
 		count(sums[migrate.Error], "error"), count(sums[migrate.Warning], "warning"), count(sums[migrate.Note], "note"))
 }
@@ -199,18 +199,18 @@ func printGroup(term terminal, g migrate.Group, wide bool) {
 			at = fmt.Sprintf("%s:%d", at, f.Line)
 		}
 		if wide || len(g.Findings) == 1 {
-			term.print("%-8s %s: %s: %s\n", g.Severity, g.ID, at, statelatch.Printable(f.Text))
+			term.Print("%-8s %s: %s: %s\n", g.Severity, g.ID, at, statelatch.Printable(f.Text))
 		}
 		if !slices.Contains(places, at) {
 			places = append(places, at)
 		}
 	}
 	if n := len(g.Findings); !wide && n > 1 {
-		term.print("%-8s %s (%d): %s\n", g.Severity, g.ID, n, statelatch.Printable(g.Findings[0].Text))
-		term.print("%-8s %s\n", "", some(places))
+		term.Print("%-8s %s (%d): %s\n", g.Severity, g.ID, n, statelatch.Printable(g.Findings[0].Text))
+		term.Print("%-8s %s\n", "", some(places))
 	}
 	if g.Fix != "" {
-		term.print("%-8s Fix: %s\n", "", statelatch.Printable(g.Fix))
+		term.Print("%-8s Fix: %s\n", "", statelatch.Printable(g.Fix))
 	}
 }
 

@@ -88,15 +88,15 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	line := &liveLine{term: term}
+	line := term.LiveLine()
 	for _, p := range parts {
 		err := p.Plan(ctx, cutover.PlanOptions{
-			Accept: o.accept, OnProgress: line.walked,
+			Accept: o.accept, OnProgress: walked(line),
 			Doubt: func(p *cutover.Part, f digest.Finding) string {
 				return doubtOf(f, o.way.outright(p.Backend, f.Ref, term))
 			},
 		})
-		line.clear()
+		line.Clear()
 		if err != nil {
 			return err
 		}
@@ -104,9 +104,9 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	switch {
 	case o.json:
 	case o.dryRun:
-		showCleaning(term.print, term.printTable, parts)
+		showCleaning(term.Print, term.PrintTable, parts)
 	default:
-		showCleaning(term.say, term.sayTable, parts)
+		showCleaning(term.Say, term.SayTable, parts)
 	}
 	if !o.dryRun {
 		if err := o.approve(ctx, term, parts); err != nil {
@@ -128,7 +128,7 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 		}
 	}
 	if o.json {
-		if err := term.printJSON(result); err != nil {
+		if err := term.PrintJSON(result); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]cleanPart, err
 func (o cleanOptions) inPhase2(term terminal, tree *migrate.Tree) error {
 	earlier, unknown := cutover.InUse(tree)
 	for _, root := range unknown {
-		term.say("Note: whether %s uses a table is not known: the tree does not tell.\n", statelatch.Printable(root))
+		term.Say("Note: whether %s uses a table is not known: the tree does not tell.\n", statelatch.Printable(root))
 	}
 	if len(earlier) > 0 {
 		return fmt.Errorf("%s of %s not in phase 2 yet, the first is %s: statelatch migrate plan -phase 2 %s",
@@ -203,7 +203,7 @@ func (o cleanOptions) approve(ctx context.Context, term terminal, parts []cleanP
 			unproven = append(unproven, l.LockedError())
 		}
 	}
-	if len(unproven) > 0 && (o.autoApprove || !term.interactive) {
+	if len(unproven) > 0 && (o.autoApprove || !term.Interactive) {
 		return fmt.Errorf("a holder that uses the table alone may be at work, so nothing was removed: "+
 			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID': %w", errors.Join(unproven...))
 	}
@@ -214,7 +214,7 @@ func (o cleanOptions) approve(ctx context.Context, term terminal, parts []cleanP
 	if len(unproven) > 0 {
 		question += fmt.Sprintf("\n%d of the locks may be held by a client that uses the table alone. If it is alive, two runs may write one state.", len(unproven))
 	}
-	return term.confirm(ctx, question, "-auto-approve")
+	return term.Confirm(ctx, question, "-auto-approve")
 }
 
 // remove removes what was planned of one table, and records it.
@@ -235,19 +235,19 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, do
 	if err := intend(ctx, audit.MigrateClean, p.Scope); err != nil {
 		return err
 	}
-	line := &liveLine{term: term}
-	removed, err := p.Remove(ctx, func(n int) { line.part("Removing", n, total) }, func(l cutover.Left) {
-		line.clear()
-		term.say("Left alone: s3://%s: %s\n", statelatch.Printable(p.Scope.Bucket+"/"+l.Key), l.Why)
+	line := term.LiveLine()
+	removed, err := p.Remove(ctx, func(n int) { line.Part("Removing", n, total) }, func(l cutover.Left) {
+		line.Clear()
+		term.Say("Left alone: s3://%s: %s\n", statelatch.Printable(p.Scope.Bucket+"/"+l.Key), l.Why)
 	})
-	line.clear()
+	line.Clear()
 	done.Digests, done.Locks = append(done.Digests, removed.Digests...), append(done.Locks, removed.Locks...)
 	e := audit.Event{
 		Action: audit.MigrateClean, Outcome: audit.OK, Ref: p.Scope.String(),
 		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()),
 	}
 	if err != nil {
-		term.say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks), count(total, "item"))
+		term.Say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks), count(total, "item"))
 		e.Outcome = audit.Failed
 		e.Detail += ": " + oneLine(err)
 	}

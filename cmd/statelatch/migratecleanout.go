@@ -62,11 +62,11 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done 
 		return nil
 	}
 	if !o.json {
-		term.say("Removed %s and %s.\n", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"))
+		term.Say("Removed %s and %s.\n", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"))
 	}
 	if done.Items > 0 {
 		if !o.json {
-			term.say("%s still in the table %s, of these states or of others: keep it until it is empty.\n", count(done.Items, "item"), statelatch.Printable(p.Table.Name()))
+			term.Say("%s still in the table %s, of these states or of others: keep it until it is empty.\n", count(done.Items, "item"), statelatch.Printable(p.Table.Name()))
 		}
 		return nil
 	}
@@ -76,10 +76,10 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done 
 	}
 	done.Revoke, done.DeleteTable = &revoke, deleteTable(p, term)
 	if !o.json {
-		term.say("The table is empty. Once no client anywhere names it, these rights can go from their policies, wherever they are allowed on it:\n")
-		term.print("%s", revoke.JSON())
-		term.say("And so can the table:\n")
-		term.print("%s\n", done.DeleteTable)
+		term.Say("The table is empty. Once no client anywhere names it, these rights can go from their policies, wherever they are allowed on it:\n")
+		term.Print("%s", revoke.JSON())
+		term.Say("And so can the table:\n")
+		term.Print("%s\n", done.DeleteTable)
 	}
 	return nil
 }

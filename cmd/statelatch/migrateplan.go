@@ -101,9 +101,9 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 	}
 	result := migratePlanResult(o, plan)
 	if !o.json { // the diff is the result of a plan; else it is there for the person who is asked
-		to := term.err
+		to := term.Err
 		if o.dryRun {
-			to = term.results()
+			to = term.Results()
 		}
 		printDiffs(to, plan)
 	}
@@ -115,7 +115,7 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 		result.Script = nextSteps(term, o, plan)
 	}
 	if o.json {
-		return term.printJSON(result)
+		return term.PrintJSON(result)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 // applyPlan writes a plan once a person has agreed, and makes sure that nothing of it is left to do.
 func applyPlan(ctx context.Context, o migratePlanOptions, term terminal, plan *migrate.Plan, result *migratePlanJSON) error {
 	if !o.autoApprove {
-		if err := term.confirm(ctx, fmt.Sprintf("Edit %s?", count(len(plan.Files), "file")), "-auto-approve"); err != nil {
+		if err := term.Confirm(ctx, fmt.Sprintf("Edit %s?", count(len(plan.Files), "file")), "-auto-approve"); err != nil {
 			return err
 		}
 	}
@@ -131,10 +131,10 @@ func applyPlan(ctx context.Context, o migratePlanOptions, term terminal, plan *m
 	err := plan.Apply(ctx, func(f migrate.FileEdit) {
 		written++
 		result.Written = append(result.Written, f.Path)
-		term.say("Edited: %s\n", statelatch.Printable(f.Path))
+		term.Say("Edited: %s\n", statelatch.Printable(f.Path))
 	})
 	if err != nil {
-		term.say("%d of %s edited. Each is whole, and their locks exclude each other; run it again to go on.\n", written, count(len(plan.Files), "file"))
+		term.Say("%d of %s edited. Each is whole, and their locks exclude each other; run it again to go on.\n", written, count(len(plan.Files), "file"))
 		return err
 	}
 	tree, err := o.scan(ctx)
@@ -176,9 +176,9 @@ func tellMoves(term terminal, plan *migrate.Plan, wide bool) {
 		}
 	}
 	for _, f := range plan.Loose {
-		term.say("By hand: %s:%d: %s: %s\n", statelatch.Printable(f.File), f.Line, f.Text, f.Fix)
+		term.Say("By hand: %s:%d: %s: %s\n", statelatch.Printable(f.File), f.Line, f.Text, f.Fix)
 	}
-	term.say("Phase %d: %s in %s to move, %d there already, %d not moved, %d by hand.\n", plan.Phase, count(sums[migrate.MoveEdit], "root"),
+	term.Say("Phase %d: %s in %s to move, %d there already, %d not moved, %d by hand.\n", plan.Phase, count(sums[migrate.MoveEdit], "root"),
 		count(len(plan.Files), "file"), sums[migrate.MoveDone], sums[migrate.MoveRefused], sums[migrate.MoveManual])
 }
 
@@ -191,19 +191,19 @@ func tellGroup(term terminal, title string, g migrate.MoveGroup, wide bool) {
 	switch {
 	case wide:
 		for _, name := range names {
-			term.say("%s: %s: %s\n", title, name, statelatch.Printable(g.Why))
+			term.Say("%s: %s: %s\n", title, name, statelatch.Printable(g.Why))
 		}
 	case len(names) > 1:
-		term.say("%s (%d): %s: %s\n", title, len(names), some(names), statelatch.Printable(g.Why))
+		term.Say("%s (%d): %s: %s\n", title, len(names), some(names), statelatch.Printable(g.Why))
 	default:
-		term.say("%s: %s: %s\n", title, names[0], statelatch.Printable(g.Why))
+		term.Say("%s: %s: %s\n", title, names[0], statelatch.Printable(g.Why))
 	}
 	if g.Fix != "" && g.Status == migrate.MoveRefused {
-		term.say("  Fix: %s\n", statelatch.Printable(g.Fix))
+		term.Say("  Fix: %s\n", statelatch.Printable(g.Fix))
 	}
 	for _, m := range g.Moves {
 		for _, e := range m.Manual {
-			term.say("  %s:%d: %s\n", statelatch.Printable(e.File), e.Line, e.Text)
+			term.Say("  %s:%d: %s\n", statelatch.Printable(e.File), e.Line, e.Text)
 		}
 	}
 }
@@ -214,21 +214,21 @@ func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script 
 	if o.phase == 2 {
 		order = "all clients of one state at a time"
 	}
-	term.say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients exclude each other.\n"+
+	term.Say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients exclude each other.\n"+
 		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n", order)
 	inits := plan.Inits()
 	script, err := writeInitScript(o.dir, plan)
 	if err == nil {
-		term.say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n", shellQuote(runnable(script)), count(len(inits), "root"))
+		term.Say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n", shellQuote(runnable(script)), count(len(inits), "root"))
 	} else {
-		term.say("     No script of it could be written: %s\n", oneLine(err))
+		term.Say("     No script of it could be written: %s\n", oneLine(err))
 	}
 	for i, one := range inits {
 		if err == nil && i == shownOf {
 			break
 		}
 		if i == 0 && err == nil {
-			term.say("     The same by hand:\n")
+			term.Say("     The same by hand:\n")
 		}
 		words := make([]string, len(one.Words))
 		for i, word := range one.Words {
@@ -236,19 +236,19 @@ func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script 
 		}
 		dir := shellQuote(filepath.Join(o.dir, filepath.FromSlash(one.Dir)))
 		if words[0] == migrate.ToolTerragrunt {
-			term.say("       (cd %s && %s)\n", dir, strings.Join(words, " "))
+			term.Say("       (cd %s && %s)\n", dir, strings.Join(words, " "))
 		} else {
-			term.say("       %s -chdir=%s %s\n", words[0], dir, strings.Join(words[1:], " "))
+			term.Say("       %s -chdir=%s %s\n", words[0], dir, strings.Join(words[1:], " "))
 		}
 	}
 	if n := len(inits) - shownOf; n > 0 && err == nil {
-		term.say("       and %d more\n", n)
+		term.Say("       and %d more\n", n)
 	}
 	if o.phase == 1 {
-		term.say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n", shellQuote(o.dir))
+		term.Say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n", shellQuote(o.dir))
 		return script
 	}
-	term.say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and statelatch migrate clean %[1]s\n", shellQuote(o.dir))
+	term.Say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and statelatch migrate clean %[1]s\n", shellQuote(o.dir))
 	return script
 }
 

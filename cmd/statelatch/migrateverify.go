@@ -68,25 +68,25 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 			return err
 		}
 	}
-	line := &liveLine{term: term}
+	line := term.LiveLine()
 	v := cutover.Verifier{
 		Open: func(ctx context.Context, r *migrate.Root, ref statelatch.Ref) (*site.Site, error) {
 			t, err := o.way.openRoot(ctx, term, o.dir, r, ref)
 			return t.Site, err
 		},
 		Prove: func(ctx context.Context, s *site.Site) (lock.Tier, error) {
-			line.clear()
+			line.Clear()
 			proven, err := proveStore(ctx, term, s.Bucket)
 			return proven.Tier, cmp.Or(err, proven.Err())
 		},
 		FixDigest: func(s *site.Site, ref statelatch.Ref) string {
 			return o.way.outright(s.Backend, ref, term).command("digest fix")
 		},
-		OnProgress: line.walked,
+		OnProgress: walked(line),
 	}
 	result := verifiedJSON{Dir: o.dir}
 	result.Roots, err = v.Verify(ctx, tree, plans)
-	line.clear()
+	line.Clear()
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 		}
 	}
 	if o.json {
-		err = term.printJSON(result)
+		err = term.PrintJSON(result)
 	} else {
 		result.print(term, bad, o.wide)
 	}

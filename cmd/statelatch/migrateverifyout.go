@@ -17,7 +17,7 @@ type verifiedJSON struct {
 // print shows verdicts to people.
 func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	if len(j.Roots) == 0 {
-		term.print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
+		term.Print("No backend \"s3\" in %s.\n", statelatch.Printable(j.Dir))
 		return
 	}
 	of := map[string][]string{} // roots by what is to be said of them
@@ -53,10 +53,10 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 		}
 	}
 	t.Details = func(row int) string { return details[row] }
-	term.printTable(t)
+	term.PrintTable(t)
 	for _, text := range common {
-		term.print("%s (%d): %s\n", some(of[text]), len(of[text]), text)
+		term.Print("%s (%d): %s\n", some(of[text]), len(of[text]), text)
 	}
-	term.say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
+	term.Say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
 		count(len(j.Roots), "root"), bad)
 }

@@ -49,12 +49,12 @@ func noteMissing(ctx context.Context, term terminal, targets []target, inJSON bo
 // nothing.
 func sayMissing(term terminal, ref statelatch.Ref, near []string) {
 	if len(near) == 0 {
-		term.say("Note: there is no state at %s.\n", statelatch.Printable(ref.String()))
+		term.Say("Note: there is no state at %s.\n", statelatch.Printable(ref.String()))
 		return
 	}
 	var names []string
 	for _, n := range near {
 		names = append(names, "  "+shellQuote(n))
 	}
-	term.say("Note: there is no state at %s. Did you mean:\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
+	term.Say("Note: there is no state at %s. Did you mean:\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
 }

@@ -39,7 +39,7 @@ func TestNested_Refused(t *testing.T) {
 func TestAgain_ShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	o := targetOptions{ref: demoRef, backendConfig: []string{"region=eu-central-1", "http_proxy=http://u:hunter2@proxy", "external_id=hunter2", "conf/x.backend"}}
-	got := o.again(terminal{getenv: func(string) string { return "" }}).command("status")
+	got := o.again(terminal{Getenv: func(string) string { return "" }}).command("status")
 	want := "statelatch status -backend-config region=eu-central-1 -backend-config http_proxy=... -backend-config external_id=... -backend-config conf/x.backend " + demoRef
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -83,7 +83,7 @@ func TestTyped_Interrupted(t *testing.T) {
 				return in.Read(p)
 			})
 			if code := run(ctx, line, terminal{
-				in: asked, out: io.Discard, err: io.Discard, interactive: true, getenv: func(k string) string { return s.env[k] },
+				In: asked, Out: io.Discard, Err: io.Discard, Interactive: true, Getenv: func(k string) string { return s.env[k] },
 			}); code != exitInterrupted {
 				t.Errorf("got exit code %d, want %d", code, exitInterrupted)
 			}

@@ -14,8 +14,8 @@ type ownership struct {
 }
 
 func ownerOf(term terminal) ownership {
-	mine, err := openClaims(term.getenv)
-	return ownership{claims: mine, err: err, run: identity.Detect(term.getenv).Run}
+	mine, err := openClaims(term.Getenv)
+	return ownership{claims: mine, err: err, run: identity.Detect(term.Getenv).Run}
 }
 
 // took reports whether this user took h on this machine.

@@ -82,11 +82,11 @@ func runPolicy(ctx context.Context, o policyOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	term.say("%s", policyNotes(role, t, doc))
+	term.Say("%s", policyNotes(role, t, doc))
 	if o.json {
-		return term.printJSON(doc)
+		return term.PrintJSON(doc)
 	}
-	term.print("%s", doc.JSON())
+	term.Print("%s", doc.JSON())
 	return nil
 }
 
@@ -109,7 +109,7 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 	t.KMSKey, t.Table = cmp.Or(t.KMSKey, encryptionKey(backend)), cmp.Or(t.Table, backend.DynamoDBTable)
 	t.Region = cmp.Or(t.Region, regionOf(backend, term))
 	t.Tags, t.ACL = len(backend.S3.StateTags)+len(backend.S3.LockTags) > 0, backend.S3.ACL != ""
-	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.getenv("AWS_ENDPOINT_URL_S3"), term.getenv("AWS_S3_ENDPOINT"), term.getenv("AWS_ENDPOINT_URL")) != ""
+	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"), term.Getenv("AWS_ENDPOINT_URL")) != ""
 	switch {
 	case o.ref == "" && role == policy.Bucket:
 	case o.ref == "":
@@ -131,7 +131,7 @@ func encryptionKey(b backendconf.Backend) string {
 }
 
 func regionOf(b backendconf.Backend, term terminal) string {
-	return cmp.Or(b.S3.Region, term.getenv("AWS_REGION"), term.getenv("AWS_DEFAULT_REGION"))
+	return cmp.Or(b.S3.Region, term.Getenv("AWS_REGION"), term.Getenv("AWS_DEFAULT_REGION"))
 }
 
 // policyNotes says what the policy is for and what it cannot know.

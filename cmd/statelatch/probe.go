@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe"
 	"github.com/statelatch/statelatch/probe/verdict"
@@ -66,9 +67,9 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	line := &liveLine{term: term}
+	line := term.LiveLine()
 	v, err := keeper(term).Probe(ctx, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
-	line.clear()
+	line.Clear()
 	if errors.Is(err, statelatch.ErrNoBucket) {
 		return fmt.Errorf("%w: there is no bucket %s: statelatch bucket init s3://%[2]s", statelatch.ErrNotFound, doors[0].Name())
 	}
@@ -76,7 +77,7 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 		return err
 	}
 	if o.json {
-		err = term.printJSON(v)
+		err = term.PrintJSON(v)
 	} else {
 		printVerdict(term, v)
 	}
@@ -125,15 +126,15 @@ func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket
 }
 
 // tellProbe shows how far a probe is.
-func tellProbe(line *liveLine) func(probe.Progress) {
+func tellProbe(line *term.LiveLine) func(probe.Progress) {
 	return func(now probe.Progress) {
 		switch {
 		case now.Check == "":
-			line.show("Cleaning up")
+			line.Show("Cleaning up")
 		case now.Round > 0:
-			line.show("Check %d of %d: %s, round %d of %d", now.Number, now.Of, now.Check, now.Round, now.Rounds)
+			line.Show("Check %d of %d: %s, round %d of %d", now.Number, now.Of, now.Check, now.Round, now.Rounds)
 		default:
-			line.show("Check %d of %d: %s", now.Number, now.Of, now.Check)
+			line.Show("Check %d of %d: %s", now.Number, now.Of, now.Check)
 		}
 	}
 }
@@ -155,7 +156,7 @@ func printVerdict(term terminal, v verdict.Verdict) {
 	if v.EnginesFail() != "" {
 		means = "locks for Statelatch alone: tier " + v.Tier.String() + ". The engines themselves cannot write there as they are configured, see below."
 	}
-	term.print("%s %s\n\n", where, means)
+	term.Print("%s %s\n\n", where, means)
 	t := table{Columns: []column{{}, {}, {Least: 20}}}
 	var advice []string
 	for _, c := range v.Checks {
@@ -165,12 +166,12 @@ func printVerdict(term terminal, v verdict.Verdict) {
 			advice = append(advice, c.Advice)
 		}
 	}
-	term.printTable(t)
+	term.PrintTable(t)
 	if len(advice) > 0 {
-		term.print("\nWhat follows, and what to do:\n")
+		term.Print("\nWhat follows, and what to do:\n")
 	}
 	for _, a := range advice {
-		term.printProse("- %s\n", a)
+		term.PrintProse("- %s\n", a)
 	}
 	versions := "keeps no versions"
 	if v.Store.Versioned {
@@ -179,5 +180,5 @@ func printVerdict(term terminal, v verdict.Verdict) {
 	if v.Store.Server != "" {
 		versions += ", server " + v.Store.Server
 	}
-	term.print("\nThe bucket %s. %s in %.1f s.\n", versions, count(v.Requests, "request"), v.Seconds)
+	term.Print("\nThe bucket %s. %s in %.1f s.\n", versions, count(v.Requests, "request"), v.Seconds)
 }

@@ -70,10 +70,10 @@ func runPull(ctx context.Context, o pullOptions, term terminal) (err error) {
 		return fmt.Errorf("%w: %s has no state yet", statelatch.ErrNotFound, t.ref)
 	}
 	if v.Err != nil {
-		term.say("Warning: this is not a readable state: %v\n", v.Err)
+		term.Say("Warning: this is not a readable state: %v\n", v.Err)
 	}
 	if o.out == "" {
-		_, err = io.Copy(term.out, body)
+		_, err = io.Copy(term.Out, body)
 		return err
 	}
 	return writeNewFile(o.out, body)

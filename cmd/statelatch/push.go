@@ -68,7 +68,7 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	unsaved := unsavedOf(t.ref, term)
 	unsaved.tell(term, o.again(term), kept.path)
 	if o.file == "-" {
-		if body, kept, err = unsaved.keep(term.typed(ctx)); err != nil {
+		if body, kept, err = unsaved.keep(term.Typed(ctx)); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, body.Close()) }()
@@ -93,9 +93,9 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	}
 	unsaved.settle(written.Header, term)
 	if o.json {
-		return term.printJSON(versionOf(written))
+		return term.PrintJSON(versionOf(written))
 	}
-	term.say("Wrote %s, serial %d.\n", t.ref, written.Header.Serial)
+	term.Say("Wrote %s, serial %d.\n", t.ref, written.Header.Serial)
 	return nil
 }
 

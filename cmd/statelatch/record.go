@@ -49,7 +49,7 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 			}
 			err = act(context.WithValue(ctx, recorderKey{}, r), c)
 			for _, m := range r.Close(err) {
-				term.say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"), statelatch.Printable(m.Location), oneLine(m.First))
+				term.Say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"), statelatch.Printable(m.Location), oneLine(m.First))
 			}
 			return err
 		}
@@ -92,7 +92,7 @@ func (r *recorder) intend(ctx context.Context, e audit.Event) error {
 func openRecorder(ctx context.Context, c *cli.Command, term terminal, action audit.Action) (*recorder, error) {
 	locations := auditLocations(c.String("audit"), term)
 	required := c.Bool("audit-required")
-	if s := term.getenv(envAuditRequired); s != "" && !required {
+	if s := term.Getenv(envAuditRequired); s != "" && !required {
 		var err error
 		if required, err = strconv.ParseBool(s); err != nil {
 			return nil, usageError{fmt.Errorf("%s=%q: want true or false", envAuditRequired, s)}
@@ -104,7 +104,7 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 	case len(locations) == 0:
 		return nil, nil
 	}
-	key := []byte(term.getenv(envAuditKey))
+	key := []byte(term.Getenv(envAuditKey))
 	if _, err := audit.ParseKeys(key); err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", envAuditKey, err)}
 	}
@@ -139,7 +139,7 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 // auditLocations are those that the flag names, else the environment.
 func auditLocations(flag string, term terminal) []string {
 	if flag == "" {
-		flag = term.getenv(envAudit)
+		flag = term.Getenv(envAudit)
 	}
 	var locations []string
 	for location := range strings.SplitSeq(flag, ",") {
@@ -164,7 +164,7 @@ func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 	if len(args) > 0 && isRef(args[0]) {
 		o.ref = "s3://" + name
 	} else if len(args) > 0 {
-		if call, ok := wrap.EngineCall(args, term.getenv); ok {
+		if call, ok := wrap.EngineCall(args, term.Getenv); ok {
 			o.chdir = call.Dir(o.chdir)
 		}
 	}

@@ -60,7 +60,7 @@ func requestOf(c *cli.Command) (requestOptions, error) {
 
 // request is what o asks of package lock, with what the environment tells about who asks.
 func (o requestOptions) request(term terminal, operation string) lock.Request {
-	id := identity.Detect(term.getenv)
+	id := identity.Detect(term.Getenv)
 	reason := cmp.Or(o.reason, id.Reason)
 	info := cmp.Or(o.info, id.Info)
 	if o.info == "" && reason != "" { // engines show Info alone
@@ -75,9 +75,9 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 		Wait: o.wait, TakeOver: o.takeOver, Gone: holderGone,
 	}
 	if o.under {
-		mine, err := openClaims(term.getenv)
+		mine, err := openClaims(term.Getenv)
 		if err != nil {
-			term.say("Warning: which locks are yours is not known: %v\n", err)
+			term.Say("Warning: which locks are yours is not known: %v\n", err)
 		}
 		req.Under = func(h lock.Held) bool { return mine.has(h.Ref, h.Info.ID) }
 	}
@@ -103,12 +103,12 @@ func (w *waitTeller) tell(now lock.Waiting) {
 		if now.Held.Age > 0 && !now.Held.Leased() {
 			age = fmt.Sprintf(" for %v", now.Held.Age.Round(time.Second))
 		}
-		w.term.say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age, now.Held.Holder())
+		w.term.Say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age, now.Held.Holder())
 		if now.TakeOver > 0 {
-			w.term.say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
+			w.term.Say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
 		}
 	}
-	if !w.term.live {
+	if !w.term.Live {
 		return
 	}
 	w.clear()
@@ -116,14 +116,14 @@ func (w *waitTeller) tell(now lock.Waiting) {
 	if now.TakeOver > 0 {
 		line += fmt.Sprintf(", takeover in %v", now.TakeOver.Round(time.Second))
 	}
-	w.term.say("%s", line) // short: a line that wraps could not be overwritten
+	w.term.Say("%s", line) // short: a line that wraps could not be overwritten
 	w.shown = true
 }
 
 // clear removes the line that is kept up to date.
 func (w *waitTeller) clear() {
 	if w.shown {
-		w.term.say("\r\033[K")
+		w.term.Wipe()
 		w.shown = false
 	}
 }
@@ -131,7 +131,7 @@ func (w *waitTeller) clear() {
 // notNested refuses to wait for a lock that would be released only after this command.
 func notNested(ctx context.Context, term terminal, targets ...target) error {
 	for _, t := range targets {
-		if wrap.HeldAround(ctx, term.getenv, t.ref, t.Bucket.Store()) {
+		if wrap.HeldAround(ctx, term.Getenv, t.ref, t.Bucket.Store()) {
 			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
 		}
 	}

@@ -88,7 +88,7 @@ func runRollback(ctx context.Context, o rollbackOptions, term terminal) (err err
 		versionJSON: versionOf(p.now), RolledBackTo: p.to.Name(), FromSerial: p.now.Header.Serial, ToSerial: p.to.Header.Serial, DryRun: o.dryRun,
 	}
 	if p.to.SameContent(p.now) {
-		term.say("Nothing to do: %s has the content of that version already.\n", t.ref)
+		term.Say("Nothing to do: %s has the content of that version already.\n", t.ref)
 		result.Unchanged = true
 		return o.print(term, result)
 	}
@@ -98,7 +98,7 @@ func runRollback(ctx context.Context, o rollbackOptions, term terminal) (err err
 		return o.print(term, result)
 	}
 	if !o.autoApprove {
-		if err := term.confirm(ctx, "Roll the state back to that version?", "-auto-approve"); err != nil {
+		if err := term.Confirm(ctx, "Roll the state back to that version?", "-auto-approve"); err != nil {
 			return err
 		}
 	}
@@ -107,7 +107,7 @@ func runRollback(ctx context.Context, o rollbackOptions, term terminal) (err err
 		return err
 	}
 	result.versionJSON = versionOf(written)
-	term.say("Rolled back %s to version %s; its serial is %d now.\n"+
+	term.Say("Rolled back %s to version %s; its serial is %d now.\n"+
 		"The infrastructure is as it was: see what differs with 'terraform plan' before you apply.\n",
 		t.ref, statelatch.Printable(p.to.Name()), written.Header.Serial)
 	return o.print(term, result)
@@ -117,7 +117,7 @@ func (o rollbackOptions) print(term terminal, result rollbackJSON) error {
 	if !o.json {
 		return nil
 	}
-	return term.printJSON(result)
+	return term.PrintJSON(result)
 }
 
 // rollbackPlan is what a rollback will do.
@@ -200,7 +200,7 @@ func (o rollbackOptions) judge(p *rollbackPlan) error {
 // tell shows the plan.
 func (p rollbackPlan) tell(term terminal) {
 	now := history.Entry{Version: p.now, Holder: p.from.Holder}
-	term.say("Plan: roll back %s\n\n", p.ref)
+	term.Say("Plan: roll back %s\n\n", p.ref)
 	t := table{Indent: 2, Columns: []column{
 		{Head: ""}, {Head: "SERIAL"}, {Head: "STORED (UTC)"}, {Head: "BYTES", Rank: 1}, {Head: "WHO", Least: 10}, {Head: "VERSION", ID: true},
 	}}
@@ -217,11 +217,11 @@ func (p rollbackPlan) tell(term terminal) {
 		})
 	}
 	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "a copy of 'to'"})
-	term.sayTable(t)
+	term.SayTable(t)
 	if p.to.Header.Encrypted() {
-		term.say("\nThe version is encrypted, so it keeps its serial: a saved plan of that time would apply again.\n")
+		term.Say("\nThe version is encrypted, so it keeps its serial: a saved plan of that time would apply again.\n")
 	}
-	term.say("\n")
+	term.Say("\n")
 }
 
 // carryOut does what was planned, under the lock.

@@ -93,7 +93,7 @@ func runCommand(term terminal) *cli.Command {
 			}
 			if len(o.refs) > 0 {
 				o.ref = o.refs[0]
-			} else if call, ok := wrap.EngineCall(o.command, term.getenv); ok {
+			} else if call, ok := wrap.EngineCall(o.command, term.Getenv); ok {
 				o.chdir = call.Dir(o.chdir)
 			}
 			return o.finish(ctx, term, runRun(ctx, o, term))
@@ -128,18 +128,18 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 		}
 		for _, t := range targets {
 			if t.unlocked != "" {
-				term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
+				term.Say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
 			}
 		}
 	}
-	term.err = &oneAtATime{w: term.err} // several engines talk at a time
-	req := o.request(term, "run "+wrap.ProgramName(o.command, term.getenv))
+	term.Err = &oneAtATime{w: term.Err} // several engines talk at a time
+	req := o.request(term, "run "+wrap.ProgramName(o.command, term.Getenv))
 	req.TTL = o.lease
 	caught := catch(term)
 	defer caught.stop()
-	stdin, _ := term.in.(*os.File)
+	stdin, _ := term.In.(*os.File)
 	options := wrap.Options{
-		Read: o.read, Command: o.command, Dir: o.dir, Stdin: stdin, Stdout: term.out, Stderr: term.err, Getenv: term.getenv,
+		Read: o.read, Command: o.command, Dir: o.dir, Stdin: stdin, Stdout: term.Out, Stderr: term.Err, Getenv: term.Getenv,
 		Grace: o.grace, Signals: caught.signals, Request: req, Hooks: o.hooks(term, caught, targets),
 	}
 	for _, t := range targets {
@@ -151,17 +151,17 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 	case errors.As(err, &start):
 		return startError{err, start.ExitCode}
 	case errors.As(err, &after): // the command's exit code stays, unless it is 0
-		term.say("Error: %s\n", oneLine(err))
+		term.Say("Error: %s\n", oneLine(err))
 		return ended(cmp.Or(result.ExitCode, exitError))
 	case err != nil:
 		return err
 	case len(result.Moved) > 0:
 		if result.ExitCode != 0 {
-			term.say("statelatch: the command ended with exit code %d\n", result.ExitCode)
+			term.Say("statelatch: the command ended with exit code %d\n", result.ExitCode)
 		}
 		return movedError{result.Moved}
 	case result.Nothing && !o.read:
-		term.say("Warning: nothing was locked: the command started no engine whose state is in S3.\n")
+		term.Say("Warning: nothing was locked: the command started no engine whose state is in S3.\n")
 	}
 	return ended(result.ExitCode)
 }
@@ -181,13 +181,13 @@ func (t target) wrapped() wrap.State {
 
 // hooks are how run does what a program does its own way: with records, claims and words.
 func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.Hooks {
-	mine, err := openClaims(term.getenv)
+	mine, err := openClaims(term.Getenv)
 	if err != nil && !o.read {
-		term.say("Warning: these locks will not be remembered: %v\n", err)
+		term.Say("Warning: these locks will not be remembered: %v\n", err)
 	}
 	at := func(talk io.Writer) terminal {
 		t := term
-		t.err, t.live = talk, false
+		t.Err, t.Live = talk, false
 		return t
 	}
 	again := func(ref statelatch.Ref) naming {
@@ -227,29 +227,29 @@ func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.
 		Held: func(set lock.Set) {
 			for _, t := range set {
 				if err := mine.remember(t.Ref(), t.Held().Info.ID, time.Now()); err != nil {
-					term.say("Warning: this lock will not be remembered: %v\n", err)
+					term.Say("Warning: this lock will not be remembered: %v\n", err)
 				}
 			}
 		},
 		Gone: func(ref statelatch.Ref, id string) {
 			if err := mine.forget(ref, id); err != nil {
-				term.say("Warning: %v\n", err)
+				term.Say("Warning: %v\n", err)
 			}
 		},
 		Ended:    caught.tidying,
 		Released: recordRunEnd,
-		Say:      func(line string) { term.say("%s", line) },
+		Say:      func(line string) { term.Say("%s", line) },
 	}
 }
 
 // targets are the states to hold from the start: the REFs, else that of the engine or of the working directory. None:
 // the states of engines that the command starts are held when they start.
 func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error) {
-	call, isEngine := wrap.EngineCall(o.command, term.getenv)
+	call, isEngine := wrap.EngineCall(o.command, term.Getenv)
 	var own engine.State
 	ownErr := engine.ErrUnsure
 	if isEngine {
-		own, ownErr = call.State(o.dir, term.getenv)
+		own, ownErr = call.State(o.dir, term.Getenv)
 	}
 	if len(o.refs) == 0 {
 		// What is wrong with a flag is an error, what is wrong with the directory may be an engine's to say.
@@ -266,7 +266,7 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 			if backendconf.IsElsewhere(err) {
 				err = errors.New("there is no backend \"s3\" here")
 			}
-			term.say("statelatch: nothing is locked yet (%s); the states of engines are locked when the command starts them\n", oneLine(err))
+			term.Say("statelatch: nothing is locked yet (%s); the states of engines are locked when the command starts them\n", oneLine(err))
 			return nil, nil
 		}
 	}
@@ -282,7 +282,7 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		return nil, usageError{fmt.Errorf("%s works on another state than %s: on %s, by %s. "+
 			"Leave the REF out to lock that one, or start %s where the REF's state belongs", call, targets[0].ref, own.Ref, own.Backend.Source, call.Name)}
 	case backendconf.IsElsewhere(ownErr):
-		term.say("Warning: what %s does here is not locked by this run: %s\n", call, oneLine(ownErr))
+		term.Say("Warning: what %s does here is not locked by this run: %s\n", call, oneLine(ownErr))
 	}
 	return targets, nil
 }

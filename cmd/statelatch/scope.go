@@ -42,7 +42,7 @@ func (o targetOptions) openScope(ctx context.Context, term terminal) (place, err
 		return place{}, err
 	}
 	backend.Bucket = scope.Bucket
-	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.getenv, Verdicts: keeper(term)})
+	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.Getenv, Verdicts: keeper(term)})
 	return place{Site: s, scope: scope, again: o.again(term)}, err
 }
 
@@ -72,11 +72,11 @@ func (o targetOptions) openScopes(ctx context.Context, term terminal, refs []str
 
 // scope finds the bucket and how to reach it, without connecting.
 func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Scope, backendconf.Backend, error) {
-	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
+	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.Getenv}
 	if o.ref == "" {
 		backend, err := o.load(ctx, term)
 		o.reach(&backend)
-		name := bucketNamed(term.getenv)
+		name := bucketNamed(term.Getenv)
 		if err == nil || name == "" || !backendconf.IsElsewhere(err) {
 			return statelatch.Scope{Bucket: backend.Bucket}, backend, err
 		}

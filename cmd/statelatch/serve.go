@@ -106,7 +106,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.data, err = o.dataDir(term.getenv); err != nil {
+	if o.data, err = o.dataDir(term.Getenv); err != nil {
 		return err
 	}
 	listener, err := o.listen(ctx, tlsConfig)
@@ -121,14 +121,14 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	if err := private.Dir(o.data); err != nil {
 		return fmt.Errorf("data directory -data: %w", err)
 	}
-	keys, err := o.keyPair(ctx, term.getenv)
+	keys, err := o.keyPair(ctx, term.Getenv)
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(term.err, nil))
+	logger := slog.New(slog.NewTextHandler(term.Err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
 		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, Logger: logger,
-		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.out, time.Now) },
+		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.Out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
 		return fmt.Errorf("data directory %s is in use by another process: stop that one, or give another -data", o.data)
@@ -147,7 +147,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 		return err
 	}
 	defer running.remove(o.data)
-	term.print("%s", o.welcome(url, term.getenv))
+	term.Print("%s", o.welcome(url, term.Getenv))
 
 	srv := store.HTTPServer()
 	srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
@@ -158,7 +158,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 		return fmt.Errorf("serve %s: %w", url, err)
 	case <-ctx.Done():
 	}
-	term.say("\nStopping.\n")
+	term.Say("\nStopping.\n")
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {

@@ -58,7 +58,7 @@ func (s *shell) serve(args ...string) *running {
 	go func() {
 		var errs bytes.Buffer
 		code := run(ctx, append([]string{"statelatch", "serve"}, args...), terminal{
-			in: strings.NewReader(""), out: r.out, err: &errs, getenv: func(k string) string { return s.env[k] },
+			In: strings.NewReader(""), Out: r.out, Err: &errs, Getenv: func(k string) string { return s.env[k] },
 		})
 		r.left = outcome{code, r.out.String(), errs.String()}
 		close(r.done)

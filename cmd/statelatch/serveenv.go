@@ -78,7 +78,7 @@ func (r runningStore) answers(ctx context.Context) bool {
 func runServeEnv(ctx context.Context, o serveOptions, term terminal) error {
 	var err error
 	start := "statelatch serve" + o.dataFlag()
-	if o.data, err = o.dataDir(term.getenv); err != nil {
+	if o.data, err = o.dataDir(term.Getenv); err != nil {
 		return err
 	}
 	r, err := readRunning(o.data)
@@ -92,24 +92,24 @@ func runServeEnv(ctx context.Context, o serveOptions, term terminal) error {
 	if r.OwnKeys {
 		// Keys in the environment would win over the profile, so they go.
 		for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
-			if term.getenv(name) != "" {
+			if term.Getenv(name) != "" {
 				fmt.Fprintf(&b, "unset %s\n", name)
 			}
 		}
 		fmt.Fprintf(&b, "export AWS_SHARED_CREDENTIALS_FILE=%s\nexport AWS_PROFILE=%s\n", shellQuote(filepath.Join(o.data, credentialsFile)), credentialsProfile)
 	} else {
-		if term.getenv(envAccessKey) == "" || term.getenv(envSecretKey) == "" {
+		if term.Getenv(envAccessKey) == "" || term.Getenv(envSecretKey) == "" {
 			return fmt.Errorf("the store on %s was started with %s and %s: export them in this shell too, then run this again", o.data, envAccessKey, envSecretKey)
 		}
 		for _, name := range []string{"AWS_SESSION_TOKEN", "AWS_PROFILE"} {
-			if term.getenv(name) != "" {
+			if term.Getenv(name) != "" {
 				fmt.Fprintf(&b, "unset %s\n", name)
 			}
 		}
 		fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=\"$%s\"\nexport AWS_SECRET_ACCESS_KEY=\"$%s\"\n", envAccessKey, envSecretKey)
 	}
 	fmt.Fprintf(&b, "export AWS_ENDPOINT_URL_S3=%s\nexport AWS_REGION=%s\n", shellQuote(r.Endpoint), shellQuote(clientRegion(r.Region)))
-	term.print("%s", b.String())
+	term.Print("%s", b.String())
 	return nil
 }
 

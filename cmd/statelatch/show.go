@@ -133,12 +133,12 @@ func runShow(ctx context.Context, o showOptions, term terminal) error {
 		}
 	}
 	if o.json {
-		return term.printJSON(o.result(c, objects))
+		return term.PrintJSON(o.result(c, objects))
 	}
-	term.print("%s\n%s", t.ref, describeContent(c))
+	term.Print("%s\n%s", t.ref, describeContent(c))
 	switch {
 	case c.Header.Encrypted():
-		term.print("\nOpenTofu encrypted it: outputs and resources cannot be read without its key.\n")
+		term.Print("\nOpenTofu encrypted it: outputs and resources cannot be read without its key.\n")
 	case len(o.addresses) > 0:
 		printAttributes(term, objects)
 	default:
@@ -196,13 +196,13 @@ func describeContent(c content) string {
 
 func printOverview(term terminal, f resources.File) {
 	if len(f.Outputs) > 0 {
-		term.print("\nOutputs:\n")
+		term.Print("\nOutputs:\n")
 		for _, out := range f.Outputs {
-			term.print("  %s = %s\n", statelatch.Printable(out.Name), resources.Text(out.Value, 0))
+			term.Print("  %s = %s\n", statelatch.Printable(out.Name), resources.Text(out.Value, 0))
 		}
 	}
 	if len(f.Objects) == 0 {
-		term.print("\nNo resources.\n")
+		term.Print("\nNo resources.\n")
 		return
 	}
 	types := countTypes(f.Objects)
@@ -210,9 +210,9 @@ func printOverview(term terminal, f resources.File) {
 	for _, name := range slices.Sorted(maps.Keys(types)) {
 		counts = append(counts, fmt.Sprintf("%d %s", types[name], statelatch.Printable(name)))
 	}
-	term.print("\nResources: %d (%s)\n", len(f.Objects), strings.Join(counts, ", "))
+	term.Print("\nResources: %d (%s)\n", len(f.Objects), strings.Join(counts, ", "))
 	for _, r := range f.Objects {
-		term.print("  %s\n", labelOf(r))
+		term.Print("  %s\n", labelOf(r))
 	}
 }
 
@@ -231,9 +231,9 @@ func countTypes(objects []resources.Object) map[string]int {
 
 func printAttributes(term terminal, objects []resources.Object) {
 	for _, r := range objects {
-		term.print("\n%s\n", labelOf(r))
+		term.Print("\n%s\n", labelOf(r))
 		for path, v := range resources.Leaves(r.Attributes) {
-			term.print("  %s = %s\n", statelatch.Printable(path), resources.Text(v, 0))
+			term.Print("  %s = %s\n", statelatch.Printable(path), resources.Text(v, 0))
 		}
 	}
 }

@@ -106,7 +106,7 @@ func TestPush_Killed(t *testing.T) {
 		}
 		return path
 	}
-	mine := unsavedOf(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, terminal{getenv: func(k string) string { return s.env[k] }}).state
+	mine := unsavedOf(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, terminal{Getenv: func(k string) string { return s.env[k] }}).state
 	left := keep(mine+"1.tfstate", plainState(4, "a", oneResource), time.Hour)
 	half := keep(mine+"2.tfstate.partial", `{"version": 4, "ser`, time.Hour)
 	old := keep("push-other-3.tfstate", plainState(1, "b", oneResource), 31*24*time.Hour)

@@ -112,17 +112,17 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	totals.add(states)
 	switch {
 	case o.json:
-		err = term.printJSON(statesJSONOf(where, states, totals))
+		err = term.PrintJSON(statesJSONOf(where, states, totals))
 	case o.csv:
-		err = o.writeCSV(term.out, states)
+		err = o.writeCSV(term.Out, states)
 	case len(states) > 0:
-		term.printTable(o.table(states))
+		term.PrintTable(o.table(states))
 	}
 	if err != nil {
 		return err
 	}
 	if !o.json {
-		term.say("%s in %s: %s\n", count(totals.States, "state"), strings.Join(where, " "), totals.describe(time.Since(started)))
+		term.Say("%s in %s: %s\n", count(totals.States, "state"), strings.Join(where, " "), totals.describe(time.Since(started)))
 	}
 	if o.failOnFlags && totals.Flagged > 0 {
 		return reportedError{fmt.Errorf("%s flagged", count(totals.Flagged, "state"))}
@@ -138,8 +138,8 @@ type bucketState struct {
 
 // look takes stock of one scope, and adds what that cost.
 func (o statesOptions) look(ctx context.Context, term terminal, p place, totals *stateTotalsJSON) ([]fleet.State, error) {
-	line := &liveLine{term: term}
-	defer line.clear()
+	line := term.LiveLine()
+	defer line.Clear()
 	before := *totals
 	return fleet.States(ctx, p.Bucket, p.scope, fleet.StatesOptions{
 		WorkspacePrefix: p.Backend.WorkspaceKeyPrefix,
@@ -147,9 +147,9 @@ func (o statesOptions) look(ctx context.Context, term terminal, p place, totals 
 		Select: o.selects,
 		OnProgress: func(p fleet.Progress) {
 			totals.Objects, totals.Requests = before.Objects+p.Objects, before.Requests+p.Requests
-			line.walked(p)
+			line.Listing(p.Objects, p.Requests)
 		},
-		OnRead: func(read, of int) { line.part("Reading states", read, of) },
+		OnRead: func(read, of int) { line.Part("Reading states", read, of) },
 	})
 }
 

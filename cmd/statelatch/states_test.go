@@ -132,7 +132,7 @@ func TestStates_Progress_OnTerminalsOnly(t *testing.T) {
 	for _, live := range []bool{true, false} {
 		var out, errs bytes.Buffer
 		args := append([]string{"statelatch", "states", "-headers", "s3://demo"}, s.flags...)
-		code := run(context.Background(), args, terminal{in: strings.NewReader(""), out: &out, err: &errs, live: live, getenv: func(string) string { return "" }})
+		code := run(context.Background(), args, terminal{In: strings.NewReader(""), Out: &out, Err: &errs, Live: live, Getenv: func(string) string { return "" }})
 		if shown := strings.Contains(errs.String(), "Reading states"); code != 0 || shown != live || strings.Contains(out.String(), "\r") {
 			t.Errorf("live %t: exit %d, stderr %q", live, code, errs.String())
 		}

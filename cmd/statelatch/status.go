@@ -42,7 +42,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		return err
 	}
 	if t.unlocked != "" && !o.json {
-		term.say("Note: %s.\n", t.unlocked)
+		term.Say("Note: %s.\n", t.unlocked)
 	}
 	ref := t.ref
 	unsaved := unsavedOf(ref, term)
@@ -60,14 +60,14 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	}
 	if free {
 		if o.json {
-			return term.printJSON(statusJSON{
+			return term.PrintJSON(statusJSON{
 				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near, Unsaved: unsaved.left(time.Now(), false),
 			})
 		}
-		term.print("%s is not locked.\n", ref)
+		term.Print("%s is not locked.\n", ref)
 		return nil
 	}
-	mine, _ := openClaims(term.getenv)
+	mine, _ := openClaims(term.Getenv)
 	own := mine.has(ref, held.Info.ID)
 	verdict := evidence.Judge(ctx, held, evidence.Sources{})
 	if o.json {
@@ -75,13 +75,13 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
 		result.Missing, result.Near = missing, near
 		result.Unsaved = unsaved.left(time.Now(), false)
-		if err := term.printJSON(result); err != nil {
+		if err := term.PrintJSON(result); err != nil {
 			return err
 		}
 	} else {
-		term.printProse("%s%s", describe(held, own), verdictLine(verdict, term.verdict))
+		term.PrintProse("%s%s", describe(held, own), verdictLine(verdict, verdictIn(term.Paint)))
 		if own && givesBack(held, verdict) {
-			term.print("Release it with: %s\n", o.again(term).command("unlock"))
+			term.Print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
 	return reportedError{held.LockedError()}
@@ -210,7 +210,7 @@ func lockedAdvice(term terminal, l *statelatch.LockedError, again naming) string
 	if more := background(l.Managed); more != "" {
 		s += "\n" + more
 	}
-	if mine, _ := openClaims(term.getenv); mine.has(l.Ref, l.Holder.ID) {
+	if mine, _ := openClaims(term.Getenv); mine.has(l.Ref, l.Holder.ID) {
 		return s + "\n" + ownAdvice(l, again)
 	}
 	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n", again.command("status"))

@@ -2,45 +2,30 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
 
 type (
-	table  = term.Table
-	column = term.Column
+	terminal = term.Terminal
+	view     = term.View
+	table    = term.Table
+	column   = term.Column
 )
 
-// shellQuote is term.ShellQuote, where term is a terminal.
-var shellQuote = term.ShellQuote
+// What term has, where term is a terminal.
+var (
+	shellQuote = term.ShellQuote
+	oneLine    = term.OneLine
+)
 
-const shortened = "Shortened to fit the terminal: -wide shows all of it.\n"
-
-// printTable writes a table as a result.
-func (t terminal) printTable(tab table) {
-	text, whole := tab.Render(t.outWidth())
-	t.print("%s", text)
-	if !whole {
-		t.say(shortened)
-	}
-}
-
-// sayTable writes a table as talk.
-func (t terminal) sayTable(tab table) {
-	text, whole := tab.Render(t.errWidth())
-	t.say("%s", text)
-	if !whole {
-		t.say(shortened)
-	}
-}
-
-// printProse writes a result in sentences.
-func (t terminal) printProse(format string, args ...any) {
-	t.print("%s", prose(fmt.Sprintf(format, args...), t.outWidth()))
+// walked shows how far a listing is.
+func walked(line *term.LiveLine) func(fleet.Progress) {
+	return func(p fleet.Progress) { line.Listing(p.Objects, p.Requests) }
 }
 
 // tableCommands are the commands that show tables.
@@ -58,7 +43,7 @@ func widened(t terminal, c *cli.Command, path ...string) {
 		act := c.Action
 		c.Action = func(ctx context.Context, c *cli.Command) error {
 			if c.Bool("wide") {
-				t.view.outWidth, t.view.errWidth = 0, 0
+				t.View.OutWidth, t.View.ErrWidth = 0, 0
 			}
 			return act(ctx, c)
 		}

@@ -66,7 +66,7 @@ func TestTables_FitTheTerminal(t *testing.T) {
 		}
 		if args[0] != "bucket" {
 			s.width = 80
-			if wide := s.run(append(args, "-wide")...); strings.Contains(wide.out+wide.err, "…") || strings.Contains(wide.err, shortened) {
+			if wide := s.run(append(args, "-wide")...); strings.Contains(wide.out+wide.err, "…") || strings.Contains(wide.err, term.Shortened) {
 				t.Errorf("%q -wide: %+v", args, wide)
 			}
 			s.width = 0
@@ -74,7 +74,7 @@ func TestTables_FitTheTerminal(t *testing.T) {
 		s.flags = flags
 	}
 	s.width = 80
-	if o := s.run("locks", "s3://demo"); !strings.Contains(o.err, shortened) || !strings.Contains(o.out, "…") {
+	if o := s.run("locks", "s3://demo"); !strings.Contains(o.err, term.Shortened) || !strings.Contains(o.out, "…") {
 		t.Errorf("what is cut is not told: %+v", o)
 	}
 }
@@ -198,7 +198,7 @@ func TestPrint_FullDiskIsAnError(t *testing.T) {
 			args = append(args, s.flags...)
 		}
 		code := run(t.Context(), append([]string{"statelatch"}, args...), terminal{
-			in: strings.NewReader(""), out: fullDisk{}, err: &errs, getenv: func(k string) string { return s.env[k] },
+			In: strings.NewReader(""), Out: fullDisk{}, Err: &errs, Getenv: func(k string) string { return s.env[k] },
 		})
 		if code != exitError || !strings.Contains(errs.String(), "no space left on device") {
 			t.Errorf("%q: exit %d, %s", args, code, &errs)

@@ -131,17 +131,17 @@ func notTwice(refs []string) error {
 // connect makes the target of ref.
 func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend backendconf.Backend) (target, error) {
 	backend.Bucket = ref.Bucket
-	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.getenv, Verdicts: keeper(term)})
+	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.Getenv, Verdicts: keeper(term)})
 	return target{Site: s, ref: ref}, err
 }
 
 func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {
-	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv}
+	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.Getenv}
 	if o.ref == "" {
 		backend, err := o.load(ctx, term)
 		o.reach(&backend)
 		if err != nil && backendconf.IsElsewhere(err) {
-			if name := bucketNamed(term.getenv); name != "" {
+			if name := bucketNamed(term.Getenv); name != "" {
 				err = fmt.Errorf("%w; of the bucket that %s names, give the KEY alone", err, envBucket)
 			}
 		}
@@ -166,7 +166,7 @@ func (n naming) command(verb string) string { return n.env + "statelatch " + ver
 // the log of a pipeline has none, and would meet another state.
 func (o targetOptions) again(term terminal) naming {
 	var n naming
-	if workspace := cmp.Or(o.workspace, term.getenv("TF_WORKSPACE")); o.ref == "" && workspace != "" {
+	if workspace := cmp.Or(o.workspace, term.Getenv("TF_WORKSPACE")); o.ref == "" && workspace != "" {
 		n.env = "TF_WORKSPACE=" + shellQuote(workspace) + " "
 	}
 	var words []string
@@ -222,7 +222,7 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 	if grant, ok := d.grant(); ok {
 		out.Grant = &grant
 	}
-	if printErr := term.printJSON(out); printErr != nil {
+	if printErr := term.PrintJSON(out); printErr != nil {
 		return errors.Join(err, printErr)
 	}
 	return reportedError{err}

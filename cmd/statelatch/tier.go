@@ -15,14 +15,14 @@ import (
 
 // keeper knows this user's verdicts. What it has to tell it says.
 func keeper(term terminal) verdict.Keeper {
-	dir, noDir := userdir.State(term.getenv)
+	dir, noDir := userdir.State(term.Getenv)
 	k := verdict.Keeper{
 		Tool: version(),
 		OnLeftBehind: func(what string) {
-			term.say("Warning: the probe left something behind: %s\n", statelatch.Printable(what))
+			term.Say("Warning: the probe left something behind: %s\n", statelatch.Printable(what))
 		},
 		OnUnkept: func(err error) {
-			term.say("Warning: this verdict will not be remembered: %v\n", cmp.Or(noDir, err))
+			term.Say("Warning: this verdict will not be remembered: %v\n", cmp.Or(noDir, err))
 		},
 	}
 	if noDir == nil {
@@ -56,28 +56,28 @@ func proveTiers(ctx context.Context, term terminal, targets []target) error {
 // proveStore returns what is known about a store, or finds it out. Once a day it warns whoever locks that the engines
 // will fail to write there.
 func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (verdict.Verdict, error) {
-	mode := term.getenv("STATELATCH_PROBE")
+	mode := term.Getenv("STATELATCH_PROBE")
 	if mode != "" && mode != "on" && mode != "off" {
 		return verdict.Verdict{}, usageError{fmt.Errorf("STATELATCH_PROBE=%q: want 'on' or 'off'", mode)}
 	}
-	line := &liveLine{term: term}
+	line := term.LiveLine()
 	k := keeper(term)
 	k.Trust = mode == "off"
 	k.OnWait = func(endpoint string) {
-		term.say("Waiting for another process that probes whether %s can lock safely.\n", endpoint)
+		term.Say("Waiting for another process that probes whether %s can lock safely.\n", endpoint)
 	}
 	k.OnProbe = func(endpoint string) {
-		term.say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", endpoint)
+		term.Say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", endpoint)
 	}
 	k.OnProgress = tellProbe(line)
 	k.OnLearn = func(v verdict.Verdict) {
-		line.clear()
+		line.Clear()
 		if advice := v.EnginesFail(); advice != "" {
-			term.say("Warning: %s\n", statelatch.Printable(advice))
+			term.Say("Warning: %s\n", statelatch.Printable(advice))
 		}
 	}
 	v, err := k.Prove(ctx, b)
-	line.clear()
+	line.Clear()
 	switch {
 	case errors.Is(err, statelatch.ErrDenied):
 		return v, fmt.Errorf("the probe of the store was denied (STATELATCH_PROBE=off skips it): %w", err)

@@ -33,7 +33,7 @@ func (s *shell) open(url string) *s3bucket.Bucket {
 
 // terminal has the shell's environment, and nobody at it.
 func (s *shell) terminal() terminal {
-	return terminal{getenv: func(k string) string { return s.env[k] }, err: io.Discard}
+	return terminal{Getenv: func(k string) string { return s.env[k] }, Err: io.Discard}
 }
 
 // keep puts a verdict on the shell's store into the cache.

@@ -46,7 +46,7 @@ func trustDirectory(ctx context.Context, term terminal, dir string, backend back
 	}
 	var says, files []string
 	local := true
-	for _, r := range backend.Reaches(tree, term.getenv, typed) {
+	for _, r := range backend.Reaches(tree, term.Getenv, typed) {
 		says, local = append(says, r.What), local && r.Local
 		if r.File {
 			files = append(files, r.Target)
@@ -61,7 +61,7 @@ var trusted sync.Map
 // askTrust asks whether dir may do what it says. The content of files belongs to the question. Quiet is for what needs
 // no warning where nobody can be asked.
 func askTrust(ctx context.Context, term terminal, dir string, says, files []string, quiet bool) error {
-	if ok, _ := strconv.ParseBool(term.getenv(trustVariable)); ok || len(says) == 0 {
+	if ok, _ := strconv.ParseBool(term.Getenv(trustVariable)); ok || len(says) == 0 {
 		return nil
 	}
 	dir, err := filepath.Abs(dir)
@@ -82,15 +82,15 @@ func askTrust(ctx context.Context, term terminal, dir string, says, files []stri
 		fmt.Fprintf(&list, "\n  it %s", statelatch.Printable(what))
 	}
 	switch {
-	case term.interactive:
-		if err := term.confirm(ctx, "Before anything is sent: "+list.String()+"\nGo on only if you trust whoever wrote it. The answer is remembered until any of this changes.", ""); err != nil {
+	case term.Interactive:
+		if err := term.Confirm(ctx, "Before anything is sent: "+list.String()+"\nGo on only if you trust whoever wrote it. The answer is remembered until any of this changes.", ""); err != nil {
 			return err
 		}
 		if err := rememberTrust(memory, dir, says); err != nil {
-			term.say("Warning: the answer will not be remembered: %v\n", err)
+			term.Say("Warning: the answer will not be remembered: %v\n", err)
 		}
 	case !quiet:
-		term.say("Warning: %s\n%s=1 says that you know.\n", list.String(), trustVariable)
+		term.Say("Warning: %s\n%s=1 says that you know.\n", list.String(), trustVariable)
 	}
 	trusted.Store(question, true)
 	return nil
@@ -114,7 +114,7 @@ func trustQuestion(dir string, says, files []string) string {
 
 // trustFile is where an answer is kept; empty if there is nowhere.
 func trustFile(term terminal, question string) string {
-	dir, err := userdir.State(term.getenv)
+	dir, err := userdir.State(term.Getenv)
 	if err != nil {
 		return ""
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,10 +16,10 @@ import (
 // load finds the backend of the working directory: as terragrunt sees it in a unit, else as engines do.
 func (o targetOptions) load(ctx context.Context, term terminal) (backendconf.Backend, error) {
 	dir := cmp.Or(o.chdir, ".")
-	if terragrunt.UnitFile(dir, term.lookupEnv) == "" && !terragrunt.IsStack(dir) {
-		return backendconf.Load(backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.getenv})
+	if terragrunt.UnitFile(dir, term.LookupEnv) == "" && !terragrunt.IsStack(dir) {
+		return backendconf.Load(backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.Getenv})
 	}
-	opts := terragrunt.Options{Dir: dir, BackendConfig: o.backendConfig, LookupEnv: term.lookupEnv}
+	opts := terragrunt.Options{Dir: dir, BackendConfig: o.backendConfig, LookupEnv: term.LookupEnv}
 	backend, err := terragrunt.Resolve(opts)
 	var unknown *terragrunt.UnknownError
 	if !errors.As(err, &unknown) {
@@ -48,7 +47,7 @@ func (o targetOptions) render(ctx context.Context, term terminal, opts terragrun
 	if err != nil {
 		return backendconf.Backend{}, err
 	}
-	key := strings.Join(append([]string{dir, term.getenv("TF_WORKSPACE")}, o.backendConfig...), "\x00")
+	key := strings.Join(append([]string{dir, term.Getenv("TF_WORKSPACE")}, o.backendConfig...), "\x00")
 	if answer, ok := rendered.Load(key); ok {
 		a := answer.(renderedUnit)
 		return a.backend, a.err
@@ -57,18 +56,9 @@ func (o targetOptions) render(ctx context.Context, term terminal, opts terragrun
 	if err := askTrust(ctx, term, dir, []string{"makes terragrunt run what it names: " + why.Because.String()}, unit.Files, true); err != nil {
 		return backendconf.Backend{}, err
 	}
-	term.say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
+	term.Say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
 	var a renderedUnit
 	a.backend, a.err = terragrunt.Render(ctx, opts, program)
 	rendered.Store(key, a)
 	return a.backend, a.err
-}
-
-// lookupEnv is getenv that tells a variable that is empty from one that is not set.
-func (t terminal) lookupEnv(name string) (string, bool) {
-	if value := t.getenv(name); value != "" {
-		return value, true
-	}
-	value, set := os.LookupEnv(name)
-	return value, set && value == ""
 }

@@ -231,7 +231,7 @@ func (u *unlocking) decide(s *unlockStep) {
 
 // mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so
 // beforehand. Many are never removed without either, but may be looked at, and so is what a dry run is about.
-func (u *unlocking) mayForce() bool { return u.approved || u.term.interactive || u.many || u.dryRun }
+func (u *unlocking) mayForce() bool { return u.approved || u.term.Interactive || u.many || u.dryRun }
 
 // approve shows what somebody else may still need, and asks once.
 func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
@@ -249,7 +249,7 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 	}
 	if !u.many {
 		for _, s := range asked {
-			u.term.say("%s%s\n", describe(s.held, false), verdictLine(s.verdict, u.term.talkVerdict))
+			u.term.Say("%s%s\n", describe(s.held, false), verdictLine(s.verdict, verdictIn(u.term.PaintTalk)))
 		}
 	}
 	if u.approved {
@@ -267,7 +267,7 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 	default:
 		question += "\nIf a holder is still alive, two runs may write one state."
 	}
-	return u.term.confirm(ctx, question, "-auto-approve")
+	return u.term.Confirm(ctx, question, "-auto-approve")
 }
 
 // release releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its
@@ -296,6 +296,6 @@ func notAlive(held lock.Held) error {
 // warnWeak says what a store without conditional delete could not exclude.
 func warnWeak(term terminal, weak bool) {
 	if weak {
-		term.say("%s", wrap.WeakRelease)
+		term.Say("%s", wrap.WeakRelease)
 	}
 }

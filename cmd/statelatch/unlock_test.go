@@ -50,11 +50,11 @@ func TestUnlock_ChangedMeanwhile(t *testing.T) {
 	s.plainLock("app/terraform.tfstate", "first-id")
 	var out, errs strings.Builder
 	code := run(t.Context(), append([]string{"statelatch", "unlock", demoRef}, s.flags...), terminal{
-		in: readerFunc(func(p []byte) (int, error) {
+		In: readerFunc(func(p []byte) (int, error) {
 			s.plainLock("app/terraform.tfstate", "second-id")
 			return copy(p, "yes\n"), nil
 		}),
-		out: &out, err: &errs, interactive: true, getenv: func(k string) string { return s.env[k] },
+		Out: &out, Err: &errs, Interactive: true, Getenv: func(k string) string { return s.env[k] },
 	})
 	if code != exitLocked || !strings.Contains(errs.String(), "second-id") {
 		t.Errorf("got exit %d, want %d and the new holder: %s", code, exitLocked, &errs)
@@ -332,11 +332,11 @@ func TestUnlock_ScopeLeases(t *testing.T) {
 	s.laterBy(time.Minute)
 	var out, errs strings.Builder
 	code := run(t.Context(), append([]string{"statelatch", "unlock", "-expired", "s3://demo/"}, s.flags...), terminal{
-		in: readerFunc(func(p []byte) (int, error) {
+		In: readerFunc(func(p []byte) (int, error) {
 			s.managedLock("b", "id-b", statelatch.Managed{TTL: time.Second, Seq: 2}) // its holder woke up
 			return copy(p, "yes\n"), nil
 		}),
-		out: &out, err: &errs, interactive: true, getenv: func(k string) string { return s.env[k] },
+		Out: &out, Err: &errs, Interactive: true, Getenv: func(k string) string { return s.env[k] },
 	})
 	if code != exitLocked || strings.Count(errs.String(), "Released the lock of") != 2 || !strings.Contains(errs.String(), "Left alone: state is locked: s3://demo/b: it is not over") {
 		t.Errorf("got exit %d, want %d, two released and one left alone: %s", code, exitLocked, &errs)

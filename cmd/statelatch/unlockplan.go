@@ -67,11 +67,11 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 	switch {
 	case u.json:
 	case len(planned) == 0:
-		u.term.say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
+		u.term.Say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
 	case !u.dryRun:
-		u.term.say("To be released:\n\n")
-		u.term.sayTable(v.table(planned))
-		u.term.say("\n%s\n\n", v.summary(planned))
+		u.term.Say("To be released:\n\n")
+		u.term.SayTable(v.table(planned))
+		u.term.Say("\n%s\n\n", v.summary(planned))
 	}
 	return steps, nil
 }
@@ -114,17 +114,17 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
-			if err := u.term.printJSON(p); err != nil {
+			if err := u.term.PrintJSON(p); err != nil {
 				return err
 			}
 		case s.action == actNone:
-			u.term.say("%s\n", s.note)
+			u.term.Say("%s\n", s.note)
 		default:
 			asks := ""
 			if s.action == actForce && !u.approved {
 				asks = ", once that is confirmed with yes"
 			}
-			u.term.printProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), s.held.Holder(), asks, verdictLine(s.verdict, u.term.verdict))
+			u.term.PrintProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), s.held.Holder(), asks, verdictLine(s.verdict, verdictIn(u.term.Paint)))
 		}
 	}
 	return u.leftAlone(steps)
@@ -189,9 +189,9 @@ func (u *unlocking) leftAlone(steps []unlockStep) error {
 	for _, s := range steps {
 		if s.err != nil {
 			if !u.many && s.held.Ref != (statelatch.Ref{}) {
-				u.term.say("%s\n", describe(s.held, false))
+				u.term.Say("%s\n", describe(s.held, false))
 			}
-			u.term.say("Left alone: %s\n", leftAlone(s.err))
+			u.term.Say("Left alone: %s\n", leftAlone(s.err))
 		}
 	}
 	return reportedError{err}
@@ -204,9 +204,9 @@ func (u *unlocking) do(ctx context.Context, s unlockStep) error {
 	}
 	return u.tell(func() error {
 		if u.json {
-			return u.term.printJSON(releasedJSON{Ref: s.ref.String()})
+			return u.term.PrintJSON(releasedJSON{Ref: s.ref.String()})
 		}
-		u.term.say("%s\n", s.note)
+		u.term.Say("%s\n", s.note)
 		return nil
 	})
 }
@@ -230,7 +230,7 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 			}
 		}
 		if longest > 0 && !u.json {
-			u.term.say("Watching for up to %s whether a lease is renewed after all.\n", evidence.Span(longest))
+			u.term.Say("Watching for up to %s whether a lease is renewed after all.\n", evidence.Span(longest))
 		}
 		tell = nil
 	}
@@ -273,12 +273,12 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	forgetErr := u.owner.claims.forget(s.ref, s.held.Info.ID)
 	return u.tell(func() error {
 		if forgetErr != nil {
-			u.term.say("Warning: %v\n", forgetErr)
+			u.term.Say("Warning: %v\n", forgetErr)
 		}
 		if u.json {
-			return u.term.printJSON(releasedOf(s.held, weak))
+			return u.term.PrintJSON(releasedOf(s.held, weak))
 		}
-		u.term.say("Released the lock of %s.\n", statelatch.Printable(s.ref.String()))
+		u.term.Say("Released the lock of %s.\n", statelatch.Printable(s.ref.String()))
 		warnWeak(u.term, weak)
 		return nil
 	})

@@ -34,7 +34,7 @@ type unsaved struct {
 }
 
 func unsavedOf(ref statelatch.Ref, term terminal) unsaved {
-	dir, err := userdir.State(term.getenv)
+	dir, err := userdir.State(term.Getenv)
 	if err != nil {
 		return unsaved{}
 	}
@@ -101,11 +101,11 @@ func (u unsaved) tell(term terminal, again naming, given string) {
 			continue
 		}
 		if l.Partial {
-			term.say("Note: a push of this state was stopped while it read its input. What it had read, %d bytes, not all, is in\n%s until the next push.\n\n",
+			term.Say("Note: a push of this state was stopped while it read its input. What it had read, %d bytes, not all, is in\n%s until the next push.\n\n",
 				l.Size, shellQuote(l.Path))
 			continue
 		}
-		term.say("Note: a push of this state did not end. What it was to store (serial %d, %d bytes, of %s UTC) is in %s\n"+
+		term.Say("Note: a push of this state did not end. What it was to store (serial %d, %d bytes, of %s UTC) is in %s\n"+
 			"Store it:  %s\nIf it is of no use: rm %[4]s\n\n", l.Serial, l.Size, timeOf(l.Kept), shellQuote(l.Path), again.command("push "+shellQuote(l.Path)))
 	}
 }
@@ -115,7 +115,7 @@ func (u unsaved) tell(term terminal, again naming, given string) {
 func (u unsaved) settle(stored statelatch.StateHeader, term terminal) {
 	for _, l := range u.left(time.Now(), true) {
 		if !l.Partial && l.lineage == stored.Lineage && l.Serial <= stored.Serial && os.Remove(l.Path) == nil {
-			term.say("Removed %s, which an earlier push had kept: serial %d is stored.\n", l.Path, stored.Serial)
+			term.Say("Removed %s, which an earlier push had kept: serial %d is stored.\n", l.Path, stored.Serial)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func versionCommand(term terminal) *cli.Command {
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print the result as JSON (docs/JSON.md)"}},
 		Action: func(_ context.Context, c *cli.Command) error {
 			if !c.Bool("json") {
-				term.print("statelatch %s\n", version())
+				term.Print("statelatch %s\n", version())
 				return nil
 			}
 			build := buildJSON{Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
@@ -49,7 +49,7 @@ func versionCommand(term terminal) *cli.Command {
 					}
 				}
 			}
-			return term.printJSON(build)
+			return term.PrintJSON(build)
 		},
 	}
 }

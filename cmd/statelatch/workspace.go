@@ -136,7 +136,7 @@ func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) er
 	}
 	current := o.current(t)
 	if o.json {
-		return term.printJSON(struct {
+		return term.PrintJSON(struct {
 			Workspaces []string `json:"workspaces"`
 			Current    string   `json:"current,omitempty"`
 		}{names, current})
@@ -144,11 +144,11 @@ func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) er
 	for _, name := range names {
 		switch {
 		case current == "":
-			term.print("%s\n", name)
+			term.Print("%s\n", name)
 		case name == current:
-			term.print("* %s\n", name)
+			term.Print("* %s\n", name)
 		default:
-			term.print("  %s\n", name)
+			term.Print("  %s\n", name)
 		}
 	}
 	return nil
@@ -178,9 +178,9 @@ func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) err
 		return err
 	}
 	if o.json {
-		return term.printJSON(versionOf(v))
+		return term.PrintJSON(versionOf(v))
 	}
-	term.say("Created workspace %q: %s\n", o.workspace, t.ref)
+	term.Say("Created workspace %q: %s\n", o.workspace, t.ref)
 	return nil
 }
 
@@ -192,7 +192,7 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	active := o.current(t) == o.workspace
 	if active && !o.approved {
 		question := fmt.Sprintf("%s is on the workspace %q. Delete it, %s, all the same?", cmp.Or(o.chdir, "This directory"), o.workspace, t.ref)
-		if err := term.confirm(ctx, question, "-auto-approve"); err != nil {
+		if err := term.Confirm(ctx, question, "-auto-approve"); err != nil {
 			return err
 		}
 	}
@@ -213,14 +213,14 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 		return err
 	}
 	if o.json {
-		return term.printJSON(struct {
+		return term.PrintJSON(struct {
 			Ref     string `json:"ref"`
 			Deleted bool   `json:"deleted"`
 		}{t.ref.String(), true})
 	}
-	term.say("Deleted workspace %q: %s\n", o.workspace, t.ref)
+	term.Say("Deleted workspace %q: %s\n", o.workspace, t.ref)
 	if active {
-		term.say("This directory is still on it: 'workspace select default' of the engine, or TF_WORKSPACE, chooses another; else the next run creates it anew.\n")
+		term.Say("This directory is still on it: 'workspace select default' of the engine, or TF_WORKSPACE, chooses another; else the next run creates it anew.\n")
 	}
 	return nil
 }

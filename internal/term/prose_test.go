@@ -1,4 +1,4 @@
-package main
+package term
 
 import "testing"
 
@@ -10,11 +10,11 @@ func TestProse(t *testing.T) {
 		"say it with 'statelatch unlock' now": "say it\nwith\n'statelatch unlock'\nnow",
 		"\rlive line that is long":            "\rlive line that is long",
 	} {
-		if got := prose(text, 10); got != want {
+		if got := Prose(text, 10); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
-	if got := prose("one two three four", 0); got != "one two three four" {
+	if got := Prose("one two three four", 0); got != "one two three four" {
 		t.Errorf("without a terminal: got %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package term
 
 import (
 	"io"
@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// screenRows is how many lines the terminal shows that w writes to; 0 if it does not tell.
-func screenRows(w io.Writer) int {
+// Rows is how many lines the terminal shows that w writes to; 0 if it does not tell.
+func Rows(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
 		return 0

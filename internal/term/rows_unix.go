@@ -1,6 +1,6 @@
 //go:build !windows
 
-package main
+package term
 
 import (
 	"io"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// screenRows is how many lines the terminal shows that w writes to; 0 if it does not tell.
-func screenRows(w io.Writer) int {
+// Rows is how many lines the terminal shows that w writes to; 0 if it does not tell.
+func Rows(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
 		return 0

@@ -1,0 +1,36 @@
+package term
+
+import (
+	"strings"
+
+	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
+)
+
+// program is what the commands begin with that people paste.
+const program = "statelatch "
+
+// quotedCommand is a command within a sentence.
+var quotedCommand = lazyre.New(`'` + program + `[^']*'`)
+
+// Prose wraps what is no command to paste, and what does not drive the terminal. A quoted command is not broken.
+func Prose(text string, width int) string {
+	if width == 0 || strings.ContainsAny(text, "\r") {
+		return text
+	}
+	const blank = "\uE000" // for private use: nobody says it
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		whole := quotedCommand.ReplaceAllStringFunc(line, func(c string) string { return strings.ReplaceAll(c, " ", blank) })
+		if !strings.Contains(whole, program) {
+			line = strings.ReplaceAll(Wrap(whole, width), blank, " ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// OneLine returns an error for people: on one line, and nothing in it can drive a terminal.
+func OneLine(err error) string {
+	return statelatch.Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
+}
