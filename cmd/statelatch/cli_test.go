@@ -158,6 +158,7 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{"run", demoRef}, 2, []string{"no command"}},
 		{[]string{"run", "-lease", "100ms", demoRef, "--", "true"}, 2, []string{"-lease 100ms"}},
 		{[]string{"run", "-read", "-takeover=expired", demoRef, "--", "true"}, 2, []string{"-read takes no lock"}},
+		{[]string{"run", "-read", "-fence=always", demoRef, "--", "true"}, 2, []string{"-read takes no lock"}},
 		{[]string{"run", demoRef, "terraform", "apply", "-auto-approve"}, 2, []string{"auto-approve", "write -- before COMMAND"}},
 		{[]string{"run", "-chdir", "no-such-dir", demoRef, "--", "true"}, 2, []string{"no-such-dir"}},
 		{[]string{"run", "-backend-config", "no-such-file.hcl", "--", "true"}, 2, []string{"no Terraform or OpenTofu backend"}},
