@@ -14,8 +14,8 @@ import (
 
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/embedded"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/urfave/cli/v3"
 )
 
