@@ -12,10 +12,11 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // Held is the delay of a [Duplicate] or [Late] copy that the network keeps until [Bucket.Deliver].
-const Held = -1
+const Held = fault.Held
 
 // errLost is the cause of the errors for lost requests and replies. The caller cannot
 // tell the two apart, so it is one for both.
@@ -43,12 +44,12 @@ type fate interface {
 
 // LoseRequest drops the request before the store sees it. A write is ErrAmbiguous, a read ErrBroken.
 func LoseRequest() Fault {
-	return Fault{"lose request", func(f fate) error { return f.lost() }}
+	return Fault{fault.LoseRequest, func(f fate) error { return f.lost() }}
 }
 
 // LoseReply executes the request and drops the reply. A write is ErrAmbiguous, a read ErrBroken.
 func LoseReply() Fault {
-	return Fault{"lose reply", func(f fate) error {
+	return Fault{fault.LoseReply, func(f fate) error {
 		_ = f.execute(false)
 		return f.lost()
 	}}
@@ -57,7 +58,7 @@ func LoseReply() Fault {
 // Late fails a write with ErrAmbiguous like [LoseRequest], but the store gets it later: when so
 // many further requests have been answered, or [Held]. Reads are only lost. With 0 it is [LoseReply].
 func Late(after int) Fault {
-	return Fault{"late", func(f fate) error {
+	return Fault{fault.Late, func(f fate) error {
 		if f.isWrite() {
 			f.again(after)
 		}
@@ -68,7 +69,7 @@ func Late(after int) Fault {
 // Duplicate executes a write twice and returns the first reply. The second execution follows
 // at once (0), when so many further requests have been answered, or [Held]. Reads pass unharmed.
 func Duplicate(after int) Fault {
-	return Fault{"duplicate", func(f fate) error {
+	return Fault{fault.Duplicate, func(f fate) error {
 		err := f.execute(false)
 		if f.isWrite() {
 			f.again(after)
@@ -80,7 +81,7 @@ func Duplicate(after int) Fault {
 // Resend executes a write twice and returns the second reply, as a client
 // library that repeats a request by itself does (B1). Reads pass unharmed.
 func Resend() Fault {
-	return Fault{"resend", func(f fate) error {
+	return Fault{fault.Resend, func(f fate) error {
 		if f.isWrite() {
 			_ = f.execute(false)
 		}
@@ -90,14 +91,14 @@ func Resend() Fault {
 
 // Delay holds a request back for d before the store sees it. If ctx ends first it is lost
 // ([LoseRequest]); for one that arrives nevertheless use [Late].
-func Delay(d time.Duration) Fault { return DelayWith(sleep(d)) }
+func Delay(d time.Duration) Fault { return DelayWith(fault.Sleep(d)) }
 
 // Hold holds a request back until release is closed or sends. Otherwise like [Delay].
-func Hold(release <-chan struct{}) Fault { return DelayWith(receive(release)) }
+func Hold(release <-chan struct{}) Fault { return DelayWith(fault.Receive(release)) }
 
 // DelayWith holds a request back until wait returns. wait must return an error once ctx is done.
 func DelayWith(wait func(ctx context.Context) error) Fault {
-	return Fault{"delay", func(f fate) error {
+	return Fault{fault.Delay, func(f fate) error {
 		if err := f.wait(wait); err != nil {
 			return err
 		}
@@ -106,14 +107,14 @@ func DelayWith(wait func(ctx context.Context) error) Fault {
 }
 
 // DelayReply executes a request at once and holds its reply back for d. If ctx ends first the reply is lost.
-func DelayReply(d time.Duration) Fault { return DelayReplyWith(sleep(d)) }
+func DelayReply(d time.Duration) Fault { return DelayReplyWith(fault.Sleep(d)) }
 
 // HoldReply executes a request at once and holds its reply back until release is closed or sends.
-func HoldReply(release <-chan struct{}) Fault { return DelayReplyWith(receive(release)) }
+func HoldReply(release <-chan struct{}) Fault { return DelayReplyWith(fault.Receive(release)) }
 
 // DelayReplyWith executes a request at once and holds its reply back until wait returns.
 func DelayReplyWith(wait func(ctx context.Context) error) Fault {
-	return Fault{"delay reply", func(f fate) error {
+	return Fault{fault.DelayReply, func(f fate) error {
 		result := f.execute(false)
 		if err := f.wait(wait); err != nil {
 			return err
@@ -126,13 +127,13 @@ func DelayReplyWith(wait func(ctx context.Context) error) Fault {
 // other as a failure of the server. The kinds of error follow package statelatch:
 // a 500 or 503 leaves a write ErrAmbiguous, and Over.
 func Answer(status int) Fault {
-	return Fault{fmt.Sprintf("answer %d", status), func(f fate) error { return f.answer(status) }}
+	return Fault{fault.Answer(status), func(f fate) error { return f.answer(status) }}
 }
 
 // AnswerAfter executes the request, then answers as [Answer] does. With a status
 // that promises that nothing was changed, such as 409, this is a store that lies.
 func AnswerAfter(status int) Fault {
-	return Fault{fmt.Sprintf("answer %d after", status), func(f fate) error {
+	return Fault{fault.AnswerAfter(status), func(f fate) error {
 		_ = f.execute(false)
 		return f.answer(status)
 	}}
@@ -140,40 +141,16 @@ func AnswerAfter(status int) Fault {
 
 // IgnoreCondition executes a write without its condition (Q1, Q5).
 func IgnoreCondition() Fault {
-	return Fault{"ignore condition", func(f fate) error { return f.execute(true) }}
+	return Fault{fault.IgnoreCondition, func(f fate) error { return f.execute(true) }}
 }
 
 // CutBody ends the body of a Get with io.ErrUnexpectedEOF after n bytes, as a broken connection does.
 func CutBody(n int64) Fault {
-	return Fault{"cut body", func(f fate) error {
+	return Fault{fault.CutBody, func(f fate) error {
 		err := f.execute(false)
 		f.cut(n)
 		return err
 	}}
-}
-
-func sleep(d time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func receive(release <-chan struct{}) func(context.Context) error {
-	return func(ctx context.Context) error {
-		select {
-		case <-release:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // sending is one request on its way; it implements fate.
@@ -186,9 +163,9 @@ type sending[T any] struct {
 	late    []*lateCopy // handed to the network when the call has been answered
 }
 
-func (s *sending[T]) meet(ctx context.Context, fault Fault) (T, error) {
+func (s *sending[T]) meet(ctx context.Context, f Fault) (T, error) {
 	s.ctx = ctx
-	err := fault.play(s)
+	err := f.play(s)
 	if err != nil {
 		s.discard()
 		var zero T

@@ -140,7 +140,7 @@ func newRecorder(t *testing.T) *recorder {
 		rescue := func(q *http.Request) bool {
 			return q.Method == http.MethodPut && strings.HasPrefix(q.URL.Path, prefix) && strings.Contains(q.URL.Path, ".rescue/")
 		}
-		proxy.Add(faultproxy.Rule{Match: rescue, Nth: 1, Fault: faultproxy.DropRequest()}, faultproxy.Rule{Match: rescue, Nth: 2, Fault: faultproxy.DropReply()})
+		proxy.Add(faultproxy.Rule{Match: rescue, Nth: 1, Fault: faultproxy.LoseRequest()}, faultproxy.Rule{Match: rescue, Nth: 2, Fault: faultproxy.LoseReply()})
 	}
 	r.Env["AWS_ENDPOINT_URL_S3"], r.tableURL = proxy.URL, items.URL
 	block := strings.Replace(r.Server.Block, "example/terraform.tfstate", rig.StateKey, 1)
