@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/pace"
 )
 
@@ -67,7 +67,7 @@ func (l *BucketLog) String() string { return "s3://" + l.bucket.Name() + "/" + l
 
 func (l *BucketLog) key(seq uint64) string { return fmt.Sprintf("%s/%020d.json", l.prefix, seq) }
 
-var eventName = regexp.MustCompile(`^([0-9]{20})\.json$`)
+var eventName = lazyre.New(`^([0-9]{20})\.json$`)
 
 // number is the number that a key stands for, 0 if it is no event's.
 func (l *BucketLog) number(key string) uint64 {

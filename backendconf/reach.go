@@ -5,9 +5,10 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Reach is something that a backend makes a program do beyond asking AWS for a bucket: what whoever wrote the
@@ -114,7 +115,7 @@ func below(tree, file string) bool {
 
 // awsService is what the host of an endpoint of AWS has before the domain. Others have hosts there, too: machines, load
 // balancers and functions of whoever rents them.
-var awsService = regexp.MustCompile(`^(?:(?:(?:bucket|accesspoint|control)\.)?vpce-[a-z0-9-]+\.)?` +
+var awsService = lazyre.New(`^(?:(?:(?:bucket|accesspoint|control)\.)?vpce-[a-z0-9-]+\.)?` +
 	`(?:s3|s3express-[a-z0-9-]+|sts|iam|dynamodb|portal\.sso|oidc)(?:-fips)?(?:\.dualstack)?(?:[.-](?:global|[a-z]{2,4}(?:-[a-z]+)+-\d+))?(?:\.vpce)?$`)
 
 // isAWS reports whether a URL is one of AWS's own.

@@ -3,17 +3,17 @@ package bootstrap
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 	"unicode"
 
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // word is what fits into a name, a header, a comment and a shell.
-var word = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+var word = lazyre.New(`^[A-Za-z0-9._-]+$`)
 
 func (d Desired) validate() error {
 	if err := (statelatch.Scope{Bucket: d.Bucket}).Validate(); err != nil {
@@ -61,7 +61,7 @@ func (d Desired) validate() error {
 }
 
 // newName is what AWS takes for the name of a new bucket; older ones may have others.
-var newName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+var newName = lazyre.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 func (d Desired) validateName() error {
 	if s3bucket.OnAWS(d.Endpoint) && (!newName.MatchString(d.Bucket) || strings.Contains(d.Bucket, "..") || net.ParseIP(d.Bucket) != nil) {

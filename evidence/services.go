@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // service is the API of one CI system.
@@ -26,9 +26,9 @@ type service struct {
 
 // The forms of what becomes part of a path. A segment of dots alone would climb.
 var (
-	number  = regexp.MustCompile(`^[0-9]{1,20}$`)
-	segment = regexp.MustCompile(`^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
-	attempt = regexp.MustCompile(`/attempts/([0-9]{1,6})$`)
+	number  = lazyre.New(`^[0-9]{1,20}$`)
+	segment = lazyre.New(`^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
+	attempt = lazyre.New(`/attempts/([0-9]{1,6})$`)
 )
 
 // segments reports whether repo is from least to most well-formed names.

@@ -2,18 +2,18 @@ package migrate
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/aymanbagabas/go-udiff"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
 const hidden = `"(sensitive)"`
 
 // assigned is an argument with a string.
-var assigned = regexp.MustCompile(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
+var assigned = lazyre.New(`([A-Za-z0-9_-]+)("?\s*[=:]\s*)"((?:[^"\\]|\\.)*)"`)
 
 // withoutSecrets hides the values of arguments that are secrets by their names or looks: a diff is for logs and
 // reviews.

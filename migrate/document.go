@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/treefile"
 )
 
@@ -52,7 +52,7 @@ type (
 var suffixes = []string{".tofu.json", ".tf.json", ".tofu", ".tf"}
 
 // generatedBy is how programs mark what they write, in the first lines.
-var generatedBy = regexp.MustCompile(`(?im)^\s*(?:#|//|/\*|\*|\{?\s*"//"\s*:).*?\b((?:auto-?generated|generated (?:by|automatically))\b.*)`)
+var generatedBy = lazyre.New(`(?im)^\s*(?:#|//|/\*|\*|\{?\s*"//"\s*:).*?\b((?:auto-?generated|generated (?:by|automatically))\b.*)`)
 
 // read reads a file. Errors are about its syntax, and only in files that could hold a backend.
 func read(kind fileKind, src *source) (document, error) {

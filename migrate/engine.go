@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // firstWithLockfile is the version of Terraform, and of OpenTofu, that use_lockfile came with.
@@ -192,7 +192,7 @@ func (s span) and(o span) span {
 	return s
 }
 
-var term = regexp.MustCompile(`^(=|!=|>=|<=|~>|>|<)?\s*v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-+][0-9A-Za-z.+-]+)?$`)
+var term = lazyre.New(`^(=|!=|>=|<=|~>|>|<)?\s*v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-+][0-9A-Za-z.+-]+)?$`)
 
 // parseConstraint reads a constraint; false if it is none, or not static. What != leaves out cannot make it newer.
 func parseConstraint(text string) (span, bool) {

@@ -3,11 +3,11 @@ package migrate
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const (
@@ -216,9 +216,9 @@ func excludes(a, b Phase) bool {
 }
 
 var (
-	commandLine = regexp.MustCompile(`-backend-config(?:=|\s+)["']?(?:dynamodb_table|lock_table)=`)
-	blockStart  = regexp.MustCompile(`backend\s+"s3"\s*\{|"backend"\s*:\s*\{\s*"s3"`)
-	tableLine   = regexp.MustCompile(`^\s*"?dynamodb_table"?\s*[=:]`)
+	commandLine = lazyre.New(`-backend-config(?:=|\s+)["']?(?:dynamodb_table|lock_table)=`)
+	blockStart  = lazyre.New(`backend\s+"s3"\s*\{|"backend"\s*:\s*\{\s*"s3"`)
+	tableLine   = lazyre.New(`^\s*"?dynamodb_table"?\s*[=:]`)
 )
 
 // mentions looks through a script for a table that no configuration shows; blocks, too, where it may be a template.

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // naming is a file for -backend-config as a command line names it: a pattern, in which * stands for what is computed.
@@ -20,8 +21,8 @@ const (
 )
 
 var (
-	backendConfigFlag = regexp.MustCompile("-backend-config(?:=|[ \t]+|[\"'],[ \t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
-	computedPart      = regexp.MustCompile(`\$\{\{[^}]*\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$\$?[A-Za-z_][A-Za-z0-9_]*|\$\d|\{\{[^}]*\}\}|\{[A-Za-z_.]*\}|<[^>]*>|%[A-Za-z_]+%|\*+`)
+	backendConfigFlag = lazyre.New("-backend-config(?:=|[ \t]+|[\"'],[ \t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
+	computedPart      = lazyre.New(`\$\{\{[^}]*\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$\$?[A-Za-z_][A-Za-z0-9_]*|\$\d|\{\{[^}]*\}\}|\{[A-Za-z_.]*\}|<[^>]*>|%[A-Za-z_]+%|\*+`)
 )
 
 // namings finds the files for -backend-config that a text names.
@@ -76,7 +77,7 @@ func endsWith(file, pattern string) bool {
 const maxPartial = 16 << 10
 
 // partialLine is a line that such a file has.
-var partialLine = regexp.MustCompile(`(?m)^\s*(?:bucket|dynamodb_table)\s*=`)
+var partialLine = lazyre.New(`(?m)^\s*(?:bucket|dynamodb_table)\s*=`)
 
 // partials reads the files whose names do not tell, but whose content or a command line does: one is for -backend-config
 // if all that it has are arguments of backend "s3". What engines read as variables counts only if a command line names it.
@@ -203,7 +204,7 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 }
 
 // example is a name of a file that nobody gives to an engine as it is.
-var example = regexp.MustCompile(`(?i)example|sample|template|skeleton|\.dist\b`)
+var example = lazyre.New(`(?i)example|sample|template|skeleton|\.dist\b`)
 
 // forAll reports whether a file can be for each of n configurations: it is no example, and has no key, which can be of one alone.
 func forAll(src *source, n int) bool {

@@ -4,10 +4,10 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // SARIFLog is a SARIF 2.1.0 log with one run, ready to be encoded, as far as code scanning needs it.
@@ -93,7 +93,7 @@ func (t *Tree) SARIF(version string) SARIFLog {
 	return SARIFLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}
 }
 
-var sarifPlaceholder = regexp.MustCompile(`\{(\d+)\}`)
+var sarifPlaceholder = lazyre.New(`\{(\d+)\}`)
 
 // sarifPlain is a text that a viewer shows as it is. SARIF makes a link of [text](target) and a placeholder of {0}
 // (3.11.5 and 3.11.6), also where a key or the name of a file is all that they come from.

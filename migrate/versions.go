@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -41,7 +42,7 @@ var managers = map[string]string{
 }
 
 // miseFile is what the path of a file of mise ends with, below the directory that it is for.
-var miseFile = regexp.MustCompile(`(?:^|/)(?:\.(?:mise|rtx)(?:\.[\w-]+)*\.toml|mise(?:\.[\w-]+)*\.toml|\.?mise/config(?:\.[\w-]+)*\.toml|` +
+var miseFile = lazyre.New(`(?:^|/)(?:\.(?:mise|rtx)(?:\.[\w-]+)*\.toml|mise(?:\.[\w-]+)*\.toml|\.?mise/config(?:\.[\w-]+)*\.toml|` +
 	`\.config/mise(?:\.[\w-]+)*\.toml|\.config/mise/(?:config|mise)(?:\.[\w-]+)*\.toml|\.config/mise/conf\.d/[^/]+\.toml)$`)
 
 // isManager reports whether a file is one of a version manager.
@@ -185,18 +186,18 @@ func versionKey(name string) string {
 
 // Versions in a line of a script, a container file or the like.
 var (
-	aboutEngines  = regexp.MustCompile(`(?i)terraform|terragrunt|tofu|tf[_-]?version|tenv|tfenv|tfswitch`)
-	assignment    = regexp.MustCompile(`(?:\b([A-Z][A-Z0-9_]*_VERSION)|^\s*["']?((?:tf|tofu|terraform|opentofu)_version))\b["']?\s*(?:[:?]?=|:|\s)\s*["']?v?(\d+(?:\.\d+){1,2}(?:-[a-z0-9]+)?)\b`)
-	flagged       = regexp.MustCompile(`--default-tf-version[= ]["']?v?(\d+(?:\.\d+){1,2})`)
-	image         = regexp.MustCompile(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
-	imageVariable = regexp.MustCompile(`((?:hashicorp/terraform|opentofu/opentofu):)v?\$[{(]*\s*(?:[a-z]+\.)*([A-Za-z_]\w*)(?::?-v?([\w.-]+))?\s*[})]*`)
-	variable      = regexp.MustCompile(`(?m)^[ \t]*(?:(?:export|ARG|ENV|readonly|local|set)[ \t]+)?([A-Za-z_]\w*)[ \t]*[:?]?[= ][ \t]*["']?v?(\d+\.\d+(?:\.\d+)?)["']?[ \t\r]*$`)
-	runsImage     = regexp.MustCompile(`(?i)\bimage|docker|podman|^\s*FROM |container`)
-	imageVersion  = regexp.MustCompile(`\b(terraform|tf|tofu)[-_]v?(\d+\.\d+(?:\.\d+)?)(?:[-_\s"']|$)`)
-	gitlabImage   = regexp.MustCompile(`terraform-images/(?:releases|branches)/(?:terraform:)?v?(\d+\.\d+)`)
-	download      = regexp.MustCompile(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
-	managerCall   = regexp.MustCompile(`\b(tfenv|tofuenv|tenv tf|tenv tofu|tfswitch|asdf (?:install|local|global|set) (?:terraform|opentofu))\s+(?:install\s+|use\s+)?v?(\d+\.\d+(?:\.\d+)?)\b`)
-	at            = regexp.MustCompile(`\b(terraform|opentofu)@v?(\d+\.\d+(?:\.\d+)?)\b`)
+	aboutEngines  = lazyre.New(`(?i)terraform|terragrunt|tofu|tf[_-]?version|tenv|tfenv|tfswitch`)
+	assignment    = lazyre.New(`(?:\b([A-Z][A-Z0-9_]*_VERSION)|^\s*["']?((?:tf|tofu|terraform|opentofu)_version))\b["']?\s*(?:[:?]?=|:|\s)\s*["']?v?(\d+(?:\.\d+){1,2}(?:-[a-z0-9]+)?)\b`)
+	flagged       = lazyre.New(`--default-tf-version[= ]["']?v?(\d+(?:\.\d+){1,2})`)
+	image         = lazyre.New(`\b(hashicorp/terraform|opentofu/opentofu|alpine/terragrunt)(?::([\w.-]+))?(?:[\s"'@]|$)`)
+	imageVariable = lazyre.New(`((?:hashicorp/terraform|opentofu/opentofu):)v?\$[{(]*\s*(?:[a-z]+\.)*([A-Za-z_]\w*)(?::?-v?([\w.-]+))?\s*[})]*`)
+	variable      = lazyre.New(`(?m)^[ \t]*(?:(?:export|ARG|ENV|readonly|local|set)[ \t]+)?([A-Za-z_]\w*)[ \t]*[:?]?[= ][ \t]*["']?v?(\d+\.\d+(?:\.\d+)?)["']?[ \t\r]*$`)
+	runsImage     = lazyre.New(`(?i)\bimage|docker|podman|^\s*FROM |container`)
+	imageVersion  = lazyre.New(`\b(terraform|tf|tofu)[-_]v?(\d+\.\d+(?:\.\d+)?)(?:[-_\s"']|$)`)
+	gitlabImage   = lazyre.New(`terraform-images/(?:releases|branches)/(?:terraform:)?v?(\d+\.\d+)`)
+	download      = lazyre.New(`releases\.hashicorp\.com/terraform/v?(\d+\.\d+\.\d+)|opentofu/releases/download/v(\d+\.\d+\.\d+)`)
+	managerCall   = lazyre.New(`\b(tfenv|tofuenv|tenv tf|tenv tofu|tfswitch|asdf (?:install|local|global|set) (?:terraform|opentofu))\s+(?:install\s+|use\s+)?v?(\d+\.\d+(?:\.\d+)?)\b`)
+	at            = lazyre.New(`\b(terraform|opentofu)@v?(\d+\.\d+(?:\.\d+)?)\b`)
 )
 
 // linePins finds versions in a line.
@@ -491,8 +492,8 @@ func (y *settings) feature(dir, key string, value *yaml.Node) {
 const maxReference = 3
 
 var (
-	identifier  = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_-]*`)
-	quotedValue = regexp.MustCompile(`["'](\d+\.\d+(?:\.\d+)?)["']`)
+	identifier  = lazyre.New(`[A-Za-z_][A-Za-z0-9_-]*`)
+	quotedValue = lazyre.New(`["'](\d+\.\d+(?:\.\d+)?)["']`)
 )
 
 // take notes the version that a setting has: itself, one of a list, its default, or what it refers to.
@@ -547,7 +548,7 @@ func (y *settings) add(dir string, p pin, line int) {
 }
 
 // versionTerm is one condition of a version manager, of an image's tag, or of an action.
-var versionTerm = regexp.MustCompile(`^(\^|~>|~|>=|<=|>|<|=|==)?\s*v?(\d+)(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:[-+][0-9A-Za-z.+-]+)?$`)
+var versionTerm = lazyre.New(`^(\^|~>|~|>=|<=|>|<|=|==)?\s*v?(\d+)(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:[-+][0-9A-Za-z.+-]+)?$`)
 
 // span is the versions that a pin stands for. Where several will do, the newest is taken; so one that admits any from
 // 1.10 on is one of those. It is false where the text does not tell.
@@ -611,7 +612,7 @@ func newestOf(pattern string) (span, bool) {
 	return span{}, false
 }
 
-var operatorBlank = regexp.MustCompile(`(\^|~>|~|>=|<=|>|<|=)\s+`)
+var operatorBlank = lazyre.New(`(\^|~>|~|>=|<=|>|<|=)\s+`)
 
 func (p pin) term(text string) (span, bool) {
 	m := versionTerm.FindStringSubmatch(text)

@@ -2,10 +2,10 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Advice says why a call was denied, and who can change that, in whole sentences. It is empty where the error says it
@@ -81,7 +81,7 @@ func Advice(e *statelatch.StoreError) string {
 		"its key, the VPC endpoint or the organization denies it, or the bucket belongs to somebody else."
 }
 
-var encodedReason = regexp.MustCompile(`(?i)encoded authorization (?:failure )?message`)
+var encodedReason = lazyre.New(`(?i)encoded authorization (?:failure )?message`)
 
 // whose says who can change what denied it.
 func whose(d statelatch.Denial, e *statelatch.StoreError) string {

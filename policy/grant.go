@@ -2,11 +2,11 @@ package policy
 
 import (
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Grant is the policy that allows what was denied, and nothing else. Of the errors given those count that an IAM policy
@@ -44,7 +44,7 @@ func ResourceGrant(region string, e *statelatch.StoreError) (d Document, ok bool
 	return document(all...), len(all) > 0
 }
 
-var assumedRole = regexp.MustCompile(`^(arn:[a-z-]+):sts::([0-9]+):assumed-role/([^/]+)/`)
+var assumedRole = lazyre.New(`^(arn:[a-z-]+):sts::([0-9]+):assumed-role/([^/]+)/`)
 
 // rolePrincipal is the role of a session.
 func rolePrincipal(arn string) string {
@@ -66,7 +66,7 @@ func missing(region string, e *statelatch.StoreError) []Statement {
 	return allowing(region, e, why)
 }
 
-var foreignResource = regexp.MustCompile(`^arn:[a-z-]+:(kms|iam):[^"*?$]*$`)
+var foreignResource = lazyre.New(`^arn:[a-z-]+:(kms|iam):[^"*?$]*$`)
 
 // allowing are the statements that allow it.
 func allowing(region string, e *statelatch.StoreError, why statelatch.Denial) []Statement {

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // What lies beside a state, as IAM patterns behind its key.
@@ -18,14 +18,14 @@ const (
 )
 
 var (
-	account   = regexp.MustCompile(`^[0-9]{12}$`)
-	partition = regexp.MustCompile(`^aws(-[a-z]+)*$`)
-	region    = regexp.MustCompile(`^[a-z0-9-]+$`)
-	tableName = regexp.MustCompile(`^[A-Za-z0-9_.-]{3,255}$`)
-	tableARN  = regexp.MustCompile(`^arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/[A-Za-z0-9_.-]{3,255}$`)
-	keyID     = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
-	keyAlias  = regexp.MustCompile(`^alias/[A-Za-z0-9/_-]+$`)
-	keyARN    = regexp.MustCompile(`^arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)$`)
+	account   = lazyre.New(`^[0-9]{12}$`)
+	partition = lazyre.New(`^aws(-[a-z]+)*$`)
+	region    = lazyre.New(`^[a-z0-9-]+$`)
+	tableName = lazyre.New(`^[A-Za-z0-9_.-]{3,255}$`)
+	tableARN  = lazyre.New(`^arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/[A-Za-z0-9_.-]{3,255}$`)
+	keyID     = lazyre.New(`^[A-Za-z0-9-]+$`)
+	keyAlias  = lazyre.New(`^alias/[A-Za-z0-9/_-]+$`)
+	keyARN    = lazyre.New(`^arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)$`)
 )
 
 func (t Target) validate(role Role) error {
@@ -47,15 +47,15 @@ func (t Target) validate(role Role) error {
 	}
 	for _, f := range [...]struct {
 		name, value, want string
-		ok                []*regexp.Regexp
+		ok                []lazyre.Regexp
 	}{
-		{"partition", t.Partition, "such as aws, aws-cn or aws-us-gov", []*regexp.Regexp{partition}},
-		{"region", t.Region, "such as eu-central-1", []*regexp.Regexp{region}},
-		{"account", t.Account, "its 12 digits", []*regexp.Regexp{account}},
-		{"dynamodb_table", t.Table, "the table's name or ARN", []*regexp.Regexp{tableName, tableARN}},
-		{"kms_key_id", t.KMSKey, "an ARN, a key ID or alias/NAME", []*regexp.Regexp{keyID, keyAlias, keyARN}},
+		{"partition", t.Partition, "such as aws, aws-cn or aws-us-gov", []lazyre.Regexp{partition}},
+		{"region", t.Region, "such as eu-central-1", []lazyre.Regexp{region}},
+		{"account", t.Account, "its 12 digits", []lazyre.Regexp{account}},
+		{"dynamodb_table", t.Table, "the table's name or ARN", []lazyre.Regexp{tableName, tableARN}},
+		{"kms_key_id", t.KMSKey, "an ARN, a key ID or alias/NAME", []lazyre.Regexp{keyID, keyAlias, keyARN}},
 	} {
-		if f.value != "" && !slices.ContainsFunc(f.ok, func(re *regexp.Regexp) bool { return re.MatchString(f.value) }) {
+		if f.value != "" && !slices.ContainsFunc(f.ok, func(re lazyre.Regexp) bool { return re.MatchString(f.value) }) {
 			return fmt.Errorf("%w %s %q: want %s", statelatch.ErrInvalid, f.name, f.value, f.want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/plural"
 )
 
@@ -22,7 +23,7 @@ const (
 )
 
 // ours is what the keys of a probe look like: below its random prefix, and ending as a lock's.
-var ours = regexp.MustCompile(`^` + regexp.QuoteMeta(statelatch.ProbePrefix) + `[a-z2-7]{26}/[^/]+\.tflock$`)
+var ours = lazyre.New(`^` + regexp.QuoteMeta(statelatch.ProbePrefix) + `[a-z2-7]{26}/[^/]+\.tflock$`)
 
 // clean removes what was written, and reports what it could not. Everything below the random prefix is ours.
 func (p *prober) clean(caller context.Context) {

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/secretlike"
 )
 
@@ -27,7 +27,7 @@ func (o *Object) locate(module string) {
 	o.Address, o.address = address(shown, shown.Module), address(*o, module)
 }
 
-var moduleKey = regexp.MustCompile(`\["((?:[^"\\]|\\.)*)"\]`)
+var moduleKey = lazyre.New(`\["((?:[^"\\]|\\.)*)"\]`)
 
 // hideKeys hides the keys in the address of a module that are secrets.
 func hideKeys(module string, secret func(key string) bool) string {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/engine"
@@ -28,9 +29,16 @@ const (
 	exitNotFound  = 127
 )
 
+// inMain: Main was called, so that this program becomes a shim where it is started as one.
+var inMain atomic.Bool
+
+// CanServe reports whether this program has called [Main], without which engines would start it again and again.
+func CanServe() bool { return inMain.Load() }
+
 // Main is the whole program if it was started as the shim of an engine, and then does not return where an engine takes
 // the process over; else it returns with ok false. args[0] is as the process got it.
 func Main(args []string) (code int, ok bool) {
+	inMain.Store(true)
 	if len(args) == 0 || engine.NameOf(args[0]) == "" {
 		return 0, false
 	}

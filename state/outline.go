@@ -3,11 +3,11 @@ package state
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"unicode/utf8"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const (
@@ -355,7 +355,7 @@ func (o *outline) known() string {
 	return ""
 }
 
-var engineVersion = regexp.MustCompile(`^v?[0-9]+(\.[0-9]+)*`)
+var engineVersion = lazyre.New(`^v?[0-9]+(\.[0-9]+)*`)
 
 // unfit says why no engine would take the body for a state, which has the header h and is whole.
 func (o *outline) unfit(h statelatch.StateHeader) error {

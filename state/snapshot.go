@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Snapshot describes an older version of a state, kept at "<key>.history/<name>" because the bucket keeps none itself.
@@ -22,7 +22,7 @@ type Snapshot struct {
 
 const snapshotTime = "20060102T150405Z"
 
-var snapshotName = regexp.MustCompile(`^([0-9]{8}T[0-9]{6}Z)-([0-9]{20})-([0-9a-f]{32})$`)
+var snapshotName = lazyre.New(`^([0-9]{8}T[0-9]{6}Z)-([0-9]{20})-([0-9a-f]{32})$`)
 
 // Name is the last segment of the snapshot's key. Names sort by time, then by serial; one version has one name, so that
 // it is never kept twice.

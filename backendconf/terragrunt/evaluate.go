@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 )
@@ -488,9 +488,9 @@ func (s *scope) isSet(name string) bool {
 }
 
 var (
-	callPattern = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_:-]*)[ \t]*\(`)
-	forPattern  = regexp.MustCompile(`\bfor\b`)
-	makesLists  = regexp.MustCompile(`\b(split|range|regexall|concat|flatten|setunion|keys|values|chunklist|csvdecode|jsondecode|yamldecode|file|formatlist|regex|read_terragrunt_config|fileset)\b`)
+	callPattern = lazyre.New(`([A-Za-z_][A-Za-z0-9_:-]*)[ \t]*\(`)
+	forPattern  = lazyre.New(`\bfor\b`)
+	makesLists  = lazyre.New(`\b(split|range|regexall|concat|flatten|setunion|keys|values|chunklist|csvdecode|jsondecode|yamldecode|file|formatlist|regex|read_terragrunt_config|fileset)\b`)
 )
 
 // costly reports whether an expression could take a long time or much memory: what it refers to, once for each element

@@ -23,6 +23,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/customdecode"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	ctyyaml "github.com/zclconf/go-cty-yaml"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -158,8 +159,8 @@ func workOf(name string, args []cty.Value) int {
 
 // What a format has between its % and its letter, with widths and precisions.
 var (
-	formatVerb = regexp.MustCompile(`%[^a-zA-Z%]*`)
-	number     = regexp.MustCompile(`[0-9]+`)
+	formatVerb = lazyre.New(`%[^a-zA-Z%]*`)
+	number     = lazyre.New(`[0-9]+`)
 )
 
 func textOf(v cty.Value) (string, bool) {

@@ -1,9 +1,12 @@
 package s3bucket
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"maps"
 	"os"
 	"os/exec"
@@ -13,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/statelatch/statelatch"
 )
@@ -25,6 +30,7 @@ const reachVariable = "TEST_REACH"
 // reach opens a configuration for the process that has started this one: the SDK looks for the home directory when a
 // process starts.
 func reach(text string) {
+	log.SetOutput(io.Discard) // as our program does
 	var c Config
 	var r reached
 	err := json.Unmarshal([]byte(text), &c)
@@ -168,5 +174,39 @@ func TestConfig_Adopt_ReachesTheSame(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the SDK thinks of the shared files is no talk of ours, and nothing logs requests.
+func TestOpen_Silent(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	for name, key := range map[string]string{"config": "AKCONFIG", "credentials": "AKCREDENTIALS"} {
+		path := filepath.Join(home, ".aws", name)
+		text := "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = secret\nregion = us-east-1\n"
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	var said bytes.Buffer
+	cmd.Env, cmd.Stderr = []string{"HOME=" + home, reachVariable + "={}"}, &said
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), "AKCREDENTIALS") || said.Len() > 0 {
+		t.Errorf("got %s, %v, and %q on stderr, want nothing of the SDK's", out, err, said.String())
+	}
+	store := newStore(t, stored)
+	_, err = open(t, store.config()).client.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: aws.String("bkt")}, func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			for _, id := range slices.Concat(stack.Initialize.List(), stack.Deserialize.List()) {
+				if strings.HasPrefix(id, "TF_AWS_") {
+					t.Errorf("got %s in every request", id)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

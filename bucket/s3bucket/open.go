@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -20,11 +19,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	awsbase "github.com/hashicorp/aws-sdk-go-base/v2"
 	"github.com/hashicorp/aws-sdk-go-base/v2/diag"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const (
@@ -84,7 +86,8 @@ func (c *Config) connect(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, c.loadError(ctx, err)
 	}
-	awsConfig.APIOptions = append(awsConfig.APIOptions, leaveUnsigned)
+	awsConfig.APIOptions = append(awsConfig.APIOptions, withoutLogs, leaveUnsigned)
+	awsConfig.ClientLogMode, awsConfig.Logger = 0, logging.Nop{}
 	if len(c.AllowedAccountIDs)+len(c.ForbiddenAccountIDs) > 0 {
 		if err := checkAccount(ctx, awsConfig, base); err != nil {
 			return aws.Config{}, denied(err)
@@ -126,7 +129,7 @@ func (c *Config) resolve() error {
 	return c.validate()
 }
 
-var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+var accountID = lazyre.New(`^[0-9]{12}$`)
 
 func (c *Config) validate() error {
 	invalid := func(format string, args ...any) error {
@@ -250,7 +253,6 @@ func (c *Config) base() awsbase.Config {
 		SsoEndpoint:                    c.Endpoints.SSO,
 		StsEndpoint:                    c.Endpoints.STS,
 		StsRegion:                      c.STSRegion,
-		SuppressDebugLog:               true, // it reads bodies
 		Token:                          c.Token,
 		UseDualStackEndpoint:           c.UseDualStackEndpoint,
 		UseFIPSEndpoint:                c.UseFIPSEndpoint,
@@ -269,6 +271,14 @@ func (c *Config) base() awsbase.Config {
 		}
 	}
 	return b
+}
+
+// withoutLogs takes away what logs requests with their bodies. To have it left out is no choice: then the SDK writes to
+// stderr what it thinks of the shared files.
+func withoutLogs(stack *middleware.Stack) error {
+	_, _ = stack.Initialize.Remove("TF_AWS_LogAttributeExtractor") // they may not be there
+	_, _ = stack.Deserialize.Remove("TF_AWS_RequestResponseLogger")
+	return nil
 }
 
 // environment serializes what changes the environment of the process for a moment.

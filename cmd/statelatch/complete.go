@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -199,7 +199,7 @@ func (c *completing) values(ctx context.Context, f cli.Flag, lead string) []stri
 	return list
 }
 
-var argumentKinds = regexp.MustCompile(`LOCK_ID|VERSION|V[12]\b|FILE|NAME|LOCATION|DIR|s3://BUCKET|REF|bash\|zsh\|fish\|pwsh`)
+var argumentKinds = lazyre.New(`LOCK_ID|VERSION|V[12]\b|FILE|NAME|LOCATION|DIR|s3://BUCKET|REF|bash\|zsh\|fish\|pwsh`)
 
 // kinds are what the command takes, by what its usage says.
 func (c *completing) kinds() []string {

@@ -5,10 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
@@ -150,7 +150,7 @@ func helpEntry(word, usage string, column, width int) string {
 	return term.Wrap(term.Pad(lead, column)+usage+"\n", width)
 }
 
-var continued = regexp.MustCompile(`^ {5,}`)
+var continued = lazyre.New(`^ {5,}`)
 
 // describeAt sets a description anew: paragraphs as wide as they may be, lists with their explanations below each
 // other, and examples as commands that a shell still takes.

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/wrap"
 )
 
 // Inside a run a command that needs the run's own lock would wait for itself, or be told to force it away.
@@ -98,40 +98,6 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// A run that was interrupted before its command began has not succeeded.
-func TestStart_Interrupted(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	result, err := start(ctx, runner.Command{Args: []string{"true"}}, nil, nil)
-	if code := exitCode(ctx, startError{err, result.ExitCode}); err == nil || code != exitInterrupted {
-		t.Errorf("got exit code %d, %v, want %d", code, err, exitInterrupted)
-	}
-}
-
-func TestEngineCall(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		command    []string
-		name, call string
-	}{
-		{[]string{"terraform", "-chdir=infra", "apply", "-var", "password=hunter2"}, "terraform apply", "infra"},
-		{[]string{"/usr/bin/tofu", "plan"}, "tofu plan", ""},
-		{[]string{"terraform.exe"}, "terraform", ""},
-		{[]string{"terragrunt", "apply"}, "terragrunt apply", ""},
-		{[]string{"terragrunt", "--auth-token", "hunter2", "apply"}, "terragrunt", ""},
-		{[]string{"./deploy.sh", "hunter2"}, "deploy.sh", ""},
-	} {
-		term := terminal{getenv: func(string) string { return "" }}
-		if call, _ := engineCall(tc.command, term); call.Chdir != tc.call {
-			t.Errorf("%q: got -chdir %q, want %q", tc.command, call.Chdir, tc.call)
-		}
-		if got := programName(tc.command, term); got != tc.name {
-			t.Errorf("%q: got %q, want %q: arguments may be secret", tc.command, got, tc.name)
-		}
-	}
-}
-
 func TestOneLine(t *testing.T) {
 	t.Parallel()
 	err := fmt.Errorf("a: %w", errors.Join(errors.New("b\x1b[2J"), errors.New("c")))
@@ -157,10 +123,10 @@ func TestWriteUnknown(t *testing.T) {
 func TestPushAgain(t *testing.T) {
 	t.Parallel()
 	unknown := &state.ChangedError{Unknown: true}
-	if got, want := pushAgain("/a b", true, unknown), "push -takeover expired -force '/a b'"; got != want {
+	if got, want := wrap.PushAgain("/a b", true, unknown), "push -takeover expired -force '/a b'"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := pushAgain("/a", false, statelatch.ErrLockLost), "push /a"; got != want {
+	if got, want := wrap.PushAgain("/a", false, statelatch.ErrLockLost), "push /a"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
@@ -82,7 +83,7 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	_, releaseErr := tenure.Release(ctx)
 	if writeUnknown(err) || errors.Is(err, statelatch.ErrLockLost) {
 		return fmt.Errorf("%w. The state that you gave is in %s. Once it is clear who wrote last: %s",
-			err, kept.path, o.again(term).command(pushAgain(kept.path, o.force, err)))
+			err, kept.path, o.again(term).command(wrap.PushAgain(kept.path, o.force, err)))
 	}
 	if err == nil && releaseErr != nil {
 		releaseErr = fmt.Errorf("%s is written, serial %d, but: %w", t.ref, written.Header.Serial, releaseErr)
@@ -111,16 +112,4 @@ func (t target) write(ctx context.Context, tenure *lock.Tenure, body io.ReadSeek
 		return state.Version{}, err
 	}
 	return writeRecorded(ctx, tenure, session, body, opts)
-}
-
-// pushAgain is a push to repeat one that failed. If its outcome is unknown its lock is left to the lease.
-func pushAgain(path string, force bool, err error) string {
-	verb := "push "
-	if writeUnknown(err) {
-		verb += "-takeover expired "
-	}
-	if force {
-		verb += "-force "
-	}
-	return verb + shellQuote(path)
 }

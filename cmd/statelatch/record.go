@@ -14,6 +14,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
@@ -163,7 +164,7 @@ func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 	if len(args) > 0 && isRef(args[0]) {
 		o.ref = "s3://" + name
 	} else if len(args) > 0 {
-		if call, ok := engineCall(args, term); ok {
+		if call, ok := wrap.EngineCall(args, term.getenv); ok {
 			o.chdir = call.Dir(o.chdir)
 		}
 	}

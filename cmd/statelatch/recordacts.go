@@ -13,7 +13,6 @@ import (
 	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/gc"
 	"github.com/statelatch/statelatch/lock"
-	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/state"
 )
 
@@ -141,11 +140,10 @@ func writeRecorded(ctx context.Context, tenure *lock.Tenure, session *state.Sess
 }
 
 // recordRescue records that a copy of a state which could not be saved is kept in the bucket.
-func recordRescue(ctx context.Context, tenure *lock.Tenure, key string, err error) {
-	e := audit.Event{Action: audit.Rescue, Outcome: audit.Kept, Ref: tenure.Ref().String(), LockID: tenure.Held().Info.ID, Detail: "kept at " + key}
-	if err == nil {
-		recorderOf(ctx).Record(e)
-	}
+func recordRescue(ctx context.Context, tenure *lock.Tenure, key string) {
+	recorderOf(ctx).Record(audit.Event{
+		Action: audit.Rescue, Outcome: audit.Kept, Ref: tenure.Ref().String(), LockID: tenure.Held().Info.ID, Detail: "kept at " + key,
+	})
 }
 
 // recordDigest records that a digest was changed, or may have been.
@@ -193,7 +191,7 @@ func noteStates(ctx context.Context, report state.Report) {
 }
 
 // recordRunEnd records how a run ended, once its locks are given back.
-func recordRunEnd(ctx context.Context, set lock.Set, result runner.Result, runErr, releaseErr error) {
+func recordRunEnd(ctx context.Context, set lock.Set, code int, runErr, releaseErr error) {
 	r := recorderOf(ctx)
 	if r.Recorder == nil {
 		return
@@ -215,7 +213,7 @@ func recordRunEnd(ctx context.Context, set lock.Set, result runner.Result, runEr
 		case releaseErr != nil && !errors.Is(releaseErr, statelatch.ErrLockLost):
 			e.Outcome = audit.Kept
 		}
-		e.Detail = fmt.Sprintf("exit code %d", result.ExitCode)
+		e.Detail = fmt.Sprintf("exit code %d", code)
 		if err != nil {
 			e.Detail += ": " + oneLine(err)
 		}

@@ -4,18 +4,19 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
+	"github.com/statelatch/statelatch/site"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
 // The lease of a lock under which a state is written: long enough for a store that stands still for half a
 // minute, short enough to wait for at night.
-const defaultLease = 90 * time.Second
+const defaultLease = site.DefaultLease
 
 // requestOptions say what a lock tells about its holder, and how it is waited for.
 type requestOptions struct {
@@ -134,10 +135,8 @@ func (w *waitTeller) clear() {
 
 // notNested refuses to wait for a lock that would be given back only after this command.
 func notNested(ctx context.Context, term terminal, targets ...target) error {
-	held := runner.HeldStates(term.getenv) // what it began with, also where a PATH of one's own hides the run
 	for _, t := range targets {
-		store := t.Bucket.Store()
-		if slices.Contains(held, runner.HeldState{Ref: t.ref, Store: store}) || outerHolds(ctx, term, t.ref, store) {
+		if wrap.HeldAround(ctx, term.getenv, t.ref, t.Bucket.Store()) {
 			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
 		}
 	}

@@ -5,19 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/engine"
 	"github.com/statelatch/statelatch/lock"
-	"github.com/statelatch/statelatch/runner"
-	"github.com/statelatch/statelatch/shim"
 	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
@@ -26,8 +26,7 @@ type runOptions struct {
 	requestOptions
 	refs    []string
 	command []string
-	program []string // command, with the engine's shim in place of the engine
-	dir     string   // that the command runs in; chdir is where the backend is
+	dir     string // that the command runs in; chdir is where the backend is
 	lease   time.Duration
 	grace   time.Duration
 	read    bool
@@ -94,7 +93,7 @@ func runCommand(term terminal) *cli.Command {
 			}
 			if len(o.refs) > 0 {
 				o.ref = o.refs[0]
-			} else if call, ok := engineCall(o.command, term); ok {
+			} else if call, ok := wrap.EngineCall(o.command, term.getenv); ok {
 				o.chdir = call.Dir(o.chdir)
 			}
 			return o.finish(ctx, term, runRun(ctx, o, term))
@@ -108,10 +107,14 @@ type childError struct{ code int }
 func (e childError) Error() string { return fmt.Sprintf("the command ended with exit code %d", e.code) }
 
 // movedError: the state changed while -read ran.
-type movedError struct{ refs []string }
+type movedError struct{ refs []statelatch.Ref }
 
 func (e movedError) Error() string {
-	return "the state changed while the command ran, so what it read is out of date: " + strings.Join(e.refs, ", ")
+	var names []string
+	for _, ref := range e.refs {
+		names = append(names, ref.String())
+	}
+	return "the state changed while the command ran, so what it read is out of date: " + strings.Join(names, ", ")
 }
 
 func runRun(ctx context.Context, o runOptions, term terminal) error {
@@ -123,23 +126,126 @@ func runRun(ctx context.Context, o runOptions, term terminal) error {
 		if err := notNested(ctx, term, targets...); err != nil {
 			return err
 		}
-	}
-	shims, err := shim.Open(ctx, term.getenv("PATH"))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := shims.Close(); err != nil {
-			term.say("Warning: %s\n", oneLine(err))
+		for _, t := range targets {
+			if t.unlocked != "" {
+				term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
+			}
 		}
-	}()
-	return o.withShims(ctx, term, targets, shims)
+	}
+	term.err = &oneAtATime{w: term.err} // several engines talk at a time
+	req := o.request(term, "run "+wrap.ProgramName(o.command, term.getenv))
+	req.TTL = o.lease
+	caught := catch(term)
+	defer caught.stop()
+	stdin, _ := term.in.(*os.File)
+	options := wrap.Options{
+		Read: o.read, Command: o.command, Dir: o.dir, Stdin: stdin, Stdout: term.out, Stderr: term.err, Getenv: term.getenv,
+		Grace: o.grace, Signals: caught.signals, Request: req, Hooks: o.hooks(term, caught, targets),
+	}
+	for _, t := range targets {
+		options.States = append(options.States, t.wrapped())
+	}
+	result, err := wrap.Run(ctx, options)
+	start, after := (*wrap.StartError)(nil), (*wrap.AfterError)(nil)
+	switch {
+	case errors.As(err, &start):
+		return startError{err, start.ExitCode}
+	case errors.As(err, &after): // the command's exit code stays, unless it is 0
+		term.say("Error: %s\n", oneLine(err))
+		return ended(cmp.Or(result.ExitCode, exitError))
+	case err != nil:
+		return err
+	case len(result.Moved) > 0:
+		if result.ExitCode != 0 {
+			term.say("statelatch: the command ended with exit code %d\n", result.ExitCode)
+		}
+		return movedError{result.Moved}
+	case result.Nothing && !o.read:
+		term.say("Warning: nothing was locked: the command started no engine whose state is in S3.\n")
+	}
+	return ended(result.ExitCode)
+}
+
+// ended is the error that stands for the command's exit code.
+func ended(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return reportedError{childError{code}}
+}
+
+// wrapped is t as package wrap has it.
+func (t target) wrapped() wrap.State {
+	return wrap.State{Site: t.Site, Ref: t.ref, Command: t.again.command}
+}
+
+// hooks are how run does what a program does its own way: with records, claims and words.
+func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.Hooks {
+	mine, err := openClaims(term.getenv)
+	if err != nil && !o.read {
+		term.say("Warning: these locks will not be remembered: %v\n", err)
+	}
+	at := func(talk io.Writer) terminal {
+		t := term
+		t.err, t.live = talk, false
+		return t
+	}
+	again := func(ref statelatch.Ref) naming {
+		if i := slices.IndexFunc(targets, func(t target) bool { return t.ref == ref }); i >= 0 {
+			return targets[i].again
+		}
+		return targetOptions{ref: ref.String(), owner: o.owner}.again(term)
+	}
+	first := len(targets) > 0
+	return wrap.Hooks{
+		Open: func(ctx context.Context, backend backendconf.Backend, ref statelatch.Ref) (wrap.State, error) {
+			backend.S3.ExpectedBucketOwner = o.owner
+			t, err := connect(ctx, term, ref, backend)
+			t.again = again(ref)
+			return t.wrapped(), err
+		},
+		Acquire: func(ctx context.Context, states []wrap.State, req lock.Request, talk io.Writer) (lock.Set, error) {
+			on := at(talk)
+			if first { // nobody else waits, so what is said can be kept up to date
+				on, first = term, false
+			}
+			targets := make([]target, len(states))
+			for i, s := range states {
+				targets[i] = target{Site: s.Site, ref: s.Ref, again: again(s.Ref)}
+			}
+			return acquireAll(ctx, on, targets, nil, req)
+		},
+		Refuse: func(ctx context.Context, ref statelatch.Ref, err error, talk io.Writer) int {
+			report(ctx, at(talk), commandLine{name: "statelatch run"}, targetOptions{ref: ref.String(), owner: o.owner}.finish(ctx, at(talk), err))
+			return exitCode(ctx, err)
+		},
+		Write: func(ctx context.Context, s wrap.State, t *lock.Tenure, body io.ReadSeeker) (state.Version, error) {
+			return target{Site: s.Site, ref: s.Ref}.write(ctx, t, body, state.WriteOptions{OfEngine: true})
+		},
+		Rescued:  recordRescue,
+		Compared: noteStates,
+		Held: func(set lock.Set) {
+			for _, t := range set {
+				if err := mine.remember(t.Ref(), t.Held().Info.ID, time.Now()); err != nil {
+					term.say("Warning: this lock will not be remembered: %v\n", err)
+				}
+			}
+		},
+		Gone: func(ref statelatch.Ref, id string) {
+			if err := mine.forget(ref, id); err != nil {
+				term.say("Warning: %v\n", err)
+			}
+		},
+		Ended:    caught.tidying,
+		Released: recordRunEnd,
+		Say:      func(line string) { term.say("%s", line) },
+	}
 }
 
 // targets are the states to hold from the start: the REFs, else that of the engine or of the working directory. None:
 // the states of engines that the command starts are held when they start.
 func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error) {
-	call, isEngine := engineCall(o.command, term)
+	call, isEngine := wrap.EngineCall(o.command, term.getenv)
 	var own engine.State
 	ownErr := engine.ErrUnsure
 	if isEngine {
@@ -181,246 +287,16 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 	return targets, nil
 }
 
-// withShims runs the command with shims in front of its engines.
-func (o runOptions) withShims(ctx context.Context, term terminal, targets []target, shims *shim.Dir) error {
-	program, err := shims.Program(o.command[0])
-	if err != nil {
-		return err
-	}
-	o.program = append([]string{program}, o.command[1:]...)
-	if o.read {
-		return runRead(ctx, o, targets, term, shims)
-	}
-	return runLocked(ctx, o, targets, term, shims)
+// oneAtATime lets several write whole lines.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
 }
 
-// child is the command as package runner runs it.
-func (o runOptions) child(term terminal, env []string) runner.Command {
-	stdin, _ := term.in.(*os.File)
-	return runner.Command{
-		Args: o.program, Dir: o.dir, Env: env, Stdin: stdin, Stdout: term.out, Stderr: term.err, Grace: o.grace,
-		Notify: func(e runner.Event) { term.say("statelatch: %s\n", eventText(e)) },
-	}
-}
-
-// start runs the command; the end of ctx, which a signal causes, is the runner's to handle.
-func start(ctx context.Context, cmd runner.Command, lease runner.Lease, signals <-chan os.Signal) (runner.Result, error) {
-	if ctx.Err() != nil {
-		return runner.Result{ExitCode: exitInterrupted}, fmt.Errorf("%w before the command was started", ctx.Err())
-	}
-	return runner.Run(context.WithoutCancel(ctx), cmd, lease, signals)
-}
-
-// engineDirs are the directories in which an engine may leave a state that it could not save.
-func (o runOptions) engineDirs(term terminal) []string {
-	dirs := []string{o.dir}
-	if call, ok := engineCall(o.command, term); ok {
-		dirs = append(dirs, call.Dir(o.dir))
-	}
-	return dirs
-}
-
-// runRead runs the command without a lock and compares the states before and after.
-func runRead(ctx context.Context, o runOptions, targets []target, term terminal, shims *shim.Dir) error {
-	watched, stop := context.WithCancel(settled(ctx))
-	defer stop()
-	h := newHoldings(watched, term, o, lock.Request{})
-	if err := errors.Join(h.begin(ctx, targets), h.prepareAll(ctx)); err != nil {
-		return err
-	}
-	caught := catch(term)
-	defer caught.stop()
-	result, err := o.serve(ctx, term, h, nil, shims, caught)
-	if err != nil {
-		return startError{err, result.ExitCode}
-	}
-	moved, err := h.moved(settled(ctx))
-	if err != nil {
-		return failed(term, result, err)
-	}
-	if len(moved) > 0 {
-		if result.ExitCode != 0 {
-			term.say("statelatch: the command ended with exit code %d\n", result.ExitCode)
-		}
-		return movedError{moved}
-	}
-	return ended(result)
-}
-
-// serve runs the command, and answers the engines that it starts until it is gone.
-func (o runOptions) serve(ctx context.Context, term terminal, h *holdings, lease runner.Lease, shims *shim.Dir, caught *caught) (runner.Result, error) {
-	var err error
-	if h.errored, err = runner.SnapshotErrored(o.engineDirs(term)...); err != nil {
-		return runner.Result{}, err
-	}
-	asking, stop := context.WithCancel(settled(ctx))
-	shims.Serve(asking, h.hold)
-	var held []runner.HeldState
-	for _, t := range h.all {
-		if t.tenure != nil {
-			held = append(held, runner.HeldState{Ref: t.ref, Store: t.store})
-		}
-	}
-	result, err := start(ctx, o.child(term, shims.Env(runner.WithHeld(os.Environ(), held...))), lease, caught.signals)
-	stop()
-	_ = shims.Close() // runRun tells what went wrong with it
-	if h.outlived(caught.signals) {
-		result.Leftover = true
-	}
-	return result, err
-}
-
-// runLocked runs the command under the locks of targets, and of what its engines need.
-func runLocked(ctx context.Context, o runOptions, targets []target, term terminal, shims *shim.Dir) error {
-	req := o.request(term, "run "+programName(o.command, term))
-	req.TTL = o.lease
-	for _, t := range targets {
-		if t.unlocked != "" {
-			term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", t.unlocked)
-		}
-	}
-	watched, stop := context.WithCancel(settled(ctx))
-	defer stop()
-	h := newHoldings(watched, term, o, req)
-	if err := h.begin(ctx, targets); err != nil {
-		return err
-	}
-	caught := catch(term)
-	defer caught.stop()
-	result, runErr := o.underLock(ctx, term, h, shims, caught)
-	caught.tidying()
-	_, set, _ := h.held()
-	err := o.giveBack(settled(ctx), term, set, h.mine, result.Leftover)
-	recordRunEnd(ctx, set, result, runErr, err)
-	switch {
-	case runErr != nil:
-		return errors.Join(runErr, err)
-	case result.Lost, errors.Is(err, statelatch.ErrLockLost):
-		return fmt.Errorf("%w; the command ended with exit code %d", lostBecause(set, err), result.ExitCode)
-	case err != nil:
-		return failed(term, result, err)
-	case len(set) == 0:
-		term.say("Warning: nothing was locked: the command started no engine whose state is in S3.\n")
-	}
-	return ended(result)
-}
-
-// lostBecause is why a lock was lost: what was seen while it was held says more than what its release met.
-func lostBecause(set lock.Set, releaseErr error) error {
-	for _, t := range set {
-		if err := t.Err(); err != nil {
-			if releaseErr != nil && !errors.Is(releaseErr, statelatch.ErrLockLost) {
-				err = errors.Join(err, releaseErr)
-			}
-			return err
-		}
-	}
-	return cmp.Or(releaseErr, statelatch.ErrLockLost)
-}
-
-// programName is what a lock may tell about a command: everybody who can read the bucket sees it, and arguments may be
-// secret. Of an engine the subcommand is told too, also of terragrunt, which has flags that take the next argument for
-// their value.
-func programName(command []string, term terminal) string {
-	if call, ok := engineCall(command, term); ok {
-		return call.String()
-	}
-	name := strings.TrimSuffix(filepath.Base(command[0]), ".exe")
-	if name == "terragrunt" && len(command) > 1 && !strings.HasPrefix(command[1], "-") {
-		name += " " + command[1]
-	}
-	return name
-}
-
-// engineCall is the call of an engine that a command is; ok is false for any other program.
-func engineCall(command []string, term terminal) (call engine.Call, ok bool) {
-	name := engine.NameOf(command[0])
-	return engine.Parse(name, command[1:], term.getenv), name != ""
-}
-
-// rememberSet notes the locks, so that 'statelatch unlock' knows them as this user's if this process is killed.
-func rememberSet(term terminal, set lock.Set) claims {
-	mine, err := openClaims(term.getenv)
-	for _, t := range set {
-		if err == nil {
-			err = mine.remember(t.Ref(), t.Held().Info.ID, time.Now())
-		}
-	}
-	if err != nil {
-		term.say("Warning: these locks will not be remembered: %v\n", err)
-	}
-	return mine
-}
-
-// underLock runs the command and looks after the states, all while the locks are held.
-func (o runOptions) underLock(ctx context.Context, term terminal, h *holdings, shims *shim.Dir, caught *caught) (runner.Result, error) {
-	if err := h.prepareAll(ctx); err != nil {
-		return runner.Result{}, err
-	}
-	result, err := o.serve(ctx, term, h, h, shims, caught)
-	if err != nil {
-		return result, startError{err, result.ExitCode}
-	}
-	caught.tidying()
-	bounded, cancel := context.WithTimeout(settled(ctx), afterBudget)
-	defer cancel()
-	targets, set, before := h.held()
-	after := aftermath{term: term, targets: targets, set: set, before: before, dirs: h.dirs}
-	after.rescue(bounded, h.errored)
-	after.compare(bounded)
-	return result, nil
-}
-
-// keepBefore keeps the state as it is where the bucket keeps no versions: engines write over it. Credentials that may
-// not store snapshots are no reason not to run.
-func keepBefore(ctx context.Context, term terminal, t target, before state.Version) error {
-	err := t.Store.Snapshot(ctx, before)
-	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
-		term.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
-		t.Store.Snapshots = false
-		return nil
-	}
-	return err
-}
-
-// giveBack releases the locks, unless something of the command still runs.
-func (o runOptions) giveBack(ctx context.Context, term terminal, set lock.Set, mine claims, leftover bool) error {
-	if leftover {
-		for _, t := range set {
-			t.Abandon()
-		}
-		return fmt.Errorf("processes of the command still run, so its locks are not released: end those first, then 'statelatch unlock' works; "+
-			"others can take the locks over in %v", o.lease)
-	}
-	weak, err := set.Release(ctx)
-	warnWeak(term, weak)
-	for _, t := range set {
-		if !t.Gone() {
-			continue
-		}
-		if forgetErr := mine.forget(t.Ref(), t.Held().Info.ID); forgetErr != nil {
-			term.say("Warning: %v\n", forgetErr)
-		}
-	}
-	return err
-}
-
-// failed is the end of a run whose command has ended, but not all that had to follow: its exit code stays, unless it is
-// 0.
-func failed(term terminal, result runner.Result, err error) error {
-	term.say("Error: %s\n", oneLine(err))
-	if result.ExitCode == 0 {
-		result.ExitCode = exitError
-	}
-	return ended(result)
-}
-
-// ended is the error that stands for the command's exit code.
-func ended(result runner.Result) error {
-	if result.ExitCode == 0 {
-		return nil
-	}
-	return reportedError{childError{result.ExitCode}}
+func (w *oneAtATime) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
 }
 
 // startError is a command that could not be started, with the exit code that shells have for it.
@@ -430,6 +306,3 @@ type startError struct {
 }
 
 func (e startError) Unwrap() error { return e.error }
-
-// settled is for what must be done although a signal has ended ctx: the command is gone, its traces are not.
-func settled(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }

@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"syscall"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/private"
 	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/urfave/cli/v3"
@@ -41,7 +41,7 @@ const (
 	shutdownGrace = 10 * time.Second
 )
 
-var validDomain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+var validDomain = lazyre.New(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 type serveOptions struct {
 	data, addr, bucket string

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -242,18 +241,4 @@ func ownAdvice(l *statelatch.LockedError, again naming) string {
 		return fmt.Sprintf("It was taken by a run of yours%s. If that is over:\n", since) + giveBack
 	}
 	return fmt.Sprintf("It is yours%s: taken by 'statelatch lock' here.\n", since) + giveBack + under
-}
-
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
-
-// shellQuote makes s safe to show, and to paste into a shell. What cannot be printed needs one that knows $'...', as
-// bash and zsh do.
-func shellQuote(s string) string {
-	switch {
-	case shellSafe.MatchString(s):
-		return s
-	case statelatch.Printable(s) != s:
-		return "$'" + strings.ReplaceAll(statelatch.Printable(strings.ReplaceAll(s, `\`, `\\`)), "'", `\'`) + "'"
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

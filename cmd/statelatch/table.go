@@ -15,6 +15,9 @@ type (
 	column = term.Column
 )
 
+// shellQuote is term.ShellQuote, where term is a terminal.
+var shellQuote = term.ShellQuote
+
 const shortened = "Shortened to fit the terminal: -wide shows all of it.\n"
 
 // printTable writes a table as a result.

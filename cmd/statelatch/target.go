@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/site"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
@@ -95,17 +95,9 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
 	if o.ref == "" {
-		t.unlocked = lockless(backend)
+		t.unlocked = wrap.Lockless(backend)
 	}
 	return t, err
-}
-
-// lockless says why engines do not lock with a backend; empty if they do.
-func lockless(b backendconf.Backend) string {
-	if b.UseLockfile || b.DynamoDBTable != "" {
-		return ""
-	}
-	return "the backend of this directory does not lock (use_lockfile is not true, and there is no dynamodb_table)"
 }
 
 // openAll opens the states named outright, else that of the working directory.
@@ -141,11 +133,6 @@ func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend bac
 	backend.Bucket = ref.Bucket
 	s, err := site.Connect(ctx, backend, site.Options{Getenv: term.getenv, Verdicts: keeper(term)})
 	return target{Site: s, ref: ref}, err
-}
-
-// namedWorkspace reports whether the state is one that engines create by themselves when they open it.
-func (t target) namedWorkspace() bool {
-	return t.Backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(t.ref.Key, "env:/")
 }
 
 func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {

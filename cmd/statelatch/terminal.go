@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/mattn/go-isatty"
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/safejson"
 	"github.com/statelatch/statelatch/internal/term"
 )
@@ -62,7 +62,7 @@ func (t terminal) say(format string, args ...any) {
 }
 
 // quotedCommand is a command within a sentence.
-var quotedCommand = regexp.MustCompile(`'statelatch [^']*'`)
+var quotedCommand = lazyre.New(`'statelatch [^']*'`)
 
 // prose wraps what is no command to paste, and what does not drive the terminal. A quoted command is not broken.
 func prose(text string, width int) string {

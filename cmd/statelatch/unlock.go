@@ -12,6 +12,7 @@ import (
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
 
@@ -295,7 +296,6 @@ func notAlive(held lock.Held) error {
 // warnWeak says what a store without conditional delete could not exclude.
 func warnWeak(term terminal, weak bool) {
 	if weak {
-		term.say("Warning: weak release: this store has no conditional delete, so a lock taken by somebody else\n" +
-			"in the instant between the check and the delete would have been removed with it.\n")
+		term.say("%s", wrap.WeakRelease)
 	}
 }

@@ -1,10 +1,11 @@
 package secretlike
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const (
@@ -49,7 +50,7 @@ func special(name string) bool {
 	return false
 }
 
-var inARN = regexp.MustCompile(`\barn:[a-z-]*:[A-Za-z0-9-]+:[a-z0-9-]*:[0-9A-Za-z*]*:[^\s"'=&;,]*`)
+var inARN = lazyre.New(`\barn:[a-z-]*:[A-Za-z0-9-]+:[a-z0-9-]*:[0-9A-Za-z*]*:[^\s"'=&;,]*`)
 
 // withoutARNs is s with x for every byte of an ARN: arn:aws:secretsmanager:r:1:secret:name assigns nothing.
 func withoutARNs(s string) string {
@@ -73,12 +74,12 @@ func nameBefore(s string) string {
 }
 
 var (
-	blockScalar = regexp.MustCompile(`^(?:![\w!/:.-]*\s+|&\w+\s+)*(?:[|>][-+]?[0-9]?[-+]?)?[ \t]*(?:#.*)?$`)
-	nodeMarks   = regexp.MustCompile(`^(?:(?:&\w+|!\S+)[ \t]+)+`) // YAML's anchors and tags
-	jsonValue   = regexp.MustCompile(`^\s*"([^"]*)"\s*(?:[,}\]]|\n|$)`)
-	credentials = regexp.MustCompile(`^(?i:basic|bearer|token|apikey|splunk|negotiate) [^\s"'\\;,]+`)
+	blockScalar = lazyre.New(`^(?:![\w!/:.-]*\s+|&\w+\s+)*(?:[|>][-+]?[0-9]?[-+]?)?[ \t]*(?:#.*)?$`)
+	nodeMarks   = lazyre.New(`^(?:(?:&\w+|!\S+)[ \t]+)+`) // YAML's anchors and tags
+	jsonValue   = lazyre.New(`^\s*"([^"]*)"\s*(?:[,}\]]|\n|$)`)
+	credentials = lazyre.New(`^(?i:basic|bearer|token|apikey|splunk|negotiate) [^\s"'\\;,]+`)
 	scopeVerbs  = words("read write create update delete list manage view get edit execute")
-	imageTag    = regexp.MustCompile(`^(?:latest|stable|v?\d+(?:\.[\w-]+)+(?:@sha256)?)$`)
+	imageTag    = lazyre.New(`^(?:latest|stable|v?\d+(?:\.[\w-]+)+(?:@sha256)?)$`)
 )
 
 // assigned reports whether the equals sign or colon at a place gives a secret to a name.
@@ -113,8 +114,8 @@ func assigned(s string, lineStart, at int, name string) bool {
 }
 
 var (
-	standIn = regexp.MustCompile(`^(?:\(sensitive(?: value)?\)|\(known after apply\)|<[A-Za-z][A-Za-z _-]*>)`)
-	braced  = regexp.MustCompile(`^\{([^{}"'\s:=]+)\}`) // ODBC's values
+	standIn = lazyre.New(`^(?:\(sensitive(?: value)?\)|\(known after apply\)|<[A-Za-z][A-Za-z _-]*>)`)
+	braced  = lazyre.New(`^\{([^{}"'\s:=]+)\}`) // ODBC's values
 )
 
 // firstValue is the value that a line begins with, without its quotes.

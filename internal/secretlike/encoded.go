@@ -10,10 +10,11 @@ import (
 	"encoding/hex"
 	"html"
 	"io"
-	"regexp"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 )
 
 // unicodeEscape is that of a character of ASCII, in JSON, TOML or a script.
-var unicodeEscape = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
+var unicodeEscape = lazyre.New(`\\u00[0-7][0-9a-fA-F]`)
 
 // unescaped is s without the escapes of URLs, of HTML and of text, of several on top of each other, too.
 func (c *scan) unescaped(s string) string {

@@ -2,10 +2,11 @@ package secretlike
 
 import (
 	"encoding/base64"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // class is what a name says of the value under it.
@@ -206,9 +207,9 @@ var settings = words("required optional enabled disabled enable disable true fal
 	"active inactive sensitive redacted masked hidden ~")
 
 var (
-	arn = regexp.MustCompile(`^arn:[a-z-]*:[A-Za-z0-9-]+:[a-z0-9-]*:[0-9A-Za-z*]*:[^\s"'=&;]*$`)
+	arn = lazyre.New(`^arn:[a-z-]*:[A-Za-z0-9-]+:[a-z0-9-]*:[0-9A-Za-z*]*:[^\s"'=&;]*$`)
 	// reference is a value that says where the secret is.
-	reference = regexp.MustCompile(`^(?:` + strings.Join([]string{
+	reference = lazyre.New(`^(?:` + strings.Join([]string{
 		`alias/[\w/-]+`,
 		`projects/[\w-]+/(?:secrets|locations)/[\w/-]+`,
 		`https://[\w-]+\.vault\.(?:azure\.net|azure\.cn|usgovcloudapi\.net)/[\w/-]+`,
@@ -221,7 +222,7 @@ var (
 		`\{\$?env\.\w+\}`, `\{\$[A-Z][A-Z0-9_]*\}`, // Caddy's
 		`[*!]+`, `\(sensitive(?: value)?\)`, `\(known after apply\)`, `\[?(?i:redacted)\]?`,
 	}, "|") + `)$`)
-	templated = regexp.MustCompile(`^["']?(?:\{\{|\$\{\{|\$\(<|(?:\$\(|` + "`" + `)(?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|chamber|doppler|openssl|pwgen|uuidgen|tr|head)[ )])`)
+	templated = lazyre.New(`^["']?(?:\{\{|\$\{\{|\$\(<|(?:\$\(|` + "`" + `)(?:aws|gcloud|az|vault|op|kubectl|cat|curl|jq|sops|chamber|doppler|openssl|pwgen|uuidgen|tr|head)[ )])`)
 )
 
 // namedSecret reports whether a text under a name is a secret for that name. Settings and references are none.
@@ -266,8 +267,8 @@ var credentialSchemes = words("basic bearer token apikey splunk negotiate")
 var workingDir = words("PWD OLDPWD")
 
 var (
-	cookiePair = regexp.MustCompile(`^[^\s=;]+=[^\s;]+`)
-	publicOnly = regexp.MustCompile(`^-----BEGIN (?:[A-Z0-9]+ )*(?:CERTIFICATE|PUBLIC KEY|CERTIFICATE REQUEST|X509 CRL)-----`)
+	cookiePair = lazyre.New(`^[^\s=;]+=[^\s;]+`)
+	publicOnly = lazyre.New(`^-----BEGIN (?:[A-Z0-9]+ )*(?:CERTIFICATE|PUBLIC KEY|CERTIFICATE REQUEST|X509 CRL)-----`)
 )
 
 // publicPEM reports whether a text is a certificate or a public key, and nothing else.

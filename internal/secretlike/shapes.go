@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // rule is one look. It is tried where one of its keywords, in small letters, is in the text.
@@ -138,10 +140,10 @@ func rulesOf() []rule {
 // prose are words that follow "password" or "user" in a sentence or a heading.
 var prose = words("and or is are the a an of for with in to protected reset authentication rotation manager change changed required hash hashed store service expired")
 
-var digits = regexp.MustCompile(`[0-9]`)
+var digits = lazyre.New(`[0-9]`)
 
 // portAndPath follow a host.
-var portAndPath = regexp.MustCompile(`^\d{0,5}[/?#]`)
+var portAndPath = lazyre.New(`^\d{0,5}[/?#]`)
 
 // bearerWords follow "bearer" in prose and in settings.
 var bearerWords = words("token tokens auth authentication authorization format scheme header headers is are credentials in for jwt method methods only of and or the with to type as " +
@@ -152,7 +154,7 @@ var gitleaksTOML string
 
 // left are the rules of gitleaks that are not ours: of identifiers and public keys, and those that guess by names, as
 // we do with more care.
-var left = regexp.MustCompile(`-client-id$|-pub(?:lic)?(?:-api)?-key$|-access-id$|-user-api-id$|^generic-api-key$|^hashicorp-tf-password$|^pkcs12-file$|^sidekiq-sensitive-url$|^curl-auth-`)
+var left = lazyre.New(`-client-id$|-pub(?:lic)?(?:-api)?-key$|-access-id$|-user-api-id$|^generic-api-key$|^hashicorp-tf-password$|^pkcs12-file$|^sidekiq-sensitive-url$|^curl-auth-`)
 
 // gitleaks reads the rules. The file is generated: one assignment a line, literal strings in three quotes, lists with
 // an item a line.

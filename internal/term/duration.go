@@ -2,14 +2,15 @@ package term
 
 import (
 	"errors"
-	"regexp"
 	"strconv"
 	"time"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 const day = 24 * time.Hour
 
-var days = regexp.MustCompile(`^([+-]?)([0-9]+(?:\.[0-9]+)?)d(.*)$`)
+var days = lazyre.New(`^([+-]?)([0-9]+(?:\.[0-9]+)?)d(.*)$`)
 
 var errDuration = errors.New("want a number with a unit, such as 90s, 10m, 2h, 1d or 1d12h")
 

@@ -1,16 +1,18 @@
-package main
+package wrap
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/state"
@@ -34,22 +36,23 @@ func lookBudget(lost error) time.Duration {
 // aftermath looks after the states when the command is gone and the locks are still held. Nothing in it fails the run:
 // the command has ended as it has, and what went wrong is said.
 type aftermath struct {
-	term    terminal
-	targets []target
-	set     lock.Set
-	before  []state.Version
-	dirs    map[string][]statelatch.Ref // which states engines worked on, by their directory
+	*run
+
+	states []State
+	set    lock.Set
+	before []state.Version
+	dirs   map[string][]statelatch.Ref // which states engines worked on, by their directory
 }
 
 // rescue saves the states that engines could not save.
 func (a aftermath) rescue(ctx context.Context, errored *runner.ErroredStates) {
 	paths, err := errored.New()
 	if err != nil {
-		a.term.say("Warning: %s\n", oneLine(err))
+		a.say("Warning: %s\n", oneLine(err))
 	}
 	for _, path := range paths {
 		if err := a.rescueFile(ctx, path); err != nil {
-			a.term.say("Error: %s: %s\n", statelatch.Printable(path), oneLine(err))
+			a.say("Error: %s: %s\n", statelatch.Printable(path), oneLine(err))
 		}
 	}
 }
@@ -69,7 +72,7 @@ func (a aftermath) rescueFile(ctx context.Context, path string) error {
 	if renameErr := os.Rename(path, done); renameErr != nil {
 		return errors.Join(err, renameErr)
 	}
-	a.term.say("The copy that the engine left is renamed to %s.\n", statelatch.Printable(done))
+	a.say("The copy that the engine left is renamed to %s.\n", statelatch.Printable(done))
 	return err
 }
 
@@ -79,22 +82,24 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	t := owners[0]
 	if err == nil {
 		var written state.Version
-		written, err = t.write(ctx, tenureOf(a.set, t.ref), f, state.WriteOptions{OfEngine: true})
+		written, err = a.write(ctx, t, tenureOf(a.set, t.Ref), f)
 		if err == nil || errors.Is(err, state.ErrDigestStale) {
-			a.term.say("The engine could not save its state; it is saved now: %s, serial %d.\n", t.ref, written.Header.Serial)
+			a.say("The engine could not save its state; it is saved now: %s, serial %d.\n", t.Ref, written.Header.Serial)
 			return true, err
 		}
 	}
-	a.term.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
-	again := pushAgain(path, false, err)
-	key, err := t.Store.SaveRescue(ctx, t.ref, tenureOf(a.set, t.ref).Held().Info.ID, f)
-	recordRescue(ctx, tenureOf(a.set, t.ref), key, err)
-	if err == nil {
-		a.term.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.ref.Bucket, Key: key})
+	a.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
+	again := PushAgain(path, false, err)
+	key, err := t.Store.SaveRescue(ctx, t.Ref, tenureOf(a.set, t.Ref).Held().Info.ID, f)
+	if err == nil && a.Hooks.Rescued != nil {
+		a.Hooks.Rescued(ctx, tenureOf(a.set, t.Ref), key)
 	}
-	a.term.say("It is in %s. When it is clear that nothing newer is there:\n", statelatch.Printable(path))
+	if err == nil {
+		a.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.Ref.Bucket, Key: key})
+	}
+	a.say("It is in %s. When it is clear that nothing newer is there:\n", statelatch.Printable(path))
 	for _, t := range owners {
-		a.term.say("  %s\n", t.again.command(again))
+		a.say("  %s\n", t.command(again))
 	}
 	if err != nil {
 		return false, fmt.Errorf("no copy of it could be kept in the bucket: %w", err)
@@ -104,21 +109,21 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 
 // owners are the targets that a state left in dir may belong to, at least one; the error says why it is not clear
 // which.
-func (a aftermath) owners(f *os.File, dir string) ([]target, error) {
-	if len(a.targets) == 1 {
-		return a.targets, nil
+func (a aftermath) owners(f *os.File, dir string) ([]State, error) {
+	if len(a.states) == 1 {
+		return a.states, nil
 	}
 	if refs := a.dirs[dir]; len(refs) == 1 {
-		if i := slices.IndexFunc(a.targets, func(t target) bool { return t.ref == refs[0] }); i >= 0 {
-			return a.targets[i : i+1], nil
+		if i := slices.IndexFunc(a.states, func(t State) bool { return t.Ref == refs[0] }); i >= 0 {
+			return a.states[i : i+1], nil
 		}
 	}
 	header, err := statelatch.ReadStateHeader(f)
 	if err != nil {
-		return a.targets, err
+		return a.states, err
 	}
-	var found []target
-	for i, t := range a.targets {
+	var found []State
+	for i, t := range a.states {
 		if a.before[i].Header.Lineage == header.Lineage {
 			found = append(found, t)
 		}
@@ -126,7 +131,7 @@ func (a aftermath) owners(f *os.File, dir string) ([]target, error) {
 	if len(found) == 1 {
 		return found, nil
 	}
-	return a.targets, fmt.Errorf("which of the locked states it belongs to is not clear: its lineage is %q", header.Lineage)
+	return a.states, fmt.Errorf("which of the locked states it belongs to is not clear: its lineage is %q", header.Lineage)
 }
 
 // compare tells, loudly, what must not have happened to the states under the lock, and how to bring back what was lost.
@@ -137,30 +142,56 @@ func (a aftermath) compare(ctx context.Context) {
 	}
 	budget := lookBudget(lost)
 	if budget == silentBudget {
-		a.term.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to give the lock back\n", 2*budget)
-		for _, t := range a.targets {
+		a.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to give the lock back\n", 2*budget)
+		for _, t := range a.states {
 			t.Manager.ReleaseTimeout = silentBudget
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	for i, t := range a.targets {
+	for i, t := range a.states {
 		report, err := t.Store.Since(ctx, a.before[i])
 		if err != nil {
-			a.term.say("Warning: whether somebody else wrote %s is not known: %s\n", t.ref, oneLine(err))
+			a.say("Warning: whether somebody else wrote %s is not known: %s\n", t.Ref, oneLine(err))
 			continue
 		}
-		noteStates(ctx, report)
+		if a.Hooks.Compared != nil {
+			a.Hooks.Compared(ctx, report)
+		}
 		for _, anomaly := range report.Anomalies {
-			a.term.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of the command: %s\n", statelatch.Printable(anomaly.String()))
+			a.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of the command: %s\n", statelatch.Printable(anomaly.String()))
 			if id := anomaly.Before.VersionID; id != "" && anomaly.Kind != state.MarkGone {
 				verb := "rollback "
 				if anomaly.Kind == state.LineageChanged {
 					verb += "-force "
 				}
-				a.term.say("To compare both, and to bring back what was overwritten:\n  %s\n  %s\n",
-					t.again.command("diff "+shellQuote(id)), t.again.command(verb+shellQuote(id)))
+				a.say("To compare both, and to bring back what was overwritten:\n  %s\n  %s\n",
+					t.command("diff "+term.ShellQuote(id)), t.command(verb+term.ShellQuote(id)))
 			}
 		}
 	}
+}
+
+// write writes a state that an engine could not save.
+func (a aftermath) write(ctx context.Context, s State, t *lock.Tenure, body io.ReadSeeker) (state.Version, error) {
+	if a.Hooks.Write != nil {
+		return a.Hooks.Write(ctx, s, t, body)
+	}
+	session, err := s.Store.Begin(ctx, t)
+	if err != nil {
+		return state.Version{}, err
+	}
+	return session.Write(ctx, body, state.WriteOptions{OfEngine: true})
+}
+
+// PushAgain is a push to repeat one that failed with err. If its outcome is unknown its lock is left to the lease.
+func PushAgain(path string, force bool, err error) string {
+	verb := "push "
+	if errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, state.ErrDigestStale) {
+		verb += "-takeover expired "
+	}
+	if force {
+		verb += "-force "
+	}
+	return verb + term.ShellQuote(path)
 }

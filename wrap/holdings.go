@@ -1,4 +1,4 @@
-package main
+package wrap
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,16 +20,16 @@ import (
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/shim"
+	"github.com/statelatch/statelatch/site"
 	"github.com/statelatch/statelatch/state"
 )
 
 // holdings are the states that a run holds: those that it was told to, and those of engines that its command starts.
 // Under -read it holds none of them, and watches them. It is the lease that the command runs under.
 type holdings struct {
-	term    terminal // several engines talk at a time
-	o       runOptions
+	*run
+
 	req     lock.Request
-	mine    claims
 	watched context.Context // ends with the command; what waits for a lock that is lost ends then
 	lost    chan struct{}
 	lose    func()
@@ -44,17 +45,16 @@ type holdings struct {
 type holding struct {
 	ref    statelatch.Ref
 	store  string
-	target target
-	tenure *lock.Tenure  // nil under -read
+	state  State
+	tenure *lock.Tenure  // nil with Read
 	before state.Version // the state as the command found it
 
 	ready chan struct{} // closed once the outcome is known
 	err   error
 }
 
-func newHoldings(ctx context.Context, term terminal, o runOptions, req lock.Request) *holdings {
-	h := &holdings{term: term, o: o, req: req, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}, pids: map[int]bool{}}
-	h.term.err = &oneAtATime{w: term.err}
+func newHoldings(ctx context.Context, r *run) *holdings {
+	h := &holdings{run: r, req: r.Request, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}, pids: map[int]bool{}}
 	h.lose = sync.OnceFunc(func() { close(h.lost) })
 	h.req.OnRenewal = h.tellRenewal
 	return h
@@ -63,43 +63,58 @@ func newHoldings(ctx context.Context, term terminal, o runOptions, req lock.Requ
 // tellRenewal is told when the renewals of a lock begin to fail, with why, and when they work again.
 func (h *holdings) tellRenewal(ref statelatch.Ref, failure error) {
 	if failure == nil {
-		h.term.say("statelatch: %s: the lock is renewed again\n", ref)
+		h.say("statelatch: %s: the lock is renewed again\n", ref)
 		return
 	}
-	h.term.say("statelatch: %s: the lock cannot be renewed, trying on: %s\n", ref, oneLine(failure))
-}
-
-// oneAtATime lets several write whole lines.
-type oneAtATime struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (w *oneAtATime) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.w.Write(p)
+	h.say("statelatch: %s: the lock cannot be renewed, trying on: %s\n", ref, oneLine(failure))
 }
 
 // begin takes the locks of the states that the run was told to hold, all or none.
-func (h *holdings) begin(ctx context.Context, targets []target) error {
+func (h *holdings) begin(ctx context.Context) error {
 	var set lock.Set
-	if !h.o.read && len(targets) > 0 {
+	if !h.Read && len(h.States) > 0 {
 		var err error
-		if set, err = acquireAll(ctx, h.term, targets, nil, h.req); err != nil {
+		if set, err = h.acquire(ctx, h.States, h.req, talker(func(text string) { h.say("%s", text) })); err != nil {
 			return err
 		}
 	}
-	for _, t := range targets {
-		e := &holding{ref: t.ref, store: t.Bucket.Store(), target: t, ready: make(chan struct{})}
+	for _, s := range h.States {
+		e := &holding{ref: s.Ref, store: s.Bucket.Store(), state: s, ready: make(chan struct{})}
 		close(e.ready)
 		if set != nil {
-			e.tenure = tenureOf(set, t.ref)
+			e.tenure = tenureOf(set, s.Ref)
 		}
 		h.all = append(h.all, e)
 	}
-	h.mine = rememberSet(h.term, set)
+	h.note(set)
 	return nil
+}
+
+// acquire takes the locks of all states or none.
+func (h *holdings) acquire(ctx context.Context, states []State, req lock.Request, talk io.Writer) (lock.Set, error) {
+	if h.Hooks.Acquire != nil {
+		return h.Hooks.Acquire(ctx, states, req, talk)
+	}
+	targets := make([]lock.Target, len(states))
+	for i, s := range states {
+		if HeldAround(ctx, h.Getenv, s.Ref, s.Bucket.Store()) {
+			return nil, fmt.Errorf("%w run: %s is locked already by the run around this one", statelatch.ErrInvalid, s.Ref)
+		}
+		tier, err := s.Prove(ctx)
+		if err != nil {
+			return nil, err
+		}
+		m := *s.Manager
+		m.Tier = tier
+		targets[i] = lock.Target{Manager: &m, Ref: s.Ref}
+	}
+	return lock.AcquireAll(ctx, targets, req)
+}
+
+func (h *holdings) note(set lock.Set) {
+	if h.Hooks.Held != nil {
+		h.Hooks.Held(set)
+	}
 }
 
 // prepareAll readies what begin took for the command.
@@ -114,18 +129,18 @@ func (h *holdings) prepareAll(ctx context.Context) error {
 
 // prepare remembers the state as it is, and readies it for an engine.
 func (h *holdings) prepare(ctx context.Context, e *holding) error {
-	t := &e.target
+	t := &e.state
 	if e.tenure != nil && t.namedWorkspace() {
 		// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
-		if err := t.Store.EnsureExists(ctx, t.ref); err != nil {
+		if err := t.Store.EnsureExists(ctx, t.Ref); err != nil {
 			return err
 		}
 	}
 	var err error
-	if e.before, err = t.Store.Mark(ctx, t.ref); err != nil || e.tenure == nil {
+	if e.before, err = t.Store.Mark(ctx, t.Ref); err != nil || e.tenure == nil {
 		return err
 	}
-	if err := keepBefore(ctx, h.term, *t, e.before); err != nil {
+	if err := h.keepBefore(ctx, *t, e.before); err != nil {
 		return err
 	}
 	if err := e.tenure.Verify(ctx); err != nil { // what was read is what the lock guards (R7)
@@ -153,9 +168,8 @@ func (h *holdings) hold(ctx context.Context, r shim.Request, say func(string)) s
 }
 
 func (h *holdings) answer(ctx context.Context, r shim.Request, say func(string)) shim.Answer {
-	term := h.term
-	term.err, term.live = sayer(say), false
-	if h.o.read && !r.OnlyIfHeld && r.Call.Locking() != engine.Reads {
+	talk := talker(say)
+	if h.Read && !r.OnlyIfHeld && r.Call.Locking() != engine.Reads {
 		return shim.Answer{} // it writes, so it takes its own lock
 	}
 	var adoptErr error
@@ -168,24 +182,24 @@ func (h *holdings) answer(ctx context.Context, r shim.Request, say func(string))
 		}
 		b, err := s3bucket.Open(ctx, r.State.Ref.Bucket, r.State.Backend.S3)
 		if err != nil {
-			return h.refuse(ctx, term, r, err)
+			return h.refuse(ctx, talk, r, err)
 		}
 		r.Store = b.Store()
 	}
 	switch {
-	case outerHolds(ctx, term, r.State.Ref, r.Store):
+	case outerHolds(ctx, h.Getenv, r.State.Ref, r.Store):
 		return shim.Answer{Held: true}
 	case r.OnlyIfHeld:
 		return shim.Answer{Held: h.has(r.State.Ref, r.Store)}
 	case adoptErr != nil && !h.has(r.State.Ref, r.Store):
 		return shim.Answer{Why: adoptErr.Error()}
 	}
-	e, err := h.take(ctx, term, r)
+	e, err := h.take(ctx, talk, r)
 	if err == nil && e.tenure != nil {
 		err = e.tenure.Err()
 	}
 	if err != nil {
-		return h.refuse(ctx, term, r, err)
+		return h.refuse(ctx, talk, r, err)
 	}
 	return shim.Answer{Held: true}
 }
@@ -201,21 +215,18 @@ func (e otherStoreError) Error() string {
 }
 
 // refuse answers an engine whose state is not held because of err.
-func (h *holdings) refuse(ctx context.Context, term terminal, r shim.Request, err error) shim.Answer {
+func (h *holdings) refuse(ctx context.Context, talk io.Writer, r shim.Request, err error) shim.Answer {
 	switch {
 	case errors.As(err, new(otherStoreError)):
 		return shim.Answer{Why: err.Error()}
 	case r.OnlyIfHeld:
 		return shim.Answer{}
 	}
-	report(ctx, term, commandLine{name: "statelatch run"}, targetOptions{ref: r.State.Ref.String(), owner: h.o.owner}.finish(ctx, term, err))
-	return shim.Answer{ExitCode: exitCode(ctx, err)}
-}
-
-// outerHolds reports whether the lock is held by a run around this process.
-func outerHolds(ctx context.Context, term terminal, ref statelatch.Ref, store string) bool {
-	above, ok := shim.Find(term.getenv("PATH"))
-	return ok && above.Holds(ctx, ref, store)
+	if h.Hooks.Refuse == nil {
+		fmt.Fprintf(talk, "Error: %s\n", oneLine(err))
+		return shim.Answer{ExitCode: 1}
+	}
+	return shim.Answer{ExitCode: h.Hooks.Refuse(ctx, r.State.Ref, err, talk)}
 }
 
 // outlived waits for engines that have left the command's group (setsid), which nobody else waits for: their own locks
@@ -229,7 +240,7 @@ func (h *holdings) outlived(signals <-chan os.Signal) bool {
 			return false
 		}
 		if !told {
-			h.term.say("statelatch: the command has ended, waiting for an engine that it left behind\n")
+			h.say("statelatch: the command has ended, waiting for an engine that it left behind\n")
 		}
 		select {
 		case <-time.After(outlivedPoll):
@@ -260,16 +271,16 @@ func (h *holdings) has(ref statelatch.Ref, store string) bool {
 	})
 }
 
-// sayer is a writer for what an engine's shim shows.
-type sayer func(string)
+// talker is a writer for what is shown to who waits.
+type talker func(string)
 
-func (s sayer) Write(p []byte) (int, error) {
-	s(string(p))
+func (t talker) Write(p []byte) (int, error) {
+	t(string(p))
 	return len(p), nil
 }
 
 // take returns the holding of the state that r is about, and makes it if there is none.
-func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*holding, error) {
+func (h *holdings) take(ctx context.Context, talk io.Writer, r shim.Request) (*holding, error) {
 	for {
 		h.mu.Lock()
 		err := h.errored.Watch(r.Dir)
@@ -291,10 +302,10 @@ func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*ho
 		}
 		h.mu.Unlock()
 		if err != nil {
-			term.say("Warning: %s\n", oneLine(err))
+			fmt.Fprintf(talk, "Warning: %s\n", oneLine(err))
 		}
 		if i < 0 {
-			e.err = h.add(ctx, term, e, r)
+			e.err = h.add(ctx, talk, e, r)
 			if e.err != nil {
 				h.mu.Lock()
 				h.all = slices.DeleteFunc(h.all, func(other *holding) bool { return other == e })
@@ -316,33 +327,30 @@ func (h *holdings) take(ctx context.Context, term terminal, r shim.Request) (*ho
 }
 
 // add takes the lock for an engine that needs it.
-func (h *holdings) add(ctx context.Context, term terminal, e *holding, r shim.Request) error {
-	backend := r.State.Backend
-	backend.S3.ExpectedBucketOwner = h.o.owner
-	t, err := connect(ctx, term, e.ref, backend)
+func (h *holdings) add(ctx context.Context, talk io.Writer, e *holding, r shim.Request) error {
+	s, err := h.open(ctx, r.State)
 	if err != nil {
 		return err
 	}
-	t.again = targetOptions{ref: e.ref.String(), owner: h.o.owner}.again(term)
-	e.target = t
-	if h.o.read {
+	e.state = s
+	if h.Read {
 		return h.prepare(ctx, e)
 	}
 	req := h.req
 	req.Operation, req.Wait = "run "+r.Call.String(), max(req.Wait, r.Call.LockTimeout())
-	set, err := acquireAll(ctx, term, []target{t}, nil, req)
+	set, err := h.acquire(ctx, []State{s}, req, talk)
 	if err != nil {
 		return err
 	}
 	e.tenure = set[0]
-	mine := rememberSet(term, set)
+	h.note(set)
 	if err := h.prepare(ctx, e); err != nil {
-		return errors.Join(err, h.o.giveBack(settled(ctx), term, set, mine, false))
+		return errors.Join(err, h.giveBack(settled(ctx), set, false))
 	}
-	if why := lockless(backend); why != "" {
-		term.say("Warning: %s, so engines elsewhere may ignore this lock.\n", why)
+	if why := Lockless(s.Backend); why != "" {
+		fmt.Fprintf(talk, "Warning: %s, so engines elsewhere may ignore this lock.\n", why)
 	}
-	h.term.say("statelatch: %s is locked for %s in %s\n", e.ref, r.Call, statelatch.Printable(fromHere(r.Dir)))
+	h.say("statelatch: %s is locked for %s in %s\n", e.ref, r.Call, statelatch.Printable(fromHere(r.Dir)))
 	return nil
 }
 
@@ -357,14 +365,14 @@ func fromHere(dir string) string {
 }
 
 // held are the states and their tenures. Nothing may be added any more.
-func (h *holdings) held() (targets []target, set lock.Set, before []state.Version) {
+func (h *holdings) held() (states []State, set lock.Set, before []state.Version) {
 	for _, e := range h.all {
-		targets, before = append(targets, e.target), append(before, e.before)
+		states, before = append(states, e.state), append(before, e.before)
 		if e.tenure != nil {
 			set = append(set, e.tenure)
 		}
 	}
-	return targets, set, before
+	return states, set, before
 }
 
 // Lost is closed when one of the locks is.
@@ -388,16 +396,48 @@ func (h *holdings) Remaining() time.Duration {
 }
 
 // moved are the states that changed since the command began.
-func (h *holdings) moved(ctx context.Context) ([]string, error) {
-	var refs []string
+func (h *holdings) moved(ctx context.Context) ([]statelatch.Ref, error) {
+	var refs []statelatch.Ref
 	for _, e := range h.all {
-		report, err := e.target.Store.Since(ctx, e.before)
+		report, err := e.state.Store.Since(ctx, e.before)
 		if err != nil {
 			return nil, fmt.Errorf("whether %s changed meanwhile is not known: %w", e.ref, err)
 		}
 		if report.Moved {
-			refs = append(refs, e.ref.String())
+			refs = append(refs, e.ref)
 		}
 	}
 	return refs, nil
+}
+
+// open connects to the state of an engine.
+func (h *holdings) open(ctx context.Context, of engine.State) (State, error) {
+	if h.Hooks.Open != nil {
+		return h.Hooks.Open(ctx, of.Backend, of.Ref)
+	}
+	backend := of.Backend
+	backend.Bucket = of.Ref.Bucket
+	s, err := site.Connect(ctx, backend, site.Options{Getenv: h.Getenv})
+	return State{Site: s, Ref: of.Ref}, err
+}
+
+// namedWorkspace reports whether the state is one that engines create by themselves when they open it.
+func (s State) namedWorkspace() bool {
+	return s.Backend.Workspace != statelatch.DefaultWorkspace || strings.HasPrefix(s.Ref.Key, "env:/")
+}
+
+// keepBefore keeps the state as it is where the bucket keeps no versions: engines write over it. Credentials that may
+// not store snapshots are no reason not to run.
+func (h *holdings) keepBefore(ctx context.Context, s State, before state.Version) error {
+	err := s.Store.Snapshot(ctx, before)
+	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
+		h.say("Warning: there will be nothing to roll back to: %s\n", oneLine(err))
+		s.Store.Snapshots = false
+		return nil
+	}
+	return err
+}
+
+func tenureOf(set lock.Set, ref statelatch.Ref) *lock.Tenure {
+	return set[slices.IndexFunc(set, func(t *lock.Tenure) bool { return t.Ref() == ref })]
 }
