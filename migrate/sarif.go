@@ -8,10 +8,16 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/lazyre"
+	"github.com/statelatch/statelatch/internal/safejson"
 )
 
 // SARIFLog is a SARIF 2.1.0 log with one run, ready to be encoded, as far as code scanning needs it.
-type SARIFLog struct {
+type SARIFLog struct{ log sarifLog }
+
+// MarshalJSON implements [json.Marshaler].
+func (l SARIFLog) MarshalJSON() ([]byte, error) { return safejson.Marshal(l.log) }
+
+type sarifLog struct {
 	Schema  string     `json:"$schema"`
 	Version string     `json:"version"`
 	Runs    []sarifRun `json:"runs"`
@@ -90,7 +96,7 @@ func (t *Tree) SARIF(version string) SARIFLog {
 		}
 		run.Results = append(run.Results, sarifResult{f.ID, i, "fail", f.Severity, sarifText{sarifPlain(text)}, []sarifLocation{at}})
 	}
-	return SARIFLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}
+	return SARIFLog{sarifLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}}
 }
 
 var sarifPlaceholder = lazyre.New(`\{(\d+)\}`)

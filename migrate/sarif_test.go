@@ -28,7 +28,7 @@ func TestTree_SARIF_TextIsPlain(t *testing.T) {
 		"a\nb":            `a\nb`,
 	} {
 		found := Tree{Dir: ".", Findings: []Finding{{ID: "no-lock", Severity: Note, Text: in}}}
-		if got := found.SARIF("1").Runs[0].Results[0].Message.Text; got != want {
+		if got := found.SARIF("1").log.Runs[0].Results[0].Message.Text; got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
