@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/runner"
 	"github.com/urfave/cli/v3"
 )
@@ -22,16 +23,18 @@ func run(ctx context.Context, args []string, term terminal) int {
 		term.View = &view{}
 	}
 	root := app(term)
-	line, err := arrange(root, args)
-	if err == nil {
-		err = root.Run(newRequestLog(term).watched(ctx), line.words)
+	line, err := cliargs.Arrange(root, args)
+	if err != nil {
+		err = usageError{err}
+	} else {
+		err = root.Run(newRequestLog(term).watched(ctx), line.Words)
 	}
 	if err == nil && term.View.Failed != nil {
 		err = fmt.Errorf("the result could not be written: %w", term.View.Failed)
 	}
 	switch {
 	case err == nil || errors.As(err, new(reportedError)):
-	case line.json:
+	case line.JSON:
 		if printErr := term.PrintJSON(failureOf(ctx, err)); printErr != nil {
 			report(ctx, term, line, err)
 		}
@@ -68,7 +71,7 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 	}
 	term.Say("%s %s\n%s%s", term.PaintTalk(red, "Error:"), why, more, refused.grant)
 	if errors.As(err, new(usageError)) {
-		term.Say("Run '%s -h' for help.\n", line.name)
+		term.Say("Run '%s -h' for help.\n", line.Name)
 	}
 }
 
@@ -90,7 +93,7 @@ func app(term terminal) *cli.Command {
 			group("Migration", migrateCommand(term), digestCommand(term)),
 			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term), versionCommand(term)),
 		),
-		Metadata: map[string]any{helpWidth: term.OutWidth(), bucketKey: bucketNamed(term.Getenv)},
+		Metadata: map[string]any{cliargs.Width: term.OutWidth(), bucketKey: bucketNamed(term.Getenv)},
 		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },
 		Reader:   term.In, Writer: term.Results(), ErrWriter: term.Err,
 	}
@@ -120,4 +123,16 @@ func settle(c *cli.Command) {
 	for _, sub := range c.Commands {
 		settle(sub)
 	}
+}
+
+// badUsage words what the library has to say of a command line.
+func badUsage(c *cli.Command, err error) error { return usageError{help.Explain(c, err)} }
+
+// atMostOne takes the optional argument off a command.
+func atMostOne(c *cli.Command, what string) (string, error) {
+	arg, err := cliargs.AtMostOne(c, what)
+	if err != nil {
+		return "", usageError{err}
+	}
+	return arg, nil
 }

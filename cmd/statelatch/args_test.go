@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
@@ -175,31 +176,18 @@ func TestHelp_FlagValues(t *testing.T) {
 	everyCommand(t, func(words []string, c *cli.Command) {
 		for _, f := range c.Flags {
 			name := f.Names()[0]
-			if takesValue(f) != (valueName(f) != "") {
-				t.Errorf("%q -%s: it takes a value: %v, but -h shows %q", words, name, takesValue(f), valueName(f))
+			if cliargs.TakesValue(f) != (help.ValueName(f) != "") {
+				t.Errorf("%q -%s: it takes a value: %v, but -h shows %q", words, name, cliargs.TakesValue(f), help.ValueName(f))
 			}
-			if before, known := takes[name]; known && before != takesValue(f) && name != "versions" {
+			if before, known := takes[name]; known && before != cliargs.TakesValue(f) && name != "versions" {
 				t.Errorf("%q -%s takes a value here or elsewhere, not everywhere", words, name)
 			}
-			takes[name] = takesValue(f)
+			takes[name] = cliargs.TakesValue(f)
 			if _, plain := f.(*cli.DurationFlag); plain {
 				t.Errorf("%q -%s: durations know days: durationFlag", words, name)
 			}
 		}
 	})
-}
-
-// An example that was broken over two lines is still one command.
-func TestWrapCommand_StaysOneCommand(t *testing.T) {
-	t.Parallel()
-	const line = "  statelatch states -anomalies -match 'a b c d e f g' s3://acme-state/live"
-	got := wrapCommand(line, 40)
-	if joined := strings.Join(strings.Fields(strings.ReplaceAll(got, "\\\n", " ")), " "); joined != strings.Join(strings.Fields(line), " ") {
-		t.Errorf("got %q", got)
-	}
-	if !strings.Contains(got, "'a b c d e f g'") {
-		t.Errorf("a quoted word is broken: %q", got)
-	}
 }
 
 // A failure's cause comes before what it is about, and what would not help is not offered.

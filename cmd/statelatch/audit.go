@@ -58,7 +58,7 @@ func auditLogCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as 2026-11-01T12:00:00Z"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			location, err := oneLocation(c)
+			location, err := atMostOne(c, "LOCATION")
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func auditVerifyCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "known", Usage: "an event that was kept, as EVENT:SHA256: it has to be there unchanged"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			location, err := oneLocation(c)
+			location, err := atMostOne(c, "LOCATION")
 			if err != nil {
 				return err
 			}
@@ -111,14 +111,6 @@ func actionNames() (names []string) {
 		names = append(names, string(a))
 	}
 	return names
-}
-
-// oneLocation takes the optional LOCATION off a command's arguments.
-func oneLocation(c *cli.Command) (string, error) {
-	if args := c.Args().Slice(); len(args) > 1 {
-		return "", usageError{fmt.Errorf("one LOCATION at most, %s", arguments(args))}
-	}
-	return c.Args().First(), nil
 }
 
 // sinceOf reads how long ago, or a time.

@@ -69,7 +69,7 @@ func bucketInitCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneScope(c)
+			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
 			if err != nil {
 				return err
 			}

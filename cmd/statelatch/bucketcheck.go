@@ -34,7 +34,7 @@ func bucketCheckCommand(term terminal) *cli.Command {
 			&choiceFlag{Name: "fail-on", Value: "error", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on (default error)"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneScope(c)
+			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
 			if err != nil {
 				return err
 			}

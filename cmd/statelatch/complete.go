@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/lock"
@@ -27,83 +29,24 @@ const (
 	completeVersions = 20
 )
 
-// What the scripts look for themselves.
-const (
-	askFiles    = ":files"
-	askDirs     = ":dirs"
-	askCommands = ":commands"
-	askNoSpace  = ":nospace" // what was completed goes on
-)
-
-// completing is a line that is being typed.
+// completing is what is known of a line that is being typed.
 type completing struct {
+	*cliargs.Typing
+
+	ctx     context.Context //nolint:containedctx // it lives as long as one call of complete
 	term    terminal
-	command *cli.Command
 	options targetOptions // as far as they are typed
-	args    []string      // that are whole
-	word    string        // the one at the cursor
 }
 
 // complete lists what the last of words may become.
 func complete(ctx context.Context, root *cli.Command, term terminal, words []string) []string {
 	ctx, cancel := context.WithTimeout(ctx, completeBudget)
 	defer cancel()
-	c := &completing{term: term, command: root, word: words[len(words)-1]}
-	var flag cli.Flag // whose value comes next
-	for i, word := range words[:len(words)-1] {
-		switch {
-		case flag != nil:
-			c.set(flag, word)
-			flag = nil
-		case word == "--":
-			if i+2 == len(words) {
-				return []string{askCommands}
-			}
-			return []string{askFiles}
-		case isFlag(word):
-			f := findFlag(c.command, flagName(word))
-			if _, value, ok := strings.Cut(word, "="); f != nil && ok {
-				c.set(f, value)
-			} else if f != nil && takesValue(f) {
-				flag = f
-			}
-		case len(c.args) == 0 && c.command.Command(word) != nil:
-			c.command = c.command.Command(word)
-		default:
-			c.args = append(c.args, word)
-		}
-	}
-	name, value, hasValue := strings.Cut(c.word, "=")
-	switch {
-	case flag != nil:
-		return c.values(ctx, flag, "")
-	case isFlag(c.word) && hasValue:
-		if f := findFlag(c.command, flagName(name)); f != nil {
-			c.word = value
-			return c.values(ctx, f, name+"=")
-		}
-		return nil
-	case strings.HasPrefix(c.word, "-"):
-		return c.flags()
-	case len(c.command.Commands) > 0:
-		if len(c.args) > 0 {
-			return nil
-		}
-		return c.commands()
-	case c.command.Name == "help":
-		for _, name := range c.args {
-			if sub := c.command.Root().Command(name); sub != nil {
-				root = sub
-			}
-		}
-		c.command = root
-		return c.commands()
-	}
-	return c.argument(ctx)
+	return help.Complete(root, words, &completing{ctx: ctx, term: term})
 }
 
-// set notes what says where states are.
-func (c *completing) set(f cli.Flag, value string) {
+// Set notes what says where states are.
+func (c *completing) Set(f cli.Flag, value string) {
 	switch f.Names()[0] {
 	case "chdir":
 		c.options.chdir = value
@@ -120,103 +63,46 @@ func (c *completing) set(f cli.Flag, value string) {
 	}
 }
 
-// candidate is one, with what it is.
-func (c *completing) candidate(list []string, value, what string) []string {
-	if !strings.HasPrefix(value, c.word) || statelatch.Printable(value) != value {
-		return list
-	}
-	if what != "" {
-		value += "\t" + statelatch.Printable(what)
-	}
-	return append(list, value)
-}
-
-func (c *completing) commands() (list []string) {
-	for _, sub := range visible(c.command) {
-		list = c.candidate(list, sub.Name, sub.Usage)
-	}
-	return list
-}
-
-// flags lists them with as many dashes as are typed.
-func (c *completing) flags() (list []string) {
-	dashes := "-"
-	if strings.HasPrefix(c.word, "--") {
-		dashes = "--"
-	}
-	seen := map[string]bool{}
-	var add func(of *cli.Command)
-	add = func(of *cli.Command) {
-		for _, f := range of.Flags {
-			d, ok := f.(cli.DocGenerationFlag)
-			if name := f.Names()[0]; ok && !seen[name] {
-				seen[name] = true
-				list = c.candidate(list, dashes+name, d.GetUsage())
-			}
-		}
-		for _, sub := range of.Commands {
-			add(sub)
-		}
-	}
-	add(c.command)
-	if !seen["help"] {
-		list = c.candidate(list, dashes+"help", "show the help")
-	}
-	return list
-}
-
-// values lists those of a flag, behind lead.
-func (c *completing) values(ctx context.Context, f cli.Flag, lead string) []string {
-	if choice, ok := f.(*choiceFlag); ok {
-		var list []string
-		for _, v := range choice.Config {
-			if strings.HasPrefix(v, c.word) {
-				list = append(list, lead+v)
-			}
-		}
-		return list
-	}
-	var list []string
-	switch kind := valueName(f); {
-	case kind == "DIR":
-		return []string{askDirs}
-	case strings.Contains(kind, "FILE"):
-		return []string{askFiles}
+// Value lists those of a flag.
+func (c *completing) Value(t *cliargs.Typing, f cli.Flag, name string) []string {
+	c.Typing = t
+	switch {
 	case f.Names()[0] == "version":
-		list = c.versions(ctx)
-	case kind == "ID":
-		list = c.lockIDs(ctx)
-	case kind == "REF":
-		list = c.refs(ctx)
+		return c.versions(c.ctx)
+	case name == "ID":
+		return c.lockIDs(c.ctx)
+	case name == "REF":
+		return c.refs(c.ctx)
 	case f.Names()[0] == "profile":
-		list = c.profiles()
-	}
-	for i := range list {
-		if list[i] != askNoSpace {
-			list[i] = lead + list[i]
+		var list []string
+		for _, profile := range backendconf.Profiles(c.term.Getenv) {
+			list = c.Candidate(list, profile, "")
 		}
+		return list
 	}
-	return list
+	return nil
 }
 
 var argumentKinds = lazyre.New(`LOCK_ID|VERSION|V[12]\b|FILE|NAME|LOCATION|DIR|s3://BUCKET|REF|bash\|zsh\|fish\|pwsh`)
 
 // kinds are what the command takes, by what its usage says.
 func (c *completing) kinds() []string {
-	if c.command.Name == "diff" { // [REF] V1 [V2]
+	if c.Command.Name == "diff" { // [REF] V1 [V2]
 		return []string{"VERSION"}
 	}
-	return argumentKinds.FindAllString(strings.TrimPrefix(c.command.UsageText, c.command.FullName()), -1)
+	return argumentKinds.FindAllString(strings.TrimPrefix(c.Command.UsageText, c.Command.FullName()), -1)
 }
 
-// argument lists what may stand at this place.
-func (c *completing) argument(ctx context.Context) []string {
+// Argument lists what may stand at this place.
+func (c *completing) Argument(t *cliargs.Typing) []string {
+	c.Typing = t
+	ctx := c.ctx
 	kinds := c.kinds()
 	if len(kinds) == 0 {
 		return nil
 	}
-	at := min(len(c.args), len(kinds)-1)
-	if strings.HasPrefix(c.word, "s3://") || len(c.args) > 0 && slices.Contains(kinds, "REF") && kinds[at] != "VERSION" {
+	at := min(len(c.Args), len(kinds)-1)
+	if strings.HasPrefix(c.Word, "s3://") || len(c.Args) > 0 && slices.Contains(kinds, "REF") && kinds[at] != "VERSION" {
 		return c.refs(ctx)
 	}
 	switch kind := kinds[at]; kind {
@@ -225,9 +111,9 @@ func (c *completing) argument(ctx context.Context) []string {
 	case "VERSION", "V1", "V2":
 		return c.versions(ctx)
 	case "FILE", "LOCATION":
-		return []string{askFiles}
+		return []string{cliargs.AskFiles}
 	case "DIR":
-		return []string{askDirs}
+		return []string{cliargs.AskDirs}
 	case "NAME":
 		return c.workspaces(ctx)
 	case "REF", "s3://BUCKET":
@@ -235,7 +121,7 @@ func (c *completing) argument(ctx context.Context) []string {
 	default:
 		var list []string
 		for _, shell := range strings.Split(kind, "|") {
-			list = c.candidate(list, shell, "")
+			list = c.Candidate(list, shell, "")
 		}
 		return list
 	}
@@ -245,13 +131,13 @@ func (c *completing) argument(ctx context.Context) []string {
 // a checkout says of credentials and endpoints is not to be obeyed because somebody pressed a key.
 func (c *completing) place(ctx context.Context) (target, bool) {
 	o := c.options
-	for _, arg := range c.args {
+	for _, arg := range c.Args {
 		if strings.HasPrefix(arg, "s3://") {
 			o.ref = arg
 		}
 	}
-	if kinds := c.kinds(); o.ref == "" && len(c.args) > 0 && len(kinds) >= len(c.args) && kinds[len(c.args)-1] == "REF" {
-		o.ref = inBucket(bucketNamed(c.term.Getenv), c.args[len(c.args)-1])
+	if kinds := c.kinds(); o.ref == "" && len(c.Args) > 0 && len(kinds) >= len(c.Args) && kinds[len(c.Args)-1] == "REF" {
+		o.ref = inBucket(bucketNamed(c.term.Getenv), c.Args[len(c.Args)-1])
 	}
 	if o.ref == "" {
 		if _, err := os.Stat(filepath.Join(o.chdir, ".terraform", "terraform.tfstate")); err != nil {
@@ -263,7 +149,7 @@ func (c *completing) place(ctx context.Context) (target, bool) {
 }
 
 func (c *completing) versions(ctx context.Context) (list []string) {
-	list = c.candidate(list, history.Previous, "the newest older one with other content")
+	list = c.Candidate(list, history.Previous, "the newest older one with other content")
 	t, ok := c.place(ctx)
 	if !ok {
 		return list
@@ -276,10 +162,10 @@ func (c *completing) versions(ctx context.Context) (list []string) {
 		s := serialCell(serialOf(e.Version))
 		what := "serial " + s + ", " + timeOf(e.LastModified)
 		if s != "-" && !e.Current {
-			list = c.candidate(list, s, timeOf(e.LastModified))
+			list = c.Candidate(list, s, timeOf(e.LastModified))
 		}
-		if c.word != "" { // serials are shorter
-			list = c.candidate(list, e.Name(), what)
+		if c.Word != "" { // serials are shorter
+			list = c.Candidate(list, e.Name(), what)
 		}
 	}
 	return list
@@ -288,7 +174,7 @@ func (c *completing) versions(ctx context.Context) (list []string) {
 func (c *completing) lockIDs(ctx context.Context) (list []string) {
 	if t, ok := c.place(ctx); ok {
 		if held, err := t.Manager.Status(ctx, t.ref); err == nil && held.Err == nil {
-			return c.candidate(list, held.Info.ID, held.Info.Who)
+			return c.Candidate(list, held.Info.ID, held.Info.Who)
 		}
 		return nil
 	}
@@ -302,14 +188,14 @@ func (c *completing) lockIDs(ctx context.Context) (list []string) {
 	}
 	for _, l := range found.Locks {
 		if l.Err == nil {
-			list = c.candidate(list, l.Info.ID, l.Ref.Key+", "+l.Info.Who)
+			list = c.Candidate(list, l.Info.ID, l.Ref.Key+", "+l.Info.Who)
 		}
 	}
 	return list
 }
 
 func (c *completing) workspaces(ctx context.Context) (list []string) {
-	if c.command.Name == "new" {
+	if c.Command.Name == "new" {
 		return nil
 	}
 	if _, ok := c.place(ctx); !ok {
@@ -322,7 +208,7 @@ func (c *completing) workspaces(ctx context.Context) (list []string) {
 	names, _ := all.List(ctx)
 	for _, name := range names {
 		if name != statelatch.DefaultWorkspace {
-			list = c.candidate(list, name, "")
+			list = c.Candidate(list, name, "")
 		}
 	}
 	return list
@@ -347,21 +233,21 @@ func (c *completing) wholeBucket(ctx context.Context, name string) (place, bool)
 func (c *completing) refs(ctx context.Context) (list []string) {
 	if mine, err := openClaims(c.term.Getenv); err == nil {
 		for _, ref := range mine.refs() {
-			list = c.candidate(list, ref, "locked by you")
+			list = c.Candidate(list, ref, "locked by you")
 		}
 	}
 	lead := "s3://"
-	name, key, slash := strings.Cut(strings.TrimPrefix(c.word, lead), "/")
-	switch typed := strings.HasPrefix(c.word, lead); {
+	name, key, slash := strings.Cut(strings.TrimPrefix(c.Word, lead), "/")
+	switch typed := strings.HasPrefix(c.Word, lead); {
 	case typed && slash:
 		lead += name + "/"
-	case !typed && bucketNamed(c.term.Getenv) != "" && c.command.Name != "run":
-		name, key, lead = bucketNamed(c.term.Getenv), c.word, ""
+	case !typed && bucketNamed(c.term.Getenv) != "" && c.Command.Name != "run":
+		name, key, lead = bucketNamed(c.term.Getenv), c.Word, ""
 	default:
 		if p, ok := c.wholeBucket(ctx, ""); ok {
-			list = c.candidate(list, lead+p.scope.Bucket+"/", "a bucket")
+			list = c.Candidate(list, lead+p.scope.Bucket+"/", "a bucket")
 		}
-		return c.goesOn(list)
+		return cliargs.GoesOn(list)
 	}
 	folder := key[:strings.LastIndex(key, "/")+1]
 	keys, ok := c.level(ctx, name, folder)
@@ -371,18 +257,10 @@ func (c *completing) refs(ctx context.Context) (list []string) {
 	for _, k := range keys {
 		ref := lead + k
 		if !slices.ContainsFunc(list, func(known string) bool { return known == ref || strings.HasPrefix(known, ref+"\t") }) {
-			list = c.candidate(list, ref, "")
+			list = c.Candidate(list, ref, "")
 		}
 	}
-	return c.goesOn(list)
-}
-
-// goesOn says so where the only candidate is a folder.
-func (c *completing) goesOn(list []string) []string {
-	if value, _, _ := strings.Cut(strings.Join(list, "\n"), "\t"); len(list) == 1 && strings.HasSuffix(value, "/") {
-		list = append(list, askNoSpace)
-	}
-	return list
+	return cliargs.GoesOn(list)
 }
 
 // level lists the folders and states right below a folder of a bucket. It remembers them for a moment, because keys are
@@ -418,27 +296,4 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 		_ = os.WriteFile(file, body, 0o600) // or it is asked for again
 	}
 	return keys, true
-}
-
-// profiles lists those of the AWS configuration.
-func (c *completing) profiles() (list []string) {
-	for _, file := range [...]struct{ env, name string }{{"AWS_CONFIG_FILE", "config"}, {"AWS_SHARED_CREDENTIALS_FILE", "credentials"}} {
-		path := c.term.Getenv(file.env)
-		if path == "" {
-			path = filepath.Join(c.term.Getenv("HOME"), ".aws", file.name)
-		}
-		body, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(body)) {
-			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "["); ok {
-				name = strings.TrimSpace(strings.TrimPrefix(strings.TrimSuffix(name, "]"), "profile "))
-				if !strings.Contains(name, " ") && !slices.Contains(list, name) {
-					list = c.candidate(list, name, "")
-				}
-			}
-		}
-	}
-	return list
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/statelatch/statelatch/internal/cliargs"
 )
 
 // completes runs the program as the scripts do, and returns the candidates without what they are.
@@ -47,12 +49,12 @@ func TestComplete_CommandsFlagsAndValues(t *testing.T) {
 		"statelatch audit log -action force":                "force-unlock",
 		"statelatch export -alert-verdict ":                 "stale unknown any",
 		"statelatch completion ":                            "bash zsh fish pwsh",
-		"statelatch push ":                                  askFiles,
-		"statelatch push -chdir ":                           askDirs,
-		"statelatch migrate scan ":                          askDirs,
-		"statelatch pull -out ":                             askFiles,
-		"statelatch run -- ":                                askCommands,
-		"statelatch run -lease 1m -- make ":                 askFiles,
+		"statelatch push ":                                  cliargs.AskFiles,
+		"statelatch push -chdir ":                           cliargs.AskDirs,
+		"statelatch migrate scan ":                          cliargs.AskDirs,
+		"statelatch pull -out ":                             cliargs.AskFiles,
+		"statelatch run -- ":                                cliargs.AskCommands,
+		"statelatch run -lease 1m -- make ":                 cliargs.AskFiles,
 		"statelatch rollback prev":                          "previous",
 		"statelatch lock -reason 'a quoted reason' -takeov": "-takeover",
 	} {
@@ -99,8 +101,8 @@ func TestComplete_FromTheBucket(t *testing.T) {
 		}
 	}
 	check(at("status")+"s3://demo/p", "s3://demo/prod/app/terraform.tfstate", "s3://demo/prod/")
-	check(at("status")+"s3://demo/d", "s3://demo/dev/", askNoSpace)
-	check(at("status")+"s3://demo/prod/d", "s3://demo/prod/dns/", askNoSpace)
+	check(at("status")+"s3://demo/d", "s3://demo/dev/", cliargs.AskNoSpace)
+	check(at("status")+"s3://demo/prod/d", "s3://demo/prod/dns/", cliargs.AskNoSpace)
 	check(at("history")+"s3://demo/prod/dns/", "s3://demo/prod/dns/terraform.tfstate")
 	check(at("locks")+"s3://demo/t", "s3://demo/top.tfstate")
 	check(at("push")+"file s3://demo/t", "s3://demo/top.tfstate")
@@ -108,7 +110,7 @@ func TestComplete_FromTheBucket(t *testing.T) {
 
 	s.env["STATELATCH_BUCKET"] = "demo"
 	check(at("status")+"t", "top.tfstate")
-	check(at("status")+"prod/d", "prod/dns/", askNoSpace)
+	check(at("status")+"prod/d", "prod/dns/", cliargs.AskNoSpace)
 	check(at("force-unlock"), id)
 	check(at("unlock")+"-id ", id)
 	check(at("pull top.tfstate")+"-version ", "previous", "1")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/urfave/cli/v3"
 )
 
@@ -42,10 +43,10 @@ func completionCommand(term terminal) *cli.Command {
 		Action: func(_ context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("want one shell of %s, %s", strings.Join(shells, ", "), arguments(args))}
+				return usageError{fmt.Errorf("want one shell of %s, %s", strings.Join(shells, ", "), cliargs.Got(args))}
 			}
 			if !slices.Contains(shells, args[0]) {
-				return usageError{fmt.Errorf("no completion for %q: %s", args[0], suggestion(args[0], shells, "want one of "+strings.Join(shells, ", ")))}
+				return usageError{fmt.Errorf("no completion for %q: %s", args[0], cliargs.Suggestion(args[0], shells, "want one of "+strings.Join(shells, ", ")))}
 			}
 			term.Print("%s", scripts[args[0]])
 			return nil
@@ -60,7 +61,7 @@ func completeCommand(term terminal) *cli.Command {
 		Name: completeName, Hidden: true, SkipFlagParsing: true,
 		Action: func(ctx context.Context, c *cli.Command) error {
 			term.Interactive, term.Err = false, io.Discard // nothing is asked and nothing said while somebody types
-			words := splitLine(strings.Join(c.Args().Slice(), " "))
+			words := cliargs.SplitLine(strings.Join(c.Args().Slice(), " "))
 			words = words[min(1, len(words)-1):] // the program
 			for _, candidate := range complete(ctx, c.Root(), term, words) {
 				term.Print("%s\n", candidate)
@@ -68,34 +69,4 @@ func completeCommand(term terminal) *cli.Command {
 			return nil
 		},
 	}
-}
-
-// splitLine takes a line apart as a shell does. The last word is the one that is being typed; it may be empty.
-func splitLine(line string) []string {
-	var words []string
-	var word strings.Builder
-	quote := rune(0)
-	escaped, any := false, false
-	for _, r := range line {
-		switch {
-		case escaped:
-			word.WriteRune(r)
-			escaped = false
-		case r == '\\' && quote != '\'':
-			escaped, any = true, true
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == 0 && (r == '\'' || r == '"'):
-			quote, any = r, true
-		case quote == 0 && (r == ' ' || r == '\t'):
-			if any || word.Len() > 0 {
-				words = append(words, word.String())
-			}
-			word.Reset()
-			any = false
-		default:
-			word.WriteRune(r)
-		}
-	}
-	return append(words, word.String())
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/urfave/cli/v3"
 )
 
@@ -83,7 +84,7 @@ func debugLine(at time.Time, a s3bucket.Attempt) string {
 
 // debugged gives every command that connects somewhere the flag that shows its requests.
 func debugged(c *cli.Command) {
-	if findFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
+	if cliargs.FindFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
 		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "debug", Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body"})
 		act := c.Action
 		c.Action = func(ctx context.Context, c *cli.Command) error {

@@ -101,7 +101,7 @@ func digestFixCommand(term terminal) *cli.Command {
 }
 
 func digestOf(c *cli.Command) (digestOptions, error) {
-	ref, err := oneRef(c)
+	ref, err := atMostOne(c, "REF")
 	o := digestOptions{
 		targetOptions: targetOf(c, ref), versions: c.Int("versions"),
 		accept: c.Bool("accept"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -43,7 +44,7 @@ func forceUnlockCommand(term terminal) *cli.Command {
 			}
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 {
-				return usageError{fmt.Errorf("want LOCK_ID [REF], %s; 'statelatch status' shows the ID", arguments(args))}
+				return usageError{fmt.Errorf("want LOCK_ID [REF], %s; 'statelatch status' shows the ID", cliargs.Got(args))}
 			}
 			if strings.HasPrefix(args[0], "s3://") { // either order will do
 				args[0], args[len(args)-1] = args[len(args)-1], args[0]

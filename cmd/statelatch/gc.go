@@ -59,7 +59,7 @@ func gcCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			scope, err := oneScope(c)
+			scope, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ func historyCommand(term terminal) *cli.Command {
 			&cli.IntFlag{Name: "limit", Value: defaultVersions, Usage: "show that many, the newest; 0: all (default 50)"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneRef(c)
+			ref, err := atMostOne(c, "REF")
 			if err != nil {
 				return err
 			}

@@ -63,7 +63,7 @@ func cleanOf(c *cli.Command) (cleanOptions, error) {
 		way: targetOf(c, ""), accept: c.Bool("accept"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
 	}
 	if arg := c.Args().First(); strings.HasPrefix(arg, "s3://") {
-		scope, err := oneScope(c)
+		scope, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
 		o.way.ref = scope
 		o.treeOptions = treeOptions{dir: c.String("dir"), vendored: c.Bool("vendored"), json: c.Bool("json")}
 		return o, err

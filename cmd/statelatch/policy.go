@@ -50,7 +50,7 @@ func policyCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "account", Usage: "of the key and the table"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneScope(c)
+			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
 			if err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ func probeCommand(term terminal) *cli.Command {
 			&cli.IntFlag{Name: "rounds", Value: probe.DefaultRounds, Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds)},
 		}, without(targetFlags(), "endpoint")...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneScope(c)
+			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
 			if err != nil {
 				return err
 			}

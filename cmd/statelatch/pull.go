@@ -37,7 +37,7 @@ func pullCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "write there instead of stdout, readable by you alone; must not exist"},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneRef(c)
+			ref, err := atMostOne(c, "REF")
 			if err != nil {
 				return err
 			}

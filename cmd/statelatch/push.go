@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
 	"github.com/statelatch/statelatch/wrap"
@@ -40,7 +41,7 @@ func pushCommand(term terminal) *cli.Command {
 		Action: func(ctx context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-				return usageError{fmt.Errorf("want FILE [REF], %s", arguments(args))}
+				return usageError{fmt.Errorf("want FILE [REF], %s", cliargs.Got(args))}
 			}
 			o := pushOptions{targetOptions: targetOf(c, strings.Join(args[1:], "")), file: args[0], force: c.Bool("force")}
 			var err error

@@ -11,6 +11,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
@@ -49,7 +50,7 @@ func rollbackCommand(term terminal) *cli.Command {
 		Action: func(ctx context.Context, c *cli.Command) error {
 			args := c.Args().Slice()
 			if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-				return usageError{fmt.Errorf("want VERSION [REF], %s", arguments(args))}
+				return usageError{fmt.Errorf("want VERSION [REF], %s", cliargs.Got(args))}
 			}
 			o := rollbackOptions{
 				targetOptions: targetOf(c, strings.Join(args[1:], "")), selector: args[0], force: c.Bool("force"),

@@ -216,7 +216,7 @@ func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.
 			return acquireAll(ctx, on, targets, nil, req)
 		},
 		Refuse: func(ctx context.Context, ref statelatch.Ref, err error, talk io.Writer) int {
-			report(ctx, at(talk), commandLine{name: "statelatch run"}, targetOptions{ref: ref.String(), owner: o.owner}.finish(ctx, at(talk), err))
+			report(ctx, at(talk), commandLine{Name: "statelatch run"}, targetOptions{ref: ref.String(), owner: o.owner}.finish(ctx, at(talk), err))
 			return exitCode(ctx, err)
 		},
 		Write: func(ctx context.Context, s wrap.State, t *lock.Tenure, body io.ReadSeeker) (state.Version, error) {

@@ -8,7 +8,6 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/site"
-	"github.com/urfave/cli/v3"
 )
 
 // place is a bucket, or the part of it below a prefix, and the way to it.
@@ -17,18 +16,6 @@ type place struct {
 
 	scope statelatch.Scope
 	again naming // of it in another command
-}
-
-// oneScope takes the optional s3://BUCKET[/PREFIX] off a command's arguments.
-func oneScope(c *cli.Command) (string, error) {
-	switch args := c.Args().Slice(); len(args) {
-	case 0:
-		return "", nil
-	case 1:
-		return args[0], nil
-	default:
-		return "", usageError{fmt.Errorf("one s3://BUCKET[/PREFIX] at most, %s", arguments(args))}
-	}
 }
 
 // openScope finds a bucket and connects to it: the one that o.ref names as s3://BUCKET[/PREFIX], else the whole

@@ -47,7 +47,7 @@ func showCommand(term terminal) *cli.Command {
 			revealFlag(),
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneRef(c)
+			ref, err := atMostOne(c, "REF")
 			if err != nil {
 				return err
 			}

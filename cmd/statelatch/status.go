@@ -26,7 +26,7 @@ func statusCommand(term terminal) *cli.Command {
 			"  TF_WORKSPACE=staging statelatch status -chdir infra -json",
 		Flags: targetFlags(),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := oneRef(c)
+			ref, err := atMostOne(c, "REF")
 			if err != nil {
 				return err
 			}

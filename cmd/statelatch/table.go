@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
@@ -15,6 +16,11 @@ type (
 	view     = term.View
 	table    = term.Table
 	column   = term.Column
+
+	commandLine  = cliargs.Line
+	durationFlag = cliargs.DurationFlag
+	choiceFlag   = cliargs.ChoiceFlag
+	choices      = cliargs.Choices
 )
 
 // What term has, where term is a terminal.
@@ -37,7 +43,7 @@ var tableCommands = []string{
 // widened lets every command below c that shows tables show them whole.
 func widened(t terminal, c *cli.Command, path ...string) {
 	if slices.Contains(tableCommands, strings.Join(path, " ")) {
-		if findFlag(c, "wide") == nil { // some show more with it
+		if cliargs.FindFlag(c, "wide") == nil { // some show more with it
 			c.Flags = append(c.Flags, &cli.BoolFlag{Name: "wide", Usage: "show tables whole, however wide the terminal is"})
 		}
 		act := c.Action

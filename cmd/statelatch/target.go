@@ -56,18 +56,6 @@ func targetOf(c *cli.Command, ref string) targetOptions {
 	}
 }
 
-// oneRef takes the optional REF off a command's arguments.
-func oneRef(c *cli.Command) (string, error) {
-	switch args := c.Args().Slice(); len(args) {
-	case 0:
-		return "", nil
-	case 1:
-		return args[0], nil
-	default:
-		return "", usageError{fmt.Errorf("one REF at most, %s", arguments(args))}
-	}
-}
-
 // target is a state and the way to it and to its lock.
 type target struct {
 	*site.Site

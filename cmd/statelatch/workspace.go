@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
@@ -36,7 +37,7 @@ func workspaceCommand(term terminal) *cli.Command {
 				Description: "Prints one name a line, 'default' first; of a working directory as engines do, with a star before the one it is on. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
 				Flags:       targetFlags(),
 				Action: func(ctx context.Context, c *cli.Command) error {
-					ref, err := oneRef(c)
+					ref, err := atMostOne(c, "REF")
 					if err != nil {
 						return err
 					}
@@ -92,7 +93,7 @@ func workspaceCommand(term terminal) *cli.Command {
 func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
 	args := c.Args().Slice()
 	if len(args) < 1 || len(args) > 2 || strings.HasPrefix(args[0], "s3://") {
-		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], %s", arguments(args))}
+		return workspaceOptions{}, usageError{fmt.Errorf("want NAME [REF], %s", cliargs.Got(args))}
 	}
 	o := workspaceOptions{targetOptions: targetOf(c, strings.Join(args[1:], ""))}
 	o.workspace = args[0]

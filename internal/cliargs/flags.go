@@ -1,4 +1,4 @@
-package main
+package cliargs
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// durationFlag is a flag that knows days. Its default is part of its help.
-type durationFlag = cli.FlagBase[time.Duration, cli.NoConfig, durationValue]
+// DurationFlag is a flag that knows days. Its default is part of its help.
+type DurationFlag = cli.FlagBase[time.Duration, cli.NoConfig, durationValue]
 
 type durationValue time.Duration
 
@@ -30,18 +30,19 @@ func (d *durationValue) Set(s string) error {
 func (d *durationValue) Get() any       { return time.Duration(*d) }
 func (d *durationValue) String() string { return term.FormatDuration(time.Duration(*d)) }
 
-// choiceFlag is a flag that takes one of the values in Config, and refuses every other.
-type choiceFlag = cli.FlagBase[string, choices, choiceValue]
+// ChoiceFlag is a flag that takes one of the values in Config, and refuses every other.
+type ChoiceFlag = cli.FlagBase[string, Choices, choiceValue]
 
-type choices []string
+// Choices are the values that a ChoiceFlag takes.
+type Choices []string
 
 // choiceValue is what was chosen, and what there is to choose from.
 type choiceValue struct {
 	chosen *string
-	from   choices
+	from   Choices
 }
 
-func (choiceValue) Create(val string, p *string, from choices) cli.Value {
+func (choiceValue) Create(val string, p *string, from Choices) cli.Value {
 	*p = val
 	return &choiceValue{p, from}
 }
