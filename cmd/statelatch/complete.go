@@ -16,6 +16,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/userdir"
@@ -231,8 +232,8 @@ func (c *completing) wholeBucket(ctx context.Context, name string) (place, bool)
 
 // refs lists states: those that this user has locked, and the level of the bucket that is being typed.
 func (c *completing) refs(ctx context.Context) (list []string) {
-	if mine, err := openClaims(c.term.Getenv); err == nil {
-		for _, ref := range mine.refs() {
+	if mine, err := claims.Open(c.term.Getenv); err == nil {
+		for _, ref := range mine.Refs() {
 			list = c.Candidate(list, ref, "locked by you")
 		}
 	}

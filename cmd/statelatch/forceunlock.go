@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -87,8 +88,8 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if err != nil {
 		return err
 	}
-	if mine, err := openClaims(term.Getenv); err == nil {
-		if err := mine.forget(t.ref, removed.Info.ID); err != nil {
+	if mine, err := claims.Open(term.Getenv); err == nil {
+		if err := mine.Forget(t.ref, removed.Info.ID); err != nil {
 			term.Say("Warning: %v\n", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/internal/unsaved"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/policy"
 	"github.com/statelatch/statelatch/state"
@@ -70,7 +71,7 @@ type statusJSON struct {
 	Managed *managedJSON `json:"managed,omitempty"`
 	Table   *itemJSON    `json:"table,omitempty"`
 	// Unsaved is what pushes of the state that did not end have kept on this machine.
-	Unsaved []leftover `json:"unsaved,omitempty"`
+	Unsaved []unsaved.Leftover `json:"unsaved,omitempty"`
 }
 
 // managedJSON is what a lock of Statelatch says beyond the engines' fields.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -64,16 +65,16 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
 	absent := noteMissing(ctx, term, targets, o.json)
-	mine, err := openClaims(term.Getenv)
+	mine, err := claims.Open(term.Getenv)
 	ids := make([]string, len(targets))
 	for i, t := range targets {
 		ids[i] = lock.NewID()
 		if err == nil {
-			err = mine.remember(t.ref, ids[i], time.Now())
+			err = mine.Remember(t.ref, ids[i], time.Now())
 		}
 	}
 	if err != nil {
-		mine = claims{}
+		mine = claims.Claims{}
 		term.Say("Warning: this lock will not be remembered, so keep its ID: %v\n", err)
 	}
 	req := o.request(term, "lock")
@@ -82,7 +83,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 	set, err := acquireAll(ctx, term, targets, ids, req)
 	if err != nil {
 		for i, t := range targets {
-			err = errors.Join(err, mine.forgetRefused(ctx, t, ids[i], err))
+			err = errors.Join(err, mine.ForgetRefused(ctx, t.Manager, t.ref, ids[i], err))
 		}
 		return err
 	}
@@ -98,9 +99,9 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 }
 
 // locked tells about one lock that was taken.
-func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims, result statusJSON) error {
+func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims.Claims, result statusJSON) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
-	if err := mine.remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
+	if err := mine.Remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
 		term.Say("Warning: %v\n", err)
 	}
 	if o.json {

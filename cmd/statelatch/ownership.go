@@ -3,23 +3,24 @@ package main
 import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
 )
 
 // ownership tells which locks are this user's on this machine, and which the CI run's around this process.
 type ownership struct {
-	claims claims
+	claims claims.Claims
 	err    error // why the claims are not known
 	run    *statelatch.Run
 }
 
 func ownerOf(term terminal) ownership {
-	mine, err := openClaims(term.Getenv)
+	mine, err := claims.Open(term.Getenv)
 	return ownership{claims: mine, err: err, run: identity.Detect(term.Getenv).Run}
 }
 
 // took reports whether this user took h on this machine.
-func (o ownership) took(h lock.Held) bool { return h.Err == nil && o.claims.has(h.Ref, h.Info.ID) }
+func (o ownership) took(h lock.Held) bool { return h.Err == nil && o.claims.Has(h.Ref, h.Info.ID) }
 
 // sameRun reports whether the CI run that this process belongs to took h.
 func (o ownership) sameRun(h lock.Held) bool {

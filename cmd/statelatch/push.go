@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/cliargs"
+	"github.com/statelatch/statelatch/internal/unsaved"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
 	"github.com/statelatch/statelatch/wrap"
@@ -55,7 +56,7 @@ func pushCommand(term terminal) *cli.Command {
 
 func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	var body io.ReadSeekCloser
-	var kept keptFile
+	var kept unsaved.File
 	if o.file != "-" {
 		if body, kept, err = openInput(o.file); err != nil {
 			return err
@@ -66,10 +67,10 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	if err != nil {
 		return err
 	}
-	unsaved := unsavedOf(t.ref, term)
-	unsaved.tell(term, o.again(term), kept.path)
+	copies := unsaved.Of(t.ref, term.Getenv)
+	tellUnsaved(term, copies, o.again(term), kept.Path)
 	if o.file == "-" {
-		if body, kept, err = unsaved.keep(term.Typed(ctx)); err != nil {
+		if body, kept, err = copies.Keep(term.Typed(ctx)); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, body.Close()) }()
@@ -78,21 +79,23 @@ func runPush(ctx context.Context, o pushOptions, term terminal) (err error) {
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)
 	if err != nil {
-		return errors.Join(err, kept.drop())
+		return errors.Join(err, kept.Drop())
 	}
 	written, err := t.write(ctx, tenure, body, state.WriteOptions{Force: o.force})
 	_, releaseErr := tenure.Release(ctx)
 	if writeUnknown(err) || errors.Is(err, statelatch.ErrLockLost) {
 		return fmt.Errorf("%w. The state that you gave is in %s. Once it is clear who wrote last: %s",
-			err, kept.path, o.again(term).command(wrap.PushAgain(kept.path, o.force, err)))
+			err, kept.Path, o.again(term).command(wrap.PushAgain(kept.Path, o.force, err)))
 	}
 	if err == nil && releaseErr != nil {
 		releaseErr = fmt.Errorf("%s is written, serial %d, but: %w", t.ref, written.Header.Serial, releaseErr)
 	}
-	if err = errors.Join(err, releaseErr, kept.drop()); err != nil {
+	if err = errors.Join(err, releaseErr, kept.Drop()); err != nil {
 		return err
 	}
-	unsaved.settle(written.Header, term)
+	for _, l := range copies.Settle(written.Header) {
+		term.Say("Removed %s, which an earlier push had kept: serial %d is stored.\n", l.Path, written.Header.Serial)
+	}
 	if o.json {
 		return term.PrintJSON(versionOf(written))
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/site"
@@ -80,11 +81,11 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: holderGone,
 	}
 	if o.under {
-		mine, err := openClaims(term.Getenv)
+		mine, err := claims.Open(term.Getenv)
 		if err != nil {
 			term.Say("Warning: which locks are yours is not known: %v\n", err)
 		}
-		req.Under = func(h lock.Held) bool { return mine.has(h.Ref, h.Info.ID) }
+		req.Under = func(h lock.Held) bool { return mine.Has(h.Ref, h.Info.ID) }
 	}
 	return req
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/engine"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
 	"github.com/statelatch/statelatch/wrap"
@@ -181,7 +182,7 @@ func (t target) wrapped() wrap.State {
 
 // hooks are how run does what a program does its own way: with records, claims and words.
 func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.Hooks {
-	mine, err := openClaims(term.Getenv)
+	mine, err := claims.Open(term.Getenv)
 	if err != nil && !o.read {
 		term.Say("Warning: these locks will not be remembered: %v\n", err)
 	}
@@ -226,13 +227,13 @@ func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.
 		Compared: noteStates,
 		Held: func(set lock.Set) {
 			for _, t := range set {
-				if err := mine.remember(t.Ref(), t.Held().Info.ID, time.Now()); err != nil {
+				if err := mine.Remember(t.Ref(), t.Held().Info.ID, time.Now()); err != nil {
 					term.Say("Warning: this lock will not be remembered: %v\n", err)
 				}
 			}
 		},
 		Gone: func(ref statelatch.Ref, id string) {
-			if err := mine.forget(ref, id); err != nil {
+			if err := mine.Forget(ref, id); err != nil {
 				term.Say("Warning: %v\n", err)
 			}
 		},

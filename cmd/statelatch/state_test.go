@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,7 +110,8 @@ func TestPush_Killed(t *testing.T) {
 		}
 		return path
 	}
-	mine := unsavedOf(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, terminal{Getenv: func(k string) string { return s.env[k] }}).state
+	sum := sha256.Sum256([]byte("s3://demo/app/terraform.tfstate"))
+	mine := "push-" + hex.EncodeToString(sum[:8]) + "-"
 	left := keep(mine+"1.tfstate", plainState(4, "a", oneResource), time.Hour)
 	half := keep(mine+"2.tfstate.partial", `{"version": 4, "ser`, time.Hour)
 	old := keep("push-other-3.tfstate", plainState(1, "b", oneResource), 31*24*time.Hour)

@@ -10,6 +10,8 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/unsaved"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
@@ -45,9 +47,9 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		term.Say("Note: %s.\n", t.unlocked)
 	}
 	ref := t.ref
-	unsaved := unsavedOf(ref, term)
+	copies := unsaved.Of(ref, term.Getenv)
 	if !o.json {
-		unsaved.tell(term, o.again(term), "")
+		tellUnsaved(term, copies, o.again(term), "")
 	}
 	held, err := t.Manager.Status(ctx, ref)
 	free := errors.Is(err, statelatch.ErrNotLocked)
@@ -61,20 +63,20 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if free {
 		if o.json {
 			return term.PrintJSON(statusJSON{
-				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near, Unsaved: unsaved.left(time.Now(), false),
+				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near, Unsaved: copies.Left(time.Now(), false),
 			})
 		}
 		term.Print("%s is not locked.\n", ref)
 		return nil
 	}
-	mine, _ := openClaims(term.Getenv)
-	own := mine.has(ref, held.Info.ID)
+	mine, _ := claims.Open(term.Getenv)
+	own := mine.Has(ref, held.Info.ID)
 	verdict := evidence.Judge(ctx, held, evidence.Sources{})
 	if o.json {
 		result := statusOf(held, own)
 		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
 		result.Missing, result.Near = missing, near
-		result.Unsaved = unsaved.left(time.Now(), false)
+		result.Unsaved = copies.Left(time.Now(), false)
 		if err := term.PrintJSON(result); err != nil {
 			return err
 		}
@@ -210,7 +212,7 @@ func lockedAdvice(term terminal, l *statelatch.LockedError, again naming) string
 	if more := background(l.Managed); more != "" {
 		s += "\n" + more
 	}
-	if mine, _ := openClaims(term.Getenv); mine.has(l.Ref, l.Holder.ID) {
+	if mine, _ := claims.Open(term.Getenv); mine.Has(l.Ref, l.Holder.ID) {
 		return s + "\n" + ownAdvice(l, again)
 	}
 	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n", again.command("status"))

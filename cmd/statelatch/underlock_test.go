@@ -8,6 +8,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/claims"
 )
 
 // Whoever meets a lock of their own is told so, and how to release it; nobody is told that somebody must be dead.
@@ -69,12 +70,12 @@ func TestUnderLock_Killed(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
 	s.want(s.run("push", s.file(plainState(1, "a", oneResource)), demoRef), 0)
-	mine, err := openClaims(func(k string) string { return s.env[k] })
+	mine, err := claims.Open(func(k string) string { return s.env[k] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
-	if err := mine.remember(ref, "an-id", time.Now()); err != nil {
+	if err := mine.Remember(ref, "an-id", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	killed := statelatch.Managed{TTL: time.Hour, Stays: true, Client: deadClient(t)}
@@ -87,7 +88,7 @@ func TestUnderLock_Killed(t *testing.T) {
 	s.managedLock(ref.Key, "an-id", killed)
 	s.want(s.run("unlock", demoRef), 0, "Released")
 
-	if err := mine.remember(ref, "an-id", time.Now()); err != nil {
+	if err := mine.Remember(ref, "an-id", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.managedLock(ref.Key, "an-id", statelatch.Managed{TTL: time.Hour, Stays: true, Client: identity.Client()})

@@ -176,7 +176,7 @@ func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
 		case errors.Is(s.err, statelatch.ErrNotLocked):
 			var forgetErr error
 			if !u.dryRun {
-				forgetErr = u.owner.claims.forgetAll(t.ref)
+				forgetErr = u.owner.claims.ForgetAll(t.ref)
 			}
 			if u.mine {
 				s.err, s.note = nil, fmt.Sprintf("%s is not locked.", t.ref)

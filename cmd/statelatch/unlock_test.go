@@ -14,6 +14,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
@@ -154,12 +155,12 @@ func TestUnlock_Mine(t *testing.T) {
 func TestUnlock_OwnButAlive(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
-	mine, err := openClaims(func(k string) string { return s.env[k] })
+	mine, err := claims.Open(func(k string) string { return s.env[k] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
-	if err := mine.remember(ref, "own-id", time.Now()); err != nil {
+	if err := mine.Remember(ref, "own-id", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.managedLock(ref.Key, "own-id", statelatch.Managed{TTL: time.Hour, Client: identity.Client()})
@@ -183,7 +184,7 @@ func TestUnlock_Denied(t *testing.T) {
 	}
 	key := "app/terraform.tfstate"
 	run := statelatch.Run{System: "github-actions", Repo: "acme/infra", ID: "42", URL: "https://github.com/acme/infra/actions/runs/42"}
-	mine, err := openClaims(func(k string) string { return s.env[k] })
+	mine, err := claims.Open(func(k string) string { return s.env[k] })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,14 +207,14 @@ func TestUnlock_Denied(t *testing.T) {
 		t.Log(name)
 		s.managedLock(key, "an-id", tc.m)
 		ref := statelatch.Ref{Bucket: "demo", Key: key}
-		if err := mine.remember(ref, "an-id", time.Now()); err != nil {
+		if err := mine.Remember(ref, "an-id", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		s.want(s.run(tc.args...), 14, "as it was", "s3:DeleteObject")
 		if got, want := s.stored(key+".tflock"), engineInfo("an-id").MarshalManaged(nonced(tc.m, "an-id")); got != string(want) {
 			t.Errorf("the lock was\n%s\nand is\n%s", want, got)
 		}
-		if !mine.has(ref, "an-id") {
+		if !mine.Has(ref, "an-id") {
 			t.Error("it was forgotten whose it is")
 		}
 	}
@@ -379,12 +380,12 @@ func TestUnlock_NotOver(t *testing.T) {
 func TestUnlock_OwnOutOfSight(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
-	mine, err := openClaims(func(k string) string { return s.env[k] })
+	mine, err := claims.Open(func(k string) string { return s.env[k] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
-	if err := mine.remember(ref, "own-id", time.Now()); err != nil {
+	if err := mine.Remember(ref, "own-id", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.managedLock(ref.Key, "own-id", statelatch.Managed{TTL: time.Hour, Client: "elsewhere/1//"})
@@ -403,19 +404,19 @@ func TestUnlock_OwnOutOfSight(t *testing.T) {
 func TestUnlock_DryRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
-	mine, err := openClaims(func(k string) string { return s.env[k] })
+	mine, err := claims.Open(func(k string) string { return s.env[k] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref := statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}
-	if err := mine.remember(ref, "own-id", time.Now()); err != nil {
+	if err := mine.Remember(ref, "own-id", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.want(s.run("unlock", "-dry-run", demoRef), 10)
 	if o := s.run("unlock", "-dry-run", "-mine", "-json", demoRef); o.code != 0 || o.out != `{"ref":"`+demoRef+`","would_release":false}`+"\n" {
 		t.Errorf("got %+v, want that nothing would be released", o)
 	}
-	if !mine.has(ref, "own-id") {
+	if !mine.Has(ref, "own-id") {
 		t.Error("the claim is gone")
 	}
 }
@@ -432,8 +433,8 @@ func TestLock_HalfDeniedIsRemembered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine, err := openClaims(func(k string) string { return s.env[k] })
-	if err != nil || !mine.has(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, left.ID) {
+	mine, err := claims.Open(func(k string) string { return s.env[k] })
+	if err != nil || !mine.Has(statelatch.Ref{Bucket: "demo", Key: "app/terraform.tfstate"}, left.ID) {
 		t.Errorf("the lock with ID %s is forgotten (%v)", left.ID, err)
 	}
 }

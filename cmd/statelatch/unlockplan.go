@@ -270,7 +270,7 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	if err != nil {
 		return err
 	}
-	forgetErr := u.owner.claims.forget(s.ref, s.held.Info.ID)
+	forgetErr := u.owner.claims.Forget(s.ref, s.held.Info.ID)
 	return u.tell(func() error {
 		if forgetErr != nil {
 			u.term.Say("Warning: %v\n", forgetErr)

@@ -1,4 +1,5 @@
-package main
+// Package claims remembers which locks a user took on a machine.
+package claims
 
 import (
 	"context"
@@ -15,14 +16,14 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/userdir"
+	"github.com/statelatch/statelatch/lock"
 )
 
-// claims remembers, for this user on this machine, which locks "statelatch lock" took,
-// so that "unlock" needs no ID and a crash between the request and its answer leaves a trace. It
-// holds no secret. One file a lock; two processes never write the same one.
+// Claims remembers, for this user on this machine, which locks "statelatch lock" took, so that "unlock" needs no ID and
+// a crash between the request and its answer leaves a trace. It holds no secret. One file a lock; two processes never write the same one.
 //
-// The zero claims remembers nothing.
-type claims struct{ dir string }
+// The zero Claims remembers nothing.
+type Claims struct{ dir string }
 
 // claim is one remembered lock.
 type claim struct {
@@ -31,22 +32,22 @@ type claim struct {
 	Taken time.Time `json:"taken"`
 }
 
-// openClaims finds the directory.
-func openClaims(getenv func(string) string) (claims, error) {
+// Open finds the directory.
+func Open(getenv func(string) string) (Claims, error) {
 	dir, err := userdir.State(getenv)
 	if err != nil {
-		return claims{}, err
+		return Claims{}, err
 	}
-	return claims{filepath.Join(dir, "locks")}, nil
+	return Claims{filepath.Join(dir, "locks")}, nil
 }
 
-func (c claims) file(ref statelatch.Ref, id string) string {
+func (c Claims) file(ref statelatch.Ref, id string) string {
 	sum := sha256.Sum256([]byte(ref.String() + "\x00" + id))
 	return filepath.Join(c.dir, hex.EncodeToString(sum[:16])+".json")
 }
 
-// remember stores a claim before the lock is asked for.
-func (c claims) remember(ref statelatch.Ref, id string, now time.Time) error {
+// Remember stores a claim before the lock is asked for.
+func (c Claims) Remember(ref statelatch.Ref, id string, now time.Time) error {
 	if c.dir == "" {
 		return nil
 	}
@@ -63,8 +64,8 @@ func (c claims) remember(ref statelatch.Ref, id string, now time.Time) error {
 	return nil
 }
 
-// has reports whether this user took the lock with that ID.
-func (c claims) has(ref statelatch.Ref, id string) bool {
+// Has reports whether this user took the lock with that ID.
+func (c Claims) Has(ref statelatch.Ref, id string) bool {
 	if c.dir == "" || id == "" {
 		return false
 	}
@@ -72,8 +73,8 @@ func (c claims) has(ref statelatch.Ref, id string) bool {
 	return err == nil
 }
 
-// forget drops a claim; it need not exist.
-func (c claims) forget(ref statelatch.Ref, id string) error {
+// Forget drops a claim; it need not exist.
+func (c Claims) Forget(ref statelatch.Ref, id string) error {
 	if c.dir == "" {
 		return nil
 	}
@@ -86,25 +87,25 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 // refusedBudget is how long it is looked whether a lock stands that was refused.
 const refusedBudget = 3 * time.Second
 
-// forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could
+// ForgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could
 // be taken and not be released, or may.
-func (c claims) forgetRefused(ctx context.Context, t target, id string, why error) error {
+func (c Claims) ForgetRefused(ctx context.Context, m *lock.Manager, ref statelatch.Ref, id string, why error) error {
 	if errors.Is(why, statelatch.ErrAmbiguous) {
 		return nil
 	}
 	if !errors.Is(why, statelatch.ErrBroken) { // then nothing was sent that could have been done
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedBudget)
 		defer cancel()
-		held, err := t.Manager.Status(ctx, t.ref)
+		held, err := m.Status(ctx, ref)
 		if err == nil && (held.Info.ID == id || held.Item != nil && held.Item.Info.ID == id) {
 			return nil
 		}
 	}
-	return c.forget(t.ref, id)
+	return c.Forget(ref, id)
 }
 
-// forgetAll drops every claim on ref, once its lock is known to be gone.
-func (c claims) forgetAll(ref statelatch.Ref) error {
+// ForgetAll drops every claim on ref, once its lock is known to be gone.
+func (c Claims) ForgetAll(ref statelatch.Ref) error {
 	files, err := filepath.Glob(filepath.Join(c.dir, "*.json"))
 	if err != nil || c.dir == "" {
 		return err
@@ -114,15 +115,15 @@ func (c claims) forgetAll(ref statelatch.Ref) error {
 		if body, err := os.ReadFile(file); err != nil || json.Unmarshal(body, &known) != nil || known.Ref != ref.String() {
 			continue
 		}
-		if err := c.forget(ref, known.ID); err != nil {
+		if err := c.Forget(ref, known.ID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// refs are the states that this user has locked.
-func (c claims) refs() (refs []string) {
+// Refs returns the states that this user has locked.
+func (c Claims) Refs() (refs []string) {
 	files, _ := filepath.Glob(filepath.Join(c.dir, "*.json"))
 	for _, file := range files {
 		var known claim
