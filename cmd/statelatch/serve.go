@@ -22,6 +22,7 @@ import (
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/lazyre"
+	"github.com/statelatch/statelatch/internal/lockevents"
 	"github.com/statelatch/statelatch/internal/private"
 	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/urfave/cli/v3"
@@ -128,7 +129,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	logger := slog.New(slog.NewTextHandler(term.Err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
 		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, Logger: logger,
-		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.Out, time.Now) },
+		Watch: func(s s3model.Store) s3model.Store { return lockevents.Watch(s, term.Out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
 		return fmt.Errorf("data directory %s is in use by another process: stop that one, or give another -data", o.data)

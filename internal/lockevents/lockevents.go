@@ -1,4 +1,5 @@
-package main
+// Package lockevents tells of the locks in a store, as they come and go.
+package lockevents
 
 import (
 	"context"
@@ -12,9 +13,7 @@ import (
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
-// lockEvents is a store that writes one line per lock event that passes through it. The bytes
-// and the answers are the inner store's. Lines of requests that race may come in either order.
-type lockEvents struct {
+type store struct {
 	s3model.Store
 	now func() time.Time
 
@@ -23,8 +22,10 @@ type lockEvents struct {
 	holders map[string]statelatch.LockInfo // by bucket/key of the lock object, as seen in writes
 }
 
-func newLockEvents(inner s3model.Store, out io.Writer, now func() time.Time) *lockEvents {
-	return &lockEvents{Store: inner, out: out, now: now, holders: map[string]statelatch.LockInfo{}}
+// Watch returns a store that writes one line to out per lock event that passes through it, with the time of day that
+// now tells. The bytes and the answers are the inner store's. Lines of requests that race may come in either order.
+func Watch(inner s3model.Store, out io.Writer, now func() time.Time) s3model.Store {
+	return &store{Store: inner, out: out, now: now, holders: map[string]statelatch.LockInfo{}}
 }
 
 // isLockEvent reports whether writing key is worth a line. A probe's thousands of objects only end as locks do.
@@ -34,7 +35,7 @@ func isLockEvent(key string) bool {
 }
 
 // Put reports a lock that was acquired, refused, renewed by its holder or taken over.
-func (e *lockEvents) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s3model.Object, error) {
+func (e *store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s3model.Object, error) {
 	if !isLockEvent(req.Key) {
 		return e.Store.Put(ctx, req, r)
 	}
@@ -60,7 +61,7 @@ func (e *lockEvents) Put(ctx context.Context, req s3model.PutRequest, r io.Reade
 }
 
 // Delete reports a lock that was released. The wire does not tell a holder's release from a force-unlock.
-func (e *lockEvents) Delete(ctx context.Context, req s3model.DeleteRequest) (s3model.DeleteResult, error) {
+func (e *store) Delete(ctx context.Context, req s3model.DeleteRequest) (s3model.DeleteResult, error) {
 	if !isLockEvent(req.Key) || req.VersionID != "" {
 		return e.Store.Delete(ctx, req)
 	}
@@ -77,9 +78,8 @@ func (e *lockEvents) Delete(ctx context.Context, req s3model.DeleteRequest) (s3m
 	return res, err
 }
 
-// holder describes who holds a lock: as remembered, else as stored (a lock from before this
-// process started).
-func (e *lockEvents) holder(ctx context.Context, bucket, key string) string {
+// holder describes who holds a lock: as remembered, else as stored (a lock from before this process started).
+func (e *store) holder(ctx context.Context, bucket, key string) string {
 	e.mu.Lock()
 	info, known := e.holders[bucket+"/"+key]
 	e.mu.Unlock()
@@ -100,7 +100,7 @@ func (e *lockEvents) holder(ctx context.Context, bucket, key string) string {
 
 const unknownHolder = "an unknown holder"
 
-func (e *lockEvents) remember(bucket, key string, info statelatch.LockInfo) (before statelatch.LockInfo, known bool) {
+func (e *store) remember(bucket, key string, info statelatch.LockInfo) (before statelatch.LockInfo, known bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	before, known = e.holders[bucket+"/"+key]
@@ -109,7 +109,7 @@ func (e *lockEvents) remember(bucket, key string, info statelatch.LockInfo) (bef
 }
 
 // forget drops what is remembered, unless a newer holder is remembered by now.
-func (e *lockEvents) forget(bucket, key, held string) {
+func (e *store) forget(bucket, key, held string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if described(e.holders[bucket+"/"+key], nil) == held {
@@ -117,7 +117,7 @@ func (e *lockEvents) forget(bucket, key, held string) {
 	}
 }
 
-func (e *lockEvents) line(what, bucket, lockKey, who string) {
+func (e *store) line(what, bucket, lockKey, who string) {
 	state := statelatch.Printable(fmt.Sprintf("s3://%s/%s", bucket, statelatch.StateKey(lockKey)))
 	e.mu.Lock()
 	defer e.mu.Unlock()
