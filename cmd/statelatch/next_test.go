@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -97,14 +95,6 @@ func TestTyped_Interrupted(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-func TestOneLine(t *testing.T) {
-	t.Parallel()
-	err := fmt.Errorf("a: %w", errors.Join(errors.New("b\x1b[2J"), errors.New("c")))
-	if got, want := oneLine(err), `a: b\x1b[2J; c`; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
 
 // An unknown outcome of the digest is none of the state.
 func TestWriteUnknown(t *testing.T) {

@@ -5,34 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/cliargs"
-	"github.com/statelatch/statelatch/internal/term"
 	"github.com/urfave/cli/v3"
 )
-
-type (
-	terminal = term.Terminal
-	view     = term.View
-	table    = term.Table
-	column   = term.Column
-
-	commandLine  = cliargs.Line
-	durationFlag = cliargs.DurationFlag
-	choiceFlag   = cliargs.ChoiceFlag
-	choices      = cliargs.Choices
-)
-
-// What term has, where term is a terminal.
-var (
-	shellQuote = term.ShellQuote
-	oneLine    = term.OneLine
-)
-
-// walked shows how far a listing is.
-func walked(line *term.LiveLine) func(fleet.Progress) {
-	return func(p fleet.Progress) { line.Listing(p.Objects, p.Requests) }
-}
 
 // tableCommands are the commands that show tables.
 var tableCommands = []string{

@@ -1,6 +1,10 @@
 package term
 
-import "testing"
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
 
 func TestProse(t *testing.T) {
 	t.Parallel()
@@ -16,5 +20,13 @@ func TestProse(t *testing.T) {
 	}
 	if got := Prose("one two three four", 0); got != "one two three four" {
 		t.Errorf("without a terminal: got %q", got)
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("a: %w", errors.Join(errors.New("b\x1b[2J"), errors.New("c")))
+	if got, want := OneLine(err), `a: b\x1b[2J; c`; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

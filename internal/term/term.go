@@ -1,5 +1,5 @@
-// Package term is how commands talk to people: what fits a terminal's width, tables, wrapped text, and what somebody
-// may have meant to type. It writes nothing by itself and knows nothing of locks.
+// Package term is how commands talk to people: the streams of a terminal, their widths and colours, questions, a line that
+// is kept up to date, tables, wrapped text, and what somebody may have meant to type. It knows nothing of locks.
 package term
 
 import (

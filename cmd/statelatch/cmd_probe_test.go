@@ -135,7 +135,7 @@ func TestProbe_UnsafeStore(t *testing.T) {
 	}
 	for round := range 2 { // with the verdict that is kept, and with one of its own
 		for _, args := range [][2][]string{ // before the flags and behind
-			{{"lock"}, {demoRef}}, {{"run"}, {demoRef, "--", "true"}}, {{"push"}, {"probe_test.go", demoRef}}, {{"workspace", "delete"}, {"staging", demoRef}},
+			{{"lock"}, {demoRef}}, {{"run"}, {demoRef, "--", "true"}}, {{"push"}, {"cmd_probe_test.go", demoRef}}, {{"workspace", "delete"}, {"staging", demoRef}},
 		} {
 			s.want(s.runContext(t.Context(), slices.Concat(args[0], s.flags, args[1])...), 13, "store cannot lock safely", `"create"`, "statelatch probe -backend-config", demoRef)
 			if round == 1 {

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/cliargs"
+	"github.com/statelatch/statelatch/internal/term"
+)
+
+type (
+	terminal = term.Terminal
+	view     = term.View
+	table    = term.Table
+	column   = term.Column
+
+	commandLine  = cliargs.Line
+	durationFlag = cliargs.DurationFlag
+	choiceFlag   = cliargs.ChoiceFlag
+	choices      = cliargs.Choices
+)
+
+// What term has, where term is a terminal.
+var (
+	shellQuote = term.ShellQuote
+	oneLine    = term.OneLine
+)
+
+// walked shows how far a listing is.
+func walked(line *term.LiveLine) func(fleet.Progress) {
+	return func(p fleet.Progress) { line.Listing(p.Objects, p.Requests) }
+}
+
+// red is of words that somebody must see.
+const red = term.Red
+
+// verdictIn colours the verdict of a lock, and no other word.
+func verdictIn(paint func(term.Color, string) string) func(string) string {
+	colors := map[evidence.State]term.Color{evidence.Live: term.Green, evidence.Stale: term.Red, evidence.Unknown: term.Yellow}
+	return func(s string) string { return paint(colors[evidence.State(s)], s) }
+}
