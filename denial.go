@@ -30,24 +30,24 @@ type PolicyType string
 
 // The kinds of policy.
 const (
-	PolicyIdentity        PolicyType = "identity-based policy"
-	PolicyResource        PolicyType = "resource-based policy"
-	PolicyBoundary        PolicyType = "permissions boundary"
-	PolicySession         PolicyType = "session policy"
-	PolicyVPCEndpoint     PolicyType = "VPC endpoint policy"
-	PolicyServiceControl  PolicyType = "service control policy"
-	PolicyResourceControl PolicyType = "resource control policy"
+	PolicyIdentity        PolicyType = "identity-based policy"   // of the user or role that asked
+	PolicyResource        PolicyType = "resource-based policy"   // of the bucket, key or table
+	PolicyBoundary        PolicyType = "permissions boundary"    // the limit of a user or role
+	PolicySession         PolicyType = "session policy"          // that the session was begun with
+	PolicyVPCEndpoint     PolicyType = "VPC endpoint policy"     // of the endpoint in the network
+	PolicyServiceControl  PolicyType = "service control policy"  // of the organization, for its accounts
+	PolicyResourceControl PolicyType = "resource control policy" // of the organization, for its resources
 )
 
 // Denial is why a call was denied, as far as the store says. It is read from the words of an answer, which are nobody's
 // promise: it chooses advice and decides nothing. What the words do not tell is empty.
 type Denial struct {
-	Cause     DenialCause
-	Policy    PolicyType // that denies, or does not allow
-	PolicyARN string
-	Principal string // the ARN of who asked
-	Action    string // that was denied: maybe of another service than that of the call, such as kms:Decrypt
-	Resource  string
+	Cause     DenialCause // why; empty: the words do not tell
+	Policy    PolicyType  // that denies, or does not allow
+	PolicyARN string      // of the policy that denies
+	Principal string      // the ARN of who asked
+	Action    string      // that was denied: maybe of another service than that of the call, such as kms:Decrypt
+	Resource  string      // the ARN that was asked for
 }
 
 var (

@@ -21,7 +21,7 @@ var (
 	// ErrConflict: a concurrent request got in the way; nothing changed; try again.
 	ErrConflict = errors.New("conflicting request, try again")
 	// ErrThrottled: the store asked to slow down and nothing was attempted. A write to S3 that is answered 503
-	// is ErrAmbiguous, because that may follow the deed (B6); a 429 and DynamoDB's own throttling are certain.
+	// is ErrAmbiguous, because that may follow the write (B6); a 429 and DynamoDB's own throttling are certain.
 	ErrThrottled = errors.New("throttled by the store")
 	// ErrUnsupported: the store or the driver cannot do this; nothing was attempted.
 	ErrUnsupported = errors.New("not supported by this store")
@@ -60,7 +60,7 @@ var (
 type StoreError struct {
 	Kind    error  // one of the store kinds; errors.Is matches it
 	Op      string // the port's operation: "head", "get", "put", "delete", "list", "list versions"
-	Bucket  string
+	Bucket  string // its name
 	Key     string // empty for listings
 	Status  int    // HTTP status, 0 where there was no answer
 	Code    string // the store's error code, empty where there was none
@@ -142,7 +142,7 @@ func BadCredentials(err error) bool {
 
 // LockedError says who holds a lock. It matches [ErrLocked].
 type LockedError struct {
-	Ref     Ref
+	Ref     Ref      // of the state
 	Holder  LockInfo // zero ID when the lock object could not be understood
 	Managed *Managed // what a lock of ours says beyond Holder; nil for a plain one
 	ETag    string   // of the lock object that was seen; empty if the holder is in Table

@@ -45,9 +45,9 @@ type Run struct {
 	Actor  string `json:"actor,omitempty"`  // who started it
 	URL    string `json:"url,omitempty"`    // of the job, for a person to open
 	ID     string `json:"id,omitempty"`     // of the job, in the system's own form
-	Repo   string `json:"repo,omitempty"`
+	Repo   string `json:"repo,omitempty"`   // as the system names it, such as "owner/name"
 	Branch string `json:"branch,omitempty"` // or tag
-	Commit string `json:"commit,omitempty"`
+	Commit string `json:"commit,omitempty"` // its full hash
 }
 
 // managedJSON is Managed on the wire.

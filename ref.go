@@ -31,8 +31,8 @@ const (
 // Ref is the address of one state: the bucket and the object key, with the
 // workspace rule already applied. The zero Ref is not valid.
 type Ref struct {
-	Bucket string
-	Key    string
+	Bucket string // its name
+	Key    string // of the state object
 }
 
 // ParseRef reads "s3://bucket/key", where the bucket may be an access point's ARN. The key is taken as it stands:

@@ -15,7 +15,7 @@ const (
 
 // Scope is a whole bucket, or the part of it at and below a key prefix. The zero Scope is not valid.
 type Scope struct {
-	Bucket string
+	Bucket string // its name
 	Prefix string // without a slash at either end; empty: the whole bucket
 }
 

@@ -14,8 +14,8 @@ import (
 type StateHeader struct {
 	Version          uint64 // format version; 0 in an encrypted body
 	TerraformVersion string // of the engine that wrote it; empty in an encrypted body
-	Serial           uint64
-	Lineage          string
+	Serial           uint64 // grows with every change of the state
+	Lineage          string // random, the same in all versions of a state
 	// EncryptionVersion is set for a body that OpenTofu encrypted: serial and lineage
 	// are readable, the rest is not and must not be edited.
 	EncryptionVersion string

@@ -37,20 +37,20 @@ type Action string
 
 // The actions.
 const (
-	Lock            Action = "lock"
-	Unlock          Action = "unlock"       // by the holder, or by whoever named the lock's ID
-	ForceUnlock     Action = "force-unlock" // somebody else's lock was removed
-	TakeOver        Action = "takeover"     // somebody else's lock that was over was replaced or removed by one of ours
-	Run             Action = "run"          // a command ran under the lock: one event when it starts, one when the lock is given back
-	Rescue          Action = "rescue"       // a state that an engine could not save was saved
-	Push            Action = "push"
-	Rollback        Action = "rollback"
-	WorkspaceNew    Action = "workspace-new"
-	WorkspaceDelete Action = "workspace-delete"
-	BucketInit      Action = "bucket-init"
-	GC              Action = "gc"
-	MigrateClean    Action = "migrate-clean" // digests and left-over lock items were removed from the DynamoDB table
-	DigestFix       Action = "digest-fix"    // the MD5 of a state in the DynamoDB table was set, or removed with the state gone
+	Lock            Action = "lock"             // a lock was taken and stays
+	Unlock          Action = "unlock"           // by the holder, or by whoever named the lock's ID
+	ForceUnlock     Action = "force-unlock"     // somebody else's lock was removed
+	TakeOver        Action = "takeover"         // somebody else's lock that was over was replaced or removed by one of ours
+	Run             Action = "run"              // a command ran under the lock: one event when it starts, one when the lock is released
+	Rescue          Action = "rescue"           // a state that an engine could not save was saved
+	Push            Action = "push"             // a state was written
+	Rollback        Action = "rollback"         // an older version of a state was written anew
+	WorkspaceNew    Action = "workspace-new"    // a workspace got its first state
+	WorkspaceDelete Action = "workspace-delete" // a workspace's state was deleted
+	BucketInit      Action = "bucket-init"      // settings of a bucket were changed
+	GC              Action = "gc"               // old versions of lock objects were removed
+	MigrateClean    Action = "migrate-clean"    // digests and left-over lock items were removed from the DynamoDB table
+	DigestFix       Action = "digest-fix"       // the MD5 of a state in the DynamoDB table was set, or removed with the state gone
 )
 
 // Actions are all of them.
@@ -63,48 +63,48 @@ type Outcome string
 
 // The outcomes.
 const (
-	OK       Outcome = "ok"
+	OK       Outcome = "ok"       // it was done
 	Intent   Outcome = "intent"   // it is about to be done: another event of the same action and ref follows, unless the process died
 	Failed   Outcome = "failed"   // it was not done, or not all of it: see Detail
 	Unknown  Outcome = "unknown"  // it may have been done
 	Started  Outcome = "started"  // Run: the lock is held
-	Released Outcome = "released" // Run: it ended, and the lock was given back
+	Released Outcome = "released" // Run: it ended, and the lock was released
 	Lost     Outcome = "lost"     // Run: the lock was lost while the command ran
-	Kept     Outcome = "kept"     // Run: the lock could not be given back. Rescue: only a copy is kept in the bucket
+	Kept     Outcome = "kept"     // Run: the lock could not be released. Rescue: only a copy is kept in the bucket
 )
 
 // Event is one act. The first group of fields is set by [Sink.Append].
 type Event struct {
-	V     int    `json:"v"`
+	V     int    `json:"v"`     // version of this format
 	Chain string `json:"chain"` // random, the same in all events of a log
 	Seq   uint64 `json:"seq"`   // from 1, without gaps
 	Prev  string `json:"prev"`  // SHA-256 of the previous event's exact bytes, in hex; zeros in the first
 	// StoreTime is the store's clock shortly before the event was stored, where it is known.
 	StoreTime time.Time `json:"store_time,omitzero"`
 
-	ID      string    `json:"id"`   // random; the same act has the same ID in every location
-	Time    time.Time `json:"time"` // of the act, by the client's clock
-	Action  Action    `json:"action"`
-	Outcome Outcome   `json:"outcome"`
+	ID      string    `json:"id"`            // random; the same act has the same ID in every location
+	Time    time.Time `json:"time"`          // of the act, by the client's clock
+	Action  Action    `json:"action"`        // what was done
+	Outcome Outcome   `json:"outcome"`       // what came of it
 	Ref     string    `json:"ref,omitempty"` // s3://BUCKET/KEY, or s3://BUCKET[/PREFIX] of acts on more than one state
-	Who     string    `json:"who"`
+	Who     string    `json:"who"`           // whoever did it, as package identity names them
 
 	Operation  string `json:"operation,omitempty"`    // as in the lock
-	LockID     string `json:"lock_id,omitempty"`      // of the lock that was taken, given back, or held meanwhile
+	LockID     string `json:"lock_id,omitempty"`      // of the lock that was taken, released, or held meanwhile
 	PrevLockID string `json:"prev_lock_id,omitempty"` // of somebody else's lock that ended by this act
 	Holder     string `json:"holder,omitempty"`       // who held the lock that ended
-	Reason     string `json:"reason,omitempty"`
+	Reason     string `json:"reason,omitempty"`       // that whoever did it gave; empty: none
 
 	// The state before and after the act. The ETags of acts on a lock alone are the lock object's.
 	SerialBefore *uint64 `json:"serial_before,omitempty"`
-	SerialAfter  *uint64 `json:"serial_after,omitempty"`
-	ETagBefore   string  `json:"etag_before,omitempty"`
-	ETagAfter    string  `json:"etag_after,omitempty"`
-	VersionID    string  `json:"version_id,omitempty"` // that was written
-	Lineage      string  `json:"lineage,omitempty"`
+	SerialAfter  *uint64 `json:"serial_after,omitempty"` // nil: not known
+	ETagBefore   string  `json:"etag_before,omitempty"`  // empty: not known, or nothing was there
+	ETagAfter    string  `json:"etag_after,omitempty"`   // empty: not known, or nothing is there
+	VersionID    string  `json:"version_id,omitempty"`   // that was written
+	Lineage      string  `json:"lineage,omitempty"`      // of the state; empty: not known
 
 	Client string          `json:"client,omitempty"` // the process, as package identity names it
-	Run    *statelatch.Run `json:"run,omitempty"`
+	Run    *statelatch.Run `json:"run,omitempty"`    // the CI job; nil: none
 	Tool   string          `json:"tool,omitempty"`   // version of Statelatch
 	Detail string          `json:"detail,omitempty"` // for people
 

@@ -14,9 +14,9 @@ import (
 // Head names one event of a log, the last as far as its writer knew. It is stored beside the events, so that a tail
 // that was cut off is missed. The zero Head stands before the first event.
 type Head struct {
-	Chain string `json:"chain"`
-	Seq   uint64 `json:"seq"`
-	Hash  string `json:"hash"` // SHA-256 of the event's bytes, in hex
+	Chain string `json:"chain"` // that of the event
+	Seq   uint64 `json:"seq"`   // the event's; 0: none
+	Hash  string `json:"hash"`  // SHA-256 of the event's bytes, in hex
 }
 
 var zeroHash = strings.Repeat("0", 2*sha256.Size)

@@ -37,7 +37,7 @@ type Recorder struct {
 
 // RecorderOptions say what a recorder stores, and where.
 type RecorderOptions struct {
-	Sinks []Sink
+	Sinks []Sink // where every event is stored; none: nothing is recorded
 	// Required: Intend refuses what cannot be recorded before it is done. Otherwise it does nothing.
 	Required bool
 	// Base is what all events have in common: Who, Client, Run, Tool and Reason.

@@ -12,31 +12,33 @@ import (
 // Log is a sink that can be read back.
 type Log interface {
 	Sink
+	// Read returns all that is stored. What single records are wrong in is for [Verify]; errors mean that the log
+	// could not be read.
 	Read(ctx context.Context) (Contents, error)
 }
 
 // Contents is everything that is stored in a log, in the order in which it is stored.
 type Contents struct {
-	Records []Record
-	Head    *Head // nil: there is none, or HeadErr says why it cannot be read
-	HeadErr error
+	Records []Record // the events' bytes, not yet judged
+	Head    *Head    // nil: there is none, or HeadErr says why it cannot be read
+	HeadErr error    // why the head cannot be read; nil: it can, or there is none
 	Foreign []string // keys that are no part of a log
 
 	// Older is what the bucket keeps of the log beside what is current, by key, the newest first; of a file nothing.
 	// OlderErr says why it is not known: errors matching [statelatch.ErrUnsupported] that nothing is kept.
 	Older    []Older
-	OlderErr error
+	OlderErr error // see Older; nil: it is complete
 }
 
 // Older is a version of an event or of the head that is not the current event, or a mark that it was deleted.
 type Older struct {
-	Name      string // key
-	Number    uint64 // that it is stored under; 0: it is of the head
-	VersionID string
-	Stored    time.Time
-	Deleted   bool   // it is such a mark
-	Current   bool   // nothing is newer
-	Raw       []byte // nil: it is such a mark, or has just expired
+	Name      string    // key
+	Number    uint64    // that it is stored under; 0: it is of the head
+	VersionID string    // in the bucket
+	Stored    time.Time // by the store's clock
+	Deleted   bool      // it is such a mark
+	Current   bool      // nothing is newer
+	Raw       []byte    // nil: it is such a mark, or has just expired
 }
 
 // Record is one stored event.
@@ -69,13 +71,13 @@ const (
 // Finding is one thing that is wrong.
 type Finding struct {
 	Event  uint64 // the number of the first event concerned; 0: none
-	Kind   Kind
-	Detail string
+	Kind   Kind   // what sort of wrong it is
+	Detail string // one line for people
 }
 
 // Report is the result of [Verify].
 type Report struct {
-	Events   int
+	Events   int       // how many were read
 	Last     Head      // of the newest event; zero if there is none
 	Time     time.Time // of the newest event
 	Findings []Finding // by event; those that concern none are last
@@ -88,7 +90,7 @@ type Report struct {
 	Unsigned int
 	// Compared is how many older versions were compared with what is there, and NotCompared why none could be.
 	Compared    int
-	NotCompared error
+	NotCompared error // see Compared; nil: they were compared
 }
 
 // Check says what a log is held against, beyond itself.

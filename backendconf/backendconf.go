@@ -35,17 +35,17 @@ type Options struct {
 
 // Backend is a backend "s3" with all its arguments, and the workspace in it.
 type Backend struct {
-	Type               string // always "s3"
-	Bucket             string
-	Key                string // of the default workspace's state
-	WorkspaceKeyPrefix string // "env:" unless configured; may be empty
-	Workspace          string
-	UseLockfile        bool   // use_lockfile
-	DynamoDBTable      string // dynamodb_table; empty: none
-	DynamoDBEndpoint   string // endpoints.dynamodb; empty: the environment's or AWS's
-	S3                 s3bucket.Config
-	Source             string // the file that it was found in
-	Initialized        bool   // it is what init left, and what engines go by
+	Type               string          // always "s3"
+	Bucket             string          // its name, from the argument bucket
+	Key                string          // of the default workspace's state
+	WorkspaceKeyPrefix string          // "env:" unless configured; may be empty
+	Workspace          string          // the selected one; "default" unless another is
+	UseLockfile        bool            // use_lockfile
+	DynamoDBTable      string          // dynamodb_table; empty: none
+	DynamoDBEndpoint   string          // endpoints.dynamodb; empty: the environment's or AWS's
+	S3                 s3bucket.Config // how the bucket is reached, from the other arguments
+	Source             string          // the file that it was found in
+	Initialized        bool            // it is what init left, and what engines go by
 
 	beside []string // files that it names relative to its directory: they came with it
 }

@@ -23,8 +23,8 @@ import (
 // Desired is a bucket as it is wanted. Versioning, the public access block, bucket owner enforced ownership, the
 // TLS-only policy and the lifecycle rules are always wanted.
 type Desired struct {
-	Bucket string
-	Region string
+	Bucket string // its name
+	Region string // where it is created, or is
 	// Endpoint is the URL of the store. Empty: AWS's own.
 	Endpoint string
 	// Owner is the account that must own the bucket. Empty: any. [Apply] leaves that to its client.
@@ -77,61 +77,61 @@ func (d Desired) locationConstraint() string {
 // Setting is one part of a bucket's configuration as it was read. Err says why it could not be read: it matches
 // [statelatch.ErrUnsupported] where the store has no such thing, [statelatch.ErrDenied] where it may not be seen.
 type Setting[T any] struct {
-	Value T // zero where nothing is configured
-	Err   error
+	Value T     // zero where nothing is configured
+	Err   error // nil: Value is what is configured
 }
 
 // Actual is a bucket as it is.
 type Actual struct {
-	Exists bool
+	Exists bool   // false: the fields below are zero
 	Region string // empty where the store does not tell
 
-	Versioning     Setting[Versioning]
-	Encryption     Setting[Encryption]
-	PublicAccess   Setting[PublicAccess]
-	Ownership      Setting[string] // "BucketOwnerEnforced", ...; empty: ACLs count
-	Policy         Setting[string] // JSON
-	Lifecycle      Setting[Lifecycle]
-	Logging        Setting[*types.LoggingEnabled]
-	Tags           Setting[map[string]string]
-	PolicyIsPublic Setting[bool]
-	ACLIsPublic    Setting[bool]
-	ObjectLock     Setting[ObjectLock]
-	Replication    Setting[[]types.ReplicationRule]
-	RequesterPays  Setting[bool]
+	Versioning     Setting[Versioning]              // whether old versions are kept
+	Encryption     Setting[Encryption]              // of what is written without a word about it
+	PublicAccess   Setting[PublicAccess]            // the public access block
+	Ownership      Setting[string]                  // "BucketOwnerEnforced", ...; empty: ACLs count
+	Policy         Setting[string]                  // JSON
+	Lifecycle      Setting[Lifecycle]               // what expires by itself
+	Logging        Setting[*types.LoggingEnabled]   // server access logs; nil: none
+	Tags           Setting[map[string]string]       // of the bucket; empty: none
+	PolicyIsPublic Setting[bool]                    // S3 judges that the policy lets everybody in
+	ACLIsPublic    Setting[bool]                    // an ACL grants something to everybody
+	ObjectLock     Setting[ObjectLock]              // of versions
+	Replication    Setting[[]types.ReplicationRule] // to other buckets; empty: none
+	RequesterPays  Setting[bool]                    // requests without x-amz-request-payer are refused
 }
 
 // Versioning is whether old versions are kept.
 type Versioning struct {
 	Status    string // "Enabled", "Suspended", or empty: never enabled
-	MFADelete bool
+	MFADelete bool   // versions are removed only with a second factor
 }
 
 // Encryption is how objects are encrypted whose writers do not say.
 type Encryption struct {
-	Algorithm string // "AES256", "aws:kms", ...; empty: not at all
-	KMSKey    string
-	BucketKey bool
+	Algorithm string                        // "AES256", "aws:kms", ...; empty: not at all
+	KMSKey    string                        // for "aws:kms": an ARN, an ID or an alias; empty: AWS's own key
+	BucketKey bool                          // one data key serves many objects
 	blocked   *types.BlockedEncryptionTypes // not ours: kept
 }
 
 // PublicAccess is the public access block.
 type PublicAccess struct {
-	BlockACLs, IgnoreACLs, BlockPolicy, RestrictBuckets bool
+	BlockACLs, IgnoreACLs, BlockPolicy, RestrictBuckets bool // the four flags, under S3's names without "Public"
 }
 
 var allBlocked = PublicAccess{true, true, true, true}
 
 // Lifecycle is the bucket's lifecycle configuration.
 type Lifecycle struct {
-	Rules []types.LifecycleRule
+	Rules []types.LifecycleRule // in the order in which the store has them; those of others, too
 	// minimumSize is for transitions, which are not ours: kept.
 	minimumSize types.TransitionDefaultMinimumObjectSize
 }
 
 // ObjectLock is the bucket's retention of versions.
 type ObjectLock struct {
-	Enabled bool
+	Enabled bool   // versions can be retained
 	Mode    string // of the default retention: "GOVERNANCE", "COMPLIANCE"; empty: there is none
 	Days    int    // of the default retention
 }

@@ -20,10 +20,10 @@ type Severity int
 
 // From "nothing to say" to "mend this now".
 const (
-	OK Severity = iota
-	Note
-	Warning
-	Error
+	OK      Severity = iota // it is as it should be
+	Note                    // good to know
+	Warning                 // something can go wrong
+	Error                   // something is wrong
 )
 
 var severities = [...]string{"ok", "note", "warning", "error"}
@@ -41,12 +41,12 @@ func ParseSeverity(s string) (Severity, error) {
 
 // Finding is one thing that was looked at.
 type Finding struct {
-	ID       string // the same for ever
-	Severity Severity
-	What     string
-	Why      string // why it matters
-	Fix      string // the command that mends it; empty where there is none
-	Skipped  bool   // it could not be looked at; What says why
+	ID       string   // the same for ever
+	Severity Severity // how bad it is
+	What     string   // what was found, one line for people
+	Why      string   // why it matters
+	Fix      string   // the command that mends it; empty where there is none
+	Skipped  bool     // it could not be looked at; What says why
 }
 
 const (
@@ -57,14 +57,14 @@ const (
 
 // Subject is what [Check] judges.
 type Subject struct {
-	Scope           statelatch.Scope
-	WorkspacePrefix string
-	Region          string
-	Endpoint        string // empty: AWS's own
-	Bucket          Actual // Exists
-	Contents        Contents
-	ContentsErr     error // why Contents are not known
-	Now             time.Time
+	Scope           statelatch.Scope         // the bucket, or the part of it that states are in
+	WorkspacePrefix string                   // the backend's workspace_key_prefix; may be empty
+	Region          string                   // that the bucket is reached in
+	Endpoint        string                   // empty: AWS's own
+	Bucket          Actual                   // Exists
+	Contents        Contents                 // what lies in Scope
+	ContentsErr     error                    // why Contents are not known
+	Now             time.Time                // for the ages of locks
 	Command         func(verb string) string // makes a command for the scope: "bucket init"
 }
 

@@ -18,8 +18,8 @@ type Contents struct {
 	Example  string          // the key of one of the others
 	Litter   int             // old versions and delete markers of lock objects
 	MostKey  string          // the lock object with most of them
-	Most     int
-	Versions error // why there is no telling about old versions
+	Most     int             // how many old versions and delete markers it has
+	Versions error           // why there is no telling about old versions
 }
 
 // Look lists a scope: all versions in one go, or the current objects alone where versions cannot be listed.

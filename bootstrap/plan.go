@@ -20,8 +20,8 @@ import (
 type Step struct {
 	ID       string // of the setting: "bucket", "versioning", "encryption", ...
 	What     string // in the imperative
-	Why      string
-	From, To string
+	Why      string // it is wanted, one line for people
+	From, To string // how it is and how it will be, for people
 	Action   string // the IAM action that it needs
 
 	required bool // else a store that cannot is passed over
@@ -34,15 +34,15 @@ type Step struct {
 
 // Skip is a part of what is wanted that is not done.
 type Skip struct {
-	ID       string
-	Why      string
-	Required bool // it is missed: the bucket is not what was asked for
+	ID       string // as of a Step
+	Why      string // one line for people
+	Required bool   // it is missed: the bucket is not what was asked for
 }
 
 // Plan is what lies between a bucket as it is and as it is wanted. Without steps and skips there is nothing to do.
 type Plan struct {
 	Steps   []Step // in the order in which they are safe
-	Skipped []Skip
+	Skipped []Skip // what is wanted and will not be done
 }
 
 // same reports whether two plans look the same to who confirms them.

@@ -77,14 +77,14 @@ type Bucket interface {
 // Object describes one version of one object. Fields that an operation does not
 // learn are zero: List knows no version ID, Put no size.
 type Object struct {
-	Key          string
+	Key          string    // of the object, without the bucket
 	ETag         string    // opaque, with its quotes, exactly as received; compare with ==
 	VersionID    string    // empty where the bucket has no versions
 	Size         int64     // bytes
 	LastModified time.Time // the store's clock, 1 s resolution over HTTP
 	Date         time.Time // the store's clock when it answered; zero in listings
-	ContentType  string
-	Encryption   string // "AES256", "aws:kms", "SSE-C" or empty: what the store says it did
+	ContentType  string    // Head and Get: as it was stored
+	Encryption   string    // "AES256", "aws:kms", "SSE-C" or empty: what the store says it did
 
 	Confirmed    bool // Put: the answer proves that the store has the bytes that were sent, by a checksum or an MD5
 	IsLatest     bool // ListVersions: the current version
@@ -148,32 +148,32 @@ func (c Condition) Check(exists bool, etag string) error {
 
 // ReadOptions selects what Head and Get read; zero means the current version.
 type ReadOptions struct {
-	VersionID string
+	VersionID string // of the version to read; empty: the current one
 }
 
 // PutOptions are the terms of one Put. Encryption, ACL and tags are not among them:
 // they belong to the driver, the same for every object (B21, B22).
 type PutOptions struct {
-	If          Condition
-	ContentType string // empty: application/json, what the engines send for states and locks
+	If          Condition // the condition; zero: none, the write overwrites
+	ContentType string    // empty: application/json, what the engines send for states and locks
 }
 
 // DeleteOptions are the terms of one Delete.
 type DeleteOptions struct {
-	If        Condition
-	VersionID string // remove exactly this version
+	If        Condition // the condition; zero: none
+	VersionID string    // remove exactly this version
 }
 
 // Deleted says what a Delete did.
 type Deleted struct {
-	VersionID    string // of the delete marker written, or of the version removed
-	DeleteMarker bool   // a marker was written, or the removed version was one
-	Date         time.Time
+	VersionID    string    // of the delete marker written, or of the version removed
+	DeleteMarker bool      // a marker was written, or the removed version was one
+	Date         time.Time // the store's clock when it answered
 }
 
 // ListOptions select what List and ListVersions yield; zero means everything.
 type ListOptions struct {
-	Prefix     string
+	Prefix     string // only keys that begin with it
 	StartAfter string // only keys behind this one in byte order, which need not exist; not together with Delimiter
 	Delimiter  string // roll up keys that share a prefix up to it, as IsPrefix entries (List only)
 	PageSize   int    // keys a request, 0 means the store's maximum

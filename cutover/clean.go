@@ -24,8 +24,8 @@ const cleanVersions = 10
 type Part struct {
 	*site.Site // with a Table
 
-	Scope statelatch.Scope
-	Roots []string // keys of the states that are meant, with their named workspaces; empty: all of Scope
+	Scope statelatch.Scope // where its states are
+	Roots []string         // keys of the states that are meant, with their named workspaces; empty: all of Scope
 
 	Items   []fleet.Lock     // lock items that go
 	Digests []digest.Finding // those that go
@@ -34,8 +34,8 @@ type Part struct {
 
 // Left is what stays in the table, and why.
 type Left struct {
-	Key string `json:"key"`
-	Why string `json:"why"`
+	Key string `json:"key"` // of the state
+	Why string `json:"why"` // one line for people
 }
 
 func (p *Part) leave(key, why string) { p.Left = append(p.Left, Left{key, why}) }
@@ -161,8 +161,10 @@ func (p *Part) Unproven() []fleet.Lock {
 	return slices.DeleteFunc(slices.Clone(p.Items), func(l fleet.Lock) bool { return l.Verdict.State == evidence.Stale })
 }
 
-// Removed are the keys of the states of which something was removed.
-type Removed struct{ Digests, Locks []string }
+// Removed is what is gone from the table.
+type Removed struct {
+	Digests, Locks []string // the keys of the states that it was of
+}
 
 // Remove removes what was planned, each item only if it still is what was seen. One that changed meanwhile is added to
 // Left, and told to onLeft, which may be nil. OnRemoved, which may be nil, is called after each. The error says which

@@ -22,29 +22,29 @@ import (
 	"github.com/statelatch/statelatch/lock"
 )
 
-// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or given back is half for
+// halfLasts is how long half a lock has to stay what it is: a lock that is just being taken or released is half for
 // an instant.
 const halfLasts = 500 * time.Millisecond
 
 // Lock is a lock of a root's state, or of one of its named workspaces.
 type Lock struct {
-	Ref     string         `json:"ref"`
-	Kind    fleet.Kind     `json:"kind"`
-	Where   Where          `json:"where"`
-	ID      string         `json:"id,omitempty"`
-	Who     string         `json:"who,omitempty"`
-	Verdict evidence.State `json:"verdict"`
-	Proof   string         `json:"proof"`
+	Ref     string         `json:"ref"`           // of the state: s3://BUCKET/KEY
+	Kind    fleet.Kind     `json:"kind"`          // of the lock that was found
+	Where   Where          `json:"where"`         // in which places it is
+	ID      string         `json:"id,omitempty"`  // the lock's; empty: it could not be read
+	Who     string         `json:"who,omitempty"` // holds it; empty: not known
+	Verdict evidence.State `json:"verdict"`       // whether the holder is still at work
+	Proof   string         `json:"proof"`         // one line for people: why the verdict is that
 }
 
-// Where says which halves of a lock there are.
+// Where says in which places a lock is.
 type Where string
 
 // The places of a lock.
 const (
-	Both   Where = "both"
-	Table  Where = "table"
-	Object Where = "object"
+	Both   Where = "both"   // in the bucket and in the table
+	Table  Where = "table"  // only the item
+	Object Where = "object" // only the lock object
 )
 
 func lockOf(l fleet.Lock) Lock {
@@ -81,7 +81,7 @@ func ownState(key, root, workspacePrefix string) bool {
 	return key == root || ok && of == path.Clean(root) // a named workspace's key is cleaned
 }
 
-// lasts reports whether half a lock stays one. A lock that is just being taken or given back does not.
+// lasts reports whether half a lock stays one. A lock that is just being taken or released does not.
 func lasts(ctx context.Context, locks *lock.Manager, l fleet.Lock) bool {
 	if pace.Sleep(ctx, halfLasts) != nil {
 		return false

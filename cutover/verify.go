@@ -20,26 +20,26 @@ type Verdict string
 
 // The verdicts.
 const (
-	ReadyForPhase1 Verdict = "ready for phase 1"
-	ReadyForPhase2 Verdict = "ready for phase 2"
-	Done           Verdict = "done"
-	NotReady       Verdict = "not ready"
+	ReadyForPhase1 Verdict = "ready for phase 1" // its clients may begin to take both locks
+	ReadyForPhase2 Verdict = "ready for phase 2" // its clients may stop using the table
+	Done           Verdict = "done"              // it is at the last phase, and nothing is in the way
+	NotReady       Verdict = "not ready"         // something is in the way: see InTheWay
 )
 
 // Root is a root of a tree, held against its bucket and table.
 type Root struct {
-	Dir     string        `json:"dir"`
-	Variant string        `json:"variant,omitempty"`
-	Phase   migrate.Phase `json:"phase"`
-	Ref     string        `json:"ref,omitempty"`
-	Table   string        `json:"dynamodb_table,omitempty"`
-	Verdict Verdict       `json:"verdict"`
+	Dir     string        `json:"dir"`                      // relative to the tree, with slashes
+	Variant string        `json:"variant,omitempty"`        // what sets it apart from other roots of Dir; empty: nothing
+	Phase   migrate.Phase `json:"phase"`                    // that its configuration is in
+	Ref     string        `json:"ref,omitempty"`            // of its default state; empty: not known
+	Table   string        `json:"dynamodb_table,omitempty"` // its lock table; empty: none, or not known
+	Verdict Verdict       `json:"verdict"`                  // what follows from all that
 	troubles
-	Exists  bool    `json:"exists"`
-	Serial  *uint64 `json:"serial,omitempty"`
-	Digests int     `json:"digests"`
-	Tier    string  `json:"tier,omitempty"`
-	Locks   []Lock  `json:"locks"`
+	Exists  bool    `json:"exists"`           // there is a state
+	Serial  *uint64 `json:"serial,omitempty"` // the state's; nil: not known, or there is none
+	Digests int     `json:"digests"`          // in the table, of the state and its workspaces
+	Tier    string  `json:"tier,omitempty"`   // of the store; empty: not proven
+	Locks   []Lock  `json:"locks"`            // on the state and its workspaces
 
 	Name   string `json:"-"` // for people
 	Digest string `json:"-"` // its status, for people

@@ -38,8 +38,8 @@ const (
 
 // Finding is one digest: what it says, what it should, and what that means.
 type Finding struct {
-	Ref    statelatch.Ref
-	Status Status
+	Ref    statelatch.Ref // of the state
+	Status Status         // whether it is of the state that is stored
 	// Reading is the state and its digest as they were read. It is what state.Store.FixDigest acts on.
 	Reading state.DigestReading
 	// BelongsTo is the newest version with that MD5; nil: none that was looked at, or it was not looked for.

@@ -55,7 +55,7 @@ func prepared(set func(dynamotest.Item), held bool) {
 }
 
 // What a table does to a call, over HTTP and in memory: the kind of error is the same, and so is what is stored. A lost
-// reply to a conditional write is never sent again: its condition would meet its own deed (B1).
+// reply to a conditional write is never sent again: its condition would meet what it did itself (B1).
 func TestTable_AllCalls_B1_Faults(t *testing.T) {
 	t.Parallel()
 	const done, refused = true, false

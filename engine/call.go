@@ -51,10 +51,10 @@ const (
 
 // Call is one command line of an engine.
 type Call struct {
-	Name       string // terraform or tofu
-	Args       []string
-	Subcommand string // such as "apply" or "state mv"; empty: none
-	Chdir      string // of -chdir; empty: none
+	Name       string   // terraform or tofu
+	Args       []string // behind the engine's name
+	Subcommand string   // such as "apply" or "state mv"; empty: none
+	Chdir      string   // of -chdir; empty: none
 
 	at    int      // in Args, behind the subcommand
 	flags []string // what the engine gets there, in order: TF_CLI_ARGS_NAME, TF_CLI_ARGS, the command line

@@ -14,9 +14,9 @@ import (
 
 // State is the state that a call is about.
 type State struct {
-	Ref     statelatch.Ref
-	Backend backendconf.Backend
-	Planned bool // a saved plan says so, not the directory
+	Ref     statelatch.Ref      // of the state, its workspace included
+	Backend backendconf.Backend // how its bucket is reached
+	Planned bool                // a saved plan says so, not the directory
 }
 
 // ErrPlan tells that a saved plan does not say which state it is for: it cannot be read, which an engine with the right

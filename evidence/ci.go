@@ -23,13 +23,13 @@ type RunState string
 
 // The states of runs. The zero RunState: it is not known.
 const (
-	RunEnded  RunState = "ended"
-	RunGoesOn RunState = "running"
+	RunEnded  RunState = "ended"   // all that ran for it has ended, but see Answer.JobsLeft
+	RunGoesOn RunState = "running" // it waits, or is at work
 )
 
 // Answer is what is known of a CI run.
 type Answer struct {
-	State RunState
+	State RunState // zero: not known
 	// JobsLeft: the job has ended, the pipeline that it belongs to has not.
 	JobsLeft bool
 	Detail   string // one plain line that is safe to print: what the system said, or why it could not be asked

@@ -30,7 +30,7 @@ const (
 
 // Verdict is what can be said of a lock, and why.
 type Verdict struct {
-	State State
+	State State  // zero is not a verdict
 	Proof string // one plain line that is safe to print; for Unknown what is known at least
 }
 
@@ -41,6 +41,7 @@ type Sources struct {
 
 // Asker tells what became of a CI run. [CI] is one.
 type Asker interface {
+	// Ask never fails: what cannot be found out is an Answer without a State, whose Detail says why.
 	Ask(ctx context.Context, run statelatch.Run) Answer
 }
 

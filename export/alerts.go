@@ -18,8 +18,8 @@ import (
 
 // The values of [Message.Event].
 const (
-	EventOld  = "lock_old"
-	EventGone = "lock_gone"
+	EventOld  = "lock_old"  // a lock got as old as the alerts are for
+	EventGone = "lock_gone" // a lock that was told about is there no more
 )
 
 // Verdicts says which locks are worth a message.
@@ -29,7 +29,7 @@ type Verdicts string
 const (
 	VerdictsStale   Verdicts = "stale"   // provably stale
 	VerdictsUnknown Verdicts = "unknown" // not provably live
-	VerdictsAny     Verdicts = "any"
+	VerdictsAny     Verdicts = "any"     // whatever the evidence says
 )
 
 func (v Verdicts) include(s evidence.State) bool {
@@ -45,18 +45,18 @@ func (v Verdicts) include(s evidence.State) bool {
 
 // Message is what the webhook gets, as JSON. Text alone is what Slack and its like show.
 type Message struct {
-	Text       string         `json:"text"`
-	Event      string         `json:"event"`
-	Ref        string         `json:"ref"`
-	Workspace  string         `json:"workspace"`
-	LockID     string         `json:"lock_id,omitempty"`
-	Who        string         `json:"who,omitempty"`
-	Operation  string         `json:"operation,omitempty"`
-	Verdict    evidence.State `json:"verdict"`
-	Proof      string         `json:"proof,omitempty"`
-	AgeSeconds int64          `json:"age_seconds"` // when it was last seen
-	Since      time.Time      `json:"since"`
-	Time       time.Time      `json:"time"` // when it was sent, so that a message that somebody repeats is known
+	Text       string         `json:"text"`                // one line for people
+	Event      string         `json:"event"`               // one of the Event constants
+	Ref        string         `json:"ref"`                 // of the state: s3://BUCKET/KEY
+	Workspace  string         `json:"workspace"`           // of the state; "default" for the default one
+	LockID     string         `json:"lock_id,omitempty"`   // empty: the lock could not be read
+	Who        string         `json:"who,omitempty"`       // the holder, as the lock says; empty: not known
+	Operation  string         `json:"operation,omitempty"` // as the lock says; empty: not known
+	Verdict    evidence.State `json:"verdict"`             // whether the holder is still at work
+	Proof      string         `json:"proof,omitempty"`     // one line for people: why the verdict is that
+	AgeSeconds int64          `json:"age_seconds"`         // when it was last seen
+	Since      time.Time      `json:"since"`               // when the lock object was written last, by the store's clock
+	Time       time.Time      `json:"time"`                // when it was sent, so that a message that somebody repeats is known
 }
 
 // Alerts tells a webhook about locks of at least an age: once when one gets that old, and once when it is gone.

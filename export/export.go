@@ -28,12 +28,12 @@ const DefaultMaxSeries = 1000
 
 // Config says what is looked at, and how it is told. It must not be changed afterwards.
 type Config struct {
-	Locks           *lock.Manager // required; with its Table, items in it are locks, too
-	Scope           statelatch.Scope
-	WorkspacePrefix string
-	Evidence        evidence.Sources
-	MaxSeries       int  // keys that have series of their own; 0: [DefaultMaxSeries]
-	Holder          bool // lock series have the holder's Who as a label
+	Locks           *lock.Manager    // required; with its Table, items in it are locks, too
+	Scope           statelatch.Scope // where states and locks are looked for; required
+	WorkspacePrefix string           // the backend's workspace_key_prefix; may be empty
+	Evidence        evidence.Sources // what locks are judged by
+	MaxSeries       int              // keys that have series of their own; 0: [DefaultMaxSeries]
+	Holder          bool             // lock series have the holder's Who as a label
 	// Tier is what a probe said of the store. There is no series of the unknown one.
 	Tier lock.Tier
 	// Alerts, if not nil, is told about locks that are too old.

@@ -186,7 +186,7 @@ states{} 20
 	})
 }
 
-// Two halves of one lock that are different holders' are one series, and a text that is no UTF-8 is a label all the
+// Lock object and item of different holders are one series, and a text that is no UTF-8 is a label all the
 // same.
 func TestExporter_Locks_OneSeries(t *testing.T) {
 	t.Parallel()

@@ -102,7 +102,7 @@ type setGauge func(d *prometheus.Desc, value float64, labels ...string)
 func (e *Exporter) locks(c *collection, gauge setGauge) {
 	verdicts := map[evidence.State]int{evidence.Live: 0, evidence.Stale: 0, evidence.Unknown: 0}
 	type series struct{ key, workspace, verdict, holder string }
-	ages := map[series]float64{} // two halves of different holders may be one series; -1: no age
+	ages := map[series]float64{} // lock object and item of different holders may be one series; -1: no age
 	for _, l := range c.locks {
 		verdicts[l.Verdict.State]++
 		if !c.shown[l.Ref.Key] {

@@ -23,21 +23,21 @@ type Kind string
 
 // The kinds of locks.
 const (
-	KindPlain      Kind = "plain"    // an engine's lock object
-	KindManaged    Kind = "managed"  // ours
-	KindItem       Kind = "dynamodb" // an item without a lock object
-	KindHalf       Kind = "half"     // the rest is certainly missing, or another holder's
-	KindUnreadable Kind = "unreadable"
+	KindPlain      Kind = "plain"      // an engine's lock object
+	KindManaged    Kind = "managed"    // ours
+	KindItem       Kind = "dynamodb"   // an item without a lock object
+	KindHalf       Kind = "half"       // the rest is certainly missing, or another holder's
+	KindUnreadable Kind = "unreadable" // it is there and cannot be understood, or not be read
 )
 
 // halfPause is how long a half is given to become whole, or nothing.
 const halfPause = 500 * time.Millisecond
 
-// Lock is a lock that was found: both halves of it where they are one holder's, else one half.
+// Lock is a lock that was found: lock object and item where they are one holder's, else one of them.
 type Lock struct {
-	lock.Held // only Ref, if Unread is not nil
-	Verdict   evidence.Verdict
-	Kind      Kind
+	lock.Held                  // only Ref, if Unread is not nil
+	Verdict   evidence.Verdict // whether its holder is still at work
+	Kind      Kind             // which sort of lock it is
 	// Half says, if this is one half of what should be two, which one is missing or another's (B20). One plain line.
 	Half string
 	// Unread is why the lock could not be read at all, of a store kind. It may be held.
@@ -48,10 +48,10 @@ type Lock struct {
 
 // LockOptions are the terms of [Locks].
 type LockOptions struct {
-	WorkspacePrefix string // as in [WalkOptions]
-	Workers         int    // requests under way at once; 0 means 16
-	Evidence        evidence.Sources
-	OnProgress      func(Progress) // of the walk
+	WorkspacePrefix string           // as in [WalkOptions]
+	Workers         int              // requests under way at once; 0 means 16
+	Evidence        evidence.Sources // what they are judged by
+	OnProgress      func(Progress)   // of the walk
 }
 
 // LockList is what [Locks] found.
@@ -68,7 +68,7 @@ type lister interface {
 }
 
 // Locks finds every lock of scope: the lock objects, and if m has a Table the items in it. Each is read and judged by itself, with
-// consistent reads, so that the two halves of one lock are seen together; what is released meanwhile is left out. A lock that
+// consistent reads, so that lock object and item are seen together; what is released meanwhile is left out. A lock that
 // cannot be read is listed as such; errors are those of the walk, and of ctx.
 func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts LockOptions) (LockList, error) {
 	keys := map[string]bool{}
@@ -130,7 +130,7 @@ func itemKeys(ctx context.Context, table lock.Table, scope statelatch.Scope, wor
 	return nil
 }
 
-// readLock reads both halves of the lock of ref: as one lock if they are one holder's, else each as its own.
+// readLock reads lock object and item of ref: as one lock if they are one holder's, else each as its own.
 func readLock(ctx context.Context, m *lock.Manager, ref statelatch.Ref) []Lock {
 	var itemErr error
 	h, err := m.Status(ctx, ref)
@@ -185,7 +185,7 @@ func parts(h lock.Held, table lock.Table, itemErr error) []Lock {
 	return []Lock{l}
 }
 
-// oneHolder reports whether the two halves are of one holder, or of one and of whom it took over.
+// oneHolder reports whether lock object and item are of one holder, or of one and of whom it took over.
 func oneHolder(h lock.Held, item lock.Item) bool {
 	if h.Err != nil || item.Err != nil {
 		return false

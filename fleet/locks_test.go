@@ -95,14 +95,14 @@ func (y *yard) locks(ctx context.Context, prefix string) ([]string, LockList) {
 	}
 	var lines []string
 	for _, l := range list.Locks {
-		halves := ""
+		seen := ""
 		if l.ETag != "" {
-			halves = "object"
+			seen = "object"
 		}
 		if l.Item != nil {
-			halves = strings.Trim(halves+"+item", "+")
+			seen = strings.Trim(seen+"+item", "+")
 		}
-		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", l.Ref.Key, l.Kind, l.Verdict.State, halves, l.Info.ID)))
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", l.Ref.Key, l.Kind, l.Verdict.State, seen, l.Info.ID)))
 	}
 	return lines, list
 }
@@ -136,8 +136,8 @@ func TestLocks_Scopes(t *testing.T) {
 	}
 }
 
-// B20: both halves of one holder are one lock, anything else is shown as the half that it is.
-func TestLocks_B20_Halves(t *testing.T) {
+// B20: lock object and item of one holder are one lock, anything else is shown as half a lock.
+func TestLocks_B20_HalfLocks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t)

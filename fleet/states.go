@@ -45,13 +45,13 @@ const (
 
 // State is one state, or what is left of one.
 type State struct {
-	Key       string
+	Key       string    // of the state, without the bucket
 	Workspace string    // empty: the default one
 	Exists    bool      // there is an object; the rest may be a lock, a rescued state or older versions
 	Size      int64     // bytes
 	Written   time.Time // last, by the store's clock
-	ETag      string
-	VersionID string // with versions; of the current one
+	ETag      string    // of the current version; empty without one
+	VersionID string    // with versions; of the current one
 
 	Locked      bool      // there is a lock object
 	LockedSince time.Time // the lock object was written last, which renewals do
@@ -61,7 +61,7 @@ type State struct {
 	// Versions and VersionBytes count what the bucket keeps, the current version included and delete markers not. Zero
 	// without StatesOptions.Versions.
 	Versions     int
-	VersionBytes int64
+	VersionBytes int64 // see Versions
 
 	// Header is what the state says of itself; nil if it was not read, or could not be.
 	Header *statelatch.StateHeader
@@ -69,7 +69,7 @@ type State struct {
 	Problem error
 	// Anomalies are what the versions show, oldest first.
 	Anomalies []state.Anomaly
-	Flags     []Flag
+	Flags     []Flag // what should be looked at; none: nothing
 
 	candidate   bool // it counts as a state without StatesOptions.All
 	lockSeen    bool

@@ -25,7 +25,7 @@ var retryPace = pace.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 
 // Result is what was done.
 type Result struct {
-	Removed Sum
+	Removed Sum // what is gone for good
 	Keys    int // done with, of the plan
 	// Denied are refusals of single versions: for want of a right, or because Object Lock retains them. What is newer
 	// stays, too.

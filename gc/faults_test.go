@@ -93,7 +93,7 @@ func TestCollect_EveryFaultAtEveryRequest(t *testing.T) {
 	}
 }
 
-// A lock is taken just before any of the requests, given back, or both: it stays as it is.
+// A lock is taken just before any of the requests, released, or both: it stays as it is.
 func TestCollect_LockAtEveryRequest(t *testing.T) {
 	t.Parallel()
 	for _, meanwhile := range []string{"p", "p†", "p†p", "mmm"} {
@@ -120,7 +120,7 @@ func TestCollect_LockAtEveryRequest(t *testing.T) {
 	}
 }
 
-// While locks are taken, renewed and given back all the time, and two gcs remove everything that they may, every holder
+// While locks are taken, renewed and released all the time, and two gcs remove everything that they may, every holder
 // is alone and keeps its lock, and no lock comes back to life.
 func TestCollect_BesideLockers(t *testing.T) {
 	t.Parallel()

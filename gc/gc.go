@@ -45,7 +45,7 @@ type Options struct {
 // Plan is what may go.
 type Plan struct {
 	Bucket string // that it was found in
-	// Versioned: the bucket keeps versions. If it does not, a lock that was given back leaves nothing.
+	// Versioned: the bucket keeps versions. If it does not, a lock that was released leaves nothing.
 	Versioned bool
 	// Before is the store's time that everything planned was superseded before. Zero: any, or there is nothing to
 	// judge.
@@ -57,7 +57,7 @@ type Plan struct {
 
 // Key is the part of a plan that is about one lock object.
 type Key struct {
-	Key string
+	Key string // of the lock object
 	Sum
 	// last is the version ID of the newest one that may go. Everything older may.
 	last string

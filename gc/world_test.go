@@ -143,7 +143,7 @@ func (s *store) put(t *testing.T, key, content string) {
 	}
 }
 
-// lock stores a lock: 'p' a plain one, 'm' one of ours; '†' gives it back.
+// lock stores a lock: 'p' a plain one, 'm' one of ours; '†' releases it.
 func (s *store) lock(t *testing.T, ref statelatch.Ref, what rune) {
 	t.Helper()
 	switch what {

@@ -14,8 +14,8 @@ import (
 
 // The selectors that are words.
 const (
-	Current  = "current"
-	Previous = "previous"
+	Current  = "current"  // what engines read now
+	Previous = "previous" // the newest older one with other content
 )
 
 // Find selects one of entries, which List returned: "current"; "previous", the newest older one with other content; a

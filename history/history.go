@@ -32,8 +32,8 @@ type Entry struct {
 	// LastModified is when the version was stored, also that of a snapshot. Err says why its body is no state.
 	state.Version
 
-	Current  bool
-	Snapshot bool
+	Current  bool // what engines read now
+	Snapshot bool // a copy that was kept beside the state, where the bucket keeps no versions
 	// Unchanged: it has the content of the version before it (a touch).
 	Unchanged bool
 	// Anomaly is what is wrong with it, seen from the version before it.

@@ -16,8 +16,8 @@ type Liveness string
 // The verdicts of [Process.Alive].
 const (
 	Unknown Liveness = "unknown" // it is, or may be, out of sight: another host, boot or PID namespace
-	Alive   Liveness = "alive"
-	Dead    Liveness = "dead" // certainly: its PID is free, or belongs to a later process
+	Alive   Liveness = "alive"   // certainly
+	Dead    Liveness = "dead"    // certainly: its PID is free, or belongs to a later process
 )
 
 // Process is what runs a Statelatch command, as a lock names it. Its text form is
@@ -29,9 +29,9 @@ const (
 // empty on systems other than Linux.
 type Process struct {
 	Host  string // for people; the SCOPE tells hosts apart
-	PID   int
-	Start string
-	Scope string
+	PID   int    // in its namespace
+	Start string // see above; empty: not known
+	Scope string // see above; empty: not known
 }
 
 // Client is the text form of this process.

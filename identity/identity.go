@@ -20,9 +20,9 @@ import (
 
 // The variables that override what is found.
 const (
-	EnvWho    = "STATELATCH_WHO"
-	EnvInfo   = "STATELATCH_INFO"
-	EnvReason = "STATELATCH_REASON"
+	EnvWho    = "STATELATCH_WHO"    // for [statelatch.LockInfo.Who]
+	EnvInfo   = "STATELATCH_INFO"   // for [statelatch.LockInfo.Info]
+	EnvReason = "STATELATCH_REASON" // for [statelatch.Managed.Reason]
 )
 
 // The longest values, in characters: what a line of a terminal or a page of a CI system can show.

@@ -79,25 +79,25 @@ type attempt struct {
 	waitEnd  time.Time // of req.Wait
 	deadline time.Time // waitEnd, or later while a lease is watched
 
-	holder   *Held    // who was last seen holding it; nil: as far as is known, nobody
-	shown    *string  // what OnWait was last told; nil: it was not called
-	watch    watch    // of the holder's lease
-	watched  string   // the ETag for which the deadline was moved, to see its lease run out
-	body     []byte   // of the create last sent
-	seq      uint64   // of the body last made
-	sent     [][]byte // every body sent: what was refused may land too, if it was copied on the way
-	sentAt   time.Duration
-	unknown  bool   // the outcome of a write was unknown at least once (R3)
-	landed   int    // locks of ours that may stand or may yet appear
-	taking   string // the ETag that one of them was to replace: it cannot appear when that is gone
-	robbed   *Held  // the lock that was last taken over, perhaps
-	under    *Held  // the same, where it is the caller's own and is to stay
-	fenced   bool   // its holder can write no more
-	items    int    // items of ours that may be in the table or may yet appear
-	itemInfo statelatch.LockInfo
-	raws     []string // every item sent
-	failures int      // transient failures in a row
-	over     bool     // something of ours is left as it is: the error says why
+	holder    *Held    // who was last seen holding it; nil: as far as is known, nobody
+	shown     *string  // what OnWait was last told; nil: it was not called
+	watch     watch    // of the holder's lease
+	watched   string   // the ETag for which the deadline was moved, to see its lease run out
+	body      []byte   // of the create last sent
+	seq       uint64   // of the body last made
+	sent      [][]byte // every body sent: what was refused may land too, if it was copied on the way
+	sentAt    time.Duration
+	unknown   bool   // the outcome of a write was unknown at least once (R3)
+	landed    int    // locks of ours that may stand or may yet appear
+	taking    string // the ETag that one of them was to replace: it cannot appear when that is gone
+	takenOver *Held  // the lock that was last taken over, perhaps
+	under     *Held  // the same, where it is the caller's own and is to stay
+	fenced    bool   // its holder can write no more
+	items     int    // items of ours that may be in the table or may yet appear
+	itemInfo  statelatch.LockInfo
+	raws      []string // every item sent
+	failures  int      // transient failures in a row
+	over      bool     // something of ours is left as it is: the error says why
 }
 
 func (a *attempt) run(ctx context.Context) (*Tenure, error) {
@@ -313,7 +313,7 @@ func (a *attempt) look(ctx context.Context) (h Held, mine bool, err error) {
 			a.landed--
 		}
 		if !mine && !a.unknown { // it was only refused
-			a.robbed = nil
+			a.takenOver = nil
 		}
 	}
 	if mine {
@@ -326,7 +326,7 @@ func (a *attempt) look(ctx context.Context) (h Held, mine bool, err error) {
 // rekey rewrites a lock of ours whose create had an unknown outcome, so that a copy of the
 // create that is still under way can be told apart from it (R3). ErrConflict: it is not ours any more.
 func (a *attempt) rekey(ctx context.Context, h Held) (Held, error) {
-	body := a.fresh(a.info(), a.robbed)
+	body := a.fresh(a.info(), a.takenOver)
 	obj, err := a.send(ctx, body, bucket.IfMatch(h.ETag))
 	switch {
 	case err == nil:
@@ -362,7 +362,7 @@ func (a *attempt) info() statelatch.LockInfo {
 }
 
 // fresh makes a body that was never sent before: every one has its own nonce (R1).
-func (a *attempt) fresh(info statelatch.LockInfo, robbed *Held) []byte {
+func (a *attempt) fresh(info statelatch.LockInfo, prev *Held) []byte {
 	a.seq++
 	m := statelatch.Managed{
 		Nonce: pace.HexNonce(), Seq: a.seq, TTL: a.req.TTL, Expires: a.req.Expires,
@@ -374,8 +374,8 @@ func (a *attempt) fresh(info statelatch.LockInfo, robbed *Held) []byte {
 	if a.under != nil {
 		m.Stays, m.Reason, m.Run = true, a.under.Managed.Reason, a.under.Managed.Run
 		m.Expires = a.under.expiresLeft(0)
-	} else if robbed != nil {
-		m.PrevID, m.PrevETag = robbed.Info.ID, robbed.ETag
+	} else if prev != nil {
+		m.PrevID, m.PrevETag = prev.Info.ID, prev.ETag
 	}
 	body := info.MarshalManaged(m)
 	a.sent = append(a.sent, body)

@@ -68,10 +68,10 @@ func TestManager_Acquire_SurvivesFaults(t *testing.T) {
 	const put, get = faultbucket.OpPut, faultbucket.OpGet
 	for name, rules := range map[string][]faultbucket.Rule{
 		"B1 reply lost":                {on(put, 1, faultbucket.LoseReply())},
-		"B1 500 after the deed":        {on(put, 1, faultbucket.AnswerAfter(500))},
-		"B1 503 after the deed":        {on(put, 1, faultbucket.AnswerAfter(503))},
+		"B1 500 after the write":       {on(put, 1, faultbucket.AnswerAfter(500))},
+		"B1 503 after the write":       {on(put, 1, faultbucket.AnswerAfter(503))},
 		"B1 re-sent on the way":        {on(put, 1, faultbucket.Resend())},
-		"B1 412 after the deed":        {on(put, 1, faultbucket.AnswerAfter(412))},
+		"B1 412 after the write":       {on(put, 1, faultbucket.AnswerAfter(412))},
 		"B1 reply and read lost":       {on(put, 1, faultbucket.LoseReply()), on(get, 1, faultbucket.LoseReply())},
 		"B1 reply lost, also of rekey": {on(put, 1, faultbucket.LoseReply()), on(put, 2, faultbucket.LoseReply())},
 		"B1 three replies lost": {
@@ -83,7 +83,7 @@ func TestManager_Acquire_SurvivesFaults(t *testing.T) {
 		"B2 412, then free":         {on(put, 1, faultbucket.Answer(412))},
 		"B2 twice":                  {on(put, 1, faultbucket.Answer(412)), on(put, 2, faultbucket.Answer(412))},
 		"B3 409":                    {on(put, 1, faultbucket.Answer(409))},
-		"B3 409 after the deed":     {on(put, 1, faultbucket.AnswerAfter(409))},
+		"B3 409 after the write":    {on(put, 1, faultbucket.AnswerAfter(409))},
 		"B3 409 three times": {
 			on(put, 1, faultbucket.Answer(409)), on(put, 2, faultbucket.Answer(409)), on(put, 3, faultbucket.Answer(409)),
 		},

@@ -113,5 +113,5 @@ func (m *Manager) removeBoth(ctx context.Context, h Held, itemGone bool, remove 
 			err = fmt.Errorf("%w; %w", err, backErr)
 		}
 	}
-	return weak, halves(h, err, itemErr)
+	return weak, bothOutcomes(h, err, itemErr)
 }

@@ -226,7 +226,7 @@ func operations() []operation {
 }
 
 // Whatever happens at whichever request of an operation, what is left is what its error says, nobody who could
-// still write is robbed without a fence, and a client that may take over always gets in.
+// still write loses its lock without a fence, and a client that may take over always gets in.
 func TestManager_CrashAtEveryRequest(t *testing.T) {
 	t.Parallel()
 	for _, op := range operations() {
@@ -280,16 +280,16 @@ func crash(t *testing.T, op operation, what accident, n int) bool {
 		tenure.Abandon()
 	}
 	left := stored(t, w.objects)
-	robbed := was.ETag != "" && (left == nil || string(left) != string(body(was)))
+	takenOver := was.ETag != "" && (left == nil || string(left) != string(body(was)))
 	m := statelatch.ParseManaged(left)
 	switch {
-	case left == nil && robbed && fenced == 0:
+	case left == nil && takenOver && fenced == 0:
 		t.Errorf("%s: its last holder is not fenced out, and nobody will do it (%v)", where, err)
 	case left != nil && (m == nil || m.TTL == 0):
 		t.Errorf("%s: left a lock without lease: %s", where, left)
 	case left == nil && w.item() != "":
 		t.Errorf("%s: left an item that no lease leads to: %s (%v)", where, w.item(), err)
-	case left != nil && !what.dies && robbed && err == nil:
+	case left != nil && !what.dies && takenOver && err == nil:
 		t.Errorf("%s: no error, and left %s", where, left)
 	case left != nil && !what.dies && was.ETag == "" && !errors.Is(err, statelatch.ErrAmbiguous):
 		t.Errorf("%s: the error is %v, and left %s", where, err, left)

@@ -105,7 +105,7 @@ func TestManager_ForceRelease_LeasedSurvivesFaults(t *testing.T) {
 				_, _, err := c.ForceUnlock(t.Context(), ref, was.Info.ID, request())
 				left := stored(t, w.objects)
 				if c.fence.count() == 0 && !bytes.Equal(left, body(was)) {
-					t.Error("the holder was robbed and not fenced out")
+					t.Error("the lock was taken over and its holder not fenced out")
 				}
 				if left != nil || err != nil {
 					t.Errorf("got %v, left %q; want it removed", err, left)
@@ -136,7 +136,7 @@ func TestManager_ForceRelease_B5_LeasedChangedMeanwhile(t *testing.T) {
 			t.Errorf("got %v, want ErrNotLocked", err)
 		}
 		if c.fence.count() != 0 {
-			t.Error("fenced a holder that was not robbed")
+			t.Error("fenced a holder whose lock was not taken over")
 		}
 	})
 }

@@ -55,7 +55,7 @@ func (a *attempt) takeBack() bool {
 				}
 				a.fenced = true
 			}
-			if a.removeItemOfRobbed() != nil {
+			if a.removeItemTakenOver() != nil {
 				return false
 			}
 			_, err := a.m.removeObject(ctx, h, nil)
@@ -86,7 +86,7 @@ func (a *attempt) giveUp(t *Tenure, err error) error {
 		a.items = 0 // what is there was there before
 	}
 	a.takeBackItem()
-	if itemErr := a.removeItemOfRobbed(); itemErr != nil {
+	if itemErr := a.removeItemTakenOver(); itemErr != nil {
 		err = errors.Join(err, itemErr)
 		if t.ttl > 0 {
 			return a.leaveToLease(t, "the item of its last holder may still be in the DynamoDB table", err)
@@ -113,15 +113,15 @@ func (a *attempt) forItem() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(a.after, d)
 }
 
-// removeItemOfRobbed removes the item that went with a lock that was taken over, while our lock object still leads to
+// removeItemTakenOver removes the item that went with a lock that was taken over, while our lock object still leads to
 // it: without that nothing would tell any more that its holder is dead.
-func (a *attempt) removeItemOfRobbed() error {
-	if a.robbed == nil || a.under != nil || a.m.Table == nil {
+func (a *attempt) removeItemTakenOver() error {
+	if a.takenOver == nil || a.under != nil || a.m.Table == nil {
 		return nil
 	}
 	ctx, cancel := a.forItem()
 	defer cancel()
-	h, err := a.m.withItem(ctx, *a.robbed)
+	h, err := a.m.withItem(ctx, *a.takenOver)
 	if err == nil {
 		err = a.m.removeItem(ctx, h)
 	}

@@ -1,4 +1,4 @@
-// Package lock takes, keeps, shows and gives up the lock of one state: the object at
+// Package lock takes, keeps, shows and releases the lock of one state: the object at
 // "<key>.tflock" that terraform and tofu honour, and, where one is configured, the item in the
 // DynamoDB table beside it.
 //
@@ -31,8 +31,8 @@ const (
 
 // The limits that a [Manager] has by default.
 const (
-	DefaultReleaseTimeout  = 30 * time.Second
-	DefaultTakeBackTimeout = 3 * time.Second
+	DefaultReleaseTimeout  = 30 * time.Second // of a release with all its tries
+	DefaultTakeBackTimeout = 3 * time.Second  // of taking back what was written when Acquire gives up
 )
 
 // Tier is what a store's conditions are good for. It is proven by a probe, not by asking once.
@@ -46,7 +46,7 @@ const (
 	// TierFull: create-if-absent, compare-and-swap and conditional delete, all atomic. Set without a probe, it is the
 	// caller's word for that.
 	TierFull
-	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the robbed holder's
+	// TierCAS: no atomic conditional delete. Releases are weak, and a lease cannot be taken over: the last holder's
 	// delete could remove the new holder's lock. A person may force it away all the same, and vouches that the holder
 	// is gone.
 	TierCAS
@@ -89,6 +89,7 @@ type Fence func(ctx context.Context, ref statelatch.Ref) error
 // Table is the legacy lock table, as package dynamo drives it. Every conditional call is one request, never sent
 // again by the driver. Errors are of the store kinds.
 type Table interface {
+	// Name is the table's, for messages.
 	Name() string
 	// Lock puts the item of ref if there is none, else ErrPreconditionFailed.
 	Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error
@@ -111,7 +112,7 @@ type Manager struct {
 	Tier Tier
 	// Fence is required for taking over and force-unlocking locks with a lease.
 	Fence Fence
-	// ReleaseTimeout is how long a release tries on, both halves of the lock together, whatever becomes of its context:
+	// ReleaseTimeout is how long a release tries on, lock object and item together, whatever becomes of its context:
 	// an interrupted caller leaves no lock behind (B13). 0: 30 s.
 	ReleaseTimeout time.Duration
 	// TakeBackTimeout is how long an Acquire that ends without the lock goes on, also behind the end of its context, to
@@ -126,7 +127,7 @@ type Manager struct {
 
 // Held is a lock as it was seen, or as we wrote it.
 type Held struct {
-	Ref  statelatch.Ref
+	Ref  statelatch.Ref      // of the state
 	Info statelatch.LockInfo // zero if Err is not nil
 	// Managed is what a lock of ours says beyond Info; nil for a plain lock.
 	Managed *statelatch.Managed
@@ -135,7 +136,7 @@ type Held struct {
 	// clock and no "Created" is involved (B7). Both are zero for a lock that Acquire returned, and where the store does
 	// not tell. A lease is rewritten at every renewal, so that both are then about the last one.
 	Since time.Time
-	Age   time.Duration
+	Age   time.Duration // see Since
 	// Err says why the lock could not be understood. It is held all the same.
 	Err error
 	// Item is the item in the table; nil if there is none or no table.
@@ -146,7 +147,7 @@ type Held struct {
 
 // Item is the lock item of a state in the DynamoDB table.
 type Item struct {
-	Table string
+	Table string              // its name
 	Raw   string              // the attribute Info as it is stored
 	Info  statelatch.LockInfo // zero if Err is not nil
 	Err   error               // why Raw could not be understood
@@ -198,7 +199,7 @@ func (h Held) owns(item Item) bool {
 	return item.Err == nil && (item.Info.ID == h.Info.ID || h.Managed != nil && item.Info.ID == h.Managed.PrevID)
 }
 
-// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when it is robbed.
+// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when the lock is taken over.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not
@@ -238,7 +239,7 @@ func (m *Manager) proven() error {
 	return nil
 }
 
-// Status reads the lock of ref, both halves of it. ErrNotLocked if there is none. It changes nothing, and needs no
+// Status reads the lock of ref, the lock object and the item. ErrNotLocked if there is none. It changes nothing, and needs no
 // Tier.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
 	if err := m.serves(ref); err != nil {
@@ -256,7 +257,7 @@ func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) 
 	return Held{}, err
 }
 
-// withItem adds the table's half to what was read of the lock object.
+// withItem adds the item in the table to what was read of the lock object.
 func (m *Manager) withItem(ctx context.Context, h Held) (Held, error) {
 	if m.Table == nil {
 		return h, nil

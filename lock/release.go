@@ -11,10 +11,10 @@ import (
 	"github.com/statelatch/statelatch/internal/pace"
 )
 
-// forceTTL is the lease of the lock that stands while a robbed holder is fenced out.
+// forceTTL is the lease of the lock that stands while a live holder is fenced out.
 const forceTTL = time.Minute
 
-// Release gives up a lock that was taken by an Acquire of another process and read by Status; otherwise it is
+// Release is for a lock that was taken by an Acquire of another process and read by Status; otherwise it is
 // as [Tenure.Release].
 func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 	if err := m.removable(h); err != nil {
@@ -67,7 +67,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	remove := func() (bool, error) { return m.removeObject(ctx, h, nil) }
 	var t *Tenure
 	if h.Leased() {
-		if t, err = m.rob(ctx, h, by); err == nil {
+		if t, err = m.seize(ctx, h, by); err == nil {
 			ctx = context.WithoutCancel(ctx) // what is left now is ours
 			remove = func() (bool, error) { return t.removeObject(ctx) }
 		}
@@ -75,7 +75,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	if err == nil {
 		weak, err = m.removeBoth(ctx, h, true, remove)
 		if t != nil && deniedOutright(err) && !m.putBack(ctx, h, t.abandoned()...) {
-			err = fmt.Errorf("it was taken over, with ID %s, and could not be given back: %w", t.Held().Info.ID, err)
+			err = fmt.Errorf("it was taken over, with ID %s, and could not be put back as it was: %w", t.Held().Info.ID, err)
 		}
 	}
 	if !errors.Is(err, statelatch.ErrLockLost) {
@@ -88,7 +88,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	return weak, err
 }
 
-// removable refuses what does not name a lock, and one that could only be removed by half.
+// removable refuses what does not name a lock, and one of which only the lock object could be removed.
 func (m *Manager) removable(h Held) error {
 	if h.ETag == "" && h.Item == nil {
 		return fmt.Errorf("%w lock of %s: it has no ETag; give what Acquire or Status returned", statelatch.ErrInvalid, h.Ref)
@@ -102,8 +102,8 @@ func (m *Manager) removable(h Held) error {
 	return m.sameTable(h)
 }
 
-// rob takes over h whether or not it is over, and fences its holder out.
-func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) {
+// seize takes over h whether or not it is over, and fences its holder out.
+func (m *Manager) seize(ctx context.Context, h Held, by Request) (*Tenure, error) {
 	if m.Fence == nil {
 		return nil, fmt.Errorf("%w lock manager: removing a lock with a lease needs a Fence", statelatch.ErrInvalid)
 	}
@@ -120,15 +120,15 @@ func (m *Manager) rob(ctx context.Context, h Held, by Request) (*Tenure, error) 
 	by.TTL, by.Expires = forceTTL, 0
 	a, cancel := m.attempt(ctx, h.Ref, by)
 	defer cancel()
-	t, err := a.rob(ctx, h)
+	t, err := a.seize(ctx, h)
 	if err != nil {
 		return nil, a.leave(ctx, err)
 	}
 	return t, nil
 }
 
-// rob is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
-func (a *attempt) rob(ctx context.Context, h Held) (*Tenure, error) {
+// seize is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
+func (a *attempt) seize(ctx context.Context, h Held) (*Tenure, error) {
 	for {
 		won, err := a.takeOver(ctx, h)
 		switch {
@@ -247,8 +247,8 @@ func releaseError(ref statelatch.Ref, err, unknown error) error {
 	return fmt.Errorf("release lock %s: %w", ref, err)
 }
 
-// halves words what became of the two halves of h (B20).
-func halves(h Held, objectErr, itemErr error) error {
+// bothOutcomes words what became of the lock object and the item of h (B20).
+func bothOutcomes(h Held, objectErr, itemErr error) error {
 	switch {
 	case itemErr == nil:
 		return objectErr
@@ -257,5 +257,5 @@ func halves(h Held, objectErr, itemErr error) error {
 	case objectErr == nil:
 		return fmt.Errorf("the lock object is released; the item in the DynamoDB table %q: %w", h.Item.Table, itemErr)
 	}
-	return fmt.Errorf("neither half is released: %w; the item in the DynamoDB table %q: %w", objectErr, h.Item.Table, itemErr)
+	return fmt.Errorf("neither is released: the lock object: %w; the item in the DynamoDB table %q: %w", objectErr, h.Item.Table, itemErr)
 }

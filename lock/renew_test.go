@@ -100,9 +100,9 @@ func TestTenure_Renew_SurvivesFaults(t *testing.T) {
 	}
 	for name, rules := range map[string]func(*world) []faultbucket.Rule{
 		"B9 reply lost":            func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.LoseReply())} },
-		"B9 412 after the deed":    func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.AnswerAfter(412))} },
+		"B9 412 after the write":   func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.AnswerAfter(412))} },
 		"B9 re-sent on the way":    func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.Resend())} },
-		"500 after the deed":       func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.AnswerAfter(500))} },
+		"500 after the write":      func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.AnswerAfter(500))} },
 		"412 of a store that errs": func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.Answer(412))} },
 		"409":                      func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.Answer(409))} },
 		"request lost":             func(*world) []faultbucket.Rule { return []faultbucket.Rule{put(2, faultbucket.LoseRequest())} },

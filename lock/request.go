@@ -10,10 +10,10 @@ import (
 // Request says what to put into the lock, and how to get it.
 type Request struct {
 	ID        string // empty: a fresh one. One that is given must not be in use by another Acquire
-	Operation string
-	Info      string
-	Who       string
-	Version   string
+	Operation string // what is done under the lock, such as "OperationTypeApply"
+	Info      string // free text
+	Who       string // takes it, USER@HOST by custom
+	Version   string // of the tool
 
 	Reason string          // for people, in the lock object alone
 	Client string          // what runs, as package identity names it
@@ -50,7 +50,7 @@ type Request struct {
 	OnRenewal func(ref statelatch.Ref, failure error)
 	// OnTakeOver, if not nil, is called when somebody else's lock that was over was taken over or removed, with what it
 	// was and the ID of the lock that this was done for, whatever becomes of that.
-	OnTakeOver func(robbed Held, by string)
+	OnTakeOver func(was Held, by string)
 }
 
 // Waiting is what Acquire knows while it waits.

@@ -13,9 +13,9 @@ import (
 
 // Target is one lock of several.
 type Target struct {
-	Manager *Manager
-	Ref     statelatch.Ref
-	ID      string // empty: a fresh one
+	Manager *Manager       // of the state's bucket; required
+	Ref     statelatch.Ref // of the state
+	ID      string         // empty: a fresh one
 }
 
 // acquire is Manager.Acquire under the target's ID.

@@ -157,7 +157,7 @@ func TestAcquireAll_TakesOver(t *testing.T) {
 			}
 			c := w.client()
 			req, told := taking(minute, wait), map[string]string{}
-			req.OnTakeOver = func(robbed lock.Held, by string) { told[robbed.Info.ID] = by }
+			req.OnTakeOver = func(was lock.Held, by string) { told[was.Info.ID] = by }
 			set, err := lock.AcquireAll(t.Context(), c.targets("a", "b", "c"), req)
 			if err != nil || c.fence.count() != 2 {
 				t.Fatalf("wait %v: %v, %d fences", wait, err, c.fence.count())

@@ -22,7 +22,7 @@ func (m *Manager) readItem(ctx context.Context, ref statelatch.Ref) (Item, error
 	return item, nil
 }
 
-// lockItem takes the table's half of the lock for t. The item of a holder whose lock object was taken over is
+// lockItem puts the item into the table for t. That of a holder whose lock object was taken over is
 // replaced; any other is somebody's.
 func (a *attempt) lockItem(ctx context.Context, t *Tenure) error {
 	a.itemInfo = t.Held().Info
@@ -68,7 +68,7 @@ func (a *attempt) refusedItem(ctx context.Context, raw string, putErr error) err
 		return err
 	case item.Raw == raw:
 		return nil
-	case a.robbed != nil && a.robbed.owns(item), slices.Contains(a.raws, item.Raw):
+	case a.takenOver != nil && a.takenOver.owns(item), slices.Contains(a.raws, item.Raw):
 		err := a.countItem(a.m.Table.Replace(ctx, a.ref, item.Raw, a.itemInfo))
 		if errors.Is(err, statelatch.ErrPreconditionFailed) {
 			return fmt.Errorf("%w: the lock item of %s changed while it was being taken over", statelatch.ErrConflict, a.ref)

@@ -15,7 +15,7 @@ import (
 	"github.com/statelatch/statelatch/lock"
 )
 
-// Both halves have one ID; the item is, to the byte, what tofu can release: the engines' seven fields and no more.
+// Lock object and item have one ID; the item is, to the byte, what tofu can release: the engines' seven fields and no more.
 func TestManager_Acquire_Dual(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -108,7 +108,7 @@ func free(w *world) {
 	_ = w.table.Unlock(context.Background(), ref, string(info.Marshal()))
 }
 
-// Whatever becomes of the requests to the table, it ends with both halves held, once, and both released.
+// Whatever becomes of the requests to the table, it ends with lock object and item held, once, and both released.
 func TestManager_Acquire_Dual_SurvivesFaults(t *testing.T) {
 	t.Parallel()
 	on := func(op string, nth int, f dynamotest.Fault) dynamotest.Rule {
@@ -119,7 +119,7 @@ func TestManager_Acquire_Dual_SurvivesFaults(t *testing.T) {
 		"put, reply lost":           {on(put, 1, dynamotest.LoseReply())},
 		"put, request lost":         {on(put, 1, dynamotest.LoseRequest())},
 		"put, 500":                  {on(put, 1, dynamotest.Fail())},
-		"put, 500 after the deed":   {on(put, 1, dynamotest.FailAfter())},
+		"put, 500 after the write":  {on(put, 1, dynamotest.FailAfter())},
 		"put, throttled":            {on(put, 1, dynamotest.Throttle()), on(put, 2, dynamotest.Throttle())},
 		"put, late":                 {on(put, 1, dynamotest.Late(2))},
 		"put, reply and read lost":  {on(put, 1, dynamotest.LoseReply()), on(get, 1, dynamotest.LoseReply())},
@@ -277,7 +277,7 @@ func TestManager_TakeOver_Dual(t *testing.T) {
 					t.Errorf("the item is %s, want %s", got, want)
 				}
 				if n := c.store.Count(faultbucket.OpDelete, ""); n != 0 || w.table.Count(dynamotest.OpDeleteItem, "") != 0 || c.fence.count() != 1 {
-					t.Errorf("%d fences, %d objects were deleted; want one fence, and both halves to change hands", c.fence.count(), n)
+					t.Errorf("%d fences, %d objects were deleted; want one fence, and lock object and item to change hands", c.fence.count(), n)
 				}
 				wantReleased(t, w, tenure)
 				w.table.Deliver()
@@ -350,8 +350,8 @@ func TestManager_TakeOver_Dual_OtherTable(t *testing.T) {
 	}
 }
 
-// B20: one half is missing, or somebody else's. Release does what it can, and says what it could not.
-func TestTenure_Release_B20_Halves(t *testing.T) {
+// B20: lock object or item is missing, or somebody else's. Release does what it can, and says what it could not.
+func TestTenure_Release_B20_HalfLocks(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		before func(*testing.T, *world, *client)
@@ -378,7 +378,7 @@ func TestTenure_Release_B20_Halves(t *testing.T) {
 				put(t, w.objects, engineLock)
 				w.setItem(string(engineLock))
 			},
-			want: statelatch.ErrLockLost, says: "neither half", object: true, item: true,
+			want: statelatch.ErrLockLost, says: "neither is released", object: true, item: true,
 		},
 		"table denied": {
 			before: func(t *testing.T, w *world, _ *client) {
@@ -421,8 +421,8 @@ func TestTenure_Release_B20_Halves(t *testing.T) {
 	}
 }
 
-// B20: what a crash of an engine leaves in one half can be seen, named and removed.
-func TestManager_ForceUnlock_B20_Halves(t *testing.T) {
+// B20: what a crash of an engine leaves of a lock can be seen, named and removed.
+func TestManager_ForceUnlock_B20_HalfLocks(t *testing.T) {
 	t.Parallel()
 	other := strings.ReplaceAll(string(engineLock), engineID, "other")
 	for name, tc := range map[string]struct {

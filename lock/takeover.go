@@ -53,7 +53,7 @@ func (a *attempt) takeOver(ctx context.Context, h Held) (Held, error) {
 	if err != nil && !errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, statelatch.ErrConflict) && !refusedOrGone(err) {
 		return Held{}, err
 	}
-	a.robbed, a.fenced = &h, false
+	a.takenOver, a.fenced = &h, false
 	if a.taking != h.ETag { // else an earlier try was counted, and only one of them can land
 		a.taking = h.ETag
 		a.landed++
@@ -78,8 +78,8 @@ func (a *attempt) takeOver(ctx context.Context, h Held) (Held, error) {
 	return Held{}, a.conflict("the lock could not be taken over")
 }
 
-// unfenced reports whether a holder that was robbed may still write: then our lock must stay until it cannot (R6).
-func (a *attempt) unfenced() bool { return a.robbed != nil && a.robbed.Leased() && !a.fenced }
+// unfenced reports whether a holder whose lock was taken over may still write: then our lock must stay until it cannot (R6).
+func (a *attempt) unfenced() bool { return a.takenOver != nil && a.takenOver.Leased() && !a.fenced }
 
 // sameTable refuses to act on a lock whose holder keeps items in a table that m does not know: fencing
 // without it would leave a stale digest, and every engine that uses the table would refuse the state.
@@ -91,11 +91,11 @@ func (m *Manager) sameTable(h Held) error {
 		"name it with -backend-config dynamodb_table=%s", statelatch.ErrInvalid, h.Ref, h.Managed.Table, h.Managed.Table)
 }
 
-// enter turns the lock object that was won into a tenure, with the table's half. If the lock was taken over the state
+// enter turns the lock object that was won into a tenure, with the item in the table. If the lock was taken over the state
 // is fenced (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
-	if a.robbed != nil && a.under == nil && won.Managed.PrevETag == a.robbed.ETag {
-		a.tellTakeOver(*a.robbed)
+	if a.takenOver != nil && a.under == nil && won.Managed.PrevETag == a.takenOver.ETag {
+		a.tellTakeOver(*a.takenOver)
 	}
 	fenced := a.unfenced() || a.req.FenceAlways
 	t, err := a.begin(ctx, won)
@@ -120,14 +120,14 @@ func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
 	return t, nil
 }
 
-func (a *attempt) tellTakeOver(robbed Held) {
+func (a *attempt) tellTakeOver(was Held) {
 	if a.req.OnTakeOver != nil {
-		a.req.OnTakeOver(robbed, a.req.ID)
+		a.req.OnTakeOver(was, a.req.ID)
 	}
 }
 
-// begin starts the tenure of the lock object that was won, and fences the state where that must be. Until it is fenced
-// the lock of somebody who was robbed is not released.
+// begin starts the tenure of the lock object that was won, and fences the state where that must be. A lock that was
+// taken over is not released until its last holder is fenced out.
 func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	t := newTenure(a.m, a.boot, won, a.sentAt)
 	t.told = a.req.OnRenewal
@@ -141,7 +141,7 @@ func (a *attempt) begin(ctx context.Context, won Held) (*Tenure, error) {
 	case err == nil:
 		a.fenced = true
 		return t, nil
-	case a.unfenced() && deniedOutright(err) && a.m.putBack(a.after, *a.robbed, t.abandoned()...): //nolint:contextcheck // it goes on when ctx has ended
+	case a.unfenced() && deniedOutright(err) && a.m.putBack(a.after, *a.takenOver, t.abandoned()...): //nolint:contextcheck // it goes on when ctx has ended
 		a.over = true // nothing of ours is left
 		return nil, asFound(a.ref, err)
 	case a.unfenced():

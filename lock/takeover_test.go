@@ -29,12 +29,12 @@ func TestManager_TakeOver_R6_R7_Order(t *testing.T) {
 		var told []lock.Waiting
 		req := taking(20*time.Second, 0)
 		req.OnWait = func(now lock.Waiting) { told = append(told, now) }
-		var robbed []string
-		req.OnTakeOver = func(h lock.Held, by string) { robbed = append(robbed, h.Info.ID+" by "+by) }
+		var over []string
+		req.OnTakeOver = func(h lock.Held, by string) { over = append(over, h.Info.ID+" by "+by) }
 		tenure, err := c.Acquire(t.Context(), ref, req)
 		wantOurs(t, w.objects, tenure, err)
-		if want := was.Info.ID + " by " + tenure.Held().Info.ID; len(robbed) != 1 || robbed[0] != want {
-			t.Errorf("OnTakeOver was told %q, want %q", robbed, want)
+		if want := was.Info.ID + " by " + tenure.Held().Info.ID; len(over) != 1 || over[0] != want {
+			t.Errorf("OnTakeOver was told %q, want %q", over, want)
 		}
 		if d := time.Since(began); d < minute || d > minute+time.Second {
 			t.Errorf("taken over after %v, want a minute", d)
@@ -331,8 +331,8 @@ func TestManager_TakeOver_LeaseIsKeptDuringASlowFence(t *testing.T) {
 	})
 }
 
-// R7: who was robbed while it fenced does not enter.
-func TestManager_TakeOver_R7_RobbedDuringTheFence(t *testing.T) {
+// R7: whose lock was taken over while it fenced does not enter.
+func TestManager_TakeOver_R7_TakenOverDuringTheFence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -343,7 +343,7 @@ func TestManager_TakeOver_R7_RobbedDuringTheFence(t *testing.T) {
 			t.Errorf("got %v, want ErrLocked", err)
 		}
 		if got := stored(t, w.objects); !bytes.Equal(got, engineLock) {
-			t.Errorf("the robber's lock is now %q", got)
+			t.Errorf("the new holder's lock is now %q", got)
 		}
 	})
 }
@@ -363,10 +363,10 @@ func TestManager_TakeOver_SurvivesFaults(t *testing.T) {
 		"twice":                       {swap(1, faultbucket.Duplicate(0))},
 		"twice, much later":           {swap(1, faultbucket.Duplicate(faultbucket.Held))},
 		"re-sent on the way (R2)":     {swap(1, faultbucket.Resend())},
-		"412 after the deed (R2)":     {swap(1, faultbucket.AnswerAfter(412))},
-		"500 after the deed":          {swap(1, faultbucket.AnswerAfter(500))},
+		"412 after the write (R2)":    {swap(1, faultbucket.AnswerAfter(412))},
+		"500 after the write":         {swap(1, faultbucket.AnswerAfter(500))},
 		"503":                         {swap(1, faultbucket.Answer(503)), swap(2, faultbucket.Answer(503))},
-		"409 after the deed":          {swap(1, faultbucket.AnswerAfter(409))},
+		"409 after the write":         {swap(1, faultbucket.AnswerAfter(409))},
 		"409":                         {swap(1, faultbucket.Answer(409))},
 		"reply lost, then reads":      {swap(1, faultbucket.LoseReply()), readAfterSwap(3, faultbucket.LoseReply())},
 		"reads after it out of reach": {readAfterSwap(3, faultbucket.Answer(503))},
@@ -550,7 +550,7 @@ func TestManager_Acquire_R10_FenceAlways(t *testing.T) {
 		wantReleased(t, w, tenure)
 		c.fence.do = func(context.Context) error { return statelatch.ErrDenied }
 		if _, err := c.Acquire(t.Context(), ref, req); !errors.Is(err, statelatch.ErrDenied) || stored(t, w.objects) != nil {
-			t.Errorf("got %v, left %q; want nothing locked, for nobody was robbed", err, stored(t, w.objects))
+			t.Errorf("got %v, left %q; want nothing locked, for nothing was taken over", err, stored(t, w.objects))
 		}
 	})
 }

@@ -363,12 +363,11 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 	return err
 }
 
-// Release ends the tenure and gives up its lock. It tries on even when ctx ends (B13), for Manager.ReleaseTimeout in
+// Release ends the tenure and removes its lock. It tries on even when ctx ends (B13), for Manager.ReleaseTimeout in
 // all, and never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so
-// that a crash in between leaves what can be taken over. Both halves are always tried, and the error names the one that
-// failed.
+// that a crash in between leaves what can be taken over. Both are always tried, and the error names the one that failed.
 //
-// Of a lock that the caller had before, with Request.Under, it gives back the lease alone.
+// Of a lock that the caller had before, with Request.Under, it ends the lease alone.
 //
 //	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost; also
 //	               after a Release that said so
@@ -401,7 +400,7 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 	}
 	var objectErr, itemErr error
 	if t.under != nil {
-		objectErr, itemErr = t.giveBack(ctx)
+		objectErr, itemErr = t.endUnder(ctx)
 	} else {
 		itemErr = t.m.removeItemFirst(ctx, held)
 		weak, objectErr = t.removeObject(ctx)
@@ -409,10 +408,10 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 			objectErr = errors.Join(objectErr, t.m.putItemBack(ctx, held)) // it is locked still, for those who know only the table, too
 		}
 	}
-	err = halves(held, objectErr, itemErr)
+	err = bothOutcomes(held, objectErr, itemErr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.under != nil { // a lock that is given back is there, whatever became of an item
+	if t.under != nil { // a lock that is put back is there, whatever became of an item
 		t.gone = errors.Is(objectErr, statelatch.ErrLockLost)
 	} else {
 		t.gone = err == nil || errors.Is(err, statelatch.ErrLockLost) && !errors.Is(err, statelatch.ErrAmbiguous)
@@ -434,7 +433,7 @@ func (t *Tenure) Gone() bool {
 	return t.gone
 }
 
-// removeObject ends the tenure and gives up the lock object alone.
+// removeObject ends the tenure and removes the lock object alone.
 func (t *Tenure) removeObject(ctx context.Context) (weak bool, err error) {
 	t.Abandon()
 	t.mu.Lock()

@@ -12,7 +12,7 @@ import (
 )
 
 // Working under a lock that a person keeps. Only a tenure with a lease may write a state, because only such a one is
-// fenced when it is robbed. So the lock is swapped for one with a lease, of the same holder and ID, and back again at
+// fenced when its lock is taken over. So the lock is swapped for one with a lease, of the same holder and ID, and back again at
 // the end. It is never absent, and says all the while that it stays: if the command dies, nobody takes the lock over
 // when its lease is out, but whoever removes it, or works under it next, fences that command out (R6).
 
@@ -43,20 +43,20 @@ func (h Held) expiresLeft(after time.Duration) time.Duration {
 	return 0
 }
 
-// giveBack ends the tenure and turns its lock into the one without lease that it was, at most until ctx ends. An item
+// endUnder ends the tenure and turns its lock into the one without lease that it was, at most until ctx ends. An item
 // that came with the tenure goes first, as it does in a release. One that stays is from now on the lock's.
-func (t *Tenure) giveBack(ctx context.Context) (objectErr, itemErr error) {
+func (t *Tenure) endUnder(ctx context.Context) (objectErr, itemErr error) {
 	m := *t.under.Managed
 	if held := t.Held(); m.Table == "" && held.Item != nil {
 		if itemErr = t.m.removeItemFirst(ctx, held); itemErr != nil && !errors.Is(itemErr, statelatch.ErrLockLost) {
 			m.Table = held.Item.Table
 		}
 	}
-	return t.giveBackObject(ctx, m), itemErr
+	return t.endUnderObject(ctx, m), itemErr
 }
 
-// giveBackObject is giveBack of the lock object, which is to say m beyond a new nonce.
-func (t *Tenure) giveBackObject(ctx context.Context, m statelatch.Managed) error {
+// endUnderObject is endUnder of the lock object, which is to say m beyond a new nonce.
+func (t *Tenure) endUnderObject(ctx context.Context, m statelatch.Managed) error {
 	ours := t.abandoned()
 	now := t.Held()
 	m.TTL, m.Stays, m.Expires = 0, false, t.under.expiresLeft(t.boot()-t.began)

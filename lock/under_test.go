@@ -72,7 +72,7 @@ func TestManager_Acquire_Under(t *testing.T) {
 		}
 		w.wantKept(t, kept)
 		if c.fence.count() != 0 || c.store.Count(faultbucket.OpDelete, "") != 0 {
-			t.Error("nobody was robbed and nothing is to be deleted")
+			t.Error("nothing was taken over and nothing is to be deleted")
 		}
 		again := c.mustAcquire(t, under(kept))
 		if _, err := again.Release(t.Context()); err != nil {

@@ -21,9 +21,9 @@ type Verdict string
 
 // The verdicts.
 const (
-	EngineKnows     Verdict = "ok"
-	EngineMayBeOld  Verdict = "may-be-too-old"
-	EngineIsTooOld  Verdict = "too-old"
+	EngineKnows     Verdict = "ok"             // every version that may run knows use_lockfile
+	EngineMayBeOld  Verdict = "may-be-too-old" // one that is too old may run, too
+	EngineIsTooOld  Verdict = "too-old"        // no version that may run knows it
 	engineVersions          = ">= 1.10"
 	constraintToAdd         = `required_version = "` + engineVersions + `"`
 )
@@ -31,9 +31,9 @@ const (
 // Engine is what a root says about versions.
 type Engine struct {
 	Constraints []string // of its configuration and of the files that name a version, as they are written
-	Verdict     Verdict
-	File        string // what to change; empty: nothing says anything
-	Line        int
+	Verdict     Verdict  // whether they know use_lockfile
+	File        string   // what to change; empty: nothing says anything
+	Line        int      // in File, from 1
 
 	fix string // empty if nothing is in the way
 }

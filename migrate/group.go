@@ -2,9 +2,9 @@ package migrate
 
 // Group is findings of one kind, with one way to mend them.
 type Group struct {
-	ID       string
-	Severity Severity
-	Fix      string
+	ID       string    // that of its findings
+	Severity Severity  // that of its findings
+	Fix      string    // that of its findings; may be empty
 	Findings []Finding // not empty, in their order
 }
 
@@ -32,7 +32,7 @@ func Groups(findings []Finding) []Group {
 
 // MoveGroup is roots of a plan of which the same is to be said.
 type MoveGroup struct {
-	Status, Why, Fix string
+	Status, Why, Fix string // that of its moves; all may be empty but Status
 	Moves            []Move // not empty, in their order
 }
 

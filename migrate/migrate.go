@@ -45,9 +45,9 @@ type Tree struct {
 
 // Tools that a root is for.
 const (
-	ToolTerraform  = "terraform" // Terraform or OpenTofu
-	ToolTofu       = "tofu"      // OpenTofu alone: the backend stands in a .tofu file
-	ToolTerragrunt = "terragrunt"
+	ToolTerraform  = "terraform"  // Terraform or OpenTofu
+	ToolTofu       = "tofu"       // OpenTofu alone: the backend stands in a .tofu file
+	ToolTerragrunt = "terragrunt" // terragrunt, with either engine behind it
 )
 
 // Root is one configuration that init can be run on: a backend "s3" with all arguments that the tree has for it.
@@ -57,8 +57,8 @@ type Root struct {
 	Tool    string           // one of the Tool constants
 	Places  []*Place         // where its arguments stand; later ones win, shadowed ones do not count
 	Args    map[string]Value // the arguments as they take effect; a null is none
-	Phase   Phase
-	Engine  Engine
+	Phase   Phase            // how far it is
+	Engine  Engine           // what it says about the versions of engines
 
 	binary  string // the engine that it is for, if that is known: ToolTerraform or ToolTofu
 	blocked string // why no file of it can be edited
@@ -156,7 +156,7 @@ type Value struct {
 	Text   string // of a static one: a scalar as it is, anything else as JSON
 	Source string // as it is written
 	File   string // relative to the tree
-	Line   int
+	Line   int    // in File, from 1
 
 	quoted  bool   // it is a string
 	unknown string // why it is not known; empty where nothing tried to evaluate it
@@ -178,7 +178,7 @@ const (
 // Place is a spot in a file that holds arguments of a backend.
 type Place struct {
 	File     string // relative to the tree, with slashes
-	Line     int
+	Line     int    // in File, from 1
 	Kind     string // one of the Kind constants
 	Shadowed bool   // another place replaces it as a whole
 
@@ -252,9 +252,9 @@ type Severity string
 
 // The severities, from "good to know" to "mend this now".
 const (
-	Note    Severity = "note"
-	Warning Severity = "warning"
-	Error   Severity = "error"
+	Note    Severity = "note"    // good to know
+	Warning Severity = "warning" // it will be in the way, or may be
+	Error   Severity = "error"   // it is in the way
 )
 
 var severities = []Severity{Note, Warning, Error}
@@ -274,10 +274,10 @@ func (s Severity) AtLeast(other Severity) bool {
 
 // Finding is one thing that somebody should know.
 type Finding struct {
-	ID       string // the same for ever
-	Severity Severity
-	File     string // relative to the tree, with slashes
-	Line     int
-	Text     string
-	Fix      string // may be empty
+	ID       string   // the same for ever
+	Severity Severity // how bad it is
+	File     string   // relative to the tree, with slashes
+	Line     int      // in File, from 1; 0: the file as a whole
+	Text     string   // one line for people
+	Fix      string   // may be empty
 }

@@ -18,26 +18,26 @@ const (
 
 // Move is what a plan has for a root.
 type Move struct {
-	Root   *Root
-	Status string // one of the Move constants
-	Why    string // of refused and manual
-	Fix    string // what to do about it; may be empty
-	Manual []ManualEdit
+	Root   *Root        // that is moved
+	Status string       // one of the Move constants
+	Why    string       // of refused and manual
+	Fix    string       // what to do about it; may be empty
+	Manual []ManualEdit // of manual: what a person has to edit
 
 	places []*Place // that are edited, or would be
 }
 
 // ManualEdit is an edit for a person to make.
 type ManualEdit struct {
-	File string
-	Line int
-	Text string
+	File string // relative to the tree, with slashes
+	Line int    // in File, from 1
+	Text string // one line for people: what to write there
 }
 
 // FileEdit is what becomes of one file.
 type FileEdit struct {
-	Path          string // relative to the tree
-	Before, After []byte
+	Path          string   // relative to the tree
+	Before, After []byte   // the whole content
 	Roots         []string // the names of the roots that it moves
 
 	real string
@@ -45,7 +45,7 @@ type FileEdit struct {
 
 // Plan is how the roots of a tree get to a phase.
 type Plan struct {
-	Phase int
+	Phase int        // 1 or 2
 	Moves []Move     // one for each root, in their order
 	Files []FileEdit // by Path
 	Loose []Finding  // tables in scripts, templates and terraform_remote_state, which a person has to edit

@@ -13,18 +13,18 @@ const MaxManaged = 6144
 
 // Document is an IAM policy. It encodes to the same bytes for the same request, always.
 type Document struct {
-	Version   string
-	Statement []Statement
+	Version   string      // of the language of policies
+	Statement []Statement // IAM allows what one of them allows and none denies
 }
 
 // Statement allows, or denies, actions on resources. IAM joins the conditions with "and", the values of each with "or".
 type Statement struct {
-	Sid       string `json:",omitempty"`
-	Effect    string
+	Sid       string            `json:",omitempty"` // a name within the document; empty: none
+	Effect    string            // "Allow" or "Deny"
 	Principal map[string]string `json:",omitempty"` // of a resource's policy alone
-	Action    []string
-	Resource  []string   `json:",omitempty"`
-	Condition conditions `json:",omitempty"`
+	Action    []string          // such as "s3:GetObject"; "*" is a wildcard
+	Resource  []string          `json:",omitempty"` // ARNs; "*" is a wildcard
+	Condition conditions        `json:",omitempty"` // by operator, then by key: the values
 }
 
 func document(statements ...Statement) Document {

@@ -55,7 +55,7 @@ func ParseRole(name string) (Role, error) {
 
 // Target is what a policy allows to work on, and where that is.
 type Target struct {
-	Bucket     string
+	Bucket     string // its name; required
 	Key        string // of one state; empty: all below Prefix
 	Workspaces bool   // with Key: its named workspaces, too. Without Key they always belong to it
 	Prefix     string // without a slash at either end; empty: the whole bucket

@@ -174,7 +174,7 @@ func checkETag(ctx context.Context, p *prober, name string) (string, error) {
 	obj, err := p.seed(ctx, key, name)
 	p.requests.Add(1)
 	head, headErr := p.door().Head(ctx, key, bucket.ReadOptions{})
-	if errors.Is(headErr, statelatch.ErrUnsupported) && (err == nil || errors.Is(err, statelatch.ErrAmbiguous)) { // after the deed a driver cannot say more
+	if errors.Is(headErr, statelatch.ErrUnsupported) && (err == nil || errors.Is(err, statelatch.ErrAmbiguous)) { // after the write a driver cannot say more
 		return "", failure{evidence: "an object has no usable ETag: " + said(headErr), refused: true}
 	}
 	if err != nil {

@@ -14,9 +14,9 @@ const NameEngines = "engine-writes"
 
 // Engine is a program other than ours that writes states and locks in the bucket in its own way.
 type Engine struct {
-	Name  string
-	Write Write
-	Cures []Cure
+	Name  string // for people
+	Write Write  // as it does by default
+	Cures []Cure // to try where Write fails, in their order; none: nothing helps
 }
 
 // Write stores content under key, on the condition that nothing is there where create is set.
@@ -24,8 +24,8 @@ type Write func(ctx context.Context, key, content string, create bool) (version 
 
 // Cure is another way in which an engine can be made to write, and how.
 type Cure struct {
-	How   string
-	Write Write
+	How   string // for people: what to configure
+	Write Write  // as it does then
 }
 
 // enginesCheck asks whether the engines can write a state and take a lock. It decides about no tier.

@@ -28,8 +28,8 @@ import (
 
 // The size of each race unless [Options] say otherwise.
 const (
-	DefaultClients = 32
-	DefaultRounds  = 50
+	DefaultClients = 32 // that write at once
+	DefaultRounds  = 50 // each on a fresh key
 )
 
 const (
@@ -72,9 +72,9 @@ type Outcome string
 
 // The outcomes. A check that needs something that another one found missing is not decided.
 const (
-	Passed    Outcome = "passed"
-	Failed    Outcome = "failed"
-	Undecided Outcome = "undecided"
+	Passed    Outcome = "passed"    // the store does it right
+	Failed    Outcome = "failed"    // the store does it wrong; see Check.Evidence
+	Undecided Outcome = "undecided" // nothing is known; see Check.Evidence
 )
 
 // Need is the tier that a check decides about.
@@ -89,25 +89,25 @@ const (
 
 // Check is one question and its answer.
 type Check struct {
-	Name        string // stable
-	RequiredFor Need
-	Outcome     Outcome
-	Evidence    string // one line for people, with numbers
-	Advice      string // what follows and what to do; empty unless it failed
+	Name        string  // stable
+	RequiredFor Need    // what the store is not good for without it
+	Outcome     Outcome // what was seen
+	Evidence    string  // one line for people, with numbers
+	Advice      string  // what follows and what to do; empty unless it failed
 }
 
 // Result is what was found out.
 type Result struct {
-	Tier       lock.Tier
-	Checks     []Check // all of them, in the order of the run
-	Versioned  bool    // the bucket keeps versions
-	ETagIsMD5  bool
+	Tier       lock.Tier     // what the store's conditions are good for
+	Checks     []Check       // all of them, in the order of the run
+	Versioned  bool          // the bucket keeps versions
+	ETagIsMD5  bool          // the ETag of a small body is its MD5
 	ClockSkew  time.Duration // Date of an answer minus Last-Modified of the object just written
 	Clients    int           // asked for
 	Rounds     int           // asked for; the evidence tells how many there were
 	Requests   int           // calls of the port, a listing counted once
-	Elapsed    time.Duration
-	LeftBehind []string // what could not be removed, and why
+	Elapsed    time.Duration // from the first request to the last
+	LeftBehind []string      // what could not be removed, and why
 }
 
 // FirstFailed is the check that decided against a better tier; the zero Check if none did.

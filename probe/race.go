@@ -290,7 +290,7 @@ func (r *round) judge() error {
 	return r.oneWinner(creator, "creators")
 }
 
-// oneWinner expects that one of the clients won and that its deed is what is left. Where nobody was told so, the deed
+// oneWinner expects that one of the clients won and that its write is what is left. Where nobody was told so, the write
 // may be that of a client that does not know, or of one that was refused: something on the way may have sent its
 // request twice and passed on the second answer (B1). A lock is read back then.
 func (r *round) oneWinner(of func(client int) bool, who string) error {
@@ -316,7 +316,7 @@ func several(t tally, who string) failure {
 	return failure{evidence: fmt.Sprintf("%d of %d %s were told that they won", t.won, t.clients, who)}
 }
 
-// wrote reports whether content is the deed of one of the clients.
+// wrote reports whether content is what one of the clients wrote.
 func (r *round) wrote(of func(client int) bool, content string) bool {
 	for client, written := range r.content {
 		if of(client) && written == content {

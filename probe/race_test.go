@@ -26,7 +26,7 @@ func TestRound_Judge(t *testing.T) {
 	}{
 		{name: "one wins", content: writers, errs: []error{lost, won, lost}, final: "b"},
 		{name: "two win", content: writers, errs: []error{won, won, lost}, final: "b", violation: "2 of 3 clients were told that they won"},
-		{name: "the winner's deed is not there", content: writers, errs: []error{lost, won, lost}, final: "c", violation: "one of 3 clients was told that it won"},
+		{name: "the winner's write is not there", content: writers, errs: []error{lost, won, lost}, final: "c", violation: "one of 3 clients was told that it won"},
 		{name: "the winner's object is gone", content: writers, errs: []error{lost, won, unknown}, violation: "nothing was left"},
 		{name: "one that does not know won", content: writers, errs: []error{lost, unknown, lost}, final: "b"},
 		{name: "B1 one whose request was sent twice won", content: writers, errs: []error{lost, lost, lost}, final: "b"},
@@ -34,7 +34,7 @@ func TestRound_Judge(t *testing.T) {
 		{name: "refused for nothing beside a lost reply", content: writers, errs: []error{lost, unknown, lost}, initial: "x", final: "x", violation: "2 of 3 clients"},
 		{name: "nobody knows", content: writers, errs: []error{unknown, unknown, unknown}, open: unknown},
 		{name: "conflicts alone", content: writers, errs: []error{conflict, conflict, conflict}, open: conflict},
-		{name: "a stranger's deed", content: writers, errs: []error{lost, lost, lost}, final: "x", violation: "none of 3 clients wrote"},
+		{name: "a stranger's write", content: writers, errs: []error{lost, lost, lost}, final: "x", violation: "none of 3 clients wrote"},
 		{name: "a delete wins", content: halves, errs: []error{lost, won, lost, gone}, initial: "x"},
 		{name: "a delete won, but the object is there", content: halves, errs: []error{lost, won, lost, gone}, initial: "x", final: "x", violation: "was told that it won"},
 		{name: "a swap won, but a delete removed it", content: halves, errs: []error{won, gone, lost, lost}, initial: "x", violation: "nothing was left"},

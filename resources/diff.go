@@ -10,17 +10,17 @@ import (
 
 // The kinds of changes of an object.
 const (
-	Added    = "added"
-	Removed  = "removed"
-	Changed  = "changed"
+	Added    = "added"    // it is only in the newer state
+	Removed  = "removed"  // it is only in the older state
+	Changed  = "changed"  // an attribute is another, or it became tainted or is no longer
 	Replaced = "replaced" // changed, and its attribute "id" is another one
 	Moved    = "moved"    // the same in every attribute, at another address
 )
 
 // Diff is what differs between two states.
 type Diff struct {
-	Objects []Change // by address
-	Outputs []ValueChange
+	Objects []Change       // by address
+	Outputs []ValueChange  // by name
 	Count   map[string]int // of the objects, by kind
 }
 
@@ -30,7 +30,7 @@ func (d Diff) Equal() bool { return len(d.Objects) == 0 && len(d.Outputs) == 0 }
 
 // Change is what became of one object.
 type Change struct {
-	Kind    string
+	Kind    string // one of the constants above
 	Address string // with the key of a deposed object ([Object.Label])
 	From    string // the address before, of one that moved
 	// Tainted and Untainted: it became tainted, or is no longer.

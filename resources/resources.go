@@ -13,17 +13,17 @@ const formatVersion = 4
 
 // File is the content of a state. An empty, or an encrypted one, has a header only.
 type File struct {
-	Header  statelatch.StateHeader
-	Size    int64 // of the body, bytes
-	Outputs []Output
-	Objects []Object
+	Header  statelatch.StateHeader // as [statelatch.ParseStateHeader] reads it
+	Size    int64                  // of the body, bytes
+	Outputs []Output               // of the root module, by name
+	Objects []Object               // by address
 }
 
 // Output is an output value of the root module.
 type Output struct {
-	Name      string
-	Sensitive bool // the configuration says so
-	Value     any  // a value tree, see [Object]
+	Name      string // unique in the state
+	Sensitive bool   // the configuration says so
+	Value     any    // a value tree, see [Object]
 }
 
 // Object is one object that a resource instance stands for: its current one, or a deposed one that is still to be
@@ -32,9 +32,9 @@ type Object struct {
 	Address  string // of the instance, as the engines write it: module.app["a"].aws_instance.web[0]; keys that are secrets are [Redacted]
 	Module   string // its address, alike; empty: the root module
 	Mode     string // "managed", "data", ...
-	Type     string
-	Name     string
-	Provider string
+	Type     string // such as "aws_instance"
+	Name     string // of the resource in its module
+	Provider string // as the state names it
 	Deposed  string // the key of a deposed object; empty: the current one
 	Tainted  bool   // it is to be replaced by the next apply
 	// Attributes is a value tree: nil, bool, json.Number, string, []any, map[string]any and [Secret].

@@ -14,8 +14,8 @@ const heldVariable = "STATELATCH_HELD"
 
 // HeldState is a state in a store, as s3bucket.Bucket.Store names it.
 type HeldState struct {
-	Ref   statelatch.Ref
-	Store string
+	Ref   statelatch.Ref // of the state
+	Store string         // where its bucket is
 }
 
 // HeldStates returns the states that an outer run holds, so that an inner one can refuse to wait for itself. What is no

@@ -128,7 +128,7 @@ func (g *processGroup) alive() bool {
 		g.left = true
 		g.watchdog.leave()
 	}
-	// A zombie counts as a member. Orphans are ours to bury on Linux, and wherever we are the first process of a
+	// A zombie counts as a member. Orphans are ours to reap on Linux, and wherever we are the first process of a
 	// container.
 	for {
 		pid, err := unix.Wait4(-g.id, nil, unix.WNOHANG, nil)

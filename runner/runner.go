@@ -85,7 +85,7 @@ type Command struct {
 	// Stdin is handed to the command as it is. Nil: the null device. Stdout and Stderr are too if they are files, so
 	// that a terminal stays one; anything else is copied to through a pipe. Nil: the null device.
 	Stdin          *os.File
-	Stdout, Stderr io.Writer
+	Stdout, Stderr io.Writer // see Stdin
 
 	// Grace is how long the command may take to end once it must. 0: 30 s.
 	Grace time.Duration
@@ -95,8 +95,8 @@ type Command struct {
 
 // Event is something that Run did to the command or noticed.
 type Event struct {
-	Step  Step
-	Cause Cause
+	Step  Step  // what was done
+	Cause Cause // why
 	// Wait is how long until the next, harder step. 0: as long as it takes.
 	Wait time.Duration
 	// Err says why a signal could not be delivered.
@@ -108,12 +108,12 @@ type Step int
 
 // The steps. Linger does nothing yet: the command is gone, processes of its group are not, and they are waited for.
 const (
-	Linger Step = iota
-	Interrupt
-	Limit // nothing is sent, but the time until Terminate runs from now
-	Terminate
-	Kill
-	Unwatched // nothing is sent, but the death of this process would leave the command without an interrupt; Err may say why
+	Linger    Step = iota // see above
+	Interrupt             // the signal of Ctrl-C was sent
+	Limit                 // nothing is sent, but the time until Terminate runs from now
+	Terminate             // SIGTERM was sent
+	Kill                  // the command and its group were killed
+	Unwatched             // nothing is sent, but the death of this process would leave the command without an interrupt; Err may say why
 )
 
 // Cause is why.
@@ -121,10 +121,10 @@ type Cause int
 
 // The causes. Leftover: processes that the command left behind do not end by themselves.
 const (
-	Signal Cause = iota
-	Cancelled
-	LeaseLost
-	Leftover
+	Signal    Cause = iota // we were sent one
+	Cancelled              // the context ended
+	LeaseLost              // the lock is lost, or will be before the command could end
+	Leftover               // see above
 )
 
 // Result is how a command ended.

@@ -41,7 +41,7 @@ const maxSocketPath = 100
 
 // Request is an engine that is about to start and whose lock may be switched off.
 type Request struct {
-	Call  engine.Call
+	Call  engine.Call  // the command line; zero: it is not known
 	State engine.State // its Ref alone where OnlyIfHeld is true and there is no Call
 	Dir   string       // that the engine works in
 	PID   int          // of the engine

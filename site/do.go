@@ -56,8 +56,8 @@ func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
 			}
 			log.Warn("the lock cannot be renewed, trying on", slog.Any("error", failure))
 		},
-		OnTakeOver: func(robbed lock.Held, by string) {
-			log.Warn("a lock was taken over", "holder", robbed.Info.Who, "operation", robbed.Info.Operation, "id", robbed.Info.ID, "by", by)
+		OnTakeOver: func(was lock.Held, by string) {
+			log.Warn("a lock was taken over", "holder", was.Info.Who, "operation", was.Info.Operation, "id", was.Info.ID, "by", by)
 		},
 	}
 	if l.Wait < 0 {
@@ -66,15 +66,15 @@ func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
 	return req
 }
 
-// Do calls do under the lock of ref, which is renewed meanwhile, and gives the lock back whatever do returns. The context
+// Do calls do under the lock of ref, which is renewed meanwhile, and releases the lock whatever do returns. The context
 // of do ends when the lock is lost; context.Cause tells why, and matches statelatch.ErrLockLost. What do still writes
 // then to the state itself fails.
 //
-//	nil              do returned nil, and the lock was held until it was given back
+//	nil              do returned nil, and the lock was held until it was released
 //	*LockedError     somebody else holds the lock, also when ctx ended while waiting; do was not called
 //	ErrUnsafeStore   the store cannot lock; do was not called
 //	ErrLockLost      the lock was lost while do worked, or was gone at its end: work may have overlapped with others'
-//	other            what do returned; what taking or giving back the lock said, as for lock.Manager
+//	other            what do returned; what taking or releasing the lock said, as for lock.Manager
 func (s *Site) Do(ctx context.Context, ref statelatch.Ref, l Lock, do func(ctx context.Context) error) error {
 	return s.under(ctx, ref, l, func(ctx context.Context, _ *lock.Tenure) error { return do(ctx) })
 }

@@ -47,8 +47,8 @@ type Options struct {
 type Site struct {
 	// Backend is what the Site was opened with. Key and Workspace are the directory's, after Dir.
 	Backend backendconf.Backend
-	Bucket  *s3bucket.Bucket
-	Table   *dynamo.Table // of locks and digests; nil: none is configured
+	Bucket  *s3bucket.Bucket // the driver, for what is neither a lock nor a state
+	Table   *dynamo.Table    // of locks and digests; nil: none is configured
 	// Manager works on the locks. Its Tier is what is known so far: enough for looking and releasing.
 	Manager *lock.Manager
 	// Store reads and writes the states.

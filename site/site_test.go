@@ -96,7 +96,7 @@ var ref = statelatch.Ref{Bucket: "acme-state", Key: "app/terraform.tfstate"}
 
 var errWork = errors.New("the work failed")
 
-// The lock is there while the work is done, says what it is told to, and is given back however the work ends.
+// The lock is there while the work is done, says what it is told to, and is released however the work ends.
 func TestSite_Do(t *testing.T) {
 	t.Parallel()
 	s := newStore(t).open(t)
@@ -115,7 +115,7 @@ func TestSite_Do(t *testing.T) {
 			t.Errorf("got %v, want %v", err, want)
 		}
 		if _, err := s.Manager.Status(t.Context(), ref); !errors.Is(err, statelatch.ErrNotLocked) {
-			t.Errorf("got %v, want it given back", err)
+			t.Errorf("got %v, want it released", err)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func TestSite_Do_Panic(t *testing.T) {
 		_ = s.Do(t.Context(), ref, site.Lock{}, func(context.Context) error { panic("no") })
 	}()
 	if _, err := s.Manager.Status(t.Context(), ref); !errors.Is(err, statelatch.ErrNotLocked) {
-		t.Errorf("got %v, want it given back", err)
+		t.Errorf("got %v, want it released", err)
 	}
 }
 

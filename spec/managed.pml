@@ -34,7 +34,7 @@
 #else
 #define CLAIM (BLANK && !base)
 #endif
-#define UNFENCED (robbed && !fenced && TOUCH > 0)
+#define UNFENCED (overtook && !fenced && TOUCH > 0)
 #define STATE_TEXT (IN(ROLLBACKS, c) -> 0 : (content | BIT(id)))
 #define STATE_KIND (IN(ROLLBACKS, c) -> ROLLBACK : DATA)
 #ifdef NO_R4
@@ -62,10 +62,10 @@
 #else
 #define HOLDER_STOPPED true
 #endif
-#ifdef NO_PREV                                  /* Held.owns: an item of the holder that was robbed, or of whom that one had robbed */
-#define ITEM_OF_ROBBED (item && item == prev)
+#ifdef NO_PREV                                  /* Held.owns: an item of the last holder, or of one whose lock it had taken over */
+#define ITEM_OF_LAST (item && item == prev)
 #else
-#define ITEM_OF_ROBBED (item && (item == prev || item == prev2))
+#define ITEM_OF_LAST (item && (item == prev || item == prev2))
 #endif
 #if RECOVER == 2
 #define PERSON_AGREES last
@@ -88,7 +88,7 @@ inline look_at_lock() {
        taking = 0;
        if
        :: out != OURS && unsure -> open--
-       :: out != OURS && !unsure -> open--; robbed = 0; prev = 0; prev2 = 0
+       :: out != OURS && !unsure -> open--; overtook = 0; prev = 0; prev2 = 0
        :: else
        fi
     :: else
@@ -190,13 +190,13 @@ inline renew() {
   fi
 }
 
-/* attempt.removeItemOfRobbed: while our lock object still tells that its holder is dead. */
-inline remove_item_of_robbed() {
+/* attempt.removeItemTakenOver: while our lock object still tells that its holder is dead. */
+inline remove_item_of_last() {
   if
-  :: d_step { IN(TABLE, c) && ITEM_OF_ROBBED -> taking = item };
+  :: d_step { IN(TABLE, c) && ITEM_OF_LAST -> taking = item };
      remove_item(taking);
      taking = 0
-  :: !(IN(TABLE, c) && ITEM_OF_ROBBED)
+  :: !(IN(TABLE, c) && ITEM_OF_LAST)
   fi
 }
 
@@ -220,7 +220,7 @@ inline force_release() {
   :: mine ->
      touch();
      if
-     :: ok -> remove_item_of_robbed(); remove(mine)
+     :: ok -> remove_item_of_last(); remove(mine)
      :: !ok                                     /* not fenced, so not released */
      fi
   :: !mine
@@ -229,7 +229,7 @@ inline force_release() {
 }
 
 #define RESET mine = 0; seen = 0; taking = 0; body = 0; pending = 0; prev = 0; prev2 = 0; base = 0; content = 0; \
-              tries = TRIES; again = 0; renewals = 0; open = 0; items = 0; robbed = 0; fenced = 0; unsure = 0; ok = 0; \
+              tries = TRIES; again = 0; renewals = 0; open = 0; items = 0; overtook = 0; fenced = 0; unsure = 0; ok = 0; \
               out = 0; tenure = 0
 
 proctype Client(byte c; bit last) {
@@ -240,7 +240,7 @@ proctype Client(byte c; bit last) {
   byte base, content;                           /* the state as it was read */
   byte tries, again, renewals;
   byte open, items;                             /* writes of ours that may have landed or may yet: of the lock, of the item */
-  bit robbed, fenced;                           /* one of them was a takeover; whoever held that lock writes no more */
+  bit overtook, fenced;                         /* one of them was a takeover; whoever held that lock writes no more */
   bit unsure, ok;
   {
     d_step { id = FIRST_ID(c); slot = c * PER; losses = (IN(LOSSY, c) -> LOSS : 0); RESET };
@@ -293,7 +293,7 @@ look:
     :: d_step {
          lock_etag == seen && (last || MAY_TAKE_OVER && HOLDER_STOPPED) ->
          takeovers = (last -> takeovers : takeovers - 1);
-         prev = lock_id; prev2 = lock_prev; robbed = 1; fenced = 0;
+         prev = lock_id; prev2 = lock_prev; overtook = 1; fenced = 0;
          open = (taking == seen -> open : open + 1); taking = seen; nonce++
        }
     fi;
@@ -330,13 +330,13 @@ won:
     :: else
     fi;
 #endif
-fence:                                          /* attempt.begin: who was robbed writes no more (R6) ... */
+fence:                                          /* attempt.begin: the last holder writes no more (R6) ... */
     if
-    :: robbed && !fenced && TOUCH > 0 || TOUCH == 2 ->
+    :: overtook && !fenced && TOUCH > 0 || TOUCH == 2 ->
        touch();
        if
-       :: !ok && robbed -> goto next            /* the lock stays, and its lease will run out */
-       :: !ok && !robbed -> goto undo
+       :: !ok && overtook -> goto next            /* the lock stays, and its lease will run out */
+       :: !ok && !overtook -> goto undo
        :: ok
        fi;
 #ifndef NO_R7_TAKEOVER
@@ -355,13 +355,13 @@ fence:                                          /* attempt.begin: who was robbed
     :: else -> goto begin
     fi;
 
-table:                                          /* attempt.lockItem: it must be free, or of whom we robbed */
+table:                                          /* attempt.lockItem: it must be free, or of the last holder */
     if
     :: item == id -> out = Yes
     :: !item -> send(ItemPut, 0, 0, 0, 0)
-    :: d_step { item && item != id && (robbed && ITEM_OF_ROBBED || PERSON_AGREES) -> seen = item };
+    :: d_step { item && item != id && (overtook && ITEM_OF_LAST || PERSON_AGREES) -> seen = item };
        send(ItemSwap, seen, 0, 0, 0)
-    :: item && item != id && !(robbed && ITEM_OF_ROBBED || PERSON_AGREES) -> goto undo
+    :: item && item != id && !(overtook && ITEM_OF_LAST || PERSON_AGREES) -> goto undo
     fi;
     seen = 0;
     if
@@ -375,7 +375,7 @@ table:                                          /* attempt.lockItem: it must be 
 #endif
 
 begin:
-    atomic { prev2 = 0; open = 0; items = 0; tries = 0; unsure = 0; robbed = 0; fenced = 0; body = 0 };
+    atomic { prev2 = 0; open = 0; items = 0; tries = 0; unsure = 0; overtook = 0; fenced = 0; body = 0 };
     if
     :: IN(WRAPPERS, c) ->                       /* package runner: the engine reads and writes, as it always does */
        enter();
@@ -496,7 +496,7 @@ undo:                                           /* attempt.giveUp, after the loc
     :: true -> break
     od;
     if
-    :: robbed -> remove_item_of_robbed()
+    :: overtook -> remove_item_of_last()
     :: else
     fi;
     remove(mine);
@@ -526,7 +526,7 @@ takeback:                                       /* remove what landed unseen, un
        fi;
 #endif
        if
-       :: robbed -> remove_item_of_robbed()
+       :: overtook -> remove_item_of_last()
        :: else
        fi;
        remove(seen);

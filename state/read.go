@@ -173,9 +173,9 @@ var hexMD5 = regexp.MustCompile(`^[0-9A-Fa-f]{32}$`)
 
 // MismatchError says that the digest in the table is not of the stored bytes. It matches ErrInvalid.
 type MismatchError struct {
-	Ref        statelatch.Ref
-	Calculated string // hex; empty: there is no state
-	Stored     string
+	Ref        statelatch.Ref // of the state
+	Calculated string         // hex; empty: there is no state
+	Stored     string         // the table's, hex; empty: there is no item
 }
 
 // Error says what to do.
@@ -220,9 +220,9 @@ func (s *Store) storedDigest(ctx context.Context, ref statelatch.Ref) (stored st
 
 // DigestError says that the state is in place and the table does not know. It matches [ErrDigestStale] and its cause.
 type DigestError struct {
-	Ref statelatch.Ref
-	MD5 string // that the table has to hold; empty: the item has to be removed
-	Err error
+	Ref statelatch.Ref // of the state
+	MD5 string         // that the table has to hold; empty: the item has to be removed
+	Err error          // why the table could not be told
 }
 
 // Error says what to do.

@@ -41,7 +41,7 @@ func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, 
 			place.Key += fmt.Sprintf("-%d", n)
 		}
 		out := s.put(place, body, is, is.sameBytes).settle(ctx, bucket.IfAbsent)
-		switch out.fate {
+		switch out.end {
 		case done:
 			return place.Key, nil
 		case superseded:

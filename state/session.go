@@ -108,7 +108,7 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 		return x.base, x.sync(ctx)
 	}
 	data := x.store.put(x.base.Ref, body, next, func(now Version) bool { return now.Exists && now.content == next.content })
-	data.buries = func(now Version) bool {
+	data.builtOn = func(now Version) bool {
 		return now.Exists && (now.Header.Lineage != next.Header.Lineage || now.Header.Serial > next.Header.Serial)
 	}
 	if err = x.store.Snapshot(ctx, x.base); err == nil {
@@ -140,23 +140,23 @@ func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) 
 		out := c.settle(ctx, on(x.base))
 		same := out.now.Exists && x.base.SameContent(out.now)
 		switch {
-		case out.fate == done && last:
+		case out.end == done && last:
 			x.base, x.unverified = out.now, out.read
 			return nil
-		case out.fate == done, (out.fate == refused || out.fate == superseded) && same && rebases < maxRebases:
+		case out.end == done, (out.end == refused || out.end == superseded) && same && rebases < maxRebases:
 			// What was sent on the old ETag is refused for good, so whatever Verify says, nothing was written.
 			if err := x.tenure.Verify(ctx); err != nil {
 				return fmt.Errorf("nothing was written to %s: %w", x.base.Ref, err)
 			}
 			x.base = out.now
-		case out.fate == refused, out.fate == superseded && same:
+		case out.end == refused, out.end == superseded && same:
 			return &ChangedError{Base: x.base, Now: out.now}
-		case out.fate == superseded && !out.late:
+		case out.end == superseded && !out.late:
 			x.stuck = &ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage} // it is over, so the lock need not stay
 			return x.stuck
-		case out.fate == superseded:
+		case out.end == superseded:
 			return x.hold(&ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage})
-		case out.fate == unknown:
+		case out.end == unknown:
 			return x.hold(fmt.Errorf("%s may be changed, or may be yet, so its lock must stay: %w", x.base.Ref, out.err))
 		default:
 			return fmt.Errorf("nothing was written to %s: %w", x.base.Ref, out.err)

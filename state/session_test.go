@@ -249,12 +249,12 @@ func TestSession_Write_LeaseIsOver(t *testing.T) {
 	}
 }
 
-// B11: a holder that was robbed cannot write over the robber's state, nor over what the robber fenced.
-func TestSession_Write_B11_RobbedHolderIsRefused(t *testing.T) {
+// B11: a holder whose lock was taken over cannot write over the new holder's state, nor over what that one fenced.
+func TestSession_Write_B11_LastHolderIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		base string
-		rob  func(t *testing.T, r *rig)
+		take func(t *testing.T, r *rig)
 	}{
 		"a newer state":      {body(1, lineage, "x"), replaced(body(2, lineage, "theirs"))},
 		"deleted":            {body(1, lineage, "x"), replaced(deleted)},
@@ -269,7 +269,7 @@ func TestSession_Write_B11_RobbedHolderIsRefused(t *testing.T) {
 			r.seed(t, tc.base)
 			lock := holding()
 			x := r.begin(t, lock)
-			tc.rob(t, r)
+			tc.take(t, r)
 			lock.verifyErr = statelatch.ErrLockLost
 			before := r.stored(t)
 			_, err := write(t, x, body(2, lineage, "ours"), state.WriteOptions{Force: true})
@@ -277,7 +277,7 @@ func TestSession_Write_B11_RobbedHolderIsRefused(t *testing.T) {
 				t.Errorf("got %v, want a certain refusal", err)
 			}
 			if got := r.stored(t); got != before && strings.Contains(got, "ours") {
-				t.Errorf("stored: got %q, want no data of the robbed holder", got)
+				t.Errorf("stored: got %q, want no data of the last holder", got)
 			}
 			if len(lock.held) != 0 {
 				t.Errorf("held: %v", lock.held)
@@ -370,7 +370,7 @@ func TestSession_Write_R7_AfterReadingBack(t *testing.T) {
 		t.Errorf("the next write: got %v, want ErrLockLost", err)
 	}
 	if got := r.stored(t); got != before {
-		t.Errorf("the robbed holder wrote %q", got)
+		t.Errorf("the last holder wrote %q", got)
 	}
 }
 

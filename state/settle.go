@@ -19,13 +19,13 @@ type change struct {
 	store *Store
 	ref   statelatch.Ref
 	size  int64
-	// deed sends it once and returns what is stored if it was done.
-	deed func(ctx context.Context, cond bucket.Condition) (Version, error)
+	// try sends it once and returns what is stored if it was done.
+	try func(ctx context.Context, cond bucket.Condition) (Version, error)
 	// mine recognises, in what is stored now, that it was done.
 	mine func(now Version) bool
-	// buries tells that what is stored now may have been built on this change, so that a refusal proves nothing; nil:
+	// builtOn tells that what is stored now may have been built on this change, so that a refusal proves nothing; nil:
 	// never.
-	buries func(now Version) bool
+	builtOn func(now Version) bool
 	// allow is asked before it is sent; nil: always.
 	allow func() error
 }
@@ -34,7 +34,7 @@ type change struct {
 func (s *Store) put(ref statelatch.Ref, body io.ReadSeeker, is Version, mine func(Version) bool) change {
 	return change{
 		store: s, ref: ref, size: is.Size, mine: mine,
-		deed: func(ctx context.Context, cond bucket.Condition) (Version, error) {
+		try: func(ctx context.Context, cond bucket.Condition) (Version, error) {
 			obj, err := s.Bucket.Put(ctx, ref.Key, body, bucket.PutOptions{If: cond})
 			if err == nil && !obj.Confirmed {
 				err = s.confirm(ctx, ref, obj, is)
@@ -66,19 +66,19 @@ type alteredError struct{ err error }
 func (e alteredError) Error() string { return e.err.Error() }
 func (e alteredError) Unwrap() error { return statelatch.ErrAltered }
 
-// fate is what became of a change.
-type fate int
+// end is what became of a change.
+type end int
 
 const (
-	done       fate = iota // it happened; now is what is stored
-	refused                // it did not happen: now is what is there instead
-	superseded             // something else is there now, but it may have happened before that (R9)
-	unknown                // it may have happened or may happen yet: err is an ErrAmbiguous
-	failed                 // it did not happen and will not: err says why
+	done       end = iota // it happened; now is what is stored
+	refused               // it did not happen: now is what is there instead
+	superseded            // something else is there now, but it may have happened before that (R9)
+	unknown               // it may have happened or may happen yet: err is an ErrAmbiguous
+	failed                // it did not happen and will not: err says why
 )
 
 type outcome struct {
-	fate fate
+	end  end
 	now  Version
 	read bool // now was read back, so its ETag may be of a touch by whoever holds the lock by now
 	late bool // an attempt was never answered, so it may yet arrive
@@ -88,13 +88,13 @@ type outcome struct {
 }
 
 // settle sends c until it is known what became of it (R2): after a refusal or an unknown outcome it reads back and
-// recognises its own deed by content. From the first failure on it has settleBudget. If an attempt had an unknown
+// recognises what it did by content. From the first failure on it has settleBudget. If an attempt had an unknown
 // outcome it goes on when ctx ends, because only a later answer can tell what an earlier one did. A refusal is no
 // outcome by itself: somebody on the way may have sent the request twice, and answered with the second reply (R9).
 func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 	now, err := c.send(ctx, cond)
 	if err == nil {
-		return outcome{fate: done, now: now}
+		return outcome{end: done, now: now}
 	}
 	caller := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget+time.Duration(c.size>>20)*settleRate)
@@ -116,11 +116,11 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 			switch {
 			case lookErr != nil:
 			case c.mine(now):
-				return outcome{fate: done, now: now, read: true}
-			case cond.Check(now.Exists, now.ETag) != nil && (inDoubt || c.buries != nil && c.buries(now)):
-				return outcome{fate: superseded, now: now, late: unanswered, err: err, damage: damage}
+				return outcome{end: done, now: now, read: true}
+			case cond.Check(now.Exists, now.ETag) != nil && (inDoubt || c.builtOn != nil && c.builtOn(now)):
+				return outcome{end: superseded, now: now, late: unanswered, err: err, damage: damage}
 			case cond.Check(now.Exists, now.ETag) != nil:
-				return outcome{fate: refused, now: now, err: err}
+				return outcome{end: refused, now: now, err: err}
 			}
 		}
 		// In doubt it is looked for to the end of the budget, even where it may not be sent again.
@@ -129,12 +129,12 @@ func (c change) settle(ctx context.Context, cond bucket.Condition) outcome {
 		answered := !barred && !refusal && (!passing(err) || failures >= readTries && outOfRoom(err))
 		if gaveUp || answered || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {
 			if lost {
-				return outcome{fate: unknown, err: doubt(err)}
+				return outcome{end: unknown, err: doubt(err)}
 			}
-			return outcome{fate: failed, err: err}
+			return outcome{end: failed, err: err}
 		}
 		if now, err = c.send(ctx, cond); err == nil {
-			return outcome{fate: done, now: now}
+			return outcome{end: done, now: now}
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (c change) send(ctx context.Context, cond bucket.Condition) (Version, error
 			return Version{}, &barredError{err}
 		}
 	}
-	return c.deed(ctx, cond)
+	return c.try(ctx, cond)
 }
 
 // barredError is why a change was not sent. Whatever kind it wraps, it is no answer of the store.
@@ -238,7 +238,7 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 		return false, err
 	}
 	out := s.put(ref, next, is, is.sameBytes).settle(ctx, on(base))
-	switch out.fate {
+	switch out.end {
 	case done:
 		return false, s.syncDigest(ctx, out.now, digest)
 	case refused, superseded:

@@ -16,7 +16,7 @@ const maxVersions = 100
 
 // Report is what happened to a state since a mark.
 type Report struct {
-	Mark, Now Version
+	Mark, Now Version // what it was compared with, and what is there now
 	// Moved tells that the content is not the mark's any more. Touches do not count.
 	Moved bool
 	// Versions lie between Mark and the end, oldest first; a delete marker is one that does not exist. Without Unlisted
@@ -36,19 +36,19 @@ type AnomalyKind string
 
 // The anomalies.
 const (
-	LineageChanged AnomalyKind = "lineage changed"
-	SerialBack     AnomalyKind = "serial stepped back"
+	LineageChanged AnomalyKind = "lineage changed"                // another state was written in its place
+	SerialBack     AnomalyKind = "serial stepped back"            // an older state, or one made from it, was written
 	SerialRepeated AnomalyKind = "same serial, different content" // two writers built on one state: an update is lost
-	Unreadable     AnomalyKind = "not a state any more"
-	Vanished       AnomalyKind = "deleted or emptied"
-	MarkGone       AnomalyKind = "version purged" // the mark's version is not among the bucket's any more
+	Unreadable     AnomalyKind = "not a state any more"           // see Version.Err
+	Vanished       AnomalyKind = "deleted or emptied"             // no state is there where one was
+	MarkGone       AnomalyKind = "version purged"                 // the mark's version is not among the bucket's any more
 )
 
 // Anomaly is one thing that is wrong: After replaced Before. Before.VersionID, where not empty, is the version to bring
 // back.
 type Anomaly struct {
-	Kind          AnomalyKind
-	Before, After Version
+	Kind          AnomalyKind // what is wrong
+	Before, After Version     // the versions that show it
 }
 
 // String says it in one line.

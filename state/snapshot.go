@@ -89,7 +89,7 @@ func (s *Store) keep(ctx context.Context, v Version) (err error) {
 		return &ChangedError{Base: v, Now: now}
 	}
 	out := s.put(now.snapshotRef(), body, now, now.sameBytes).settle(ctx, bucket.IfAbsent)
-	switch out.fate {
+	switch out.end {
 	case done:
 		return nil
 	case refused, superseded:

@@ -37,6 +37,7 @@ import (
 
 // Tenure is a lock held on one state, as package state needs it.
 type Tenure interface {
+	// Ref is the state that is locked.
 	Ref() statelatch.Ref
 	// Check tells without I/O whether the lock may still be relied on: nil, or why not. Its errors, and Verify's, never
 	// match ErrAmbiguous.
@@ -88,14 +89,14 @@ func (s *Store) admit(ref statelatch.Ref) error {
 
 // Version is one version of a state, or its absence.
 type Version struct {
-	Ref          statelatch.Ref
-	Exists       bool
-	ETag         string
-	VersionID    string // empty where the bucket keeps no versions
-	Size         int64  // bytes
-	LastModified time.Time
-	Header       statelatch.StateHeader
-	MD5          string // of the exact bytes, in hex; empty if it does not exist or its body was not read whole
+	Ref          statelatch.Ref         // of the state
+	Exists       bool                   // false: only Ref, and what tells why, is set
+	ETag         string                 // opaque, as the store gave it; empty without one
+	VersionID    string                 // empty where the bucket keeps no versions
+	Size         int64                  // bytes
+	LastModified time.Time              // by the store's clock
+	Header       statelatch.StateHeader // what the body says of itself; zero: it was not read, see Err
+	MD5          string                 // of the exact bytes, in hex; empty if it does not exist or its body was not read whole
 	// Err says why the body cannot be understood as a state. Header is zero then.
 	Err error
 
@@ -154,9 +155,9 @@ var (
 // nothing of ours was written, and ErrAmbiguous if ours may have been written and replaced since (R9), or something was
 // written that is not what was sent (statelatch.ErrAltered).
 type ChangedError struct {
-	Base, Now Version
-	Unknown   bool
-	Err       error // what was altered; nil: nothing, as far as is known
+	Base, Now Version // what the write was based on, and what is there
+	Unknown   bool    // ours may have been written
+	Err       error   // what was altered; nil: nothing, as far as is known
 }
 
 // Error names both versions.

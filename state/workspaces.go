@@ -14,7 +14,7 @@ import (
 
 // Workspaces are the states of one backend configuration.
 type Workspaces struct {
-	Store  *Store
+	Store  *Store // of their bucket; required
 	Key    string // the configured key, where the default workspace lives
 	Prefix string // workspace_key_prefix; empty: workspaces lie at the top of the bucket
 }
@@ -84,7 +84,7 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	}
 	gone := change{
 		store: w.Store, ref: ref,
-		deed: func(ctx context.Context, cond bucket.Condition) (Version, error) {
+		try: func(ctx context.Context, cond bucket.Condition) (Version, error) {
 			_, err := w.Store.Bucket.Delete(ctx, ref.Key, bucket.DeleteOptions{If: cond})
 			return Version{Ref: ref}, err
 		},
@@ -124,7 +124,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 	// The lineage is ours alone, so even a state that was written on since began with this call.
 	mine := func(now Version) bool { return now.Exists && now.Header.Lineage == lineage }
 	out := s.put(ref, body, is, mine).settle(ctx, bucket.IfAbsent)
-	switch out.fate {
+	switch out.end {
 	case done:
 		if out.now.content != is.content {
 			return out.now, nil // whoever wrote on it told the table

@@ -142,7 +142,7 @@ func (a aftermath) compare(ctx context.Context) {
 	}
 	budget := lookBudget(lost)
 	if budget == silentBudget {
-		a.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to give the lock back\n", 2*budget)
+		a.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to release the lock\n", 2*budget)
 		for _, t := range a.states {
 			t.Manager.ReleaseTimeout = silentBudget
 		}

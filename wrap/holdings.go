@@ -345,7 +345,7 @@ func (h *holdings) add(ctx context.Context, talk io.Writer, e *holding, r shim.R
 	e.tenure = set[0]
 	h.note(set)
 	if err := h.prepare(ctx, e); err != nil {
-		return errors.Join(err, h.giveBack(settled(ctx), set, false))
+		return errors.Join(err, h.release(settled(ctx), set, false))
 	}
 	if why := Lockless(s.Backend); why != "" {
 		fmt.Fprintf(talk, "Warning: %s, so engines elsewhere may ignore this lock.\n", why)

@@ -89,7 +89,7 @@ func options(state wrap.State, command ...string) (wrap.Options, *safe) {
 	}, out
 }
 
-// A command runs under the lock, its exit code is told, and the lock is given back.
+// A command runs under the lock, its exit code is told, and the lock is released.
 func TestRun_HoldsTheLock(t *testing.T) {
 	t.Parallel()
 	s := newState(t)
@@ -138,7 +138,7 @@ func TestRun_HoldsTheLock(t *testing.T) {
 		t.Errorf("told of %q, want %s", held, now.Info.ID)
 	}
 	if _, err := s.Manager.Status(t.Context(), s.Ref); !errors.Is(err, statelatch.ErrNotLocked) {
-		t.Errorf("got %v, want it given back", err)
+		t.Errorf("got %v, want it released", err)
 	}
 }
 

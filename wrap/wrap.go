@@ -2,7 +2,7 @@
 // or an engine itself.
 //
 // What it guarantees: an engine's own lock is switched off only where the lock of that engine's state is held; what a
-// command holds is given back when it is gone, however it ended, and never over the head of something of it that still
+// command holds is released when it is gone, however it ended, and never over the head of something of it that still
 // runs; the command is stopped when a lock is lost, before the lease is over; a state that an engine could not save is
 // saved again or kept in the bucket; and what was overwritten in spite of the lock is told. What it does not: an
 // engine's write has no condition, so nothing here can stop one that was overtaken.
@@ -33,7 +33,7 @@ import (
 type State struct {
 	*site.Site
 
-	Ref statelatch.Ref
+	Ref statelatch.Ref // of the state
 	// Command is how a person names the state in a command of theirs, of which verb is the first word or more; nil:
 	// "statelatch VERB REF".
 	Command func(verb string) string
@@ -53,11 +53,11 @@ type Options struct {
 	// Read holds no lock: the states are compared before and after.
 	Read bool
 
-	Command        []string
-	Dir            string    // that it runs in; empty: this process's
-	Stdin          *os.File  // nil: none
-	Stdout, Stderr io.Writer // the command's
-	Getenv         func(string) string
+	Command        []string            // the program and its arguments; required
+	Dir            string              // that it runs in; empty: this process's
+	Stdin          *os.File            // nil: none
+	Stdout, Stderr io.Writer           // the command's
+	Getenv         func(string) string // nil: os.Getenv
 	// Grace is how long the command may take to end once it must.
 	Grace time.Duration
 	// Signals are those that would end this process, while the command runs.
@@ -65,7 +65,7 @@ type Options struct {
 
 	// Request is what the locks say, and how they are got. Its TTL, the lease, is required unless Read is set.
 	Request lock.Request
-	Hooks   Hooks
+	Hooks   Hooks // the zero value is good
 }
 
 // Hooks are what a program does its own way. Nil functions do what goes without saying.
@@ -84,10 +84,10 @@ type Hooks struct {
 	Compared func(ctx context.Context, r state.Report)
 	// Held is told of locks that were taken, Gone of those that are not there any more.
 	Held func(lock.Set)
-	Gone func(ref statelatch.Ref, id string)
+	Gone func(ref statelatch.Ref, id string) // see Held
 	// Ended is told, once the command is gone, before the states are looked after: one more signal may pass.
 	Ended func()
-	// Released is told how it all ended, once the locks are given back.
+	// Released is told how it all ended, once the locks are released.
 	Released func(ctx context.Context, set lock.Set, exitCode int, runErr, releaseErr error)
 	// Say is told what happens, a line at a time, which ends with a newline; nil: nothing is said.
 	Say func(line string)
@@ -95,7 +95,7 @@ type Hooks struct {
 
 // Result is how a command ended.
 type Result struct {
-	ExitCode int
+	ExitCode int              // the command's, as in runner.Result
 	Moved    []statelatch.Ref // states that changed while it ran, with Read
 	// Nothing: no lock was ever held, because the command started no engine whose state is in S3.
 	Nothing bool
@@ -103,8 +103,8 @@ type Result struct {
 
 // StartError is a command that could not be started.
 type StartError struct {
-	Err      error
-	ExitCode int // that shells have for it
+	Err      error // why
+	ExitCode int   // that shells have for it
 }
 
 // Error is the cause's.
@@ -114,7 +114,9 @@ func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
 // AfterError is what could not be done once the command had ended as it has.
-type AfterError struct{ Err error }
+type AfterError struct {
+	Err error // why
+}
 
 // Error is the cause's.
 func (e *AfterError) Error() string { return e.Err.Error() }
@@ -131,10 +133,10 @@ func (e *AfterError) Unwrap() error { return e.Err }
 //
 // The errors:
 //
-//	nil            it has ended, with the exit code in the Result, and every lock was held until it was given back
+//	nil            it has ended, with the exit code in the Result, and every lock was held until it was released
 //	*StartError    it could not be started; nothing is held any more
 //	ErrLockLost    a lock was lost while it ran, and it was stopped; or its lock was gone at the end
-//	*AfterError    it has ended, but a lock could not be given back, or with Read a state not be compared
+//	*AfterError    it has ended, but a lock could not be released, or with Read a state not be compared
 //	other          of getting the locks; the command was not started
 func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Getenv == nil {
@@ -209,7 +211,7 @@ func (r *run) locked(ctx context.Context) (Result, error) {
 	child, runErr := r.underLock(ctx, h)
 	r.ended()
 	_, set, _ := h.held()
-	err := r.giveBack(settled(ctx), set, child.Leftover)
+	err := r.release(settled(ctx), set, child.Leftover)
 	if r.Hooks.Released != nil {
 		r.Hooks.Released(ctx, set, child.ExitCode, runErr, err)
 	}
@@ -313,8 +315,8 @@ func (r *run) engineDirs() []string {
 const WeakRelease = "Warning: weak release: this store has no conditional delete, so a lock taken by somebody else\n" +
 	"in the instant between the check and the delete would have been removed with it.\n"
 
-// giveBack releases the locks, unless something of the command still runs.
-func (r *run) giveBack(ctx context.Context, set lock.Set, leftover bool) error {
+// release releases the locks, unless something of the command still runs.
+func (r *run) release(ctx context.Context, set lock.Set, leftover bool) error {
 	if leftover {
 		for _, t := range set {
 			t.Abandon()

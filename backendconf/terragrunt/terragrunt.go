@@ -90,7 +90,7 @@ type Argument struct {
 type Unknown struct {
 	What string // such as "run_cmd"
 	File string // below the tree, with slashes
-	Line int
+	Line int    // from 1
 }
 
 func (u Unknown) String() string {
@@ -114,9 +114,9 @@ type Unit struct {
 
 // UnknownError says what cannot be evaluated. It matches [statelatch.ErrInvalid].
 type UnknownError struct {
-	Unit        string // its file
-	Argument    string // of the backend; empty: the backend itself
-	Because     Unknown
+	Unit        string   // its file
+	Argument    string   // of the backend; empty: the backend itself
+	Because     Unknown  // the first thing that is in the way
 	Initialized []string // states that the unit was initialized for, of which one may be meant
 }
 

@@ -25,11 +25,11 @@ type Check struct {
 
 // Probe is what a check works on.
 type Probe struct {
-	Bucket    bucket.Bucket
-	Prefix    string // of every key; nothing else may be below it, and nothing else may write there
-	Versioned bool   // the bucket keeps versions
-	Clients   int    // in a race
-	Rounds    int    // of a race
+	Bucket    bucket.Bucket // what is checked
+	Prefix    string        // of every key; nothing else may be below it, and nothing else may write there
+	Versioned bool          // the bucket keeps versions
+	Clients   int           // in a race
+	Rounds    int           // of a race
 }
 
 // Checks returns all checks in the order in which they run: the simple promises first.

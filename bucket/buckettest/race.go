@@ -261,7 +261,7 @@ func (r *race) count(of func(client int) bool, losers []error) (tally, error) {
 	return t, nil
 }
 
-// oneWinner expects that exactly one client won and that its deed is what is left.
+// oneWinner expects that exactly one client won and that its write is what is left.
 func (r *race) oneWinner(losers ...error) error {
 	t, err := r.count(func(int) bool { return true }, losers)
 	if err != nil {
@@ -270,7 +270,7 @@ func (r *race) oneWinner(losers ...error) error {
 	return r.explained(t)
 }
 
-// explained expects that what is left is the deed of the winner, or of a client that does not
+// explained expects that what is left is what the winner wrote, or of a client that does not
 // know. If nobody did anything, nobody may have been refused.
 func (r *race) explained(t tally) error {
 	var authors []int

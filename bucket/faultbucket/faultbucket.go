@@ -21,12 +21,12 @@ import (
 
 // The operations of the port, spelled as in statelatch.StoreError.
 const (
-	OpHead         = "head"
-	OpGet          = "get"
-	OpPut          = "put"
-	OpDelete       = "delete"
-	OpList         = "list"
-	OpListVersions = "list versions"
+	OpHead         = "head"          // [bucket.Bucket.Head]
+	OpGet          = "get"           // [bucket.Bucket.Get]
+	OpPut          = "put"           // [bucket.Bucket.Put]
+	OpDelete       = "delete"        // [bucket.Bucket.Delete]
+	OpList         = "list"          // [bucket.Bucket.List]
+	OpListVersions = "list versions" // [bucket.Bucket.ListVersions]
 )
 
 // Rule selects requests for a fault. Empty fields select everything. Of several
@@ -45,21 +45,21 @@ type Rule struct {
 
 // Request is one line of the log.
 type Request struct {
-	Op        string
-	Key       string // for listings the prefix
-	VersionID string
+	Op        string           // one of the Op constants
+	Key       string           // for listings the prefix
+	VersionID string           // of the version that was asked for; empty: none in particular
 	If        bucket.Condition // as the caller gave it, even if a fault dropped it
 	Fault     string           // the name of the fault it met, empty if none
 	// Late marks a copy that the network delivered behind the caller's back. It is not a call.
 	Late bool
 	// Done tells that the request was answered, Err what: to the caller, or if Late to nobody.
 	Done bool
-	Err  error
+	Err  error // nil: success
 }
 
 // Options configure a [Bucket]; the zero value is a bucket without faults until [Bucket.Add].
 type Options struct {
-	Rules []Rule
+	Rules []Rule // as for [Bucket.Add], in their order
 	// Rand decides Rule.Chance. Nil means a generator with a fixed seed, so that runs repeat.
 	// The bucket uses it under its own lock.
 	Rand *rand.Rand

@@ -32,8 +32,8 @@ const (
 // Timeouts limit the calls of a [Bucket]. Zero fields get the defaults above. New applies
 // Request only; the others need the connection, which is the client's.
 type Timeouts struct {
-	Dial           time.Duration
-	TLSHandshake   time.Duration
+	Dial           time.Duration // to connect, once
+	TLSHandshake   time.Duration // to agree on TLS, once
 	ResponseHeader time.Duration // for each attempt
 	Request        time.Duration // for a call; grows with the size of an upload; for a download, of each wait for data
 }

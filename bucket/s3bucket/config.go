@@ -37,8 +37,8 @@ type Config struct {
 	// AccessKey and SecretKey are static credentials, Token their session token. Empty: AWS_ACCESS_KEY_ID,
 	// AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, then the rest of the usual chain.
 	AccessKey string
-	SecretKey string `json:"-"`
-	Token     string `json:"-"`
+	SecretKey string `json:"-"` // see AccessKey; never in JSON
+	Token     string `json:"-"` // see AccessKey; never in JSON
 	// Profile of the shared files. Empty: AWS_PROFILE, then "default".
 	Profile string
 	// SharedConfigFiles and SharedCredentialsFiles; "~" is understood. Empty: AWS_CONFIG_FILE or
@@ -88,32 +88,32 @@ type Config struct {
 // Endpoints are URLs of services; one without a scheme gets https. Empty: AWS_ENDPOINT_URL_S3 and its
 // siblings, AWS_S3_ENDPOINT and its siblings, AWS_ENDPOINT_URL, the profile's, AWS's own.
 type Endpoints struct {
-	S3, STS, IAM, SSO string
+	S3, STS, IAM, SSO string // S3's, and those of the services that credentials come from
 }
 
 // AssumeRole is one role to assume. Only RoleARN is needed.
 type AssumeRole struct {
-	RoleARN           string
-	Duration          time.Duration // 0: STS's default of an hour
-	ExternalID        string
-	Policy            string // JSON
-	PolicyARNs        []string
-	SessionName       string
-	SourceIdentity    string
-	Tags              map[string]string
-	TransitiveTagKeys []string
+	RoleARN           string            // of the role; required
+	Duration          time.Duration     // 0: STS's default of an hour
+	ExternalID        string            // that the role's trust policy asks for; empty: none
+	Policy            string            // JSON
+	PolicyARNs        []string          // of managed policies that limit the session; empty: none
+	SessionName       string            // empty: one is made up
+	SourceIdentity    string            // that the session keeps; empty: none
+	Tags              map[string]string // of the session; empty: none
+	TransitiveTagKeys []string          // keys of Tags that further roles in the chain inherit
 }
 
 // AssumeRoleWithWebIdentity is a role to assume with an OIDC token. Empty fields: AWS_ROLE_ARN,
 // AWS_ROLE_SESSION_NAME, AWS_WEB_IDENTITY_TOKEN and AWS_WEB_IDENTITY_TOKEN_FILE.
 type AssumeRoleWithWebIdentity struct {
-	RoleARN              string
+	RoleARN              string        // of the role
 	Duration             time.Duration // 0: STS's default of an hour
 	Policy               string        // JSON
-	PolicyARNs           []string
-	SessionName          string
-	WebIdentityToken     string `json:"-"`
-	WebIdentityTokenFile string
+	PolicyARNs           []string      // of managed policies that limit the session; empty: none
+	SessionName          string        // of the session
+	WebIdentityToken     string        `json:"-"` // the token itself, a secret
+	WebIdentityTokenFile string        // a file that holds the token, read anew whenever credentials are
 }
 
 // String tells where the bucket is and nothing secret.

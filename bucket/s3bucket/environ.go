@@ -17,8 +17,8 @@ import (
 // Environ is what a process finds its bucket by: its variables, as of os.Environ, and its working directory, which
 // relative names of files count from.
 type Environ struct {
-	Vars []string
-	Dir  string
+	Vars []string // NAME=value each
+	Dir  string   // absolute
 }
 
 // harmless variables say nothing about how to reach a bucket, or nothing that is needed once there are credentials.

@@ -373,7 +373,7 @@ func digest(body io.ReadSeeker) (digests, error) {
 	return digests{sha256: hashes[0].Sum(nil), md5: hashes[1].Sum(nil), size: n}, err
 }
 
-// checkETag refuses what cannot serve as a condition. After a write the deed is
+// checkETag refuses what cannot serve as a condition. After a write it is
 // done, so only reading back can tell.
 func (c *call) checkETag(etag string) error {
 	kind := statelatch.ErrUnsupported

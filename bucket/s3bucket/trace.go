@@ -14,11 +14,11 @@ import (
 // Attempt is one request as it went over the wire. Nothing in it is secret: no header, no body, and nothing that a
 // query is signed with.
 type Attempt struct {
-	Method, Host, Path string // the path as it was sent
-	Query              string
-	Operation          string // of a service that has one path for all, such as "GetItem"
-	Status             int    // 0: no answer
-	RequestID          string
+	Method, Host, Path string        // the path as it was sent
+	Query              string        // as it was sent, without its signature
+	Operation          string        // of a service that has one path for all, such as "GetItem"
+	Status             int           // 0: no answer
+	RequestID          string        // that the store gave it; empty: none
 	Took               time.Duration // until the answer began
 	Err                error         // why there is no answer
 }

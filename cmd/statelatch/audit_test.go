@@ -284,7 +284,7 @@ func TestAudit_BrokenLocationOnlyWarns(t *testing.T) {
 	}
 }
 
-// The lock is given back while a webhook still keeps its event waiting.
+// The lock is released while a webhook still keeps its event waiting.
 func TestAudit_ReleaseDoesNotWait(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

@@ -87,7 +87,7 @@ func (c claims) forget(ref statelatch.Ref, id string) error {
 const refusedBudget = 3 * time.Second
 
 // forgetRefused drops the claim on a lock that was asked for in vain, unless it stands all the same, as where it could
-// be taken and not be given back, or may.
+// be taken and not be released, or may.
 func (c claims) forgetRefused(ctx context.Context, t target, id string, why error) error {
 	if errors.Is(why, statelatch.ErrAmbiguous) {
 		return nil

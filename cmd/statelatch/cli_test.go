@@ -287,7 +287,7 @@ func TestLock_DirectoryWithoutLocking(t *testing.T) {
 	}
 }
 
-// Where a table is configured both halves are taken, whatever use_lockfile says: engines of either kind are excluded.
+// Where a table is configured lock object and item are taken, whatever use_lockfile says: engines of either kind are excluded.
 func TestLock_DynamoDB(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

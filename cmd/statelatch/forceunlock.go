@@ -63,7 +63,7 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if err != nil {
 		return err
 	}
-	s := unlockStep{target: t, deed: deedForce}
+	s := unlockStep{target: t, action: actForce}
 	if s.held, err = o.chosen(ctx, t); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func lockCommand(term terminal) *cli.Command {
 		Usage:     "take the lock of a state and keep it",
 		UsageText: "statelatch lock [flags] [REF...]",
 		Description: "Takes the lock that terraform and tofu honour, the item in the DynamoDB table too where one is configured,\n" +
-			"prints its ID and remembers it, so that 'statelatch unlock' gives it back. While it is held, engines\n" +
+			"prints its ID and remembers it, so that 'statelatch unlock' releases it. While it is held, engines\n" +
 			"refuse to plan and apply and show your name and -reason. Several REFs are locked all or none. To lock for\n" +
 			"the time of a command, see run.\n\n" +
 			"Examples:\n" +

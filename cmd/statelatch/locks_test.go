@@ -157,7 +157,7 @@ func TestLocks_JSON(t *testing.T) {
 	s.want(s.run("status", demoRef), 11, "Verdict: unknown: held for")
 }
 
-// B20: items in the table are locks, too, and halves are shown as such.
+// B20: items in the table are locks, too, and half a lock is shown as such.
 func TestLocks_B20_DynamoDB(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

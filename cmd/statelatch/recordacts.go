@@ -59,10 +59,10 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 			return nil, err
 		}
 	}
-	req.OnTakeOver = func(robbed lock.Held, by string) {
+	req.OnTakeOver = func(was lock.Held, by string) {
 		r.Record(audit.Event{
-			Action: audit.TakeOver, Outcome: audit.OK, Ref: robbed.Ref.String(), Operation: req.Operation,
-			LockID: by, PrevLockID: robbed.Info.ID, Holder: robbed.Info.Who, ETagBefore: robbed.ETag,
+			Action: audit.TakeOver, Outcome: audit.OK, Ref: was.Ref.String(), Operation: req.Operation,
+			LockID: by, PrevLockID: was.Info.ID, Holder: was.Info.Who, ETagBefore: was.ETag,
 		})
 	}
 	set, err := lock.AcquireAll(ctx, targets, req)
@@ -86,11 +86,11 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 }
 
 // releaseRecorded releases a lock as unlock does.
-func releaseRecorded(ctx context.Context, deed unlockDeed, release func(context.Context, lock.Held, lock.Request) (bool, error),
+func releaseRecorded(ctx context.Context, how unlockAction, release func(context.Context, lock.Held, lock.Request) (bool, error),
 	held lock.Held, by lock.Request,
 ) (weak bool, err error) {
 	action := audit.ForceUnlock
-	if deed == deedRelease {
+	if how == actRelease {
 		action = audit.Unlock
 	}
 	if err := intend(ctx, action, held.Ref); err != nil {
@@ -101,7 +101,7 @@ func releaseRecorded(ctx context.Context, deed unlockDeed, release func(context.
 	return weak, err
 }
 
-// recordRelease records that a lock was given back or removed.
+// recordRelease records that a lock was released or removed.
 func recordRelease(ctx context.Context, action audit.Action, ref statelatch.Ref, held lock.Held, weak bool, err error) {
 	e := audit.Event{Action: action, Ref: ref.String(), Operation: held.Info.Operation, Holder: held.Info.Who, ETagBefore: held.ETag}
 	if action == audit.ForceUnlock {
@@ -190,7 +190,7 @@ func noteStates(ctx context.Context, report state.Report) {
 	}
 }
 
-// recordRunEnd records how a run ended, once its locks are given back.
+// recordRunEnd records how a run ended, once its locks are released.
 func recordRunEnd(ctx context.Context, set lock.Set, code int, runErr, releaseErr error) {
 	r := recorderOf(ctx)
 	if r.Recorder == nil {

@@ -46,7 +46,7 @@ func TestUnlock_RefusedOnce(t *testing.T) {
 	}
 }
 
-// A store that is full did nothing, and says so: push ends soon, and its lock is given back.
+// A store that is full did nothing, and says so: push ends soon, and its lock is released.
 func TestPush_StoreIsFull(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

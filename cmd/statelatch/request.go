@@ -133,7 +133,7 @@ func (w *waitTeller) clear() {
 	}
 }
 
-// notNested refuses to wait for a lock that would be given back only after this command.
+// notNested refuses to wait for a lock that would be released only after this command.
 func notNested(ctx context.Context, term terminal, targets ...target) error {
 	for _, t := range targets {
 		if wrap.HeldAround(ctx, term.getenv, t.ref, t.Bucket.Store()) {

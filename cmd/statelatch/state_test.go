@@ -204,7 +204,7 @@ func TestLock_Expires(t *testing.T) {
 	}
 }
 
-// Several are all or none; each has an ID of its own and is given back by it.
+// Several are all or none; each has an ID of its own and is released by it.
 func TestLock_Several(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

@@ -228,17 +228,17 @@ func ownAdvice(l *statelatch.LockedError, again naming) string {
 		since = ", since " + l.Holder.Created.UTC().Format(time.RFC3339)
 	}
 	const wait = "Wait for it:          -lock-timeout 10m, of lock, run and push\n"
-	giveBack := fmt.Sprintf("Give it back:         %s\n", again.command("unlock"))
+	release := fmt.Sprintf("Release it:           %s\n", again.command("unlock"))
 	const under = "Work under it:        -under-lock, of run, push and rollback\n"
 	switch alive := aliveHere(l.Managed); {
 	case h.Leased() && alive == identity.Alive && h.Stays():
 		return fmt.Sprintf("It is yours%s, and a command of yours works under it, which still runs.\n", since) + wait
 	case h.Leased() && alive == identity.Alive:
-		return fmt.Sprintf("It is held by a run of yours on this machine%s, which still runs: stop it, and it gives the lock back.\n", since) + wait
+		return fmt.Sprintf("It is held by a run of yours on this machine%s, which still runs: stop it, and it releases the lock.\n", since) + wait
 	case h.Stays():
-		return fmt.Sprintf("It is yours%s. A command of yours worked under it and has not given it back.\n", since) + giveBack + under
+		return fmt.Sprintf("It is yours%s. A command of yours worked under it and has not released it.\n", since) + release + under
 	case h.Leased():
-		return fmt.Sprintf("It was taken by a run of yours%s. If that is over:\n", since) + giveBack
+		return fmt.Sprintf("It was taken by a run of yours%s. If that is over:\n", since) + release
 	}
-	return fmt.Sprintf("It is yours%s: taken by 'statelatch lock' here.\n", since) + giveBack + under
+	return fmt.Sprintf("It is yours%s: taken by 'statelatch lock' here.\n", since) + release + under
 }

@@ -29,18 +29,18 @@ func catch(term terminal) *caught {
 }
 
 // surviveClosedPipes is for who holds a lock, to its end: nobody reading stdout or stderr any more must not end this
-// process before the lock is given back.
+// process before the lock is released.
 var surviveClosedPipes = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) })
 
 // tidying lets one more signal pass, once the command is gone: pipelines send TERM soon after INT, and the lock must be
-// given back. The next one ends this process at once.
+// released. The next one ends this process at once.
 func (c *caught) tidying() {
 	c.tidy.Do(func() {
 		go func() {
 			select {
 			case <-c.signals:
 				signal.Stop(c.signals)
-				c.term.say("statelatch: a signal came: the command is gone, its lock is being given back; one more signal leaves the lock to its lease\n")
+				c.term.say("statelatch: a signal came: the command is gone, its lock is being released; one more signal leaves the lock to its lease\n")
 			case <-c.done:
 			}
 		}()

@@ -10,7 +10,7 @@ import (
 	"github.com/statelatch/statelatch/identity"
 )
 
-// Whoever meets a lock of their own is told so, and how to give it back; nobody is told that somebody must be dead.
+// Whoever meets a lock of their own is told so, and how to release it; nobody is told that somebody must be dead.
 func TestLocked_Mine(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()
@@ -20,7 +20,7 @@ func TestLocked_Mine(t *testing.T) {
 	for name, o := range map[string]outcome{
 		"lock": s.run("lock", demoRef), "push": s.run("push", state, demoRef), "run": s.runContext(t.Context(), runArgs...),
 	} {
-		s.want(o, 11, "It is yours, since 20", "'statelatch lock' here", "Give it back:         statelatch unlock", demoRef, "-under-lock")
+		s.want(o, 11, "It is yours, since 20", "'statelatch lock' here", "Release it:           statelatch unlock", demoRef, "-under-lock")
 		if strings.Contains(o.err, "force-unlock") || strings.Contains(o.err, "dead") {
 			t.Errorf("%s: got %s", name, o.err)
 		}
@@ -64,7 +64,7 @@ func TestUnderLock(t *testing.T) {
 	s.want(s.run("status", demoRef), 0, "not locked")
 }
 
-// A command that was killed under a lock leaves it, and its owner gives it back or works on.
+// A command that was killed under a lock leaves it, and its owner releases it or works on.
 func TestUnderLock_Killed(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

@@ -32,7 +32,7 @@ type unlockOptions struct {
 func unlockCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
-		Usage:     "give back a lock, your own or one that is over",
+		Usage:     "release a lock, your own or one that is over",
 		UsageText: "statelatch unlock [flags] [REF... | s3://BUCKET/[PREFIX/]]",
 		Description: "Releases the lock of a state if this user took it on this machine and no run keeps it. Any other lock is shown, with what\n" +
 			"proves that its holder lives or not, and removed if you say so; it is left alone if it changes meanwhile. Without a terminal\n" +
@@ -142,14 +142,14 @@ type unlocking struct {
 	telling sync.Mutex
 }
 
-// unlockDeed is what is to be done with a lock.
-type unlockDeed int
+// unlockAction is what is to be done with a lock.
+type unlockAction int
 
 const (
-	deedNone    unlockDeed = iota // leave it alone; the step's err says why, nil if that is as it should be
-	deedRelease                   // as its owner
-	deedExpired                   // once it is proven to be over
-	deedForce                     // as somebody who was shown the evidence
+	actNone    unlockAction = iota // leave it alone; the step's err says why, nil if that is as it should be
+	actRelease                     // as its owner
+	actExpired                     // once it is proven to be over
+	actForce                       // as somebody who was shown the evidence
 )
 
 // unlockStep is the plan for one lock.
@@ -157,7 +157,7 @@ type unlockStep struct {
 	target
 	held    lock.Held
 	verdict evidence.Verdict
-	deed    unlockDeed
+	action  unlockAction
 	err     error
 	note    string // why nothing is to be done, where that is no error
 }
@@ -205,14 +205,14 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.olderThan > 0 && h.Age < u.olderThan:
 		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
 	case u.expired:
-		s.deed = deedExpired
+		s.action = actExpired
 	case u.id != "" && h.Err == nil && h.Info.ID != u.id:
 		s.err = anotherID(h, u.id)
 	case h.Err != nil && (u.id != "" || !u.mayForce()):
 		s.err = h.LockedError()
 	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
 		(own || u.mine) && givesBack(h, s.verdict):
-		s.deed, s.err = deedRelease, notAlive(h)
+		s.action, s.err = actRelease, notAlive(h)
 	case u.mine:
 		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
 	case !u.mayForce() && u.owner.err != nil:
@@ -222,10 +222,10 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.approved && s.verdict.State == evidence.Live:
 		refuse("it is left alone, because its holder is alive: %s", s.verdict.Proof)
 	default:
-		s.deed = deedForce
+		s.action = actForce
 	}
 	if s.err != nil {
-		s.deed = deedNone
+		s.action = actNone
 	}
 }
 
@@ -238,7 +238,7 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 	var asked []unlockStep
 	live, fenced := false, true
 	for _, s := range steps {
-		if s.deed == deedForce || u.many && s.deed != deedNone {
+		if s.action == actForce || u.many && s.action != actNone {
 			asked = append(asked, s)
 			live = live || s.verdict.State == evidence.Live
 			fenced = fenced && s.held.Leased()
@@ -270,9 +270,9 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 	return u.term.confirm(ctx, question, "-auto-approve")
 }
 
-// giveBack releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its
+// release releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its
 // holder may still be under way.
-func (t target) giveBack(ctx context.Context, held lock.Held, by lock.Request) (weak bool, err error) {
+func (t target) release(ctx context.Context, held lock.Held, by lock.Request) (weak bool, err error) {
 	if held.Leased() {
 		return t.Manager.ForceRelease(ctx, held, by)
 	}
@@ -287,7 +287,7 @@ func givesBack(h lock.Held, v evidence.Verdict) bool {
 // notAlive refuses to pull the lock from under a run of this user that is still going.
 func notAlive(held lock.Held) error {
 	if held.Leased() && aliveHere(held.Managed) == identity.Alive {
-		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it gives the lock back: %w",
+		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it releases the lock: %w",
 			statelatch.Printable(held.Managed.Client), held.LockedError())
 	}
 	return nil

@@ -420,7 +420,7 @@ func TestUnlock_DryRunChangesNothing(t *testing.T) {
 	}
 }
 
-// A lock that could be taken by half and not be given back is remembered: somebody has to give it back later.
+// A lock that could be taken by half and not be released is remembered: somebody has to release it later.
 func TestLock_HalfDeniedIsRemembered(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withStore()

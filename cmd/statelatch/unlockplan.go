@@ -60,7 +60,7 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 			u.decide(&s)
 		}
 		steps = append(steps, s)
-		if s.deed != deedNone {
+		if s.action != actNone {
 			planned = append(planned, l)
 		}
 	}
@@ -104,24 +104,24 @@ func leftBehind(h lock.Held) bool { return !h.Stays() && holderGone(h) }
 func (u *unlocking) rehearse(steps []unlockStep) error {
 	for i := range steps {
 		s := &steps[i]
-		if s.deed == deedExpired && !over(s.held) && !leftBehind(s.held) {
-			s.deed, s.err = deedNone, u.notOver(*s)
+		if s.action == actExpired && !over(s.held) && !leftBehind(s.held) {
+			s.action, s.err = actNone, u.notOver(*s)
 		}
 		switch {
 		case s.err != nil: // told below
 		case u.json:
-			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.deed != deedNone, Asks: s.deed == deedForce && !u.approved, Verdict: s.verdict.State, Proof: s.verdict.Proof}
+			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.action != actNone, Asks: s.action == actForce && !u.approved, Verdict: s.verdict.State, Proof: s.verdict.Proof}
 			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
 			if err := u.term.printJSON(p); err != nil {
 				return err
 			}
-		case s.deed == deedNone:
+		case s.action == actNone:
 			u.term.say("%s\n", s.note)
 		default:
 			asks := ""
-			if s.deed == deedForce && !u.approved {
+			if s.action == actForce && !u.approved {
 				asks = ", once that is confirmed with yes"
 			}
 			u.term.printProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), s.held.Holder(), asks, verdictLine(s.verdict, u.term.verdict))
@@ -139,7 +139,7 @@ func (u *unlocking) notOver(s unlockStep) error {
 	case h.Err != nil || h.ETag == "" || m == nil || m.TTL == 0 && m.Expires == 0:
 		next = "; -expired is for a lease, or an -expires; without -expired it is shown and asked about: " + s.again.command("unlock")
 	case aliveHere(m) == identity.Alive:
-		next = "; stop that, and it gives the lock back"
+		next = "; stop that, and it releases the lock"
 	case h.Leased() && u.dryRun:
 		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile", evidence.Span(m.TTL))
 	}
@@ -154,7 +154,7 @@ func (u *unlocking) execute(ctx context.Context, steps []unlockStep) error {
 	all := make([]int, len(steps))
 	for i, s := range steps {
 		all[i] = i
-		if s.deed == deedExpired && !leftBehind(s.held) {
+		if s.action == actExpired && !leftBehind(s.held) {
 			watched = append(watched, i)
 		}
 	}
@@ -199,7 +199,7 @@ func (u *unlocking) leftAlone(steps []unlockStep) error {
 
 // do does one step.
 func (u *unlocking) do(ctx context.Context, s unlockStep) error {
-	if s.deed != deedNone {
+	if s.action != actNone {
 		return u.remove(ctx, s)
 	}
 	return u.tell(func() error {
@@ -262,11 +262,11 @@ func (u *unlocking) watch(ctx context.Context, steps []unlockStep, which []int) 
 // remove releases one lock, as it was seen or not at all.
 func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	by := requestOptions{}.request(u.term, "unlock")
-	release := s.giveBack
-	if s.deed == deedForce {
+	release := s.release
+	if s.action == actForce {
 		release = s.Manager.ForceRelease
 	}
-	weak, err := releaseRecorded(ctx, s.deed, release, s.held, by)
+	weak, err := releaseRecorded(ctx, s.action, release, s.held, by)
 	if err != nil {
 		return err
 	}
@@ -300,7 +300,7 @@ func leftAlone(err error) string {
 func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
 	var leased []target
 	for _, s := range steps {
-		if s.deed != deedNone && s.held.Leased() {
+		if s.action != actNone && s.held.Leased() {
 			leased = append(leased, s.target)
 		}
 	}
@@ -308,18 +308,18 @@ func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
 	for i := range steps {
 		s := &steps[i]
 		switch {
-		case s.deed == deedNone:
+		case s.action == actNone:
 		case s.held.Leased() && err != nil && !errors.Is(err, statelatch.ErrUnsafeStore):
 			s.err = err
 		case s.Manager.Tier == lock.TierNone:
 			s.err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' removes its lock, or delete s3://%s/%s",
 				statelatch.ErrUnsafeStore, s.again.command("probe"), shellQuote(s.held.Info.ID), s.ref.Bucket, s.ref.LockKey())
-		case s.deed == deedExpired && s.held.Leased() && s.Manager.Tier != lock.TierFull:
+		case s.action == actExpired && s.held.Leased() && s.Manager.Tier != lock.TierFull:
 			s.err = fmt.Errorf("%w: without an atomic conditional delete nobody can prove that a lease is over for good; "+
 				"if its holder is certainly gone: %s", statelatch.ErrUnsafeStore, s.again.command("unlock"))
 		}
 		if s.err != nil {
-			s.deed = deedNone
+			s.action = actNone
 		}
 	}
 }

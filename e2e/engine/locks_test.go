@@ -97,7 +97,7 @@ func TestLocks_OfEverybody(t *testing.T) {
 }
 
 // B20: what a crash leaves in one half of a dual lock is listed, named and removed.
-func TestLocks_B20_HalvesOfEngines(t *testing.T) {
+func TestLocks_B20_HalfLocksOfEngines(t *testing.T) {
 	t.Parallel()
 	w := rig.NewWorld(t)
 	engine := rig.Need(t, rig.Engine())

@@ -13,11 +13,11 @@ type client struct {
 	name        string
 	ours        bool
 	phase       string
-	file, table bool // the halves it locks
+	file, table bool // what it locks
 }
 
 // Acceptance 4: the three phases of the migration, with engines and with us in each. Two clients exclude each other exactly
-// if they share a half; we take both wherever a table is configured.
+// if they share one of the two; we take both wherever a table is configured.
 func TestDynamoDB_PhasesOfTheMigration(t *testing.T) {
 	t.Parallel()
 	w := rig.NewWorld(t)
@@ -75,7 +75,7 @@ func TestDynamoDB_PhasesOfTheMigration(t *testing.T) {
 	rig.Want(t, "run", w.Statelatch("run", "-chdir", dirs["table only"], "--", engine, "apply", "-input=false", "-no-color", "-auto-approve"), 0, "Apply complete!")
 	rig.Want(t, "engine after run", w.Run(dirs["both"], engine, "plan", "-detailed-exitcode", "-input=false", "-no-color"), 0)
 
-	// A dead run's lock is taken over in both halves, and the fence keeps the digest in step.
+	// A dead run's lock is taken over in both places, and the fence keeps the digest in step.
 	p := w.Start(w.Home, rig.Binary, "run", "-lease", "3s", "-chdir", dirs["both"], "--", "sh", "-c", "echo started; exec sleep 600")
 	p.WaitFor("started")
 	p.Signal(syscall.SIGKILL)
@@ -86,7 +86,7 @@ func TestDynamoDB_PhasesOfTheMigration(t *testing.T) {
 	rig.Want(t, "status", w.Statelatch("status", "-chdir", dirs["both"]), 0, "not locked")
 }
 
-// hold takes the lock as c does, and returns how to give it back.
+// hold takes the lock as c does, and returns how to release it.
 func hold(w *rig.World, c client, engine, dir string) (release func()) {
 	w.T.Helper()
 	if c.ours {
@@ -101,7 +101,7 @@ func hold(w *rig.World, c client, engine, dir string) (release func()) {
 	}
 }
 
-// try takes the lock as c does and gives it back at once.
+// try takes the lock as c does and releases it at once.
 func try(w *rig.World, c client, engine, dir string) rig.Result {
 	w.T.Helper()
 	if !c.ours {

@@ -256,7 +256,7 @@ func (w *pipeline) update(update string) {
 	var got rig.Result
 	switch w.kind {
 	case "engine":
-		// An engine gives up if the lock is given back between its attempt and its look at the holder: nothing has happened then.
+		// An engine gives up if the lock is released between its attempt and its look at the holder: nothing has happened then.
 		for range 100 {
 			got = m.Run(w.dir, args[0], append(args[1:], "-lock-timeout=10m")...)
 			if got.Code == 0 || !strings.Contains(got.Stderr, "Error acquiring the state lock") {

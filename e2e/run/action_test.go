@@ -268,7 +268,7 @@ func TestAction_Run(t *testing.T) {
 			got := r.steps(func(*rig.Process) {})
 			rig.Want(t, "install", got["Install statelatch"], 0, "statelatch ")
 			rig.Want(t, "run", got["Run under the lock"], tc.code, tc.texts...)
-			if last, ran := got["Give back what is left"]; ran == (r.inputs["read"] == "true") || last.Code != 0 {
+			if last, ran := got["Release what is left"]; ran == (r.inputs["read"] == "true") || last.Code != 0 {
 				t.Errorf("the step after it: ran %v: %v", ran, last)
 			}
 			r.WantFree()
@@ -291,7 +291,7 @@ func TestAction_Cancelled(t *testing.T) {
 			if got["Run under the lock"].Code == 0 {
 				t.Errorf("run: %v", got["Run under the lock"])
 			}
-			after, wantText := got["Give back what is left"], "not locked"
+			after, wantText := got["Release what is left"], "not locked"
 			if signal == syscall.SIGKILL {
 				wantText = "Released"
 			}
@@ -312,7 +312,7 @@ func TestAction_LeavesSiblingAlone(t *testing.T) {
 	sibling.WaitFor("started")
 	got := r.steps(func(*rig.Process) {})
 	rig.Want(t, "run", got["Run under the lock"], 11)
-	rig.Want(t, "the step after it", got["Give back what is left"], 0, "::warning::")
+	rig.Want(t, "the step after it", got["Release what is left"], 0, "::warning::")
 	rig.Want(t, "status", r.Statelatch("status", r.Ref), 11)
 	sibling.Signal(syscall.SIGINT)
 	sibling.Wait()

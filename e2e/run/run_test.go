@@ -63,7 +63,7 @@ func TestRun_Engine(t *testing.T) {
 	status := r.Statelatch("status", r.Ref)
 	rig.Want(t, "status", status, 11, "lease of 90s", "run "+filepath.Base(r.Terraform)+" apply")
 	rig.Want(t, "another engine", r.Run(r.Dir, r.Terraform, rig.Apply...), 1, "Error acquiring the state lock", "run "+filepath.Base(r.Terraform)+" apply")
-	rig.Want(t, "another run", r.Statelatch(underRun(r, nil, rig.Apply...)...), 11, "Lock Info:", "stop it, and it gives the lock back")
+	rig.Want(t, "another run", r.Statelatch(underRun(r, nil, rig.Apply...)...), 11, "Lock Info:", "stop it, and it releases the lock")
 	open()
 	done := p.Wait()
 	rig.Want(t, "run", done, 0, "Apply complete!")
@@ -152,7 +152,7 @@ func etag(f *rig.Faulty) string {
 	return obj.ETag
 }
 
-// A signal is the child's first, and the lock is given back when it is gone.
+// A signal is the child's first, and the lock is released when it is gone.
 func TestRun_Signals(t *testing.T) {
 	t.Parallel()
 	f := rig.NewFaulty(t)
@@ -287,7 +287,7 @@ func TestRun_B2_ReleaseStorm(t *testing.T) {
 	rig.Want(t, "status", f.Statelatch("status", f.Ref), 0, "not locked")
 }
 
-// A pipe that nobody reads any more ends what writes to it, but not the run before the lock is given back.
+// A pipe that nobody reads any more ends what writes to it, but not the run before the lock is released.
 func TestRun_ClosedPipe(t *testing.T) {
 	t.Parallel()
 	f := rig.NewFaulty(t)
@@ -296,7 +296,7 @@ func TestRun_ClosedPipe(t *testing.T) {
 	rig.Want(t, "status", f.Statelatch("status", f.Ref), 0, "not locked")
 }
 
-// Pipelines send TERM soon after INT: the lock is given back although one more signal comes while the states are looked
+// Pipelines send TERM soon after INT: the lock is released although one more signal comes while the states are looked
 // after.
 func TestRun_SignalWhileTidying(t *testing.T) {
 	t.Parallel()

@@ -20,9 +20,10 @@ type Store interface {
 	GetBucket(ctx context.Context, name string) (Bucket, error)    // NoSuchBucket
 
 	// BucketConfig returns the document stored for a subresource ("policy", "lifecycle", ...),
-	// nil if none. SetBucketConfig replaces it; nil removes it. The endpoint
-	// validates documents before; the store acts on what it applies (see Settings).
+	// nil if none.
 	BucketConfig(ctx context.Context, bucket, subresource string) ([]byte, error)
+	// SetBucketConfig replaces it; nil removes it. The endpoint validates documents before; the store acts on what it
+	// applies (see Settings).
 	SetBucketConfig(ctx context.Context, bucket, subresource string, doc []byte) error
 	// UpdateSettings changes the settings the store acts on, atomically.
 	UpdateSettings(ctx context.Context, bucket string, change func(*Settings)) error
@@ -44,13 +45,19 @@ type Store interface {
 	// Copy makes a new object of a version of another, inside the store.
 	Copy(ctx context.Context, src ReadRequest, dst PutRequest, replaceMetadata, replaceTags bool) (Object, error)
 
+	// Tags returns the tags of a version, and the version. Errors are those of Head.
 	Tags(ctx context.Context, req ReadRequest) (map[string]string, Object, error)
+	// SetTags replaces all tags of a version, in place. Errors are those of Head.
 	SetTags(ctx context.Context, req ReadRequest, tags map[string]string) (Object, error)
 
+	// List returns a page of the current versions, without delete markers. NoSuchBucket.
 	List(ctx context.Context, req ListRequest) (ListPage, error)
+	// ListVersions returns a page of all versions and delete markers. NoSuchBucket.
 	ListVersions(ctx context.Context, req ListRequest) (ListPage, error)
 
+	// CreateUpload begins a multipart upload of what req describes; obj tells how it will be encrypted.
 	CreateUpload(ctx context.Context, req PutRequest) (uploadID string, obj Object, err error)
+	// PutPart stores a part, in place of one with its number. NoSuchUpload. For r see Put.
 	PutPart(ctx context.Context, req PartRequest, r io.Reader) (Part, error)
 	ListParts(ctx context.Context, bucket, key, uploadID string) (Upload, []Part, error) // NoSuchUpload; parts by number
 	ListUploads(ctx context.Context, bucket, prefix string) ([]Upload, error)            // by key, then start
@@ -62,10 +69,10 @@ type Store interface {
 
 // Bucket describes a bucket.
 type Bucket struct {
-	Name     string
-	Location string // the LocationConstraint it was created with; empty means us-east-1
-	Created  time.Time
-	Settings Settings
+	Name     string    // unique in the store
+	Location string    // the LocationConstraint it was created with; empty means us-east-1
+	Created  time.Time // by the store's clock
+	Settings Settings  // what the store acts on
 }
 
 // Versioning is the versioning state of a bucket.
@@ -73,9 +80,9 @@ type Versioning string
 
 // The states S3 knows. A bucket that was Enabled once can only be Suspended.
 const (
-	Unversioned Versioning = ""
-	Enabled     Versioning = "Enabled"
-	Suspended   Versioning = "Suspended"
+	Unversioned Versioning = ""          // the zero value: one object a key
+	Enabled     Versioning = "Enabled"   // every write adds a version
+	Suspended   Versioning = "Suspended" // writes replace the version NullVersion; the others stay
 )
 
 // NullVersion is the version ID of objects written while versioning was not enabled.
@@ -83,37 +90,37 @@ const NullVersion = "null"
 
 // Settings are the bucket settings that a store acts on.
 type Settings struct {
-	Versioning Versioning
+	Versioning Versioning // whether versions are kept
 	// EncryptByDefault stores objects as SSE-S3 (AES256) when the request says nothing.
 	EncryptByDefault bool
 	// BucketKey is kept for who set it: there is no KMS that it could make cheaper.
 	BucketKey bool `json:",omitempty"`
 	// BlockedEncryption are the kinds of encryption that writes may not ask for: BlockSSEC, or BlockNone
 	// for who says that nothing is blocked.
-	BlockedEncryption []string `json:",omitempty"`
-	Lifecycle         []LifecycleRule
+	BlockedEncryption []string        `json:",omitempty"`
+	Lifecycle         []LifecycleRule // all of them apply; none: nothing expires
 }
 
 // What BlockedEncryption may hold.
 const (
-	BlockSSEC = "SSE-C"
-	BlockNone = "NONE"
+	BlockSSEC = "SSE-C" // encryption with customer keys
+	BlockNone = "NONE"  // nothing is blocked
 )
 
 // LifecycleRule is one rule that is really applied. Zero numbers mean "not set".
 type LifecycleRule struct {
-	ID                      string
-	Enabled                 bool
-	Prefix                  string
-	Tags                    map[string]string
-	SizeAbove               int64 // ObjectSizeGreaterThan, bytes; -1 means not set
-	SizeBelow               int64 // ObjectSizeLessThan, bytes; -1 means not set
-	ExpireDays              int   // current versions; on a versioned bucket writes a delete marker
-	ExpireDate              time.Time
-	ExpireLoneDeleteMarkers bool // ExpiredObjectDeleteMarker
-	NoncurrentDays          int
-	NewerNoncurrentVersions int // keep this many noncurrent versions whatever their age
-	AbortUploadsAfterDays   int
+	ID                      string            // unique among the bucket's rules
+	Enabled                 bool              // false: it does nothing
+	Prefix                  string            // of the keys it is for; empty: any
+	Tags                    map[string]string // that an object must all have; empty: any
+	SizeAbove               int64             // ObjectSizeGreaterThan, bytes; -1 means not set
+	SizeBelow               int64             // ObjectSizeLessThan, bytes; -1 means not set
+	ExpireDays              int               // current versions; on a versioned bucket writes a delete marker
+	ExpireDate              time.Time         // instead of ExpireDays: a midnight, UTC
+	ExpireLoneDeleteMarkers bool              // ExpiredObjectDeleteMarker
+	NoncurrentDays          int               // days after which a noncurrent version goes
+	NewerNoncurrentVersions int               // keep this many noncurrent versions whatever their age
+	AbortUploadsAfterDays   int               // days after which an unfinished upload goes
 }
 
 // Condition is what If-Match and If-None-Match of a write asked for. Zero is none.
@@ -138,11 +145,11 @@ type Checksum struct {
 
 // PutRequest describes an object to be written.
 type PutRequest struct {
-	Bucket, Key string
-	If          Condition
+	Bucket, Key string            // where to; both are required
+	If          Condition         // the condition; zero: none
 	Metadata    map[string]string // system headers kept with an object (Content-Type, Cache-Control, ...) and x-amz-meta-*, lower case
-	Tags        map[string]string
-	Encryption  Encryption // nothing set: the bucket's default applies
+	Tags        map[string]string // of the object; nil: none
+	Encryption  Encryption        // nothing set: the bucket's default applies
 	// Finish is called after the body was read, before the commit; it returns the checksum to
 	// keep, or an error that aborts the write. Nil means none.
 	Finish func() (Checksum, error)
@@ -152,7 +159,7 @@ type PutRequest struct {
 
 // ReadRequest names a version to be read; an empty VersionID is the current one.
 type ReadRequest struct {
-	Bucket, Key, VersionID string
+	Bucket, Key, VersionID string     // of the version
 	Encryption             Encryption // the customer key, for SSE-C objects
 	// SourceETag, in the source of a Copy, is the ETag (without quotes) that the version must still
 	// have, else PreconditionFailed; empty means any. Other calls ignore it.
@@ -161,8 +168,8 @@ type ReadRequest struct {
 
 // DeleteRequest names what to delete.
 type DeleteRequest struct {
-	Bucket, Key, VersionID string
-	If                     Condition
+	Bucket, Key, VersionID string    // of the version; an empty VersionID is the current one
+	If                     Condition // the condition; zero: none
 }
 
 // DeleteResult says what a delete did.
@@ -173,23 +180,23 @@ type DeleteResult struct {
 
 // Object describes a version of an object, or a delete marker.
 type Object struct {
-	Key          string
-	VersionID    string // empty in a bucket that never had versioning (but ListVersions says NullVersion); else an ID or NullVersion
-	ETag         string // without quotes: hex MD5, "...-N" after a multipart upload, opaque with SSE-C
-	Size         int64
-	LastModified time.Time
-	Metadata     map[string]string
-	TagCount     int
-	Encryption   Encryption // as done; CustomerKey is never filled
-	Checksum     Checksum
-	Parts        []int64 // sizes of the parts of a multipart object
-	DeleteMarker bool
-	IsLatest     bool
+	Key          string            // without the bucket
+	VersionID    string            // empty in a bucket that never had versioning (but ListVersions says NullVersion); else an ID or NullVersion
+	ETag         string            // without quotes: hex MD5, "...-N" after a multipart upload, opaque with SSE-C
+	Size         int64             // bytes, as they were before encryption
+	LastModified time.Time         // by the store's clock
+	Metadata     map[string]string // as in PutRequest
+	TagCount     int               // how many tags it has
+	Encryption   Encryption        // as done; CustomerKey is never filled
+	Checksum     Checksum          // of the body; zero: none was kept
+	Parts        []int64           // sizes of the parts of a multipart object
+	DeleteMarker bool              // it is one, without a body
+	IsLatest     bool              // it is the current version
 }
 
 // ListRequest selects a page. Keys are in byte order.
 type ListRequest struct {
-	Bucket, Prefix, Delimiter string
+	Bucket, Prefix, Delimiter string // what to list; an empty Prefix or Delimiter means none
 	After                     string // List: keys and prefixes up to and including this one are skipped
 	KeyMarker                 string // ListVersions
 	VersionIDMarker           string // ListVersions: continue inside KeyMarker after this version
@@ -199,43 +206,43 @@ type ListRequest struct {
 // ListPage is one page of a listing.
 type ListPage struct {
 	Objects  []Object // ListVersions: versions and markers, newest first within a key
-	Prefixes []string
+	Prefixes []string // common ones, up to the delimiter and with it, in byte order
 	// Truncated says that more follows; NextKey and NextVersionID continue it
 	// (NextKey is the last key or prefix returned).
 	Truncated              bool
-	NextKey, NextVersionID string
+	NextKey, NextVersionID string // see Truncated
 }
 
 // Upload describes a multipart upload in progress.
 type Upload struct {
-	Bucket, Key, ID                 string
-	Started                         time.Time
-	Encryption                      Encryption
-	ChecksumAlgorithm, ChecksumType string
+	Bucket, Key, ID                 string     // what it is an upload of, and its name
+	Started                         time.Time  // by the store's clock
+	Encryption                      Encryption // that the object will have
+	ChecksumAlgorithm, ChecksumType string     // as in PutRequest
 }
 
 // PartRequest describes a part to be written.
 type PartRequest struct {
-	Bucket, Key, UploadID string
-	Number                int // 1..10000
-	Encryption            Encryption
+	Bucket, Key, UploadID string                   // the upload that it is for
+	Number                int                      // 1..10000
+	Encryption            Encryption               // the customer key, for SSE-C uploads
 	Finish                func() (Checksum, error) // as in PutRequest
 }
 
 // Part describes an uploaded part.
 type Part struct {
-	Number       int
+	Number       int        // 1..10000
 	Encryption   Encryption // as done
-	ETag         string
-	Size         int64
-	LastModified time.Time
-	Checksum     Checksum
+	ETag         string     // without quotes
+	Size         int64      // bytes
+	LastModified time.Time  // by the store's clock
+	Checksum     Checksum   // of the part; zero: none was kept
 }
 
 // CompleteRequest finishes a multipart upload.
 type CompleteRequest struct {
-	Bucket, Key, UploadID string
-	If                    Condition
+	Bucket, Key, UploadID string     // the upload that is finished
+	If                    Condition  // the condition of the object; zero: none
 	Parts                 []Part     // number, ETag and, if the client sent one, checksum
 	Encryption            Encryption // the customer key, for SSE-C uploads
 	Checksum              Checksum   // of the whole object, if the client sent one

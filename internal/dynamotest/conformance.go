@@ -16,13 +16,14 @@ import (
 
 // Store is what packages lock and state together ask of a lock table.
 type Store interface {
-	Name() string
-	Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error
-	Read(ctx context.Context, ref statelatch.Ref) (raw string, err error)
+	Name() string                                                                 // of the table
+	Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error // as in lock.Table
+	Read(ctx context.Context, ref statelatch.Ref) (raw string, err error)         // as in lock.Table
+	// Replace: as in lock.Table
 	Replace(ctx context.Context, ref statelatch.Ref, oldRaw string, info statelatch.LockInfo) error
-	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error
-	Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error)
-	SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error
+	Unlock(ctx context.Context, ref statelatch.Ref, raw string) error           // as in lock.Table
+	Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error)  // as in state.Digests
+	SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error // as in state.Digests
 }
 
 var _ Store = (*Table)(nil)

@@ -24,9 +24,9 @@ import (
 
 // The operations, spelled as in the X-Amz-Target header.
 const (
-	OpGetItem    = "GetItem"
-	OpPutItem    = "PutItem"
-	OpDeleteItem = "DeleteItem"
+	OpGetItem    = "GetItem"    // reads an item
+	OpPutItem    = "PutItem"    // writes an item, perhaps on a condition
+	OpDeleteItem = "DeleteItem" // removes an item, perhaps on a condition
 )
 
 // Attribute is a value under its type, such as {"S": "text"}.
@@ -42,8 +42,8 @@ func StringItem(lockID, attribute, value string) Item {
 
 // Request is one line of the log.
 type Request struct {
-	Op        string
-	LockID    string
+	Op        string // one of the Op constants
+	LockID    string // of the item
 	Condition string // the condition expression, empty if there is none
 	Body      string // as received; empty in a Table
 	Fault     string // the name of the fault it met, empty if none
@@ -52,7 +52,7 @@ type Request struct {
 	// Done tells that the request was answered, Code with which error code: to the caller, or if Late to nobody.
 	// An empty code is success, or a lost request or reply.
 	Done bool
-	Code string
+	Code string // see Done
 }
 
 // Rule selects requests for a fault. Empty fields select everything. Of several

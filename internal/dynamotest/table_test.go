@@ -132,7 +132,7 @@ func TestTable_DelayAndHold_InABubble(t *testing.T) {
 			t.Errorf("Delay: got %v, want 1m", got)
 		}
 
-		// A reply that is held back: the deed is done, and others go on.
+		// A reply that is held back: the write is done, and others go on.
 		release := make(chan struct{})
 		table.Add(Rule{Limit: 1, Fault: HoldReply(release)})
 		answered := make(chan error)

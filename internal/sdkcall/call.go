@@ -24,7 +24,7 @@ import (
 type Op struct {
 	Name   string
 	Action string // the IAM action that it needs
-	Write  bool   // its outcome may be unknown, and it is never re-sent: its condition would meet its own deed
+	Write  bool   // its outcome may be unknown, and it is never re-sent: its condition would meet what it did itself
 	Mute   bool   // its answers have no body, so that the SDK makes up codes from statuses
 }
 

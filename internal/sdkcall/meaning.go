@@ -102,7 +102,7 @@ var meanings = []meaning{
 		[]int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect},
 		nil,
 	}, {
-		both, statelatch.ErrThrottled, over, "AWS: slow down; but it has been seen to follow the deed (B6)",
+		both, statelatch.ErrThrottled, over, "AWS: slow down; but it has been seen to follow the write (B6)",
 		[]int{http.StatusServiceUnavailable, http.StatusRequestTimeout},
 		nil,
 	}, {

@@ -218,7 +218,7 @@ func (w *world) released(h *holding, err error) {
 	defer w.mu.Unlock()
 	w.note(h.by, "RELEASED %s: %v", h.id, err)
 	switch {
-	case err == nil && w.holder == h && !h.removed && !h.robbed: // else a late copy of its creation may have brought it back, until its lease ends
+	case err == nil && w.holder == h && !h.removed && !h.ousted: // else a late copy of its creation may have brought it back, until its lease ends
 		w.violate("release: the lock %s is still there", h.id)
 	case err != nil && w.undisturbed():
 		w.violate("release: %s failed without a cause: %v", h.id, err)
@@ -284,7 +284,7 @@ func (w *world) stuck(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count.stuck++
-	if h := w.holdings[id]; h.robbed && h.item {
+	if h := w.holdings[id]; h.ousted && h.item {
 		w.violate("stuck: the lock %s was taken over, but its item in the table was not", id)
 	}
 }

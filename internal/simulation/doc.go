@@ -12,7 +12,7 @@
 // One to four clients take the lock with a lease of 10 to 20 s, taking over what is over, read the state, add to it
 // once or twice, and release. Every message takes 6 to 80 ms. A share of them (0, 3 or 15 %) is lost, or its reply is;
 // comes 2 to 100 s late, also after its sender has given up, or comes twice, where either answer may be the one that
-// counts; is answered 409, or 500 or 503 before or after the deed. Now and then all messages of a process are lost or
+// counts; is answered 409, or 500 or 503 before or after the write. Now and then all messages of a process are lost or
 // late for 5 to 60 s. Each process gives up waiting for an answer after 2 to 30 s of its own.
 //
 // Processes are killed, and others take their place. They are stopped for 10 to 90 s (SIGSTOP, a sleeping laptop), in

@@ -20,8 +20,8 @@ type message struct {
 	write bool
 }
 
-// fate is what the network and the store do to one message. All times are counted from its sending.
-type fate struct {
+// delivery is what the network and the store do to one message. All times are counted from its sending.
+type delivery struct {
 	name   string
 	arrive []time.Duration // when the store executes it; none: it is lost
 	reply  time.Duration   // when the sender is answered; 0: never
@@ -30,10 +30,10 @@ type fate struct {
 	broken bool            // answered by the end of the connection
 }
 
-// fate decides what happens to the next message of p.
-func (p *process) fate() fate {
+// deliver decides what happens to the next message of p.
+func (p *process) deliver() delivery {
 	there, back := p.between(5*time.Millisecond, 40*time.Millisecond), p.between(time.Millisecond, 40*time.Millisecond)
-	f := fate{arrive: []time.Duration{there}, reply: there + back}
+	f := delivery{arrive: []time.Duration{there}, reply: there + back}
 	kinds := 11
 	switch {
 	case p.isCut():
@@ -47,7 +47,7 @@ func (p *process) fate() fate {
 	}
 	switch p.pick(kinds) {
 	case 0:
-		return fate{name: "request lost", reply: p.orNever(f.reply), broken: true}
+		return delivery{name: "request lost", reply: p.orNever(f.reply), broken: true}
 	case 1:
 		f.name, f.reply, f.broken = "reply lost", p.orNever(f.reply), true
 	case 2:
@@ -60,11 +60,11 @@ func (p *process) fate() fate {
 		f.name, f.arrive = "sent twice, second late", append(f.arrive, f.reply+long)
 	case 6: // somebody on the way repeats what was executed, and passes on the second answer
 		again := there + p.between(time.Millisecond, 5*time.Second)
-		f = fate{name: "sent twice, second answered", arrive: []time.Duration{there, again}, reply: again + back, of: 1}
+		f = delivery{name: "sent twice, second answered", arrive: []time.Duration{there, again}, reply: again + back, of: 1}
 	case 7:
-		return fate{name: "refused for now", reply: f.reply, status: 409}
+		return delivery{name: "refused for now", reply: f.reply, status: 409}
 	case 8:
-		return fate{name: "failed", reply: f.reply, status: 500 + 3*p.pick(2)}
+		return delivery{name: "failed", reply: f.reply, status: 500 + 3*p.pick(2)}
 	default:
 		f.name, f.status = "failed after executing", 500+3*p.pick(2)
 	}
@@ -72,7 +72,7 @@ func (p *process) fate() fate {
 }
 
 // soonOrNever is f for a delete without condition: once, and not later than somebody waits before another one is sent.
-func (f fate) soonOrNever() fate {
+func (f delivery) soonOrNever() delivery {
 	if len(f.arrive) == 0 {
 		return f
 	}
@@ -104,7 +104,7 @@ func send[T any](ctx context.Context, p *process, m message, run func() (T, erro
 	if err := p.sendable(ctx, m); err != nil {
 		return none, err
 	}
-	f := p.fate()
+	f := p.deliver()
 	if p.w.weak && m.op == "delete" && m.cond.IsZero() {
 		f = f.soonOrNever()
 	}

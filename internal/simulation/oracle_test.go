@@ -21,14 +21,14 @@ type holding struct {
 	order   int  // its place among all holdings, by when its lock object appeared in the store; 0: not yet
 	entered bool // Acquire returned it
 	removed bool // its own process has removed its lock object
-	robbed  bool // its lock object was replaced or removed by somebody else
+	ousted  bool // its lock object was replaced or removed by somebody else
 
-	item bool // its item is in the table, and came there before it was robbed
+	item bool // its item is in the table, and came there before that
 
 	enter, leave time.Time // the critical section; leave is zero while it lasts
 }
 
-// fateOfUpdate is what the writer of an update was told.
+// verdict is what the writer of an update was told.
 type verdict string
 
 const (
@@ -126,7 +126,7 @@ func (w *world) judgeItem(old, now string) {
 		w.holdings[info.ID].item = false
 	}
 	if info, err := statelatch.ParseLockInfo([]byte(now)); err == nil {
-		w.holdings[info.ID].item = !w.holdings[info.ID].robbed
+		w.holdings[info.ID].item = !w.holdings[info.ID].ousted
 	}
 }
 
@@ -135,11 +135,11 @@ func (w *world) setHolder(h *holding) {
 		return
 	}
 	if w.holder != nil && !w.holder.removed {
-		w.holder.robbed = true
+		w.holder.ousted = true
 	}
 	if w.holder = h; h != nil && !h.entered {
 		w.orders++
-		h.order, h.removed, h.robbed = w.orders, false, false
+		h.order, h.removed, h.ousted = w.orders, false, false
 	}
 }
 
@@ -234,7 +234,7 @@ func (w *world) end(u *update, v verdict, err error) {
 		w.violate("refused: %s is in the store: %v", u.id, err)
 	case v == refused && w.undisturbed():
 		w.violate("write: %s failed without a cause: %v", u.id, err)
-	case v == refused && isRefusal(err) && w.holder == u.by && !u.by.robbed && u.by.order == w.entered:
+	case v == refused && isRefusal(err) && w.holder == u.by && !u.by.ousted && u.by.order == w.entered:
 		w.violate("conflict: %s of the newest tenure was refused: %v", u.id, err)
 	}
 }

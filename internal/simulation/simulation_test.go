@@ -32,7 +32,7 @@ var modes = []mode{
 	{"lossy", func(r *rand.Rand) terms {
 		return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossy(r), kills: r.IntN(2) == 0}
 	}},
-	// Holders are robbed while they are stopped, and do not know when they go on.
+	// Locks are taken over while their holders are stopped, and do not know when they go on.
 	{"paused", func(r *rand.Rand) terms {
 		return terms{clients: 2 + r.IntN(3), rounds: 4, loss: lossyOrNot(r), pauses: true, kills: r.IntN(2) == 0}
 	}},

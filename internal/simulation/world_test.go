@@ -113,11 +113,11 @@ func (w *world) noteLocked(p *process, format string, args ...any) {
 }
 
 // logSent notes a message. The world must not be locked, here and in logAnswered.
-func (w *world) logSent(p *process, m message, fate string) {
-	if fate != "" {
-		fate = ", fate: " + fate
+func (w *world) logSent(p *process, m message, fault string) {
+	if fault != "" {
+		fault = ", fault: " + fault
 	}
-	w.noteLocked(p, "  sends %v%s", m, fate)
+	w.noteLocked(p, "  sends %v%s", m, fault)
 }
 
 func (w *world) logAnswered(p *process, m message, err error) {

@@ -169,7 +169,7 @@ func (k Keeper) Known(b *s3bucket.Bucket, now time.Time) (v Verdict, ok bool) {
 	return v, ok && v.countsAt(now.Sub(v.At))
 }
 
-// ReleaseTier is the tier under which locks are given back, as far as it is known. A verdict that ran out since the
+// ReleaseTier is the tier under which locks are released, as far as it is known. A verdict that ran out since the
 // lock was taken still tells more than none.
 func (k Keeper) ReleaseTier(b *s3bucket.Bucket) lock.Tier {
 	if v, ok := k.last(b); ok {

@@ -18,35 +18,36 @@ import (
 
 // Verdict is what a probe found out. It is printed and kept as this JSON.
 type Verdict struct {
-	Tier       lock.Tier `json:"tier"`
-	Store      Store     `json:"store"`
-	Checks     []Check   `json:"checks"`
-	Clients    int       `json:"clients"`
-	Rounds     int       `json:"rounds"`
-	Requests   int       `json:"requests"`
-	Seconds    float64   `json:"seconds"`
-	At         time.Time `json:"at"` // by the clock of who probed
-	LeftBehind []string  `json:"left_behind,omitempty"`
+	Tier       lock.Tier `json:"tier"`                  // what the store's conditions are good for
+	Store      Store     `json:"store"`                 // that was probed
+	Checks     []Check   `json:"checks"`                // all of them, in the order of the run
+	Clients    int       `json:"clients"`               // of a race
+	Rounds     int       `json:"rounds"`                // of a race
+	Requests   int       `json:"requests"`              // calls of the port, a listing counted once
+	Seconds    float64   `json:"seconds"`               // that it took
+	At         time.Time `json:"at"`                    // by the clock of who probed
+	LeftBehind []string  `json:"left_behind,omitempty"` // what could not be removed, and why
 }
 
 // Store is what the verdict is about.
 type Store struct {
-	Endpoint         string   `json:"endpoint"` // empty: AWS's own
-	MoreEndpoints    []string `json:"more_endpoints,omitempty"`
-	Bucket           string   `json:"bucket"`
-	Versioned        bool     `json:"versioned"`
-	Server           string   `json:"server"` // as it calls itself
-	ETagIsMD5        bool     `json:"etag_is_md5"`
-	ClockSkewSeconds float64  `json:"clock_skew_seconds"`
+	Endpoint      string   `json:"endpoint"`                 // empty: AWS's own
+	MoreEndpoints []string `json:"more_endpoints,omitempty"` // that it was probed through, too
+	Bucket        string   `json:"bucket"`                   // its name
+	Versioned     bool     `json:"versioned"`                // the bucket keeps versions
+	Server        string   `json:"server"`                   // as it calls itself
+	ETagIsMD5     bool     `json:"etag_is_md5"`              // the ETag of a small body is its MD5
+	// ClockSkewSeconds: Date of an answer minus Last-Modified of the object just written
+	ClockSkewSeconds float64 `json:"clock_skew_seconds"`
 }
 
 // Check is a probe.Check.
 type Check struct {
-	Name        string        `json:"name"`
-	RequiredFor probe.Need    `json:"required_for"`
-	Outcome     probe.Outcome `json:"outcome"`
-	Evidence    string        `json:"evidence"`
-	Advice      string        `json:"advice,omitempty"`
+	Name        string        `json:"name"`             // stable
+	RequiredFor probe.Need    `json:"required_for"`     // what the store is not good for without it
+	Outcome     probe.Outcome `json:"outcome"`          // what was seen
+	Evidence    string        `json:"evidence"`         // one line for people, with numbers
+	Advice      string        `json:"advice,omitempty"` // what follows and what to do; empty unless it failed
 }
 
 // Err is nil unless the store cannot lock. Then it matches statelatch.ErrUnsafeStore and says which check failed, and
