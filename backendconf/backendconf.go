@@ -26,7 +26,6 @@ import (
 // Options say where to look. The zero Options mean the current directory as the engines see it.
 type Options struct {
 	Dir           string              // the working directory; empty: the current one
-	DataDir       string              // empty: TF_DATA_DIR, else .terraform; relative to Dir
 	Workspace     string              // empty: TF_WORKSPACE, else the selected one, else "default"
 	BackendConfig []string            // as given to the engines' -backend-config: NAME=VALUE, or a file relative to Dir
 	Uncached      bool                // as the next init sees it: the configuration, even where there is a backend cache
@@ -92,7 +91,7 @@ func Load(opts Options) (Backend, error) {
 // dirs are the working and the data directory. Getenv must be set.
 func (o Options) dirs() (dir, dataDir string) {
 	dir = cmp.Or(o.Dir, ".")
-	dataDir = cmp.Or(o.DataDir, o.Getenv("TF_DATA_DIR"), ".terraform")
+	dataDir = cmp.Or(o.Getenv("TF_DATA_DIR"), ".terraform")
 	if !filepath.IsAbs(dataDir) {
 		dataDir = filepath.Join(dir, dataDir)
 	}

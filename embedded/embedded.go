@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/endpoint"
@@ -58,8 +57,6 @@ type Config struct {
 	Watch func(s3model.Store) s3model.Store
 	// MaxConnections bounds the connections of HTTPServer. Zero means 1000, or half of what the process may open.
 	MaxConnections int
-	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
-	Patience time.Duration
 	// Logger gets what went wrong inside; nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -103,7 +100,6 @@ func Open(cfg Config) (*Server, error) {
 		Logger:   cfg.Logger,
 		Domain:   cfg.Domain,
 		Regional: cfg.Region != "",
-		Patience: cfg.Patience,
 		Verified: conns.verified,
 		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
 			return cfg.SecretAccessKey, id == cfg.AccessKeyID

@@ -49,7 +49,6 @@ type Lock struct {
 // LockOptions are the terms of [Locks].
 type LockOptions struct {
 	WorkspacePrefix string           // as in [WalkOptions]
-	Workers         int              // requests under way at once; 0 means 16
 	Evidence        evidence.Sources // what they are judged by
 	OnProgress      func(Progress)   // of the walk
 }
@@ -73,7 +72,7 @@ type lister interface {
 func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts LockOptions) (LockList, error) {
 	keys := map[string]bool{}
 	err := Walk(ctx, m.Bucket, scope, WalkOptions{
-		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, OnProgress: opts.OnProgress,
+		WorkspacePrefix: opts.WorkspacePrefix, OnProgress: opts.OnProgress,
 	}, func(obj bucket.Object) error {
 		if kind, state := statelatch.ClassifyKey(obj.Key); kind == statelatch.KeyLock {
 			keys[state] = true
@@ -92,7 +91,7 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 		refs = append(refs, statelatch.Ref{Bucket: scope.Bucket, Key: key})
 	}
 	var mu sync.Mutex
-	err = Each(ctx, opts.Workers, refs, func(ctx context.Context, ref statelatch.Ref) error {
+	err = Each(ctx, 0, refs, func(ctx context.Context, ref statelatch.Ref) error {
 		found := readLock(ctx, m, ref)
 		if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pace.Sleep(ctx, halfPause) == nil {
 			found = readLock(ctx, m, ref) // perhaps it was just being taken or released: one half comes after the other
