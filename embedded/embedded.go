@@ -53,6 +53,8 @@ type Config struct {
 	// Region, if not empty, is where EnsureBucket makes buckets, and has requests refused that are signed for another
 	// region than their bucket is in, as on AWS. Empty means us-east-1, and that a request may be signed for any.
 	Region string
+	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with customer keys.
+	BehindTLS bool
 	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
 	Watch func(s3model.Store) s3model.Store
 	// MaxConnections bounds the connections of HTTPServer. Zero means 1000, or half of what the process may open.
@@ -96,11 +98,12 @@ func Open(cfg Config) (*Server, error) {
 	}
 	conns := &connections{limit: cfg.MaxConnections, open: map[net.Conn]*connection{}}
 	return &Server{store: store, region: cfg.Region, connections: conns, handler: endpoint.New(endpoint.Config{
-		Store:    served,
-		Logger:   cfg.Logger,
-		Domain:   cfg.Domain,
-		Regional: cfg.Region != "",
-		Verified: conns.verified,
+		Store:     served,
+		Logger:    cfg.Logger,
+		Domain:    cfg.Domain,
+		Regional:  cfg.Region != "",
+		BehindTLS: cfg.BehindTLS,
+		Verified:  conns.verified,
 		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
 			return cfg.SecretAccessKey, id == cfg.AccessKeyID
 		}},

@@ -47,6 +47,7 @@ type serveOptions struct {
 	data, addr, bucket string
 	domain, region     string
 	tlsCert, tlsKey    string
+	behindTLS          bool
 }
 
 func serveCommand(term terminal) *cli.Command {
@@ -75,6 +76,7 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
+			&cli.BoolFlag{Name: "behind-tls", Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted"},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
@@ -82,7 +84,7 @@ func serveCommand(term terminal) *cli.Command {
 			}
 			o := serveOptions{
 				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"), region: c.String("region"),
-				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"),
+				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"), behindTLS: c.Bool("behind-tls"),
 			}
 			if c.Bool("env") {
 				return runServeEnv(ctx, o, term)
@@ -127,7 +129,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(term.err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, Logger: logger,
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, BehindTLS: o.behindTLS, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
@@ -184,6 +186,9 @@ func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
 func (o serveOptions) tls() (*tls.Config, error) {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return nil, usageError{errors.New("-tls-cert and -tls-key go together: give both or neither")}
+	}
+	if o.behindTLS && o.tlsCert != "" {
+		return nil, usageError{errors.New("-behind-tls and -tls-cert: want one, for where TLS ends")}
 	}
 	if o.tlsCert == "" {
 		host, _, err := net.SplitHostPort(o.addr)

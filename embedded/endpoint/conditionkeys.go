@@ -40,7 +40,7 @@ var (
 // conditionKeys are the keys that are known, in lower case. A policy with another is refused.
 var conditionKeys = map[string]conditionKey{
 	"aws:securetransport": {value: always(func(c *call, _ ask) string {
-		return strconv.FormatBool(c.r.TLS != nil || c.AllowPlainSSEC)
+		return strconv.FormatBool(c.r.TLS != nil || c.BehindTLS)
 	})},
 	"aws:sourceip": {value: func(c *call, _ ask) (string, bool) {
 		host, _, err := net.SplitHostPort(c.r.RemoteAddr)

@@ -53,9 +53,8 @@ type Config struct {
 	Verified func(context.Context)
 	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
 	Patience time.Duration
-	// AllowPlainSSEC accepts customer keys over plain HTTP also from peers that are not
-	// on the loopback interface, for an endpoint behind a proxy that terminates TLS. Policies take it for TLS, too.
-	AllowPlainSSEC bool
+	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with customer keys.
+	BehindTLS bool
 }
 
 type server struct {
@@ -186,7 +185,7 @@ func (c *call) hoist() error {
 
 // overTrustedTransport says whether a customer's key may be sent on this connection.
 func (c *call) overTrustedTransport() bool {
-	if c.r.TLS != nil || c.AllowPlainSSEC {
+	if c.r.TLS != nil || c.BehindTLS {
 		return true
 	}
 	addr, err := netip.ParseAddrPort(c.r.RemoteAddr)
