@@ -69,9 +69,6 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	line := &liveLine{term: term}
 	v, err := keeper(term).Probe(ctx, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
 	line.clear()
-	if errors.Is(err, statelatch.ErrNoBucket) {
-		return fmt.Errorf("%w: there is no bucket %s: statelatch bucket init s3://%[2]s", statelatch.ErrNotFound, doors[0].Name())
-	}
 	if err != nil {
 		return err
 	}
