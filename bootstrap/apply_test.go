@@ -417,3 +417,35 @@ func TestApply_KeepsWhatComesMeanwhile(t *testing.T) {
 		t.Errorf("got %v and the policy %s, want both statements", err, a.Policy.Value)
 	}
 }
+
+// The policy that is written does what it is for: the embedded store enforces it.
+func TestApply_PolicyTakesEffect(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	d := desired()
+	d.RequireConditions = true
+	if _, err := c.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &d.Bucket}); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := plan(t, c, d)
+	if _, err := Apply(t.Context(), c, d, p, func(Outcome) {}); err != nil {
+		t.Fatal(err)
+	}
+	put := func(c *s3.Client, key string, none *string) error {
+		_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &d.Bucket, Key: &key, Body: strings.NewReader("x"), IfNoneMatch: none})
+		return err
+	}
+	if err := put(c, "app/terraform.tfstate.tflock", nil); err == nil || !strings.Contains(err.Error(), "explicit deny") {
+		t.Errorf("got %v, want a lock without a condition denied", err)
+	}
+	if err := put(c, "app/terraform.tfstate.tflock", aws.String("*")); err != nil {
+		t.Error(err)
+	}
+	if err := put(c, "app/terraform.tfstate", nil); err != nil {
+		t.Error(err)
+	}
+	plain := s3.New(c.Options(), func(o *s3.Options) { o.BaseEndpoint = aws.String(strings.Replace(tlsEndpoint, "https:", "http:", 1)) })
+	if _, err := plain.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &d.Bucket}); err == nil || !strings.Contains(err.Error(), "explicit deny") {
+		t.Errorf("got %v, want plain HTTP denied", err)
+	}
+}

@@ -51,6 +51,9 @@ type Config struct {
 	AccessKeyID, SecretAccessKey string
 	// Domain enables requests for BUCKET.DOMAIN beside path style; empty means path style alone.
 	Domain string
+	// Region, if not empty, is where EnsureBucket makes buckets, and has requests refused that are signed for another
+	// region than their bucket is in, as on AWS. Empty means us-east-1, and that a request may be signed for any.
+	Region string
 	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
 	Watch func(s3model.Store) s3model.Store
 	// MaxConnections bounds the connections of HTTPServer. Zero means 1000, or half of what the process may open.
@@ -64,6 +67,7 @@ type Config struct {
 // Server is an open store and its endpoint.
 type Server struct {
 	store       *boltstore.Store
+	region      string
 	handler     http.Handler
 	connections *connections
 }
@@ -75,6 +79,9 @@ func Open(cfg Config) (*Server, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Region != "" && !s3model.ValidRegion(cfg.Region) {
+		return nil, fmt.Errorf("embedded: region %q: want %s", cfg.Region, s3model.RegionRules)
 	}
 	store, err := boltstore.Open(boltstore.Config{Dir: cfg.Dir, Logger: cfg.Logger})
 	if err != nil {
@@ -91,10 +98,11 @@ func Open(cfg Config) (*Server, error) {
 		}
 	}
 	conns := &connections{limit: cfg.MaxConnections, open: map[net.Conn]*connection{}}
-	return &Server{store: store, connections: conns, handler: endpoint.New(endpoint.Config{
+	return &Server{store: store, region: cfg.Region, connections: conns, handler: endpoint.New(endpoint.Config{
 		Store:    served,
 		Logger:   cfg.Logger,
 		Domain:   cfg.Domain,
+		Regional: cfg.Region != "",
 		Patience: cfg.Patience,
 		Verified: conns.verified,
 		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
@@ -107,16 +115,25 @@ func Open(cfg Config) (*Server, error) {
 // cleans or cuts paths, as http.ServeMux and http.StripPrefix do: keys such as a//b are keys, and paths are signed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// EnsureBucket creates a versioned, encrypted bucket, or leaves an existing one as it is.
+// EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One in
+// another region is an error, if Config names one.
 func (s *Server) EnsureBucket(ctx context.Context, name string) error {
 	if !s3model.ValidBucketName(name) {
 		return fmt.Errorf("bucket name %q: want %s", name, s3model.BucketNameRules)
 	}
-	err := s.store.CreateBucketWith(ctx, name, "", s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
-	if errors.Is(err, s3model.ErrBucketAlreadyOwnedByYou) {
-		return nil
+	location := s.region
+	if location == s3model.DefaultRegion {
+		location = "" // as S3 has it
 	}
-	return err
+	err := s.store.CreateBucketWith(ctx, name, location, s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
+	if !errors.Is(err, s3model.ErrBucketAlreadyOwnedByYou) {
+		return err
+	}
+	b, err := s.store.GetBucket(ctx, name)
+	if err != nil || s.region == "" || b.Location == location {
+		return err
+	}
+	return fmt.Errorf("the bucket is in the region %s, not %s: give that one, or another bucket", b.Region(), s.region)
 }
 
 // Close waits for what is being committed and closes the store. Requests that come later fail.

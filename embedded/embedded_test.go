@@ -87,6 +87,37 @@ func TestServer_EnsureBucket_LeavesAnExistingOneAsItIs(t *testing.T) {
 	}
 }
 
+func TestServer_EnsureBucket_Region(t *testing.T) {
+	t.Parallel()
+	for _, region := range []string{"eu-central-1", "us-east-1"} {
+		cfg := config(t)
+		cfg.Region = region
+		server, client := open(t, cfg)
+		for range 2 {
+			if err := server.EnsureBucket(t.Context(), "states"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := client.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: aws.String("states")}, func(o *s3.Options) { o.Region = region })
+		if err != nil || aws.ToString(out.BucketRegion) != region {
+			t.Errorf("got %+v, %v, want the bucket in %s", out, err, region)
+		}
+		_, err = client.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: aws.String("states")}, func(o *s3.Options) { o.Region = "sa-east-1" })
+		var response interface{ HTTPStatusCode() int }
+		if !errors.As(err, &response) || response.HTTPStatusCode() != 301 {
+			t.Errorf("got %v, want 301 for a signature for another region", err)
+		}
+		if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{
+			Bucket: aws.String("elsewhere"), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "sa-east-1"},
+		}, func(o *s3.Options) { o.Region = "sa-east-1" }); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.EnsureBucket(t.Context(), "elsewhere"); err == nil || !strings.Contains(err.Error(), "sa-east-1") || !strings.Contains(err.Error(), region) {
+			t.Errorf("got %v, want an error with both regions", err)
+		}
+	}
+}
+
 func TestOpen_Refusals(t *testing.T) {
 	t.Parallel()
 	cfg := config(t)
@@ -98,6 +129,7 @@ func TestOpen_Refusals(t *testing.T) {
 		{Dir: t.TempDir()},
 		{Dir: t.TempDir(), AccessKeyID: "key"},
 		{AccessKeyID: "key", SecretAccessKey: "secret-key"},
+		{Dir: t.TempDir(), AccessKeyID: "key", SecretAccessKey: "secret-key", Region: "eu central"},
 	} {
 		if _, err := embedded.Open(broken); err == nil {
 			t.Errorf("Open(%+v) succeeded", broken)

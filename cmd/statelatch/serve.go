@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -29,7 +30,6 @@ import (
 const (
 	defaultAddr   = "127.0.0.1:9820"
 	defaultBucket = "terraform-state"
-	defaultRegion = "us-east-1"
 	// credentialsProfile is the profile of the credentials file in the data directory.
 	credentialsProfile = "statelatch"
 	credentialsFile    = "credentials"
@@ -45,7 +45,7 @@ var validDomain = lazyre.New(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 type serveOptions struct {
 	data, addr, bucket string
-	domain             string
+	domain, region     string
 	tlsCert, tlsKey    string
 }
 
@@ -71,6 +71,7 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "addr", Usage: "address to listen on (default " + defaultAddr + ")", Value: defaultAddr},
 			&cli.StringFlag{Name: "bucket", Usage: "bucket to make (default " + defaultBucket + ")", Value: defaultBucket},
 			&cli.StringFlag{Name: "domain", Usage: "also serve BUCKET.DOMAIN (virtual-host style)"},
+			&cli.StringFlag{Name: "region", Usage: "make the bucket there, and refuse requests signed for another region than their bucket's, as AWS does (default: any region will do)"},
 			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
@@ -80,7 +81,7 @@ func serveCommand(term terminal) *cli.Command {
 				return usageError{fmt.Errorf("serve takes no arguments, got %q", c.Args().First())}
 			}
 			o := serveOptions{
-				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"),
+				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"), region: c.String("region"),
 				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"),
 			}
 			if c.Bool("env") {
@@ -97,6 +98,9 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	if o.domain != "" && !validDomain.MatchString(o.domain) {
 		return usageError{fmt.Errorf("-domain %q: want a host name without a port, such as s3.example.com", o.domain)}
+	}
+	if o.region != "" && !s3model.ValidRegion(o.region) {
+		return usageError{fmt.Errorf("-region %q: want %s", o.region, s3model.RegionRules)}
 	}
 	tlsConfig, err := o.tls()
 	if err != nil {
@@ -123,7 +127,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(term.err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Logger: logger,
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
@@ -134,11 +138,11 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := store.EnsureBucket(ctx, o.bucket); err != nil {
-		return fmt.Errorf("make bucket -bucket %q: %w", o.bucket, err)
+		return fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err)
 	}
 
 	url := endpointURL(listener.Addr(), tlsConfig != nil)
-	running := runningStore{Endpoint: url, OwnKeys: keys.file != ""}
+	running := runningStore{Endpoint: url, Region: o.region, OwnKeys: keys.file != ""}
 	if err := running.write(o.data); err != nil {
 		return err
 	}
@@ -162,6 +166,9 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	return nil
 }
+
+// clientRegion is the region that clients are told: that of the store, else one that signatures can name.
+func clientRegion(region string) string { return cmp.Or(region, s3model.DefaultRegion) }
 
 func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
 	if o.data != "" {
@@ -288,7 +295,7 @@ func makeCredentials(file string) error {
 
 // welcome is what to paste.
 func (o serveOptions) welcome(url string, getenv func(string) string) string {
-	block := backendBlock{bucket: o.bucket, region: defaultRegion, endpoint: url, pathStyle: true}
+	block := backendBlock{bucket: o.bucket, region: clientRegion(o.region), endpoint: url, pathStyle: true}
 	return fmt.Sprintf(`Statelatch %s serves %s
 Bucket %s: versioned, encrypted, locking. Data in %s
 

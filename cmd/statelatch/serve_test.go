@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -209,6 +210,7 @@ func TestServe_Refusals(t *testing.T) {
 		"readable secret":    {[]string{"-data", loose}, nil, 1, []string{"0644", "chmod 600"}},
 		"no key in the file": {[]string{"-data", empty}, nil, 1, []string{"[statelatch]"}},
 		"bad bucket":         {[]string{"-bucket", "No_Such"}, nil, 2, []string{"No_Such"}},
+		"bad region":         {[]string{"-region", "eu central"}, nil, 2, []string{"-region", "eu central"}},
 		"half a key pair":    {nil, map[string]string{envAccessKey: long}, 2, []string{envSecretKey}},
 		"short key ID":       {nil, map[string]string{envAccessKey: "abc", envSecretKey: long}, 2, []string{envAccessKey, "3 characters", "at least 16"}},
 		"short secret":       {nil, map[string]string{envAccessKey: long, envSecretKey: "abcdefgh"}, 2, []string{envSecretKey, "8 characters", "at least 32", "openssl"}},
@@ -244,6 +246,32 @@ func TestServe_KeysFromTheEnvironment(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(data, "credentials")); !os.IsNotExist(err) {
 		t.Errorf("a credentials file was made although none is needed: %v", err)
 	}
+}
+
+// With -region every request must be signed for the region of its bucket, and what serve prints says for which.
+func TestServe_Region(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.env[envAccessKey], s.env[envSecretKey] = "container-access-key-id", "container-secret-access-key-of-the-tests"
+	data := t.TempDir()
+	r := s.serve("-data", data, "-addr", "127.0.0.1:0", "-region", "eu-central-1")
+	url := r.await(`s3 = "(http://127\.0\.0\.1:\d+)"`)[1]
+	r.await(`region += "eu-central-1"`)
+	s.want(s.run("serve", "-env", "-data", data), 0, "export AWS_REGION=eu-central-1\n")
+	for region, status := range map[string]int{"eu-central-1": 200, "us-east-1": 301} {
+		client := s3.New(s3.Options{
+			BaseEndpoint: &url, Region: region, UsePathStyle: true,
+			Credentials: credentials.NewStaticCredentialsProvider(s.env[envAccessKey], s.env[envSecretKey], ""),
+		})
+		_, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(defaultBucket)})
+		var response interface{ HTTPStatusCode() int }
+		if got := errors.As(err, &response); err != nil && !got || got != (status != 200) || got && response.HTTPStatusCode() != status {
+			t.Errorf("signed for %s: got %v, want %d", region, err, status)
+		}
+	}
+	r.stop()
+	<-r.done
+	s.want(s.runContext(t.Context(), "serve", "-data", data, "-addr", "127.0.0.1:0", "-region", "us-west-2"), 1, defaultBucket, "eu-central-1", "us-west-2", "-region")
 }
 
 func TestServe_Domain(t *testing.T) {

@@ -19,7 +19,8 @@ import (
 // runningStore is what "serve" leaves in its data directory while it runs, for "serve -env".
 type runningStore struct {
 	Endpoint string `json:"endpoint"`
-	OwnKeys  bool   `json:"own_keys"` // the pair is in the credentials file; else the environment gave it
+	Region   string `json:"region,omitempty"` // that signatures must be for; empty: any
+	OwnKeys  bool   `json:"own_keys"`         // the pair is in the credentials file; else the environment gave it
 }
 
 const runningFile = "running.json"
@@ -107,7 +108,7 @@ func runServeEnv(ctx context.Context, o serveOptions, term terminal) error {
 		}
 		fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=\"$%s\"\nexport AWS_SECRET_ACCESS_KEY=\"$%s\"\n", envAccessKey, envSecretKey)
 	}
-	fmt.Fprintf(&b, "export AWS_ENDPOINT_URL_S3=%s\nexport AWS_REGION=%s\n", shellQuote(r.Endpoint), defaultRegion)
+	fmt.Fprintf(&b, "export AWS_ENDPOINT_URL_S3=%s\nexport AWS_REGION=%s\n", shellQuote(r.Endpoint), shellQuote(clientRegion(r.Region)))
 	term.print("%s", b.String())
 	return nil
 }

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/minio/sio"
 
@@ -23,6 +23,13 @@ var bufferPool = sync.Pool{New: func() any {
 	b := make([]byte, maxInline+1)
 	return &b
 }}
+
+// stage is a body that was written but that nothing names yet.
+type stage struct {
+	body body   // without Inline, which the transaction gives
+	data []byte // of a small body, encrypted if Salt is set
+	md5  [16]byte
+}
 
 // writeBody stores what r delivers where nothing names it yet: up to maxInline bytes in
 // memory, more in a file that is durable when it returns. secret is nil for plain
@@ -109,31 +116,33 @@ func (s *Store) writeFile(ctx context.Context, g *stage, r io.Reader, buf, key [
 			s.files.remove(name)
 		}
 	}()
-	var out io.WriteCloser = &fileWriter{file: file, step: s.step}
+	var out io.Writer = fileWriter{disk: s.disk, file: file}
+	end := func() error { return nil }
 	if key != nil {
-		// The cipher closes what it writes to if it can; only finish may do that.
-		if out, err = sio.EncryptWriter(struct{ io.Writer }{out}, cipherConfig(key, 0)); err != nil {
+		sealed, err := sio.EncryptWriter(out, cipherConfig(key, 0))
+		if err != nil {
 			return nil, sum, failure(fmt.Errorf("encrypt body: %w", err))
 		}
+		out, end = sealed, sealed.Close
 	}
 	hash := md5.New()
-	for n, end := len(buf), false; n > 0; {
+	for n, last := len(buf), false; n > 0; {
 		hash.Write(buf[:n])
 		if _, err := out.Write(buf[:n]); err != nil {
 			return nil, sum, failure(fmt.Errorf("write body file: %w", err))
 		}
 		g.body.Size += int64(n)
-		if end {
+		if last {
 			break
 		}
-		if n, end, err = fill(ctx, r, buf); err != nil {
+		if n, last, err = fill(ctx, r, buf); err != nil {
 			return nil, sum, err
 		}
 	}
 	if sum, err = finish(); err != nil {
 		return nil, sum, err
 	}
-	if err := out.Close(); err != nil {
+	if err := end(); err != nil {
 		return nil, sum, failure(fmt.Errorf("write body file: %w", err))
 	}
 	if err := s.files.finish(file); err != nil {
@@ -144,19 +153,35 @@ func (s *Store) writeFile(ctx context.Context, g *stage, r io.Reader, buf, key [
 	return g, sum, nil
 }
 
-// fileWriter writes to a body file. Closing it does nothing.
+// fileWriter writes to a body file. It has no Close, which a cipher would call; only finish may close the file.
 type fileWriter struct {
+	disk disk
 	file *os.File
-	step func(op, path string) error
 }
 
-func (w *fileWriter) Write(p []byte) (int, error) {
-	if err := w.step("write", w.file.Name()); err != nil {
-		return 0, err
+func (w fileWriter) Write(p []byte) (int, error) { return w.disk.write(w.file, p) }
+
+// attach makes the body part of the transaction.
+func (g *stage) attach(t *txn, bucket, key string) (body, error) {
+	b := g.body
+	if b.File != "" {
+		return b, t.putRaw(fileTable, []byte(b.File), join(bucket, key))
 	}
-	return w.file.Write(p)
+	if len(g.data) == 0 {
+		return b, nil
+	}
+	n, err := t.Bucket(bodyTable).NextSequence()
+	if err != nil {
+		return b, fmt.Errorf("number body: %w", err)
+	}
+	b.Inline = n
+	return b, t.putRaw(bodyTable, number(n), g.data)
 }
 
-func (w *fileWriter) Close() error { return nil }
-
-func validText(s string) bool { return utf8.ValidString(s) }
+// abandon removes what was written after the transaction failed with err. With an
+// unknown outcome the body stays: the next open knows whether it is named.
+func (s *Store) abandon(g *stage, err error) {
+	if g.body.File != "" && !errors.Is(err, errUnknown) {
+		s.files.remove(g.body.File)
+	}
+}

@@ -53,9 +53,8 @@ type Config struct {
 	// leaves it to explicit calls of [Store.Sweep].
 	LifecycleInterval time.Duration
 
-	// step is called before every durable step, so that tests can watch their order
-	// and make them fail.
-	step func(op, path string) error
+	// disk is nil outside of tests.
+	disk disk
 }
 
 // Store is an s3model.Store in a directory. Use [Open] to get one.
@@ -63,7 +62,7 @@ type Store struct {
 	dir       string
 	clock     func() time.Time
 	log       *slog.Logger
-	step      func(op, path string) error
+	disk      disk
 	db        *bbolt.DB
 	masterKey []byte
 	box       *box

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
@@ -268,62 +267,5 @@ func checkBodies(t *testing.T, s *Store) {
 	}
 	if n := bodyFileCount(t, s); n != len(named) {
 		t.Errorf("%d body files on the disk, records name %d", n, len(named))
-	}
-}
-
-// The directory as it is at every durable step, as if the process had died there: what was
-// acknowledged before is whole, and what was under way is there whole or not at all.
-func TestStore_DiesAtAnyStep(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	var mu sync.Mutex
-	var snapshots []string
-	acknowledged, next := "", "<NoSuchKey>"
-	var s *Store
-	check := func(op string) {
-		mu.Lock()
-		defer mu.Unlock()
-		copied := t.TempDir()
-		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-			t.Error(err)
-			return
-		}
-		snapshots = append(snapshots, op)
-		if err := os.Chmod(copied+"/"+keyFile, 0o600); err != nil {
-			t.Error(err)
-		}
-		c, err := Open(Config{Dir: copied, LifecycleInterval: -1})
-		if err != nil {
-			t.Errorf("after %s: %v", op, err)
-			return
-		}
-		defer func() { _ = c.Close() }()
-		if got := get(t, c, "k", ""); got != acknowledged && got != next {
-			t.Errorf("after %s: got %d bytes (%.20q), want what was acknowledged or what was being written", op, len(got), got)
-		}
-		checkStorage(t, c)
-	}
-	armed := false
-	s = mustOpen(t, Config{Dir: dir, step: func(op, _ string) error {
-		if armed {
-			check(op)
-		}
-		return nil
-	}})
-	addBucket(t, s, "b", s3model.Unversioned)
-	if err := s.UpdateSettings(t.Context(), "b", func(x *s3model.Settings) { x.EncryptByDefault = true }); err != nil {
-		t.Fatal(err)
-	}
-	acknowledged = "<NoSuchKey>"
-	armed = true
-	for i, size := range []int{200000, 10, 150000, 150000} {
-		next = string(pattern(size, uint64(i)))
-		put(t, s, "k", next)
-		acknowledged = next
-	}
-	next = "<NoSuchKey>"
-	remove(t, s, "k", "")
-	if len(snapshots) < 15 {
-		t.Errorf("only %d steps were watched: %v", len(snapshots), snapshots)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 
 	"go.etcd.io/bbolt"
@@ -31,70 +30,6 @@ type update struct {
 	state    atomic.Int32
 	done     chan error
 	obsolete []string // body files that nothing names after the commit
-}
-
-// txn is a transaction as one request sees it.
-type txn struct {
-	*bbolt.Tx
-	box      *box
-	wrote    bool
-	obsolete []string
-}
-
-func (t *txn) get(table, key []byte, v any) (bool, error) {
-	data := t.Bucket(table).Get(key)
-	if data == nil {
-		return false, nil
-	}
-	return true, t.decode(table, key, data, v)
-}
-
-func (t *txn) put(table, key []byte, v any) error {
-	data, err := encode(v)
-	if err != nil {
-		return err
-	}
-	return t.putSealed(table, key, data)
-}
-
-func (t *txn) putSealed(table, key, data []byte) error {
-	return t.putRaw(table, key, t.box.seal(table, key, data))
-}
-
-func (t *txn) putRaw(table, key, data []byte) error {
-	t.wrote = true
-	if err := t.Bucket(table).Put(key, data); err != nil {
-		return fmt.Errorf("write table %s: %w", table, err)
-	}
-	return nil
-}
-
-func (t *txn) remove(table, key []byte) error {
-	t.wrote = true
-	if err := t.Bucket(table).Delete(key); err != nil {
-		return fmt.Errorf("write table %s: %w", table, err)
-	}
-	return nil
-}
-
-// view runs fn in a read transaction. Those are kept short: bodies are never streamed
-// inside one, because the database file cannot be remapped meanwhile.
-func (s *Store) view(fn func(*txn) error) (err error) {
-	defer s.recoverDamage(&err)()
-	return failure(s.db.View(func(tx *bbolt.Tx) error { return fn(&txn{Tx: tx, box: s.box}) }))
-}
-
-// recoverDamage turns what bbolt does on a damaged file, a panic or a fault in the
-// mapped memory, into an error. The result is to be deferred.
-func (s *Store) recoverDamage(err *error) func() {
-	faults := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(faults)
-		if p := recover(); p != nil {
-			s.log.Error("the database could not be used", "panic", p, "stack", string(debug.Stack()))
-			*err = s3model.ErrInternal.With("", damaged("%v", p))
-		}
-	}
 }
 
 // update runs change in a transaction, shared with other updates that wait at the
@@ -203,7 +138,7 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 	committing := false
 	err = func() (err error) {
 		defer s.recoverDamage(&err)()
-		return s.db.Update(func(tx *bbolt.Tx) error {
+		return s.disk.update(s.db, func(tx *bbolt.Tx) error {
 			id = tx.ID()
 			wrote := false
 			for i, u := range updates {
@@ -220,9 +155,6 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 			if !wrote {
 				return errNothingToCommit
 			}
-			if err := s.step("commit", s.db.Path()); err != nil {
-				return err
-			}
 			committing = true
 			return nil
 		})
@@ -234,9 +166,6 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 		err = fmt.Errorf("%w: %w", errUnknown, err)
 		s.broken.Store(&err)
 		s.log.Error("the disk failed during a commit; writes are refused from now on", "err", err)
-	}
-	if err == nil {
-		_ = s.step("committed", s.db.Path()) // only watched: it can no longer fail
 	}
 	return answers, err
 }

@@ -66,12 +66,13 @@ func has(t *testing.T, s *Store, key string) bool {
 func TestCommitter_Group_OneTransaction(t *testing.T) {
 	t.Parallel()
 	var commits atomic.Int64
-	s := mustOpen(t, Config{Dir: t.TempDir(), step: func(op, _ string) error {
+	s := mustOpen(t, Config{Dir: t.TempDir(), disk: steps(func(op, _ string) error {
 		if op == "commit" {
 			commits.Add(1)
 		}
 		return nil
-	}})
+	})})
+	commits.Store(0) // those of Open
 	refuse := func(*txn) error { return s3model.ErrPreconditionFailed }
 	var ids [3]int
 	note := func(i int) func(*txn) error {
@@ -219,7 +220,7 @@ func (r *recorder) String() string {
 func TestStore_Put_OrderOfSteps(t *testing.T) {
 	t.Parallel()
 	rec := &recorder{}
-	s := mustOpen(t, Config{Dir: t.TempDir(), step: rec.step})
+	s := mustOpen(t, Config{Dir: t.TempDir(), disk: steps(rec.step)})
 	addBucket(t, s, "b", s3model.Unversioned)
 	put(t, s, "k", string(pattern(maxInline+1, 1)))
 	s.files.dirs = map[string]bool{} // a first file in a new directory
@@ -256,42 +257,46 @@ func TestStore_DiskFails_AtEveryStep(t *testing.T) {
 		{syscall.EIO, "InternalError"},
 	} {
 		for _, op := range []string{"create", "write", "sync-file", "sync-dir", "commit"} {
-			t.Run(fmt.Sprintf("%s/%s", op, cause.want), func(t *testing.T) {
-				t.Parallel()
-				rec := &recorder{}
-				s := mustOpen(t, Config{Dir: t.TempDir(), step: rec.step})
-				addBucket(t, s, "b", s3model.Enabled)
-				put(t, s, "k", string(pattern(100000, 1)))
-				put(t, s, "k", "small")
-				id := upload(t, s, s3model.PutRequest{})
-				before := versionsOf(t, s)
+			for _, versioning := range []s3model.Versioning{s3model.Unversioned, s3model.Enabled, s3model.Suspended} {
+				t.Run(fmt.Sprintf("%s/%v/%v", op, cause.errno, versioning), func(t *testing.T) {
+					t.Parallel()
+					rec := &recorder{}
+					s := mustOpen(t, Config{Dir: t.TempDir(), disk: steps(rec.step)})
+					addBucket(t, s, "b", versioning)
+					put(t, s, "k", "small")
+					old := string(pattern(100000, 1))
+					put(t, s, "k", old)
+					id := upload(t, s, s3model.PutRequest{})
+					before := versionsOf(t, s)
 
-				rec.set(map[string]error{op: &pathError{cause.errno}})
-				_, err := s.Put(t.Context(), s3model.PutRequest{Bucket: "b", Key: "k"}, bytes.NewReader(pattern(100000, 2)))
-				if code(err) != cause.want || !errors.Is(err, cause.errno) {
-					t.Errorf("Put: got %v, want %s because of %v", err, cause.want, cause.errno)
-				}
-				_, err = s.PutPart(t.Context(), s3model.PartRequest{Bucket: "b", Key: "k", UploadID: id, Number: 1}, bytes.NewReader(pattern(100000, 2)))
-				if code(err) != cause.want {
-					t.Errorf("PutPart: got %v, want %s", err, cause.want)
-				}
-				if op == "commit" {
-					if _, err := s.Delete(t.Context(), s3model.DeleteRequest{Bucket: "b", Key: "k"}); code(err) != cause.want {
-						t.Errorf("Delete: got %v, want %s", err, cause.want)
+					rec.set(map[string]error{op: &pathError{cause.errno}})
+					_, err := s.Put(t.Context(), s3model.PutRequest{Bucket: "b", Key: "k"}, bytes.NewReader(pattern(100000, 2)))
+					if code(err) != cause.want || !errors.Is(err, cause.errno) {
+						t.Errorf("Put: got %v, want %s because of %v", err, cause.want, cause.errno)
 					}
-				}
-				if got := versionsOf(t, s); got != before {
-					t.Errorf("the versions changed to %.100q", got)
-				}
-				if n := bodyFileCount(t, s); n != 1 {
-					t.Errorf("got %d body files, want 1", n)
-				}
-				rec.set(nil)
-				put(t, s, "k", string(pattern(100000, 3)))
-				if got := get(t, s, "k", ""); got != string(pattern(100000, 3)) {
-					t.Error("writing after the failure: wrong content")
-				}
-			})
+					_, err = s.PutPart(t.Context(), s3model.PartRequest{Bucket: "b", Key: "k", UploadID: id, Number: 1}, bytes.NewReader(pattern(100000, 2)))
+					if code(err) != cause.want {
+						t.Errorf("PutPart: got %v, want %s", err, cause.want)
+					}
+					if op == "commit" {
+						if _, err := s.Delete(t.Context(), s3model.DeleteRequest{Bucket: "b", Key: "k"}); code(err) != cause.want {
+							t.Errorf("Delete: got %v, want %s", err, cause.want)
+						}
+					}
+					if got := versionsOf(t, s); got != before {
+						t.Errorf("the versions changed to %.100q", got)
+					}
+					if got := get(t, s, "k", ""); got != old {
+						t.Errorf("the old object: got %d bytes (%.40q)", len(got), got)
+					}
+					checkStorage(t, s)
+					rec.set(nil)
+					put(t, s, "k", string(pattern(100000, 3)))
+					if got := get(t, s, "k", ""); got != string(pattern(100000, 3)) {
+						t.Error("writing after the failure: wrong content")
+					}
+				})
+			}
 		}
 	}
 }

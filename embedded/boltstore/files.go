@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,10 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"sync"
-
-	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
 // bodyFiles is the directory of the large bodies: <dir>/<first two digits>/<name>, where
@@ -20,7 +18,7 @@ import (
 type bodyFiles struct {
 	dir  string
 	log  *slog.Logger
-	step func(op, path string) error
+	disk disk
 
 	mu   sync.Mutex
 	dirs map[string]bool // subdirectories that are known to survive a power cut
@@ -46,12 +44,7 @@ func (f *bodyFiles) create() (file *os.File, name string, err error) {
 	if err := f.ensureDir(name[:2]); err != nil {
 		return nil, "", err
 	}
-	path := f.path(name)
-	if err := f.step("create", path); err != nil {
-		return nil, "", err
-	}
-	file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if file, err = f.disk.create(f.path(name)); err != nil {
 		return nil, "", fmt.Errorf("create body file: %w", err)
 	}
 	return file, name, nil
@@ -64,13 +57,10 @@ func (f *bodyFiles) ensureDir(sub string) error {
 	if f.dirs[sub] {
 		return nil
 	}
-	if err := os.Mkdir(filepath.Join(f.dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := f.disk.mkdir(filepath.Join(f.dir, sub)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("create body directory: %w", err)
 	}
-	if err := f.step("sync-dir", f.dir); err != nil {
-		return err
-	}
-	if err := syncDir(f.dir); err != nil {
+	if err := f.disk.syncDir(f.dir); err != nil {
 		return err
 	}
 	f.dirs[sub] = true
@@ -79,32 +69,17 @@ func (f *bodyFiles) ensureDir(sub string) error {
 
 // finish makes a written file and its directory entry durable and closes it.
 func (f *bodyFiles) finish(file *os.File) error {
-	path := file.Name()
-	err := f.step("sync-file", path)
-	if err == nil {
-		err = file.Sync()
-	}
-	if e := file.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
+	if err := cmp.Or(f.disk.sync(file), file.Close()); err != nil {
 		return fmt.Errorf("sync body file: %w", err)
 	}
-	if err := f.step("sync-dir", filepath.Dir(path)); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return f.disk.syncDir(filepath.Dir(file.Name()))
 }
 
 // remove deletes a file that the database does not name. What cannot be removed is
 // left for the next open.
 func (f *bodyFiles) remove(name string) {
 	path := f.path(name)
-	err := f.step("remove", path)
-	if err == nil {
-		err = os.Remove(path)
-	}
-	if err != nil && !isNotExist(err) {
+	if err := f.disk.remove(path); err != nil && !isNotExist(err) {
 		f.log.Warn("a body file that is no longer needed was left behind until the next start", "path", path, "err", err)
 	}
 }
@@ -218,85 +193,6 @@ func (s *Store) sweepFiles(present map[string]bool) error {
 	}
 	if len(present) > 0 || missing > 0 {
 		s.log.Info("checked the body files", "leftovers removed", len(present), "missing", missing)
-	}
-	return nil
-}
-
-// syncDir makes the entries of a directory durable. Windows cannot and need not.
-func syncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	err = d.Sync()
-	if e := d.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
-}
-
-// stage is a body that was written but that nothing names yet.
-type stage struct {
-	body body   // without Inline, which the transaction gives
-	data []byte // of a small body, encrypted if Salt is set
-	md5  [16]byte
-}
-
-// attach makes the body part of the transaction.
-func (g *stage) attach(t *txn, bucket, key string) (body, error) {
-	b := g.body
-	if b.File != "" {
-		return b, t.putRaw(fileTable, []byte(b.File), join(bucket, key))
-	}
-	if len(g.data) == 0 {
-		return b, nil
-	}
-	n, err := t.Bucket(bodyTable).NextSequence()
-	if err != nil {
-		return b, fmt.Errorf("number body: %w", err)
-	}
-	b.Inline = n
-	return b, t.putRaw(bodyTable, number(n), g.data)
-}
-
-// abandon removes what was written after the transaction failed with err. With an
-// unknown outcome the body stays: the next open knows whether it is named.
-func (s *Store) abandon(g *stage, err error) {
-	if g.body.File != "" && !errors.Is(err, errUnknown) {
-		s.files.remove(g.body.File)
-	}
-}
-
-// release takes bodies out of the transaction's database.
-func (t *txn) release(bodies []body) error {
-	for _, b := range bodies {
-		var err error
-		switch {
-		case b.File != "":
-			t.obsolete = append(t.obsolete, b.File)
-			err = t.remove(fileTable, []byte(b.File))
-		case b.Inline != 0:
-			err = t.remove(bodyTable, number(b.Inline))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkText refuses what the records cannot hold unchanged.
-func checkText(kind string, m map[string]string) error {
-	for k, v := range m {
-		if !validText(k) || !validText(v) {
-			return s3model.ErrInvalidRequest.With(fmt.Sprintf("The %s %q is not valid UTF-8.", kind, k), nil)
-		}
 	}
 	return nil
 }

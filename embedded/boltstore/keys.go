@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/md5"
@@ -139,14 +140,14 @@ func describeSeal(l *seal, e s3model.Encryption) s3model.Encryption {
 
 // loadKey reads the master key or, if nothing depends on it yet, makes it. check is the
 // value that tells it from others, nil in a new store.
-func loadKey(dir string, check []byte) ([]byte, error) {
-	path := filepath.Join(dir, keyFile)
+func (s *Store) loadKey(check []byte) ([]byte, error) {
+	path := filepath.Join(s.dir, keyFile)
 	err := private.File(path)
 	switch {
 	case isNotExist(err) && check != nil:
 		return nil, fmt.Errorf("%w: %s is missing, and the store holds encrypted objects: put the key file back from its backup", ErrKey, path)
 	case isNotExist(err):
-		return makeKey(dir, path)
+		return s.makeKey(path)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
@@ -182,27 +183,25 @@ func parseKey(text string) ([]byte, error) {
 
 // makeKey writes a new key so that the file is either absent or whole, and durable
 // before anything is encrypted with it.
-func makeKey(dir, path string) ([]byte, error) {
+func (s *Store) makeKey(path string) ([]byte, error) {
 	key := randomBytes(keySize)
-	tmp, err := os.CreateTemp(dir, keyFile+".*.tmp") // mode 0600
+	tmp := fmt.Sprintf("%s.%x.tmp", path, randomBytes(8))
+	file, err := s.disk.create(tmp)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	_, err = tmp.WriteString(hex.EncodeToString(key) + "\n")
+	_, err = s.disk.write(file, []byte(hex.EncodeToString(key)+"\n"))
 	if err == nil {
-		err = tmp.Sync()
+		err = s.disk.sync(file)
 	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
+	if err = cmp.Or(err, file.Close()); err == nil {
+		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		_ = os.Remove(tmp.Name())
+		_ = s.disk.remove(tmp)
 		return nil, fmt.Errorf("%w: write %s: %w", ErrKey, path, err)
 	}
-	return key, syncDir(dir)
+	return key, s.disk.syncDir(s.dir)
 }
 
 func randomBytes(n int) []byte {

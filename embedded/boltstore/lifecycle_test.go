@@ -284,12 +284,12 @@ func TestOpen_Sweeps(t *testing.T) {
 	}
 	clock.Advance(3 * day)
 	expired := make(chan struct{}, 10)
-	s = mustOpen(t, Config{Dir: dir, Clock: clock.Now, LifecycleInterval: time.Hour, step: func(op, _ string) error {
+	s = mustOpen(t, Config{Dir: dir, Clock: clock.Now, LifecycleInterval: time.Hour, disk: steps(func(op, _ string) error {
 		if op == "committed" {
 			expired <- struct{}{}
 		}
 		return nil
-	}})
+	})})
 	<-expired
 	if got := get(t, s, "k", ""); got != "<NoSuchKey>" {
 		t.Errorf("got %s, want it expired", got)

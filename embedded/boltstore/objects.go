@@ -1,11 +1,12 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
@@ -36,6 +37,16 @@ func checkPut(req s3model.PutRequest) error {
 		return err
 	}
 	return checkText("tag", req.Tags)
+}
+
+// checkText refuses what the records cannot hold unchanged.
+func checkText(kind string, m map[string]string) error {
+	for k, v := range m {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return s3model.ErrInvalidRequest.With(fmt.Sprintf("The %s %q is not valid UTF-8.", kind, k), nil)
+		}
+	}
+	return nil
 }
 
 // bucket reads the record of a bucket.
@@ -219,44 +230,6 @@ func (s *Store) openVersion(req s3model.ReadRequest) (*record, s3model.Object, *
 		return nil, s3model.Object{}, nil, err
 	}
 	return rec, o, r, nil
-}
-
-// smallBodies copies the bodies that are in the database; nil for one that is a file.
-func (t *txn) smallBodies(bodies []body) ([][]byte, error) {
-	small := make([][]byte, len(bodies))
-	for i, b := range bodies {
-		if b.Inline == 0 {
-			continue
-		}
-		data := t.Bucket(bodyTable).Get(number(b.Inline))
-		if data == nil {
-			return nil, damaged("small body %d is missing", b.Inline)
-		}
-		small[i] = bytes.Clone(data)
-	}
-	return small, nil
-}
-
-// newBodyReader opens bodies that the caller has pinned, and takes the pins over, also
-// when it fails. A body that is wrong from its start fails here, not after an
-// answer was begun.
-func (s *Store) newBodyReader(bodies []body, small [][]byte, secret []byte, bind binding) (*reader, error) {
-	segments := make([]segment, len(bodies))
-	for i, b := range bodies {
-		var err error
-		if segments[i], err = s.openSegment(b, small[i], secret, bind); err != nil {
-			s.files.unpin(bodies)
-			return nil, failure(err)
-		}
-	}
-	r := newReader(segments, func() { s.files.unpin(bodies) })
-	if r.size > 0 {
-		if err := r.openAt(0); err != nil {
-			_ = r.Close()
-			return nil, err
-		}
-	}
-	return r, nil
 }
 
 // Delete implements s3model.Store. As on S3, deleting what is not there succeeds; a

@@ -37,7 +37,7 @@ func Open(cfg Config) (*Store, error) {
 		dir:   cfg.Dir,
 		clock: cfg.Clock,
 		log:   cfg.Logger,
-		step:  cfg.step,
+		disk:  cfg.disk,
 		queue: make(chan *update, maxBatch),
 	}
 	if s.clock == nil {
@@ -46,13 +46,13 @@ func Open(cfg Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.step == nil {
-		s.step = func(string, string) error { return nil }
+	if s.disk == nil {
+		s.disk = osDisk{}
 	}
 	s.files = &bodyFiles{
 		dir:  filepath.Join(s.dir, bodyDir),
 		log:  s.log,
-		step: s.step,
+		disk: s.disk,
 		dirs: make(map[string]bool),
 		pins: make(map[string]*pin),
 	}
@@ -75,7 +75,7 @@ func Open(cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	if err := makeDir(s.dir); err != nil {
+	if err := s.makeDir(); err != nil {
 		return err
 	}
 	present, err := s.files.present()
@@ -96,7 +96,7 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	if s.masterKey, err = loadKey(s.dir, check); err != nil {
+	if s.masterKey, err = s.loadKey(check); err != nil {
 		return err
 	}
 	if s.box, err = newBox(s.masterKey); err != nil {
@@ -105,11 +105,11 @@ func (s *Store) open() error {
 	if err := s.noteKey(check); err != nil {
 		return err
 	}
-	if err := os.Mkdir(s.files.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.disk.mkdir(s.files.dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("create body directory: %w", err)
 	}
 	// The entries of the database, the key and the bodies' directory.
-	if err := syncDir(s.dir); err != nil {
+	if err := s.disk.syncDir(s.dir); err != nil {
 		return err
 	}
 	// Only now, holding the lock, is the list of files worth acting on.
@@ -120,7 +120,8 @@ func (s *Store) open() error {
 }
 
 // makeDir creates the data directory durably, if it is not there.
-func makeDir(dir string) error {
+func (s *Store) makeDir() error {
+	dir := s.dir
 	if dir == "" {
 		return errors.New("no data directory was given")
 	}
@@ -146,7 +147,7 @@ func makeDir(dir string) error {
 		return explain(fmt.Errorf("create data directory: %w", err))
 	}
 	for _, p := range parents {
-		if err := syncDir(p); err != nil {
+		if err := s.disk.syncDir(p); err != nil {
 			return err
 		}
 	}
@@ -255,7 +256,7 @@ func (s *Store) noteKey(check []byte) error {
 		return err
 	}
 	format := []byte(strconv.Itoa(formatVersion))
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.disk.update(s.db, func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaTable)
 		if check != nil && bytes.Equal(meta.Get(metaFormat), format) {
 			return errNothingToCommit
@@ -308,7 +309,7 @@ func (s *Store) checkFormat(path string) (check []byte, err error) {
 	case !fresh:
 		return check, nil
 	}
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.disk.update(s.db, func(tx *bbolt.Tx) error {
 		for _, name := range allTables {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err

@@ -75,6 +75,28 @@ func (s *Store) openSegment(b body, data, secret []byte, bind binding) (segment,
 	return seg, nil
 }
 
+// newBodyReader opens bodies that the caller has pinned, and takes the pins over, also
+// when it fails. A body that is wrong from its start fails here, not after an
+// answer was begun.
+func (s *Store) newBodyReader(bodies []body, small [][]byte, secret []byte, bind binding) (*reader, error) {
+	segments := make([]segment, len(bodies))
+	for i, b := range bodies {
+		var err error
+		if segments[i], err = s.openSegment(b, small[i], secret, bind); err != nil {
+			s.files.unpin(bodies)
+			return nil, failure(err)
+		}
+	}
+	r := newReader(segments, func() { s.files.unpin(bodies) })
+	if r.size > 0 {
+		if err := r.openAt(0); err != nil {
+			_ = r.Close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
 // mustDecrypt has no error because the configuration, with a derived key, is always valid.
 func mustDecrypt(r io.Reader, key []byte, firstPackage uint32) io.Reader {
 	plain, err := sio.DecryptReader(r, cipherConfig(key, firstPackage))

@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
@@ -233,38 +229,6 @@ func after(prefix []byte) []byte {
 			return b
 		}
 		b = b[:len(b)-1]
-	}
-	return nil
-}
-
-func encode(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode record: %w", err)
-	}
-	return b, nil
-}
-
-// decode opens and parses a record.
-func (t *txn) decode(table, key, data []byte, v any) error {
-	data, err := t.box.open(table, key, data)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return damaged("record %q of table %s: %v", key, table, err)
-	}
-	return nil
-}
-
-// scan calls fn for the entries of a table whose key begins with prefix, in order,
-// until it returns false.
-func scan(tx *bbolt.Tx, table, prefix []byte, fn func(k, v []byte) (bool, error)) error {
-	c := tx.Bucket(table).Cursor()
-	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		if more, err := fn(k, v); err != nil || !more {
-			return err
-		}
 	}
 	return nil
 }

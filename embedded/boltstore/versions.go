@@ -14,19 +14,6 @@ import (
 // once, a listing reads nothing but what it lists, and a key whose latest version
 // is a delete marker has no record in objectTable.
 
-// bucketOf returns the record of a bucket.
-func (t *txn) bucketOf(name string) (*bucketRecord, error) {
-	b := &bucketRecord{}
-	ok, err := t.get(bucketTable, []byte(name), b)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, s3model.ErrNoSuchBucket
-	}
-	return b, nil
-}
-
 // current returns the latest version if it is an object, else nil.
 func (t *txn) current(bucket, key string) (*record, error) {
 	r := &record{}

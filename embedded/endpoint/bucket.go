@@ -9,15 +9,6 @@ import (
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
-const defaultRegion = "us-east-1"
-
-func regionOf(b s3model.Bucket) string {
-	if b.Location == "" {
-		return defaultRegion
-	}
-	return b.Location
-}
-
 type bucketXML struct {
 	Name         string
 	CreationDate string
@@ -55,14 +46,14 @@ func (c *call) listBuckets() error {
 	prefix, region := c.query.Get("prefix"), c.query.Get("bucket-region")
 	doc := listBucketsXML{Owner: owner(), Prefix: prefix}
 	for _, b := range buckets {
-		if b.Name <= after || !strings.HasPrefix(b.Name, prefix) || (region != "" && region != regionOf(b)) {
+		if b.Name <= after || !strings.HasPrefix(b.Name, prefix) || (region != "" && region != b.Region()) {
 			continue
 		}
 		if len(doc.Buckets) == limit {
 			doc.ContinuationToken = encodeToken(doc.Buckets[limit-1].Name)
 			break
 		}
-		doc.Buckets = append(doc.Buckets, bucketXML{b.Name, xmlTime(b.Created), regionOf(b)})
+		doc.Buckets = append(doc.Buckets, bucketXML{b.Name, xmlTime(b.Created), b.Region()})
 	}
 	c.writeXML(http.StatusOK, doc)
 	return nil
@@ -81,6 +72,9 @@ func (c *call) createBucket() error {
 	}
 	location, err := parseCreateBucket(doc)
 	if err != nil {
+		return err
+	}
+	if err := c.checkNewRegion(location); err != nil {
 		return err
 	}
 	err = c.Store.CreateBucket(c.ctx, c.bucket, location)
@@ -115,10 +109,10 @@ func parseCreateBucket(doc []byte) (string, error) {
 	}); err != nil {
 		return "", err
 	}
-	if len(location) > 64 || strings.Trim(strings.ToLower(location), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+	if location != "" && !s3model.ValidRegion(location) {
 		return "", refuse("InvalidLocationConstraint", http.StatusBadRequest, "The specified location-constraint is not valid")
 	}
-	if location == defaultRegion {
+	if location == s3model.DefaultRegion {
 		location = ""
 	}
 	return location, nil
@@ -136,7 +130,7 @@ func (c *call) headBucket() error {
 	if err != nil {
 		return err
 	}
-	c.w.Header().Set("X-Amz-Bucket-Region", regionOf(b))
+	c.w.Header().Set("X-Amz-Bucket-Region", b.Region())
 	c.w.Header().Set("X-Amz-Access-Point-Alias", "false")
 	c.w.Header().Set("Content-Type", "application/xml")
 	c.w.WriteHeader(http.StatusOK)

@@ -277,7 +277,7 @@ func TestSettings_OfAbsentBucket(t *testing.T) {
 	for subresource, body := range map[string]string{
 		"versioning":        "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
 		"publicAccessBlock": "<PublicAccessBlockConfiguration/>",
-		"policy":            `{"Statement":[]}`,
+		"policy":            `{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::other-bucket"}}`,
 		"tagging":           "<Tagging><TagSet/></Tagging>",
 	} {
 		f.send(t, request{method: "PUT", target: "/other-bucket?" + subresource, body: body}).want(t, 404, "NoSuchBucket")

@@ -1,8 +1,6 @@
 package endpoint
 
 import (
-	"bytes"
-	"encoding/json"
 	"encoding/xml"
 	"net/http"
 	"slices"
@@ -11,10 +9,7 @@ import (
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
-const (
-	bucketOwnerEnforced = "BucketOwnerEnforced"
-	maxPolicy           = 20 << 10 // bytes
-)
+const bucketOwnerEnforced = "BucketOwnerEnforced"
 
 // storedDocument returns the document of a subresource, or missing if there is none.
 func (c *call) storedDocument(subresource string, missing *s3model.Error) ([]byte, error) {
@@ -249,52 +244,6 @@ func parsePublicAccessBlock(doc []byte) (publicAccessBlockXML, error) {
 		"BlockPublicPolicy":     boolean(&out.BlockPublicPolicy),
 		"RestrictPublicBuckets": boolean(&out.RestrictPublicBuckets),
 	})
-}
-
-func (c *call) getPolicy() error {
-	doc, err := c.storedDocument("policy", refuse("NoSuchBucketPolicy", http.StatusNotFound, "The bucket policy does not exist"))
-	if err != nil {
-		return err
-	}
-	c.writeDocument(http.StatusOK, "application/json", doc)
-	return nil
-}
-
-func (c *call) putPolicy() error {
-	doc, err := c.document()
-	if err != nil {
-		return err
-	}
-	if err := checkPolicy(doc); err != nil {
-		return err
-	}
-	if err := c.Store.SetBucketConfig(c.ctx, c.bucket, "policy", doc); err != nil {
-		return err
-	}
-	return c.noContent()
-}
-
-// checkPolicy checks the form of a policy. It is kept for tools that manage it, and not enforced.
-func checkPolicy(doc []byte) error {
-	malformed := func(why string) error { return refuse("MalformedPolicy", http.StatusBadRequest, why) }
-	if len(doc) > maxPolicy {
-		return malformed("The policy is larger than 20 KiB.")
-	}
-	var policy map[string]json.RawMessage
-	if err := json.Unmarshal(doc, &policy); err != nil || policy == nil {
-		return malformed("Policies must be valid JSON and the first byte must be '{'")
-	}
-	var version string
-	if raw, ok := policy["Version"]; ok {
-		if err := json.Unmarshal(raw, &version); err != nil || !slices.Contains([]string{"2008-10-17", "2012-10-17"}, version) {
-			return malformed("The policy must contain a valid version string")
-		}
-	}
-	statement := bytes.TrimSpace(policy["Statement"])
-	if len(statement) == 0 || (statement[0] != '[' && statement[0] != '{') {
-		return malformed("Missing required field Statement")
-	}
-	return nil
 }
 
 func (c *call) getBucketTagging() error {

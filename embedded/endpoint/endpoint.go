@@ -7,8 +7,9 @@
 // client asked for. A body reaches the store as it streams, and the store commits it
 // only after its length, signature and checksums were right.
 //
-// Kept but not enforced: bucket policies, public access blocks and tags. There is one
-// owner, so ACLs other than the owner's own are refused. A body that does not come and an answer that is not
+// There is one account, whose root everybody with a key pair is: it may do everything that the policy of a bucket does
+// not deny. A policy is enforced, or refused when it is put. Kept but not enforced: public access blocks and tags. ACLs
+// other than the owner's own are refused. A body that does not come and an answer that is not
 // taken end their connection. Not here: TLS, the time for headers, and the number of
 // connections, which belong to the http.Server around it.
 package endpoint
@@ -26,6 +27,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
@@ -42,19 +44,23 @@ type Config struct {
 	// Domain enables virtual-host style: a request for BUCKET.DOMAIN is for that bucket.
 	// Empty: only path style.
 	Domain string
-	// Clock is the time of the Date header; nil means time.Now.
+	// Regional refuses requests that are signed for another region than their bucket is in, as AWS does, and buckets
+	// that are made in another region than the request is signed for, unless that is us-east-1. Otherwise any will do.
+	Regional bool
+	// Clock is the time of the Date header, and of policies; nil means time.Now.
 	Clock func() time.Time
 	// Verified, if not nil, is called with the context of each request whose signature is right.
 	Verified func(context.Context)
 	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
 	Patience time.Duration
 	// AllowPlainSSEC accepts customer keys over plain HTTP also from peers that are not
-	// on the loopback interface, for an endpoint behind a proxy that terminates TLS.
+	// on the loopback interface, for an endpoint behind a proxy that terminates TLS. Policies take it for TLS, too.
 	AllowPlainSSEC bool
 }
 
 type server struct {
 	Config
+	policies sync.Map // *cachedPolicy by bucket
 }
 
 // New returns a handler for an S3 endpoint. It must not be wrapped in anything that

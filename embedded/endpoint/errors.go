@@ -40,6 +40,8 @@ type errorDocument struct {
 	BucketName string `xml:",omitempty"`
 	Key        string `xml:",omitempty"`
 	Condition  string `xml:",omitempty"`
+	Endpoint   string `xml:",omitempty"`
+	Bucket     string `xml:",omitempty"`
 	Resource   string
 	RequestID  string `xml:"RequestId"`
 }
@@ -94,6 +96,8 @@ func (c *call) fail(err error) {
 		doc.Condition = c.condition
 	case e.Code == "NoSuchKey", e.Code == "NoSuchVersion":
 		doc.Key = c.key
+	case e.Code == "PermanentRedirect":
+		doc.Endpoint, doc.Bucket = c.r.Host, c.bucket
 	case strings.Contains(e.Code, "Bucket"):
 		doc.BucketName = c.bucket
 	}

@@ -215,7 +215,7 @@ func (f *fixture) do(tb testing.TB, r *http.Request) answer {
 		tb.Fatal(err)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, body: readAll(tb, resp.Body)}
-	if a.status >= 400 && strings.HasPrefix(a.body, "<?xml") {
+	if a.status >= 300 && strings.HasPrefix(a.body, "<?xml") {
 		if err := xml.Unmarshal([]byte(a.body), &a.err); err != nil {
 			tb.Fatal(err)
 		}

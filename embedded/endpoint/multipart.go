@@ -100,6 +100,9 @@ func (c *call) copyPart(req s3model.PartRequest) error {
 	if err != nil {
 		return err
 	}
+	if err := c.permitSource(src); err != nil {
+		return err
+	}
 	obj, body, err := c.Store.Get(c.ctx, src)
 	if err != nil {
 		return err

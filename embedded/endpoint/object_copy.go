@@ -131,12 +131,20 @@ func (c *call) copyObject() error {
 	}
 	destinationCondition := c.condition
 
+	if err := c.permitSource(src); err != nil {
+		return err
+	}
 	obj, err := c.Store.Head(c.ctx, src)
 	if err != nil {
 		return err
 	}
 	if err := c.checkCopySource(obj); err != nil {
 		return err
+	}
+	if obj.TagCount > 0 && !replaceTags {
+		if err := c.permitTagCopy(src); err != nil {
+			return err
+		}
 	}
 	if obj.Size > maxPutSize {
 		return invalidRequest("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/iampolicy"
 )
 
 const (
@@ -77,6 +78,10 @@ func (c *call) deleteObjects() error {
 	if _, err := c.Store.GetBucket(c.ctx, c.bucket); err != nil {
 		return err
 	}
+	policy, err := c.bucketPolicy(c.bucket)
+	if err != nil {
+		return err
+	}
 	results := make([]s3model.DeleteResult, len(requests))
 	failures := make([]error, len(requests))
 	slots := make(chan struct{}, parallelDeletions)
@@ -86,7 +91,7 @@ func (c *call) deleteObjects() error {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			requests[i].Bucket = c.bucket
-			results[i], failures[i] = c.deleteEntry(requests[i])
+			results[i], failures[i] = c.deleteEntry(policy, requests[i])
 		})
 	}
 	wg.Wait()
@@ -98,13 +103,20 @@ func (c *call) deleteObjects() error {
 }
 
 // deleteEntry runs in a goroutine of its own, so a panic must not pass it.
-func (c *call) deleteEntry(req s3model.DeleteRequest) (result s3model.DeleteResult, err error) {
+func (c *call) deleteEntry(policy *iampolicy.Policy, req s3model.DeleteRequest) (result s3model.DeleteResult, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = s3model.ErrInternal.With("", fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
 		}
 	}()
 	if err := checkKey(req.Key); err != nil {
+		return result, err
+	}
+	a := ask{action: "s3:DeleteObject", bucket: req.Bucket, key: req.Key, version: req.VersionID, ifMatch: req.If.IfMatch}
+	if req.VersionID != "" {
+		a.action = "s3:DeleteObjectVersion"
+	}
+	if err := c.permit(policy, a); err != nil {
 		return result, err
 	}
 	return c.Store.Delete(c.ctx, req)

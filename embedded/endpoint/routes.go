@@ -12,6 +12,9 @@ import (
 type operation struct {
 	name   string
 	method string
+	// action is what IAM calls it, by which a bucket policy denies it; versionAction is its name where the request
+	// names a version, if that is another.
+	action, versionAction string
 	// selector is the query parameter that chooses this operation; empty is the resource itself.
 	selector string
 	// params are the other query parameters that the operation understands.
@@ -35,60 +38,60 @@ var (
 )
 
 var serviceOperations = []operation{
-	{name: "ListBuckets", method: "GET", params: []string{"max-buckets", "continuation-token", "prefix", "bucket-region"}, handle: (*call).listBuckets},
+	{name: "ListBuckets", method: "GET", action: "s3:ListAllMyBuckets", params: []string{"max-buckets", "continuation-token", "prefix", "bucket-region"}, handle: (*call).listBuckets},
 }
 
 var bucketOperations = []operation{
-	{name: "CreateBucket", method: "PUT", handle: (*call).createBucket},
-	{name: "DeleteBucket", method: "DELETE", handle: (*call).deleteBucket},
-	{name: "HeadBucket", method: "HEAD", handle: (*call).headBucket},
-	{name: "GetBucketLocation", method: "GET", selector: "location", handle: (*call).getLocation},
+	{name: "CreateBucket", method: "PUT", action: "s3:CreateBucket", handle: (*call).createBucket},
+	{name: "DeleteBucket", method: "DELETE", action: "s3:DeleteBucket", handle: (*call).deleteBucket},
+	{name: "HeadBucket", method: "HEAD", action: "s3:ListBucket", handle: (*call).headBucket},
+	{name: "GetBucketLocation", method: "GET", action: "s3:GetBucketLocation", selector: "location", handle: (*call).getLocation},
 
-	{name: "ListObjects", method: "GET", params: append([]string{"marker"}, listParams...), handle: (*call).listObjects},
-	{name: "ListObjectsV2", method: "GET", selector: "list-type", params: append([]string{"continuation-token", "start-after", "fetch-owner"}, listParams...), handle: (*call).listObjectsV2},
-	{name: "ListObjectVersions", method: "GET", selector: "versions", params: append([]string{"key-marker", "version-id-marker"}, listParams...), handle: (*call).listVersions},
-	{name: "ListMultipartUploads", method: "GET", selector: "uploads", params: []string{"prefix", "delimiter", "encoding-type", "key-marker", "upload-id-marker", "max-uploads"}, handle: (*call).listUploads},
-	{name: "DeleteObjects", method: "POST", selector: "delete", handle: (*call).deleteObjects},
+	{name: "ListObjects", method: "GET", action: "s3:ListBucket", params: append([]string{"marker"}, listParams...), handle: (*call).listObjects},
+	{name: "ListObjectsV2", method: "GET", action: "s3:ListBucket", selector: "list-type", params: append([]string{"continuation-token", "start-after", "fetch-owner"}, listParams...), handle: (*call).listObjectsV2},
+	{name: "ListObjectVersions", method: "GET", action: "s3:ListBucketVersions", selector: "versions", params: append([]string{"key-marker", "version-id-marker"}, listParams...), handle: (*call).listVersions},
+	{name: "ListMultipartUploads", method: "GET", action: "s3:ListBucketMultipartUploads", selector: "uploads", params: []string{"prefix", "delimiter", "encoding-type", "key-marker", "upload-id-marker", "max-uploads"}, handle: (*call).listUploads},
+	{name: "DeleteObjects", method: "POST", action: "s3:DeleteObject", selector: "delete", handle: (*call).deleteObjects},
 
-	{name: "GetBucketVersioning", method: "GET", selector: "versioning", handle: (*call).getVersioning},
-	{name: "PutBucketVersioning", method: "PUT", selector: "versioning", handle: (*call).putVersioning},
-	{name: "GetBucketEncryption", method: "GET", selector: "encryption", handle: (*call).getBucketEncryption},
-	{name: "PutBucketEncryption", method: "PUT", selector: "encryption", handle: (*call).putBucketEncryption},
-	{name: "DeleteBucketEncryption", method: "DELETE", selector: "encryption", handle: (*call).deleteBucketEncryption},
-	{name: "GetPublicAccessBlock", method: "GET", selector: "publicAccessBlock", handle: (*call).getPublicAccessBlock},
-	{name: "PutPublicAccessBlock", method: "PUT", selector: "publicAccessBlock", handle: (*call).putPublicAccessBlock},
-	{name: "DeletePublicAccessBlock", method: "DELETE", selector: "publicAccessBlock", handle: (*call).deleteConfig},
-	{name: "GetBucketPolicy", method: "GET", selector: "policy", handle: (*call).getPolicy},
-	{name: "PutBucketPolicy", method: "PUT", selector: "policy", handle: (*call).putPolicy},
-	{name: "DeleteBucketPolicy", method: "DELETE", selector: "policy", handle: (*call).deleteConfig},
-	{name: "GetBucketTagging", method: "GET", selector: "tagging", handle: (*call).getBucketTagging},
-	{name: "PutBucketTagging", method: "PUT", selector: "tagging", handle: (*call).putBucketTagging},
-	{name: "DeleteBucketTagging", method: "DELETE", selector: "tagging", handle: (*call).deleteConfig},
-	{name: "GetBucketLifecycleConfiguration", method: "GET", selector: "lifecycle", handle: (*call).getLifecycle},
-	{name: "PutBucketLifecycleConfiguration", method: "PUT", selector: "lifecycle", handle: (*call).putLifecycle},
-	{name: "DeleteBucketLifecycle", method: "DELETE", selector: "lifecycle", handle: (*call).deleteLifecycle},
-	{name: "GetBucketOwnershipControls", method: "GET", selector: "ownershipControls", handle: (*call).getOwnership},
-	{name: "PutBucketOwnershipControls", method: "PUT", selector: "ownershipControls", handle: (*call).putOwnership},
-	{name: "GetBucketAcl", method: "GET", selector: "acl", handle: (*call).getBucketACL},
-	{name: "PutBucketAcl", method: "PUT", selector: "acl", handle: (*call).putBucketACL},
+	{name: "GetBucketVersioning", method: "GET", action: "s3:GetBucketVersioning", selector: "versioning", handle: (*call).getVersioning},
+	{name: "PutBucketVersioning", method: "PUT", action: "s3:PutBucketVersioning", selector: "versioning", handle: (*call).putVersioning},
+	{name: "GetBucketEncryption", method: "GET", action: "s3:GetEncryptionConfiguration", selector: "encryption", handle: (*call).getBucketEncryption},
+	{name: "PutBucketEncryption", method: "PUT", action: "s3:PutEncryptionConfiguration", selector: "encryption", handle: (*call).putBucketEncryption},
+	{name: "DeleteBucketEncryption", method: "DELETE", action: "s3:PutEncryptionConfiguration", selector: "encryption", handle: (*call).deleteBucketEncryption},
+	{name: "GetPublicAccessBlock", method: "GET", action: "s3:GetBucketPublicAccessBlock", selector: "publicAccessBlock", handle: (*call).getPublicAccessBlock},
+	{name: "PutPublicAccessBlock", method: "PUT", action: "s3:PutBucketPublicAccessBlock", selector: "publicAccessBlock", handle: (*call).putPublicAccessBlock},
+	{name: "DeletePublicAccessBlock", method: "DELETE", action: "s3:PutBucketPublicAccessBlock", selector: "publicAccessBlock", handle: (*call).deleteConfig},
+	{name: "GetBucketPolicy", method: "GET", action: "s3:GetBucketPolicy", selector: "policy", handle: (*call).getPolicy},
+	{name: "PutBucketPolicy", method: "PUT", action: "s3:PutBucketPolicy", selector: "policy", handle: (*call).putPolicy},
+	{name: "DeleteBucketPolicy", method: "DELETE", action: "s3:DeleteBucketPolicy", selector: "policy", handle: (*call).deleteConfig},
+	{name: "GetBucketTagging", method: "GET", action: "s3:GetBucketTagging", selector: "tagging", handle: (*call).getBucketTagging},
+	{name: "PutBucketTagging", method: "PUT", action: "s3:PutBucketTagging", selector: "tagging", handle: (*call).putBucketTagging},
+	{name: "DeleteBucketTagging", method: "DELETE", action: "s3:PutBucketTagging", selector: "tagging", handle: (*call).deleteConfig},
+	{name: "GetBucketLifecycleConfiguration", method: "GET", action: "s3:GetLifecycleConfiguration", selector: "lifecycle", handle: (*call).getLifecycle},
+	{name: "PutBucketLifecycleConfiguration", method: "PUT", action: "s3:PutLifecycleConfiguration", selector: "lifecycle", handle: (*call).putLifecycle},
+	{name: "DeleteBucketLifecycle", method: "DELETE", action: "s3:PutLifecycleConfiguration", selector: "lifecycle", handle: (*call).deleteLifecycle},
+	{name: "GetBucketOwnershipControls", method: "GET", action: "s3:GetBucketOwnershipControls", selector: "ownershipControls", handle: (*call).getOwnership},
+	{name: "PutBucketOwnershipControls", method: "PUT", action: "s3:PutBucketOwnershipControls", selector: "ownershipControls", handle: (*call).putOwnership},
+	{name: "GetBucketAcl", method: "GET", action: "s3:GetBucketAcl", selector: "acl", handle: (*call).getBucketACL},
+	{name: "PutBucketAcl", method: "PUT", action: "s3:PutBucketAcl", selector: "acl", handle: (*call).putBucketACL},
 }
 
 var objectOperations = []operation{
-	{name: "PutObject", method: "PUT", conditions: slices.Concat(writeConditions, sourceConditions), handle: (*call).putOrCopyObject},
-	{name: "GetObject", method: "GET", params: readParams, handle: (*call).getObject},
-	{name: "HeadObject", method: "HEAD", params: readParams, handle: (*call).getObject},
-	{name: "DeleteObject", method: "DELETE", params: []string{"versionId"}, conditions: []string{"if-match"}, handle: (*call).deleteObject},
-	{name: "GetObjectTagging", method: "GET", selector: "tagging", params: []string{"versionId"}, handle: (*call).getObjectTagging},
-	{name: "PutObjectTagging", method: "PUT", selector: "tagging", params: []string{"versionId"}, handle: (*call).putObjectTagging},
-	{name: "DeleteObjectTagging", method: "DELETE", selector: "tagging", params: []string{"versionId"}, handle: (*call).deleteObjectTagging},
-	{name: "GetObjectAcl", method: "GET", selector: "acl", params: []string{"versionId"}, handle: (*call).getObjectACL},
-	{name: "PutObjectAcl", method: "PUT", selector: "acl", params: []string{"versionId"}, handle: (*call).putObjectACL},
+	{name: "PutObject", method: "PUT", action: "s3:PutObject", conditions: slices.Concat(writeConditions, sourceConditions), handle: (*call).putOrCopyObject},
+	{name: "GetObject", method: "GET", action: "s3:GetObject", versionAction: "s3:GetObjectVersion", params: readParams, handle: (*call).getObject},
+	{name: "HeadObject", method: "HEAD", action: "s3:GetObject", versionAction: "s3:GetObjectVersion", params: readParams, handle: (*call).getObject},
+	{name: "DeleteObject", method: "DELETE", action: "s3:DeleteObject", versionAction: "s3:DeleteObjectVersion", params: []string{"versionId"}, conditions: []string{"if-match"}, handle: (*call).deleteObject},
+	{name: "GetObjectTagging", method: "GET", action: "s3:GetObjectTagging", versionAction: "s3:GetObjectVersionTagging", selector: "tagging", params: []string{"versionId"}, handle: (*call).getObjectTagging},
+	{name: "PutObjectTagging", method: "PUT", action: "s3:PutObjectTagging", versionAction: "s3:PutObjectVersionTagging", selector: "tagging", params: []string{"versionId"}, handle: (*call).putObjectTagging},
+	{name: "DeleteObjectTagging", method: "DELETE", action: "s3:DeleteObjectTagging", versionAction: "s3:DeleteObjectVersionTagging", selector: "tagging", params: []string{"versionId"}, handle: (*call).deleteObjectTagging},
+	{name: "GetObjectAcl", method: "GET", action: "s3:GetObjectAcl", versionAction: "s3:GetObjectVersionAcl", selector: "acl", params: []string{"versionId"}, handle: (*call).getObjectACL},
+	{name: "PutObjectAcl", method: "PUT", action: "s3:PutObjectAcl", versionAction: "s3:PutObjectVersionAcl", selector: "acl", params: []string{"versionId"}, handle: (*call).putObjectACL},
 
-	{name: "CreateMultipartUpload", method: "POST", selector: "uploads", handle: (*call).createUpload},
-	{name: "UploadPart", method: "PUT", selector: "uploadId", params: []string{"partNumber"}, conditions: sourceConditions, handle: (*call).uploadOrCopyPart},
-	{name: "ListParts", method: "GET", selector: "uploadId", params: []string{"max-parts", "part-number-marker", "encoding-type"}, handle: (*call).listParts},
-	{name: "CompleteMultipartUpload", method: "POST", selector: "uploadId", conditions: writeConditions, handle: (*call).completeUpload},
-	{name: "AbortMultipartUpload", method: "DELETE", selector: "uploadId", handle: (*call).abortUpload},
+	{name: "CreateMultipartUpload", method: "POST", action: "s3:PutObject", selector: "uploads", handle: (*call).createUpload},
+	{name: "UploadPart", method: "PUT", action: "s3:PutObject", selector: "uploadId", params: []string{"partNumber"}, conditions: sourceConditions, handle: (*call).uploadOrCopyPart},
+	{name: "ListParts", method: "GET", action: "s3:ListMultipartUploadParts", selector: "uploadId", params: []string{"max-parts", "part-number-marker", "encoding-type"}, handle: (*call).listParts},
+	{name: "CompleteMultipartUpload", method: "POST", action: "s3:PutObject", selector: "uploadId", conditions: writeConditions, handle: (*call).completeUpload},
+	{name: "AbortMultipartUpload", method: "DELETE", action: "s3:AbortMultipartUpload", selector: "uploadId", handle: (*call).abortUpload},
 }
 
 // dispatch finds the operation of the request and runs it.
@@ -105,10 +108,16 @@ func (c *call) dispatch() error {
 		return err
 	}
 	c.op = op.name
+	if err := c.checkRegion(op); err != nil {
+		return err
+	}
 	if err := c.checkHeaders(op.conditions); err != nil {
 		return err
 	}
-	return op.handle(c)
+	if err := c.authorize(op); err != nil {
+		return err
+	}
+	return c.hideAbsence(op, op.handle(c))
 }
 
 func (c *call) choose(table []operation) (*operation, error) {

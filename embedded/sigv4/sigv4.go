@@ -50,7 +50,7 @@ type Verifier struct {
 // Signature is the verified signature of a request.
 type Signature struct {
 	AccessKeyID string // who signed
-	Region      string // as in the credential scope; any region is accepted
+	Region      string // as in the credential scope; whether it is right is the caller's to decide
 	Presigned   bool   // the signature was in the query
 
 	payload string // the value of x-amz-content-sha256

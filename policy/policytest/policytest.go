@@ -1,33 +1,24 @@
-// Package policytest reads IAM policies more strictly than AWS does, and decides requests by them, for tests.
+// Package policytest holds the policies that package policy writes against AWS's tables, decides requests by them, and
+// tells which of their parts no request has needed.
 //
-// What it guarantees: of what package policy writes it decides as AWS documents it. What else IAM knows (NotAction,
-// principals, variables other than the escapes, other operators) is an error, never passed over.
+// It is stricter than AWS: an action, a resource or a condition key that package policy has no use for is an error, and
+// so are two statements with the same Sid.
 package policytest
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
+
+	"github.com/statelatch/statelatch/internal/iampolicy"
 )
 
 // Policy is a policy that remembers which of its parts were needed.
 type Policy struct {
-	statements []statement
-	parts      []string        // of all statements: actions, resources and condition values, each with its Sid
-	used       map[string]bool // of parts
-}
-
-type statement struct {
-	Sid       string
-	Effect    string
-	Action    []string
-	Resource  []string
-	Condition map[string]map[string][]string
+	policy *iampolicy.Policy
+	parts  []string        // of all statements that allow: actions, resources and condition values, each with its Sid
+	used   map[string]bool // of parts
 }
 
 // Request is what a call asks IAM for.
@@ -44,6 +35,10 @@ func (r Request) String() string {
 		s += fmt.Sprintf(" %v", r.Context)
 	}
 	return s
+}
+
+func (r Request) iam() iampolicy.Request {
+	return iampolicy.Request{Action: r.Action, Resource: r.Resource, Context: r.Context}
 }
 
 // Resources as the actions want them.
@@ -110,32 +105,28 @@ var sid = regexp.MustCompile(`^[A-Za-z0-9]*$`)
 
 // Parse reads a policy.
 func Parse(document []byte) (*Policy, error) {
-	var d struct {
-		Version   string
-		Statement []statement
-	}
-	dec := json.NewDecoder(bytes.NewReader(document))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&d); err != nil {
+	parsed, err := iampolicy.ParseIdentity(document)
+	if err != nil {
 		return nil, err
 	}
-	if dec.More() || d.Version != "2012-10-17" || len(d.Statement) == 0 {
-		return nil, fmt.Errorf("want one policy of version 2012-10-17 with statements, got %s", document)
+	if parsed.Version != "2012-10-17" {
+		return nil, fmt.Errorf("want a policy of version 2012-10-17, got %s", document)
 	}
-	p := &Policy{statements: d.Statement, used: map[string]bool{}}
+	p := &Policy{policy: parsed, used: map[string]bool{}}
 	var sids []string
-	for _, s := range p.statements {
-		if err := s.check(); err != nil {
+	for i := range parsed.Statements {
+		s := &parsed.Statements[i]
+		if err := check(s); err != nil {
 			return nil, fmt.Errorf("statement %q: %w", s.Sid, err)
 		}
 		if s.Sid != "" && slices.Contains(sids, s.Sid) {
 			return nil, fmt.Errorf("two statements %q", s.Sid)
 		}
 		sids = append(sids, s.Sid)
-		if s.Effect == "Deny" { // nothing needs it
+		if s.Deny { // nothing needs it
 			continue
 		}
-		for part := range s.parts() {
+		for part := range parts(s) {
 			p.parts = append(p.parts, part)
 		}
 	}
@@ -143,125 +134,63 @@ func Parse(document []byte) (*Policy, error) {
 	return p, nil
 }
 
-func (s statement) check() error {
-	if !sid.MatchString(s.Sid) || s.Effect != "Allow" && s.Effect != "Deny" || len(s.Action) == 0 || len(s.Resource) == 0 {
-		return fmt.Errorf("want an alphanumeric Sid, an Effect, actions and resources, got %+v", s)
+func check(s *iampolicy.Statement) error {
+	if !sid.MatchString(s.Sid) || len(s.Actions) == 0 || len(s.Resources) == 0 {
+		return fmt.Errorf("want an alphanumeric Sid, actions and resources, got %+v", s)
 	}
-	for _, a := range s.Action {
-		known, ok := actions[a]
+	for _, a := range s.Actions {
+		known, ok := actions[a.Text]
 		if !ok {
-			return fmt.Errorf("unknown action %q", a)
+			return fmt.Errorf("unknown action %q", a.Text)
 		}
-		for _, r := range s.Resource {
-			if !known.resource.MatchString(r) {
-				return fmt.Errorf("%s knows no resource like %s", a, r)
+		for _, r := range s.Resources {
+			if !known.resource.MatchString(r.Text) {
+				return fmt.Errorf("%s knows no resource like %s", a.Text, r.Text)
 			}
 		}
-		for operator, keys := range s.Condition {
-			for k, values := range keys {
-				if !slices.Contains(known.conditions, k) {
-					return fmt.Errorf("%s knows no condition key %s", a, k)
-				}
-				if strings.Contains(operator, ":") != slices.Contains(multivalued, k) {
-					return fmt.Errorf("operator %s does not fit %s", operator, k)
-				}
-				if len(values) == 0 {
-					return fmt.Errorf("no values for %s", k)
-				}
+		for _, c := range s.Conditions {
+			if !slices.Contains(known.conditions, c.Key) {
+				return fmt.Errorf("%s knows no condition key %s", a.Text, c.Key)
 			}
-		}
-	}
-	for operator := range s.Condition {
-		if _, ok := operators[operator]; !ok {
-			return fmt.Errorf("unknown operator %q", operator)
+			if strings.Contains(c.Operator, ":") != slices.Contains(multivalued, c.Key) {
+				return fmt.Errorf("operator %s does not fit %s", c.Operator, c.Key)
+			}
 		}
 	}
 	return nil
 }
 
 // parts are all parts of the statement, and how each compares with a request.
-func (s statement) parts() map[string]func(Request) bool {
-	all := map[string]func(Request) bool{}
-	for _, a := range s.Action {
-		all[s.Sid+" "+a] = func(r Request) bool { return r.Action == a }
+func parts(s *iampolicy.Statement) map[string]func(iampolicy.Request) bool {
+	all := map[string]func(iampolicy.Request) bool{}
+	for _, a := range s.Actions {
+		all[s.Sid+" "+a.Text] = func(r iampolicy.Request) bool { return a.Match(r.Action) }
 	}
-	for _, resource := range s.Resource {
-		all[s.Sid+" "+resource] = func(r Request) bool { return like(resource, r.Resource) }
+	for _, resource := range s.Resources {
+		all[s.Sid+" "+resource.Text] = func(r iampolicy.Request) bool { return resource.Match(r.Resource) }
 	}
-	for operator, keys := range s.Condition {
-		for k, values := range keys {
-			for _, v := range values {
-				if operator == null {
-					all[s.Sid+" "+operator+" "+k+" "+v] = func(r Request) bool { return isNull(r, k, v) }
-					continue
-				}
-				all[s.Sid+" "+operator+" "+k+" "+v] = func(r Request) bool { return slices.ContainsFunc(r.Context[k], matcher(operator, v)) }
-			}
+	for _, c := range s.Conditions {
+		for i, v := range c.Values {
+			all[s.Sid+" "+c.Operator+" "+c.Key+" "+v] = func(r iampolicy.Request) bool { return c.MatchesBy(i, r) }
 		}
 	}
 	return all
 }
 
-// operators are the operators that are known: how a value of the policy compares with one of the request.
-var operators = map[string]func(want, got string) bool{
-	"StringLike":               like,
-	"ForAllValues:StringLike":  like,
-	"ForAnyValue:StringEquals": func(want, got string) bool { return want == got },
-	null:                       nil, // see isNull
-}
-
-// null is the operator that asks whether a key is in the request.
-const null = "Null"
-
-func isNull(r Request, k, want string) bool {
-	return want == strconv.FormatBool(len(r.Context[k]) == 0)
-}
-
-func matcher(operator, want string) func(string) bool {
-	return func(got string) bool { return operators[operator](want, got) }
-}
-
 // Allows decides a request.
 func (p *Policy) Allows(r Request) bool {
-	allowed := false
-	for _, s := range p.statements {
-		if !s.matches(r) {
-			continue
-		}
-		if s.Effect == "Deny" {
-			return false
-		}
-		allowed = true
-		for part, matches := range s.parts() {
-			if matches(r) {
-				p.used[part] = true
-			}
-		}
-	}
-	return allowed
-}
-
-func (s statement) matches(r Request) bool {
-	if !slices.Contains(s.Action, r.Action) || !slices.ContainsFunc(s.Resource, func(pattern string) bool { return like(pattern, r.Resource) }) {
+	asked := r.iam()
+	if p.policy.Decide(asked) != iampolicy.Allowed {
 		return false
 	}
-	for operator, keys := range s.Condition {
-		for k, values := range keys {
-			matches := func(got string) bool {
-				return slices.ContainsFunc(values, func(want string) bool { return operators[operator](want, got) })
-			}
-			got := r.Context[k]
-			switch {
-			case operator == null:
-				if !slices.ContainsFunc(values, func(want string) bool { return isNull(r, k, want) }) {
-					return false
-				}
-			case strings.HasPrefix(operator, "ForAllValues:"):
-				if slices.ContainsFunc(got, func(v string) bool { return !matches(v) }) {
-					return false
-				}
-			case !slices.ContainsFunc(got, matches): // an absent key does not match
-				return false
+	for i := range p.policy.Statements {
+		s := &p.policy.Statements[i]
+		if s.Deny || !s.Matches(asked) {
+			continue
+		}
+		for part, matches := range parts(s) {
+			if matches(asked) {
+				p.used[part] = true
 			}
 		}
 	}
@@ -271,42 +200,4 @@ func (s statement) matches(r Request) bool {
 // Unused are the parts that no request has needed so far: "SID ACTION", "SID RESOURCE" or "SID OPERATOR KEY VALUE".
 func (p *Policy) Unused() []string {
 	return slices.DeleteFunc(slices.Clone(p.parts), func(part string) bool { return p.used[part] })
-}
-
-var wildcard = regexp.MustCompile(`\$\{[^}]*\}|[*?$]`)
-
-var compiled sync.Map // *regexp.Regexp by pattern
-
-// like is StringLike, which resources are compared with, too.
-func like(pattern, s string) bool {
-	re, ok := compiled.Load(pattern)
-	if !ok {
-		re, _ = compiled.LoadOrStore(pattern, compile(pattern))
-	}
-	return re.(*regexp.Regexp).MatchString(s)
-}
-
-func compile(pattern string) *regexp.Regexp {
-	var re strings.Builder
-	re.WriteString(`(?s)^`)
-	end := 0
-	for _, at := range wildcard.FindAllStringIndex(pattern, -1) {
-		re.WriteString(regexp.QuoteMeta(pattern[end:at[0]]))
-		switch special := pattern[at[0]:at[1]]; special {
-		case "*":
-			re.WriteString(`.*`)
-		case "?":
-			re.WriteString(`.`)
-		case "$", "${*}", "${?}", "${$}":
-			re.WriteString(regexp.QuoteMeta(strings.Trim(special, "${}")))
-			if special == "$" || special == "${$}" {
-				re.WriteString(`\$`)
-			}
-		default:
-			panic("policytest: variable " + special)
-		}
-		end = at[1]
-	}
-	re.WriteString(regexp.QuoteMeta(pattern[end:]) + `$`)
-	return regexp.MustCompile(re.String())
 }
