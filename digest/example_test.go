@@ -9,7 +9,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/membucket"
 	"github.com/statelatch/statelatch/digest"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/state"
 )
 

@@ -19,8 +19,8 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/dynamo"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/embedded"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
 // patience bounds every wait for an engine; nothing is measured with it.

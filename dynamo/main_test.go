@@ -17,7 +17,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/dynamo"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
 var _ dynamotest.Store = (*dynamo.Table)(nil)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
 // Headers that proxies rewrite are sent, and not signed.

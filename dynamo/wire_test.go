@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
 // compareRequests checks that for every request that an engine made, the Table makes the same one. The differences are

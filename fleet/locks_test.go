@@ -17,8 +17,8 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/faultbucket"
 	"github.com/statelatch/statelatch/bucket/membucket"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/lock"
 )
 

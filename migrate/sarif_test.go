@@ -17,3 +17,19 @@ func TestTree_SARIF_Paths(t *testing.T) {
 		}
 	}
 }
+
+// A key is not a link, and no placeholder.
+func TestTree_SARIF_TextIsPlain(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"the key [click](https://evil.example) is odd": `the key \[click\](https://evil.example) is odd`,
+		`\[a](b)`:         `\\\[a\](b)`,
+		"module.a[0] {0}": "module.a[0] {{0}}",
+		"a\nb":            `a\nb`,
+	} {
+		found := Tree{Dir: ".", Findings: []Finding{{ID: "no-lock", Severity: Note, Text: in}}}
+		if got := found.SARIF("1").log.Runs[0].Results[0].Message.Text; got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}

@@ -30,6 +30,8 @@ type Lock struct {
 	Wait time.Duration
 	// TakeOver allows to take over a lock whose lease ran out.
 	TakeOver bool
+	// FenceAlways writes the state anew also without a takeover: see [lock.Request.FenceAlways].
+	FenceAlways bool
 }
 
 // unbounded is longer than anybody waits.
@@ -41,7 +43,7 @@ func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
 	req := lock.Request{
 		Operation: cmp.Or(l.Operation, "do"), Info: cmp.Or(l.Info, id.Info), Who: cmp.Or(l.Who, id.Who), Version: l.Version,
 		Reason: cmp.Or(l.Reason, id.Reason), Client: identity.Client(), Run: id.Run,
-		TTL: cmp.Or(l.Lease, DefaultLease), Wait: l.Wait, TakeOver: l.TakeOver,
+		TTL: cmp.Or(l.Lease, DefaultLease), Wait: l.Wait, TakeOver: l.TakeOver, FenceAlways: l.FenceAlways,
 		OnWait: func(w lock.Waiting) {
 			if w.Changed {
 				log.Info("waiting for a lock", "holder", w.Held.Info.Who, "operation", w.Held.Info.Operation, "id", w.Held.Info.ID)

@@ -302,7 +302,7 @@ func TestSite_Prove(t *testing.T) {
 		t.Errorf("got %d probes, want one", probes.Load())
 	}
 	careless := newStore(t)
-	careless.Add(faultproxy.Rule{Fault: faultproxy.IgnoreConditions("key", "secret-key")})
+	careless.Add(faultproxy.Rule{Fault: faultproxy.IgnoreCondition("key", "secret-key")})
 	opts.Endpoint = careless.URL
 	if s, err = site.Open(t.Context(), "s3://acme-state", opts); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/state"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/state"
 )
 

@@ -12,10 +12,11 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // Held is the delay of a [Duplicate] or [Late] copy that the network keeps until [Bucket.Deliver].
-const Held = -1
+const Held = fault.Held
 
 // errLost is the cause of the errors for lost requests and replies. The caller cannot
 // tell the two apart, so it is one for both.
@@ -43,35 +44,35 @@ type passage interface {
 
 // LoseRequest drops the request before the store sees it. A write is ErrAmbiguous, a read ErrBroken.
 func LoseRequest() Fault {
-	return Fault{"lose request", func(p passage) error { return p.lost() }}
+	return Fault{fault.LoseRequest, func(f passage) error { return f.lost() }}
 }
 
 // LoseReply executes the request and drops the reply. A write is ErrAmbiguous, a read ErrBroken.
 func LoseReply() Fault {
-	return Fault{"lose reply", func(p passage) error {
-		_ = p.execute(false)
-		return p.lost()
+	return Fault{fault.LoseReply, func(f passage) error {
+		_ = f.execute(false)
+		return f.lost()
 	}}
 }
 
 // Late fails a write with ErrAmbiguous like [LoseRequest], but the store gets it later: when so
 // many further requests have been answered, or [Held]. Reads are only lost. With 0 it is [LoseReply].
 func Late(after int) Fault {
-	return Fault{"late", func(p passage) error {
-		if p.isWrite() {
-			p.again(after)
+	return Fault{fault.Late, func(f passage) error {
+		if f.isWrite() {
+			f.again(after)
 		}
-		return p.lost()
+		return f.lost()
 	}}
 }
 
 // Duplicate executes a write twice and returns the first reply. The second execution follows
 // at once (0), when so many further requests have been answered, or [Held]. Reads pass unharmed.
 func Duplicate(after int) Fault {
-	return Fault{"duplicate", func(p passage) error {
-		err := p.execute(false)
-		if p.isWrite() {
-			p.again(after)
+	return Fault{fault.Duplicate, func(f passage) error {
+		err := f.execute(false)
+		if f.isWrite() {
+			f.again(after)
 		}
 		return err
 	}}
@@ -80,42 +81,42 @@ func Duplicate(after int) Fault {
 // Resend executes a write twice and returns the second reply, as a client
 // library that repeats a request by itself does (B1). Reads pass unharmed.
 func Resend() Fault {
-	return Fault{"resend", func(p passage) error {
-		if p.isWrite() {
-			_ = p.execute(false)
+	return Fault{fault.Resend, func(f passage) error {
+		if f.isWrite() {
+			_ = f.execute(false)
 		}
-		return p.execute(false)
+		return f.execute(false)
 	}}
 }
 
 // Delay holds a request back for d before the store sees it. If ctx ends first it is lost
 // ([LoseRequest]); for one that arrives nevertheless use [Late].
-func Delay(d time.Duration) Fault { return DelayWith(sleep(d)) }
+func Delay(d time.Duration) Fault { return DelayWith(fault.Sleep(d)) }
 
 // Hold holds a request back until release is closed or sends. Otherwise like [Delay].
-func Hold(release <-chan struct{}) Fault { return DelayWith(receive(release)) }
+func Hold(release <-chan struct{}) Fault { return DelayWith(fault.Receive(release)) }
 
 // DelayWith holds a request back until wait returns. wait must return an error once ctx is done.
 func DelayWith(wait func(ctx context.Context) error) Fault {
-	return Fault{"delay", func(p passage) error {
-		if err := p.wait(wait); err != nil {
+	return Fault{fault.Delay, func(f passage) error {
+		if err := f.wait(wait); err != nil {
 			return err
 		}
-		return p.execute(false)
+		return f.execute(false)
 	}}
 }
 
 // DelayReply executes a request at once and holds its reply back for d. If ctx ends first the reply is lost.
-func DelayReply(d time.Duration) Fault { return DelayReplyWith(sleep(d)) }
+func DelayReply(d time.Duration) Fault { return DelayReplyWith(fault.Sleep(d)) }
 
 // HoldReply executes a request at once and holds its reply back until release is closed or sends.
-func HoldReply(release <-chan struct{}) Fault { return DelayReplyWith(receive(release)) }
+func HoldReply(release <-chan struct{}) Fault { return DelayReplyWith(fault.Receive(release)) }
 
 // DelayReplyWith executes a request at once and holds its reply back until wait returns.
 func DelayReplyWith(wait func(ctx context.Context) error) Fault {
-	return Fault{"delay reply", func(p passage) error {
-		result := p.execute(false)
-		if err := p.wait(wait); err != nil {
+	return Fault{fault.DelayReply, func(f passage) error {
+		result := f.execute(false)
+		if err := f.wait(wait); err != nil {
 			return err
 		}
 		return result
@@ -126,54 +127,30 @@ func DelayReplyWith(wait func(ctx context.Context) error) Fault {
 // other as a failure of the server. The kinds of error follow package statelatch:
 // a 500 or 503 leaves a write ErrAmbiguous, and Over.
 func Answer(status int) Fault {
-	return Fault{fmt.Sprintf("answer %d", status), func(p passage) error { return p.answer(status) }}
+	return Fault{fault.Answer(status), func(f passage) error { return f.answer(status) }}
 }
 
 // AnswerAfter executes the request, then answers as [Answer] does. With a status
 // that promises that nothing was changed, such as 409, this is a store that lies.
 func AnswerAfter(status int) Fault {
-	return Fault{fmt.Sprintf("answer %d after", status), func(p passage) error {
-		_ = p.execute(false)
-		return p.answer(status)
+	return Fault{fault.AnswerAfter(status), func(f passage) error {
+		_ = f.execute(false)
+		return f.answer(status)
 	}}
 }
 
 // IgnoreCondition executes a write without its condition (Q1, Q5).
 func IgnoreCondition() Fault {
-	return Fault{"ignore condition", func(p passage) error { return p.execute(true) }}
+	return Fault{fault.IgnoreCondition, func(f passage) error { return f.execute(true) }}
 }
 
 // CutBody ends the body of a Get with io.ErrUnexpectedEOF after n bytes, as a broken connection does.
 func CutBody(n int64) Fault {
-	return Fault{"cut body", func(p passage) error {
-		err := p.execute(false)
-		p.cut(n)
+	return Fault{fault.CutBody, func(f passage) error {
+		err := f.execute(false)
+		f.cut(n)
 		return err
 	}}
-}
-
-func sleep(d time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func receive(release <-chan struct{}) func(context.Context) error {
-	return func(ctx context.Context) error {
-		select {
-		case <-release:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // sending is one request on its way; it implements passage.
@@ -186,9 +163,9 @@ type sending[T any] struct {
 	late    []*lateCopy // handed to the network when the call has been answered
 }
 
-func (s *sending[T]) meet(ctx context.Context, fault Fault) (T, error) {
+func (s *sending[T]) meet(ctx context.Context, f Fault) (T, error) {
 	s.ctx = ctx
-	err := fault.play(s)
+	err := f.play(s)
 	if err != nil {
 		s.discard()
 		var zero T

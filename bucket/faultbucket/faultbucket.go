@@ -13,10 +13,10 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
-	"slices"
 	"sync"
 
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // The operations of the port, spelled as in statelatch.StoreError.
@@ -70,32 +70,22 @@ type Bucket struct {
 	inner bucket.Bucket
 
 	mu      sync.Mutex
-	rand    *rand.Rand
-	rules   []*activeRule
-	log     []*Request
-	pending []*lateCopy
+	network fault.Network[Request, Fault, *lateCopy]
 }
 
 var _ bucket.Bucket = (*Bucket)(nil)
 
-type activeRule struct {
-	Rule
-	seen, fired int
-}
-
 // lateCopy is a request that the network still holds.
 type lateCopy struct {
-	after   int // answered requests to wait for; Held waits for Deliver
+	after   int
 	request *Request
 	run     func() error
 }
 
 // New returns inner with the faults of opts.
 func New(inner bucket.Bucket, opts Options) *Bucket {
-	b := &Bucket{inner: inner, rand: opts.Rand}
-	if b.rand == nil {
-		b.rand = rand.New(rand.NewPCG(1, 1))
-	}
+	b := &Bucket{inner: inner}
+	b.network.Rand = opts.Rand
 	b.Add(opts.Rules...)
 	return b
 }
@@ -105,7 +95,7 @@ func (b *Bucket) Add(rules ...Rule) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range rules {
-		b.rules = append(b.rules, &activeRule{Rule: r})
+		b.network.Add(r.selects, fault.When{Nth: r.Nth, Chance: r.Chance, Limit: r.Limit}, r.Fault)
 	}
 }
 
@@ -113,18 +103,14 @@ func (b *Bucket) Add(rules ...Rule) {
 func (b *Bucket) Heal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rules = nil
+	b.network.Heal()
 }
 
 // Requests returns the log in the order in which requests were made or delivered.
 func (b *Bucket) Requests() []Request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	requests := make([]Request, len(b.log))
-	for i, r := range b.log {
-		requests[i] = *r
-	}
-	return requests
+	return b.network.Requests()
 }
 
 // Count returns how many calls of op were made on key; empty means any. Late copies are not calls.
@@ -142,8 +128,7 @@ func (b *Bucket) Count(op, key string) int {
 // in which they were sent, and returns how many there were.
 func (b *Bucket) Deliver() int {
 	b.mu.Lock()
-	due := b.pending
-	b.pending = nil
+	due := b.network.TakeLate()
 	b.mu.Unlock()
 	b.deliver(due)
 	return len(due)
@@ -233,11 +218,11 @@ func call[T any](ctx context.Context, b *Bucket, r Request, send func(context.Co
 		// Nothing is sent once ctx is done, so there is nothing to log and nothing to go wrong.
 		return send(ctx, r.If)
 	}
-	request, fault := b.admit(r)
+	request, met := b.admit(r)
 	s := &sending[T]{bucket: b, request: request, send: send}
 	var result T
 	var err error
-	if fault.play == nil {
+	if met.play == nil {
 		result, err = send(ctx, r.If)
 	} else {
 		for _, p := range prepare {
@@ -246,12 +231,14 @@ func call[T any](ctx context.Context, b *Bucket, r Request, send func(context.Co
 		if err != nil {
 			err = s.broken(err)
 		} else {
-			result, err = s.meet(ctx, fault)
+			result, err = s.meet(ctx, met)
 		}
 	}
 	b.deliver(b.answered(request, err))
 	b.mu.Lock()
-	b.pending = append(b.pending, s.late...)
+	for _, l := range s.late {
+		b.network.Keep(l.after, l)
+	}
 	b.mu.Unlock()
 	return result, err
 }
@@ -260,67 +247,30 @@ func call[T any](ctx context.Context, b *Bucket, r Request, send func(context.Co
 func (b *Bucket) admit(r Request) (*Request, Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	request := &r
-	b.log = append(b.log, request)
-	var decided *activeRule
-	for _, rule := range b.rules {
-		// Every rule counts every request it selects, also one that an earlier rule decided.
-		if rule.selects(r) && decided == nil && rule.fires(b.rand) {
-			decided = rule
-		}
-	}
-	if decided == nil {
-		return request, Fault{}
-	}
-	request.Fault = decided.Fault.name
-	return request, decided.Fault
+	request, met := b.network.Admit(r)
+	request.Fault = met.name
+	return request, met
 }
 
-func (r *activeRule) selects(q Request) bool {
-	if r.Op != "" && r.Op != q.Op || r.Key != "" && r.Key != q.Key || r.Match != nil && !r.Match(q) {
-		return false
-	}
-	r.seen++
-	return true
-}
-
-func (r *activeRule) fires(random *rand.Rand) bool {
-	if r.Nth != 0 && r.Nth != r.seen || r.Limit != 0 && r.fired >= r.Limit {
-		return false
-	}
-	if r.Chance != 0 && random.Float64() >= r.Chance {
-		return false
-	}
-	r.fired++
-	return true
+func (r Rule) selects(q Request) bool {
+	return (r.Op == "" || r.Op == q.Op) && (r.Key == "" || r.Key == q.Key) && (r.Match == nil || r.Match(q))
 }
 
 // answered closes a request's line of the log and returns the late copies that become due by it.
-func (b *Bucket) answered(request *Request, err error) (due []*lateCopy) {
+func (b *Bucket) answered(request *Request, err error) []*lateCopy {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	request.Done, request.Err = true, err
-	b.pending = slices.DeleteFunc(b.pending, func(c *lateCopy) bool {
-		if c.after == Held {
-			return false
-		}
-		c.after--
-		if c.after > 0 {
-			return false
-		}
-		due = append(due, c)
-		return true
-	})
-	return due
+	return b.network.Answered()
 }
 
 // deliver runs late copies. What the store answers reaches only the log.
 func (b *Bucket) deliver(due []*lateCopy) {
 	for _, c := range due {
-		line := *c.request
-		line.Late, line.Done, line.Err = true, false, nil
 		b.mu.Lock()
-		b.log = append(b.log, &line)
+		copied := *c.request
+		copied.Late, copied.Done, copied.Err = true, false, nil
+		line := b.network.Log(copied)
 		b.mu.Unlock()
 		err := c.run()
 		b.mu.Lock()

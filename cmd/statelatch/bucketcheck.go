@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 
 type bucketCheckOptions struct {
 	targetOptions
-	format string
 	failOn bootstrap.Severity
 }
 
@@ -31,23 +29,18 @@ func bucketCheckCommand(term terminal) *cli.Command {
 			"store does not have a note. Exits with 1 if a finding is at or above -fail-on.\n\n" +
 			"Examples:\n" +
 			"  statelatch bucket check s3://acme-state\n" +
-			"  statelatch bucket check -fail-on warning -json s3://acme-state/prod\n" +
-			"  statelatch bucket check -format sarif s3://acme-state >bucket.sarif",
+			"  statelatch bucket check -fail-on warning -json s3://acme-state/prod",
 		Flags: append([]cli.Flag{
 			&choiceFlag{Name: "fail-on", Value: "error", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on (default error)"},
-			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
 			if err != nil {
 				return err
 			}
-			o := bucketCheckOptions{targetOptions: targetOf(c, ref), format: c.String("format")}
+			o := bucketCheckOptions{targetOptions: targetOf(c, ref)}
 			if o.failOn, err = bootstrap.ParseSeverity(c.String("fail-on")); err != nil {
 				return usageError{fmt.Errorf("-fail-on: %w", err)}
-			}
-			if o.format != "" && o.json {
-				return usageError{errors.New("-format sarif and -json: want one of them")}
 			}
 			return o.finish(ctx, term, runBucketCheck(ctx, o, term))
 		},
@@ -97,12 +90,9 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	for _, f := range findings {
 		worst = max(worst, f.Severity)
 	}
-	switch {
-	case o.format == "sarif":
-		err = term.printJSON(bootstrap.SARIF(findings, p.scope, version()))
-	case o.json:
+	if o.json {
 		err = term.printJSON(checkResultOf(p.scope, findings, worst))
-	default:
+	} else {
 		printFindings(term, p.scope, findings)
 	}
 	if err == nil && worst >= o.failOn {

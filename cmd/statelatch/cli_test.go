@@ -14,8 +14,8 @@ import (
 
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/embedded"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/urfave/cli/v3"
 )
 
@@ -158,6 +158,7 @@ func TestRun_Usage(t *testing.T) {
 		{[]string{"run", demoRef}, 2, []string{"no command"}},
 		{[]string{"run", "-lease", "100ms", demoRef, "--", "true"}, 2, []string{"-lease 100ms"}},
 		{[]string{"run", "-read", "-takeover=expired", demoRef, "--", "true"}, 2, []string{"-read takes no lock"}},
+		{[]string{"run", "-read", "-fence=always", demoRef, "--", "true"}, 2, []string{"-read takes no lock"}},
 		{[]string{"run", demoRef, "terraform", "apply", "-auto-approve"}, 2, []string{"auto-approve", "write -- before COMMAND"}},
 		{[]string{"run", "-chdir", "no-such-dir", demoRef, "--", "true"}, 2, []string{"no-such-dir"}},
 		{[]string{"run", "-backend-config", "no-such-file.hcl", "--", "true"}, 2, []string{"no Terraform or OpenTofu backend"}},

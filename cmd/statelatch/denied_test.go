@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/internal/faultproxy"
 	"github.com/statelatch/statelatch/policy/policytest"
 )

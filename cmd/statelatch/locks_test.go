@@ -16,10 +16,10 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/lock"
 )
 

@@ -19,9 +19,9 @@ func TestUnlock_RefusedOnce(t *testing.T) {
 			"500":             faultproxy.Answer(500, "InternalError"),
 			"507":             faultproxy.Answer(507, "InsufficientStorage"),
 			"429":             faultproxy.Answer(429, "TooManyRequests"),
-			"500 after":       faultproxy.ReplyWith(500, "InternalError"),
-			"reply dropped":   faultproxy.DropReply(),
-			"request dropped": faultproxy.DropRequest(),
+			"500 after":       faultproxy.AnswerAfter(500, "InternalError"),
+			"reply dropped":   faultproxy.LoseReply(),
+			"request dropped": faultproxy.LoseRequest(),
 		} {
 			t.Run(tier.String()+", "+name, func(t *testing.T) {
 				t.Parallel()

@@ -23,6 +23,7 @@ type requestOptions struct {
 	who, info, reason string
 	wait              time.Duration
 	takeOver, under   bool
+	fenceAlways       bool
 }
 
 // requestFlags are the flags of every command that takes a lock.
@@ -33,6 +34,10 @@ func requestFlags() []cli.Flag {
 		&choiceFlag{
 			Name: "takeover", Config: choices{"never", "expired"},
 			Usage: "expired: take over a lock whose lease or -expires has run out (default never)",
+		},
+		&choiceFlag{
+			Name: "fence", Config: choices{"takeover", "always"},
+			Usage: "always: write the state anew also without a takeover, where engines' force-unlock removes such locks (default takeover)",
 		},
 	}, identityFlags()...)
 }
@@ -49,7 +54,7 @@ func identityFlags() []cli.Flag {
 func requestOf(c *cli.Command) (requestOptions, error) {
 	o := requestOptions{
 		who: c.String("who"), info: c.String("info"), reason: c.String("reason"), wait: c.Duration("lock-timeout"),
-		under: c.Bool("under-lock"),
+		under: c.Bool("under-lock"), fenceAlways: c.String("fence") == "always",
 	}
 	if o.wait < 0 {
 		return o, usageError{fmt.Errorf("-lock-timeout %v: it must not be negative", o.wait)}
@@ -72,7 +77,7 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 	req := lock.Request{
 		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
 		Reason: reason, Client: identity.Client(), Run: id.Run,
-		Wait: o.wait, TakeOver: o.takeOver, Gone: holderGone,
+		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: holderGone,
 	}
 	if o.under {
 		mine, err := openClaims(term.getenv)

@@ -85,8 +85,8 @@ func runCommand(term terminal) *cli.Command {
 				return usageError{fmt.Errorf("-lease %v: whole seconds, at least %v", o.lease, minLease)}
 			case o.grace <= 0:
 				return usageError{fmt.Errorf("-grace %v: it must be positive", o.grace)}
-			case o.read && (o.wait > 0 || o.takeOver):
-				return usageError{errors.New("-read takes no lock, so -lock-timeout and -takeover have nothing to do")}
+			case o.read && (o.wait > 0 || o.takeOver || o.fenceAlways):
+				return usageError{errors.New("-read takes no lock, so -lock-timeout, -takeover and -fence have nothing to do")}
 			}
 			if info, err := os.Stat(cmp.Or(o.dir, ".")); err != nil || !info.IsDir() {
 				return usageError{fmt.Errorf("-chdir %q: there is no such directory", o.dir)}

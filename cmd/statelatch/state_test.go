@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
 )
 
 // plainState is a state as terraform writes it.
@@ -249,4 +251,27 @@ func TestWorkspace_TheOneInUse(t *testing.T) {
 	s.want(s.run("workspace", "delete", "-auto-approve", "-chdir", dir, "stage"), 0, "Deleted", "still on it")
 	s.want(s.run("workspace", "new", "stage", demoRef), 0)
 	s.want(s.run("workspace", "delete", "stage", demoRef), 0) // a REF names no directory
+}
+
+// R10: where an engine removes locks under their holders, a late write of such a holder fails under the next one.
+func TestLock_R10_FenceAlways(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.want(s.run("push", s.file(plainState(1, "a", oneResource)), demoRef), 0, "serial 1")
+	objects, key := s.demoBucket(), strings.TrimPrefix(demoRef, "s3://demo/")
+	for _, tc := range []struct {
+		args []string
+		want bool
+	}{{nil, false}, {[]string{"-fence", "takeover"}, false}, {[]string{"-fence", "always"}, true}} {
+		before, err := objects.Head(t.Context(), key, bucket.ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.want(s.run(append(append([]string{"lock"}, tc.args...), demoRef)...), 0)
+		_, err = objects.Put(t.Context(), key, strings.NewReader(plainState(2, "a", "")), bucket.PutOptions{If: bucket.IfMatch(before.ETag)})
+		if refused := errors.Is(err, statelatch.ErrPreconditionFailed); refused != tc.want {
+			t.Errorf("lock %q: a late write got %v, want it refused: %v", tc.args, err, tc.want)
+		}
+		s.want(s.run("unlock", "-auto-approve", demoRef), 0)
+	}
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
 // Somebody else's lock is shown with its evidence and removed only if a person says so.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/e2e/internal/rig"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 )
 
 // B29: after a rollback a real engine finds its infrastructure as the old state says, and goes on from there: its next

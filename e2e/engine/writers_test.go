@@ -50,9 +50,9 @@ output "updates" { value = "${var.seen}${var.me};" }
 		}
 	}
 	proxy.Add(
-		faultproxy.Rule{Match: every(17, 3), Fault: faultproxy.DropReply()},
-		faultproxy.Rule{Match: every(19, 5), Fault: faultproxy.ReplyWith(500, "InternalError")},
-		faultproxy.Rule{Match: every(23, 7), Fault: faultproxy.DropRequest()},
+		faultproxy.Rule{Match: every(17, 3), Fault: faultproxy.LoseReply()},
+		faultproxy.Rule{Match: every(19, 5), Fault: faultproxy.AnswerAfter(500, "InternalError")},
+		faultproxy.Rule{Match: every(23, 7), Fault: faultproxy.LoseRequest()},
 		faultproxy.Rule{Match: every(29, 11), Fault: faultproxy.Answer(503, "SlowDown")},
 		faultproxy.Rule{Match: every(13, 1), Fault: faultproxy.DelayReply(300 * time.Millisecond)},
 	)

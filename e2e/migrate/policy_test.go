@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/statelatch/statelatch/dynamo/dynamotest"
 	"github.com/statelatch/statelatch/e2e/internal/rig"
+	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/internal/faultproxy"
 	"github.com/statelatch/statelatch/policy/policytest"
 )
@@ -140,7 +140,7 @@ func newRecorder(t *testing.T) *recorder {
 		rescue := func(q *http.Request) bool {
 			return q.Method == http.MethodPut && strings.HasPrefix(q.URL.Path, prefix) && strings.Contains(q.URL.Path, ".rescue/")
 		}
-		proxy.Add(faultproxy.Rule{Match: rescue, Nth: 1, Fault: faultproxy.DropRequest()}, faultproxy.Rule{Match: rescue, Nth: 2, Fault: faultproxy.DropReply()})
+		proxy.Add(faultproxy.Rule{Match: rescue, Nth: 1, Fault: faultproxy.LoseRequest()}, faultproxy.Rule{Match: rescue, Nth: 2, Fault: faultproxy.LoseReply()})
 	}
 	r.Env["AWS_ENDPOINT_URL_S3"], r.tableURL = proxy.URL, items.URL
 	block := strings.Replace(r.Server.Block, "example/terraform.tfstate", rig.StateKey, 1)

@@ -312,7 +312,7 @@ func TestRun_SignalWhileTidying(t *testing.T) {
 			reached()
 		}
 		return head
-	}, Limit: 1, Fault: faultproxy.Freeze(thaw)})
+	}, Limit: 1, Fault: faultproxy.Hold(thaw)})
 	p.Signal(syscall.SIGINT)
 	<-tidying
 	p.Signal(syscall.SIGTERM)

@@ -80,12 +80,12 @@ func TestFaults_EveryCommandEndsRight(t *testing.T) {
 		limit int
 		fault faultproxy.Fault
 	}{
-		{"reply dropped", 1, faultproxy.DropReply()},
-		{"500 after processing", 1, faultproxy.ReplyWith(500, "InternalError")},
+		{"reply dropped", 1, faultproxy.LoseReply()},
+		{"500 after processing", 1, faultproxy.AnswerAfter(500, "InternalError")},
 		{"409", 1, faultproxy.Answer(409, "ConditionalRequestConflict")},
 		{"503 burst", 4, faultproxy.Answer(503, "SlowDown")},
 		{"412, which is not so", 1, faultproxy.Answer(412, "PreconditionFailed")},
-		{"request dropped", 1, faultproxy.DropRequest()},
+		{"request dropped", 1, faultproxy.LoseRequest()},
 		{"sent twice on the way", 1, faultproxy.Duplicate()},
 	}
 	for _, c := range commands {
@@ -135,7 +135,7 @@ func TestFaults_Freeze(t *testing.T) {
 				faultproxy.Rule{Match: rig.On(http.MethodPut, ".tflock"), Nth: 1},
 				faultproxy.Rule{Match: func(r *http.Request) bool {
 					return r.Method == http.MethodPut && r.Header.Get("If-None-Match") == "" || strings.HasSuffix(r.URL.Path, ".tfstate") && r.Method == http.MethodPut
-				}, Fault: faultproxy.Freeze(thaw)},
+				}, Fault: faultproxy.Hold(thaw)},
 			)
 			p := f.Start(f.Home, rig.Binary, args(f)...)
 			time.AfterFunc(freeze, func() { close(thaw) })

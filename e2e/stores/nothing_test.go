@@ -80,7 +80,7 @@ func TestNothingChanges(t *testing.T) {
 	}
 
 	delete(s.Env, "STATELATCH_PROBE")
-	s.proxy.Add(faultproxy.Rule{Fault: faultproxy.IgnoreConditions(s.store.accessKey, s.store.secretKey)})
+	s.proxy.Add(faultproxy.Rule{Fault: faultproxy.IgnoreCondition(s.store.accessKey, s.store.secretKey)})
 	for _, b := range []string{s.versioned, s.plain} {
 		if v, r := probe(s.World, b); r.Code != 13 || v.Tier != "none" {
 			t.Fatalf("probe: got %v, want tier none", r)

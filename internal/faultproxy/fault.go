@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // Fault is what happens to a request. The zero Fault is none.
@@ -24,14 +25,14 @@ type Fault struct {
 // String is the name of the fault in the log.
 func (f Fault) String() string { return f.name }
 
-// DropRequest cuts the client off; the store sees nothing.
-func DropRequest() Fault {
-	return Fault{"drop request", func(x *exchange) { x.cut() }}
+// LoseRequest cuts the client off; the store sees nothing.
+func LoseRequest() Fault {
+	return Fault{fault.LoseRequest, func(x *exchange) { x.cut() }}
 }
 
-// DropReply lets the store process the request completely, then cuts the client off without an answer.
-func DropReply() Fault {
-	return Fault{"drop reply", func(x *exchange) {
+// LoseReply lets the store process the request completely, then cuts the client off without an answer.
+func LoseReply() Fault {
+	return Fault{fault.LoseReply, func(x *exchange) {
 		_ = x.send()
 		x.cut()
 	}}
@@ -40,18 +41,18 @@ func DropReply() Fault {
 // Answer answers with a status and an S3 (or DynamoDB) error code; the store sees nothing. Such as
 // 409 ConditionalRequestConflict, 412 PreconditionFailed, 503 SlowDown.
 func Answer(status int, code string) Fault {
-	return Fault{fmt.Sprintf("answer %d", status), func(x *exchange) { x.refuse(status, code) }}
+	return Fault{fault.Answer(status), func(x *exchange) { x.refuse(status, code) }}
 }
 
 // Refuse is [Answer] with a message.
 func Refuse(status int, code, message string) Fault {
-	return Fault{fmt.Sprintf("refuse with %d", status), func(x *exchange) { x.refuseWith(status, code, message) }}
+	return Fault{fault.Answer(status), func(x *exchange) { x.refuseWith(status, code, message) }}
 }
 
-// ReplyWith lets the store process the request completely, then answers as [Answer] does, such as
+// AnswerAfter lets the store process the request completely, then answers as [Answer] does, such as
 // 500 InternalError.
-func ReplyWith(status int, code string) Fault {
-	return Fault{fmt.Sprintf("reply with %d", status), func(x *exchange) {
+func AnswerAfter(status int, code string) Fault {
+	return Fault{fault.AnswerAfter(status), func(x *exchange) {
 		if x.send() != nil {
 			x.cut()
 		}
@@ -61,12 +62,12 @@ func ReplyWith(status int, code string) Fault {
 
 // Delay holds a request back for d before the store sees it.
 func Delay(d time.Duration) Fault {
-	return Fault{"delay", func(x *exchange) { x.deliver(wait(x.proxy, time.After(d))) }}
+	return Fault{fault.Delay, func(x *exchange) { x.deliver(fault.Sleep(d)(x.proxy.ctx) == nil) }}
 }
 
-// Freeze holds requests back until thaw is closed, and is no fault from then on.
-func Freeze(thaw <-chan struct{}) Fault {
-	return Fault{"freeze", func(x *exchange) { x.deliver(wait(x.proxy, thaw)) }}
+// Hold holds requests back until release is closed, and is no fault from then on.
+func Hold(release <-chan struct{}) Fault {
+	return Fault{fault.Delay, func(x *exchange) { x.deliver(fault.Receive(release)(x.proxy.ctx) == nil) }}
 }
 
 // deliver lets the store answer the client, unless the wait before it was in vain.
@@ -79,8 +80,8 @@ func (x *exchange) deliver(waited bool) {
 
 // DelayReply lets the store process the request at once and holds its answer back for d.
 func DelayReply(d time.Duration) Fault {
-	return Fault{"delay reply", func(x *exchange) {
-		if x.send() != nil || !wait(x.proxy, time.After(d)) {
+	return Fault{fault.DelayReply, func(x *exchange) {
+		if x.send() != nil || fault.Sleep(d)(x.proxy.ctx) != nil {
 			x.cut()
 		}
 		x.relay()
@@ -89,7 +90,7 @@ func DelayReply(d time.Duration) Fault {
 
 // Duplicate lets the store process the request twice, one after the other, and gives the client the first answer.
 func Duplicate() Fault {
-	return Fault{"duplicate", func(x *exchange) {
+	return Fault{fault.Duplicate, func(x *exchange) {
 		if x.send() != nil {
 			x.cut()
 		}
@@ -100,20 +101,20 @@ func Duplicate() Fault {
 	}}
 }
 
-// HoldThenDeliver cuts the client off; the store sees the request at [Proxy.Deliver].
-func HoldThenDeliver() Fault {
-	return Fault{"hold", func(x *exchange) {
+// Late cuts the client off; the store sees the request at [Proxy.Deliver].
+func Late() Fault {
+	return Fault{fault.Late, func(x *exchange) {
 		x.proxy.hold(x)
 		x.cut()
 	}}
 }
 
-// IgnoreConditions makes the store weak: the request reaches it without If-Match and If-None-Match. As
+// IgnoreCondition makes the store weak: the request reaches it without If-Match and If-None-Match. As
 // they may be signed, the request is signed anew, with the key pair given. Bodies that
 // are signed in chunks are refused with 501.
-func IgnoreConditions(accessKeyID, secretAccessKey string) Fault {
+func IgnoreCondition(accessKeyID, secretAccessKey string) Fault {
 	key := aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}
-	return Fault{"ignore conditions", func(x *exchange) {
+	return Fault{fault.IgnoreCondition, func(x *exchange) {
 		x.r.Header.Del("If-Match")
 		x.r.Header.Del("If-None-Match")
 		if err := x.sign(key); err != nil {
@@ -127,7 +128,7 @@ func IgnoreConditions(accessKeyID, secretAccessKey string) Fault {
 // AlterReply lets the store process the request and changes its answer's body on the way, by putting text in the place
 // of the first old, which must be of the same length. The headers stay, those about the body as well.
 func AlterReply(old, text string) Fault {
-	return Fault{"alter reply", func(x *exchange) {
+	return Fault{fault.AlterReply, func(x *exchange) {
 		if x.send() != nil {
 			x.cut()
 		}
@@ -141,7 +142,7 @@ func AlterReply(old, text string) Fault {
 // signed in chunks are refused with 501.
 func AlterRequest(old, text, accessKeyID, secretAccessKey string) Fault {
 	key := aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}
-	return Fault{"alter request", func(x *exchange) {
+	return Fault{fault.AlterRequest, func(x *exchange) {
 		x.body = altered(x.body, old, text)
 		sum := sha256.Sum256(x.body)
 		x.r.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(sum[:]))

@@ -21,6 +21,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // Rule selects requests for a fault. Of several rules the first that fires decides; each counts for itself.
@@ -60,14 +62,13 @@ type Proxy struct {
 	mu       sync.Mutex
 	closed   bool
 	handlers sync.WaitGroup
-	rules    []*activeRule
-	log      []*Request
-	held     []*exchange
+	network  fault.Network[request, Fault, *exchange]
 }
 
-type activeRule struct {
-	Rule
-	seen, fired int
+// request is a line of the log, and what it is about until its fault is found.
+type request struct {
+	Request
+	r *http.Request
 }
 
 // Start starts a proxy in front of an upstream, such as http://127.0.0.1:9000, on a port of its own.
@@ -110,7 +111,7 @@ func Start(upstream string, rules ...Rule) (*Proxy, error) {
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
-	p.held = nil
+	p.network.TakeLate()
 	p.mu.Unlock()
 	p.stop()
 	err := p.server.Close()
@@ -125,7 +126,8 @@ func (p *Proxy) Add(rules ...Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range rules {
-		p.rules = append(p.rules, &activeRule{Rule: r})
+		selects := func(q request) bool { return r.Match == nil || r.Match(q.r) }
+		p.network.Add(selects, fault.When{Nth: r.Nth, Limit: r.Limit}, r.Fault)
 	}
 }
 
@@ -133,16 +135,16 @@ func (p *Proxy) Add(rules ...Rule) {
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rules = nil
+	p.network.Heal()
 }
 
 // Requests returns the log, in the order in which requests came in.
 func (p *Proxy) Requests() []Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	requests := make([]Request, len(p.log))
-	for i, r := range p.log {
-		requests[i] = *r
+	var requests []Request
+	for _, line := range p.network.Requests() {
+		requests = append(requests, line.Request)
 	}
 	return requests
 }
@@ -158,12 +160,11 @@ func (p *Proxy) Count(match func(Request) bool) int {
 	return n
 }
 
-// Deliver lets every request that [HoldThenDeliver] holds reach the store, one after the other in
+// Deliver lets every request that [Late] holds back reach the store, one after the other in
 // the order in which they came, and returns how many the store has answered.
 func (p *Proxy) Deliver() int {
 	p.mu.Lock()
-	due := p.held
-	p.held = nil
+	due := p.network.TakeLate()
 	p.mu.Unlock()
 	n := 0
 	for _, x := range due {
@@ -176,13 +177,13 @@ func (p *Proxy) Deliver() int {
 
 // serve handles one request of a client.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
-	line, fault, ok := p.admit(r)
+	line, met, ok := p.admit(r)
 	if !ok {
 		panic(http.ErrAbortHandler)
 	}
 	defer p.handlers.Done()
 	x := &exchange{proxy: p, w: w, r: r, line: line}
-	if fault.play == nil {
+	if met.play == nil {
 		x.pass(r.Context())
 		return
 	}
@@ -190,7 +191,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	if err := x.read(); err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	fault.play(x)
+	met.play(x)
 }
 
 // admit logs a request and finds its fault; false if the proxy is closed.
@@ -201,33 +202,13 @@ func (p *Proxy) admit(r *http.Request) (*Request, Fault, bool) {
 		return nil, Fault{}, false
 	}
 	p.handlers.Add(1)
-	line := &Request{
+	line, met := p.network.Admit(request{r: r, Request: Request{
 		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		IfMatch: r.Header.Get("If-Match"), IfNoneMatch: r.Header.Get("If-None-Match"),
 		UserAgent: r.UserAgent(), Target: r.Header.Get("X-Amz-Target"),
-	}
-	p.log = append(p.log, line)
-	var decided *activeRule
-	for _, rule := range p.rules {
-		// Every rule counts every request it selects, also one that an earlier rule decided.
-		if rule.fires(r) && decided == nil {
-			decided = rule
-			rule.fired++
-		}
-	}
-	if decided == nil {
-		return line, Fault{}, true
-	}
-	line.Fault = decided.Fault.name
-	return line, decided.Fault, true
-}
-
-func (r *activeRule) fires(q *http.Request) bool {
-	if r.Match != nil && !r.Match(q) {
-		return false
-	}
-	r.seen++
-	return (r.Nth == 0 || r.Nth == r.seen) && (r.Limit == 0 || r.fired < r.Limit)
+	}})
+	line.r, line.Fault = nil, met.name
+	return &line.Request, met, true
 }
 
 // hold keeps a request for Deliver.
@@ -235,16 +216,6 @@ func (p *Proxy) hold(x *exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
-		p.held = append(p.held, x)
-	}
-}
-
-// wait returns when until is closed or sends; false if the proxy is closed first.
-func wait[T any](p *Proxy, until <-chan T) bool {
-	select {
-	case <-until:
-		return true
-	case <-p.ctx.Done():
-		return false
+		p.network.Keep(fault.Held, x)
 	}
 }

@@ -120,7 +120,7 @@ func TestRule_Selects(t *testing.T) {
 	t.Parallel()
 	puts := func(r *http.Request) bool { return r.Method == http.MethodPut }
 	ours := func(r *http.Request) bool { return strings.Contains(r.UserAgent(), "statelatch/") }
-	drop := faultproxy.DropRequest()
+	drop := faultproxy.LoseRequest()
 	for _, tc := range []struct {
 		name  string
 		rules []faultproxy.Rule
@@ -163,14 +163,14 @@ func TestProxy_Log(t *testing.T) {
 	get := http.Header{"User-Agent": {"a/1"}, "If-Match": {`"e"`}}
 	put := http.Header{"User-Agent": {"b/1"}, "If-None-Match": {"*"}, "X-Amz-Target": {"DynamoDB_20120810.GetItem"}}
 	_, _ = request(t, p, "GET", get)
-	p.Add(faultproxy.Rule{Fault: faultproxy.ReplyWith(500, "InternalError")}, faultproxy.Rule{Nth: 1, Fault: faultproxy.DropRequest()})
+	p.Add(faultproxy.Rule{Fault: faultproxy.AnswerAfter(500, "InternalError")}, faultproxy.Rule{Nth: 1, Fault: faultproxy.LoseRequest()})
 	_, _ = request(t, p, "DELETE", agent("a/1"))
 	p.Heal()
 	p.Add(faultproxy.Rule{Fault: faultproxy.Answer(503, "SlowDown")})
 	_, _ = request(t, p, "PUT", put)
 	want := []faultproxy.Request{
 		{Method: "GET", Path: "/bkt/key", UserAgent: "a/1", IfMatch: `"e"`, Stored: 200, Status: 200},
-		{Method: "DELETE", Path: "/bkt/key", UserAgent: "a/1", Fault: "reply with 500", Stored: 204, Status: 500},
+		{Method: "DELETE", Path: "/bkt/key", UserAgent: "a/1", Fault: "answer 500 after", Stored: 204, Status: 500},
 		{Method: "PUT", Path: "/bkt/key", UserAgent: "b/1", IfNoneMatch: "*", Target: "DynamoDB_20120810.GetItem", Fault: "answer 503", Status: 503},
 	}
 	if diff := cmp.Diff(want, p.Requests()); diff != "" {
@@ -217,8 +217,8 @@ func TestDelay(t *testing.T) {
 	}
 }
 
-// TestFreeze: everything waits for the thaw, also what has lost its client; then there is no fault any more.
-func TestFreeze(t *testing.T) {
+// TestHold: everything waits for the thaw, also what has lost its client; then there is no fault any more.
+func TestHold(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var reached []string
@@ -235,7 +235,7 @@ func TestFreeze(t *testing.T) {
 	thaw, met := make(chan struct{}), make(chan struct{}, 1)
 	p.Add(faultproxy.Rule{
 		Match: func(*http.Request) bool { met <- struct{}{}; return true },
-		Fault: faultproxy.Freeze(thaw),
+		Fault: faultproxy.Hold(thaw),
 	})
 	gone := dial(t, p.URL)
 	say(t, gone, "PUT /gone HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
@@ -288,10 +288,10 @@ func TestProxy_Close(t *testing.T) {
 		upstream bool // the request gets there
 	}{
 		{"no fault", faultproxy.Fault{}, true},
-		{"drop reply", faultproxy.DropReply(), true},
+		{"lose reply", faultproxy.LoseReply(), true},
 		{"delay", faultproxy.Delay(time.Hour), false},
-		{"freeze", faultproxy.Freeze(never), false},
-		{"freeze for ever", faultproxy.Freeze(nil), false},
+		{"hold", faultproxy.Hold(never), false},
+		{"hold for ever", faultproxy.Hold(nil), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p, err := faultproxy.Start(hanging, faultproxy.Rule{

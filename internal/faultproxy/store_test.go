@@ -97,9 +97,9 @@ func TestFault_Put(t *testing.T) {
 		content string
 		log     faultproxy.Request // its statuses
 	}{
-		{faultproxy.DropRequest(), statelatch.ErrAmbiguous, "", faultproxy.Request{}},
-		{faultproxy.DropReply(), statelatch.ErrAmbiguous, "new", faultproxy.Request{Stored: 200}},
-		{faultproxy.ReplyWith(500, "InternalError"), statelatch.ErrAmbiguous, "new", faultproxy.Request{Stored: 200, Status: 500}},
+		{faultproxy.LoseRequest(), statelatch.ErrAmbiguous, "", faultproxy.Request{}},
+		{faultproxy.LoseReply(), statelatch.ErrAmbiguous, "new", faultproxy.Request{Stored: 200}},
+		{faultproxy.AnswerAfter(500, "InternalError"), statelatch.ErrAmbiguous, "new", faultproxy.Request{Stored: 200, Status: 500}},
 		{faultproxy.Answer(409, "ConditionalRequestConflict"), statelatch.ErrConflict, "", faultproxy.Request{Status: 409}},
 		{faultproxy.Answer(412, "PreconditionFailed"), statelatch.ErrPreconditionFailed, "", faultproxy.Request{Status: 412}},
 		{faultproxy.Answer(503, "SlowDown"), statelatch.ErrAmbiguous, "", faultproxy.Request{Status: 503}},
@@ -107,7 +107,7 @@ func TestFault_Put(t *testing.T) {
 		{faultproxy.Delay(1), nil, "new", faultproxy.Request{Stored: 200, Status: 200}},
 		{faultproxy.DelayReply(1), nil, "new", faultproxy.Request{Stored: 200, Status: 200}},
 		{faultproxy.Duplicate(), nil, "new", faultproxy.Request{Stored: 412, Status: 200}}, // the second meets the first
-		{faultproxy.HoldThenDeliver(), statelatch.ErrAmbiguous, "", faultproxy.Request{}},
+		{faultproxy.Late(), statelatch.ErrAmbiguous, "", faultproxy.Request{}},
 	} {
 		t.Run(tc.fault.String(), func(t *testing.T) {
 			t.Parallel()
@@ -130,10 +130,10 @@ func TestFault_Put(t *testing.T) {
 	}
 }
 
-func TestHoldThenDeliver(t *testing.T) {
+func TestLate(t *testing.T) {
 	t.Parallel()
 	p, through, direct := setup(t)
-	p.Add(faultproxy.Rule{Limit: 2, Fault: faultproxy.HoldThenDeliver()})
+	p.Add(faultproxy.Rule{Limit: 2, Fault: faultproxy.Late()})
 	for _, body := range []string{"first", "second"} {
 		if _, err := put(t, through, body, bucket.Condition{}); !errors.Is(err, statelatch.ErrAmbiguous) {
 			t.Errorf("Put: got %v, want ErrAmbiguous", err)
@@ -156,15 +156,15 @@ func TestHoldThenDeliver(t *testing.T) {
 	}
 }
 
-// TestIgnoreConditions: a store that looks at no condition, or at none of a DELETE (Q1, Q5), though requests are signed.
-func TestIgnoreConditions(t *testing.T) {
+// TestIgnoreCondition: a store that looks at no condition, or at none of a DELETE (Q1, Q5), though requests are signed.
+func TestIgnoreCondition(t *testing.T) {
 	t.Parallel()
 	p, through, direct := setup(t)
 	mine, err := put(t, direct, "mine", bucket.IfAbsent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	weak := faultproxy.IgnoreConditions(accessKey, secretKey)
+	weak := faultproxy.IgnoreCondition(accessKey, secretKey)
 	p.Add(faultproxy.Rule{Match: func(r *http.Request) bool { return r.Method == http.MethodDelete }, Fault: weak})
 	if _, err := put(t, through, "theirs", bucket.IfAbsent); !errors.Is(err, statelatch.ErrPreconditionFailed) {
 		t.Errorf("Put with conditions ignored in deletes: got %v, want ErrPreconditionFailed", err)
@@ -189,9 +189,9 @@ func TestIgnoreConditions(t *testing.T) {
 	}
 }
 
-func TestIgnoreConditions_SignedChunks(t *testing.T) {
+func TestIgnoreCondition_SignedChunks(t *testing.T) {
 	t.Parallel()
-	p := start(t, "http://127.0.0.1:9", faultproxy.Rule{Fault: faultproxy.IgnoreConditions(accessKey, secretKey)})
+	p := start(t, "http://127.0.0.1:9", faultproxy.Rule{Fault: faultproxy.IgnoreCondition(accessKey, secretKey)})
 	resp, err := request(t, p, "PUT", http.Header{
 		"Authorization":        {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00"},
 		"X-Amz-Content-Sha256": {"STREAMING-AWS4-HMAC-SHA256-PAYLOAD"}, "X-Amz-Date": {"20261121T080703Z"},

@@ -11,10 +11,8 @@ import (
 
 // startCeph starts the smallest cluster that serves S3: one monitor, one manager, one OSD in memory, one gateway.
 func startCeph(ctx context.Context, s *site) (string, error) {
-	for _, name := range []string{"mon", "mgr", "osd", "run"} {
-		if _, err := s.mkdir(name); err != nil {
-			return "", err
-		}
+	if err := s.mkdir("mon", "mgr", "osd", "run"); err != nil {
+		return "", err
 	}
 	var ports [3]string
 	for i := range ports {

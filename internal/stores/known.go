@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -10,18 +11,29 @@ import (
 
 // store is one make of store that can be started here.
 type store struct {
-	name     string // at the command line and in the data
-	title    string // on the page
-	install  string // how to get it
-	programs []string
-	version  func(context.Context, *site) (string, error)
+	name    string // at the command line and in the data
+	title   string // on the page
+	install string // how to get it
+	// command serves. DIR, PORT, KEY and SECRET stand for what differs from run to run; DIR has the directories data and
+	// versions. env is what it needs beside it.
+	command string
+	env     []string
+	// version prints the version as its last word. Empty: Go built the program, and tells.
+	version []string
+	key     string // the one key pair that it knows, both halves alike; empty: any
+	// start takes the place of command, for a store that needs more than one program, which are named here.
 	start    func(context.Context, *site) (endpoint string, err error)
+	programs []string
 }
 
 // missing names a program that s needs and this machine has not.
 func (s store) missing() string {
-	for _, p := range s.programs {
-		if _, err := exec.LookPath(p); err != nil {
+	programs := s.programs
+	if s.start == nil {
+		programs = []string{s.program()}
+	}
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil && p != ours {
 			return p
 		}
 	}
@@ -31,148 +43,104 @@ func (s store) missing() string {
 // thisVersion stands for the embedded store's: whatever was built.
 const thisVersion = "this version"
 
+// ours is the program that is built for the measurement.
+const ours = "statelatch"
+
 // known are the stores, in the order of the page.
 var known = []store{
 	{
 		name: "embedded", title: "embedded (`statelatch serve`)", install: "part of statelatch",
-		version: func(context.Context, *site) (string, error) { return thisVersion, nil },
-		start: func(ctx context.Context, s *site) (string, error) {
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			return s.serve(ctx, []string{"STATELATCH_ACCESS_KEY_ID=" + s.access, "STATELATCH_SECRET_ACCESS_KEY=" + s.secret},
-				port, s.statelatch, "serve", "-data", s.dir+"/data", "-addr", "127.0.0.1:"+port)
-		},
+		command: ours + " serve -data DIR/data -addr 127.0.0.1:PORT",
+		env:     []string{"STATELATCH_ACCESS_KEY_ID=KEY", "STATELATCH_SECRET_ACCESS_KEY=SECRET"},
 	},
 	{
 		name: "ceph", title: "Ceph RGW, one OSD in memory", install: "Debian packages ceph-mon ceph-mgr ceph-osd radosgw",
-		programs: []string{"ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "radosgw", "radosgw-admin"},
-		version: func(ctx context.Context, s *site) (string, error) {
-			return word(2)(s.output(ctx, nil, "radosgw", "--version"))
-		},
-		start: startCeph,
+		start: startCeph, programs: []string{"ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "radosgw", "radosgw-admin"},
+		version: []string{"sh", "-c", "radosgw --version | cut -d' ' -f3"},
 	},
 	{
-		name: "gofakes3", title: "gofakes3, in memory", install: goInstall("github.com/johannesboyne/gofakes3/cmd/gofakes3"),
-		programs: []string{"gofakes3"}, version: goVersion("gofakes3"),
-		start: func(ctx context.Context, s *site) (string, error) {
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			return s.serve(ctx, nil, port, "gofakes3", "-backend", "memory", "-host", "127.0.0.1:"+port)
-		},
+		name: "gofakes3", title: "gofakes3, in memory", install: "go install github.com/johannesboyne/gofakes3/cmd/gofakes3@latest",
+		command: "gofakes3 -backend memory -host 127.0.0.1:PORT",
 	},
 	{
-		name: "minio", title: "MinIO, last open source", install: goInstall("github.com/minio/minio"),
-		programs: []string{"minio"}, version: goVersion("minio"),
-		start: func(ctx context.Context, s *site) (string, error) {
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			return s.serve(ctx, []string{"MINIO_ROOT_USER=" + s.access, "MINIO_ROOT_PASSWORD=" + s.secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off"},
-				port, "minio", "server", "--address", "127.0.0.1:"+port, s.dir+"/data")
-		},
+		name: "minio", title: "MinIO, last open source", install: "go install github.com/minio/minio@latest",
+		command: "minio server --address 127.0.0.1:PORT DIR/data",
+		env:     []string{"MINIO_ROOT_USER=KEY", "MINIO_ROOT_PASSWORD=SECRET", "MINIO_BROWSER=off", "MINIO_UPDATE=off"},
 	},
 	{
 		name: "moto", title: "moto", install: "pip install 'moto[server]'",
-		programs: []string{"moto_server", "python3"},
-		version: func(ctx context.Context, s *site) (string, error) {
-			return word(0)(s.output(ctx, nil, "python3", "-c", "import importlib.metadata as m; print(m.version('moto'))"))
-		},
-		start: func(ctx context.Context, s *site) (string, error) {
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			return s.serve(ctx, nil, port, "moto_server", "-H", "127.0.0.1", "-p", port)
-		},
+		command: "moto_server -H 127.0.0.1 -p PORT",
+		version: []string{"python3", "-c", "import importlib.metadata as m; print(m.version('moto'))"},
 	},
 	{
-		name: "rclone", title: "rclone serve s3", install: goInstall("github.com/rclone/rclone"),
-		programs: []string{"rclone"}, version: goVersion("rclone"),
-		start: func(ctx context.Context, s *site) (string, error) {
-			dir, err := s.mkdir("data")
-			if err != nil {
-				return "", err
-			}
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			return s.serve(ctx, nil, port, "rclone", "serve", "s3", "--addr", "127.0.0.1:"+port, "--auth-key", s.access+","+s.secret, dir)
-		},
+		name: "rclone", title: "rclone serve s3", install: "go install github.com/rclone/rclone@latest",
+		command: "rclone serve s3 --addr 127.0.0.1:PORT --auth-key KEY,SECRET DIR/data",
 	},
 	{
-		name: "s3rver", title: "s3rver", install: "npm install -g s3rver",
-		programs: []string{"s3rver"},
-		version: func(ctx context.Context, s *site) (string, error) {
-			return word(0)(s.output(ctx, nil, "s3rver", "--version"))
-		},
-		start: func(ctx context.Context, s *site) (string, error) {
-			dir, err := s.mkdir("data")
-			if err != nil {
-				return "", err
-			}
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			s.access, s.secret = "S3RVER", "S3RVER" // it knows no other
-			return s.serve(ctx, nil, port, "s3rver", "-d", dir, "-a", "127.0.0.1", "-p", port, "--no-vhost-buckets")
-		},
+		name: "s3rver", title: "s3rver", install: "npm install -g s3rver", version: []string{"s3rver", "--version"}, key: "S3RVER",
+		command: "s3rver -d DIR/data -a 127.0.0.1 -p PORT --no-vhost-buckets",
 	},
 	{
-		name: "versitygw", title: "versitygw, posix", install: goInstall("github.com/versity/versitygw/cmd/versitygw"),
-		programs: []string{"versitygw"}, version: goVersion("versitygw"),
-		start: func(ctx context.Context, s *site) (string, error) {
-			data, err := s.mkdir("data")
-			if err != nil {
-				return "", err
-			}
-			versions, err := s.mkdir("versions")
-			if err != nil {
-				return "", err
-			}
-			port, err := s.port(ctx)
-			if err != nil {
-				return "", err
-			}
-			return s.serve(ctx, nil, port, "versitygw", "--port", "127.0.0.1:"+port, "--access", s.access, "--secret", s.secret,
-				"posix", "--versioning-dir", versions, data)
-		},
+		name: "versitygw", title: "versitygw, posix", install: "go install github.com/versity/versitygw/cmd/versitygw@latest",
+		command: "versitygw --port 127.0.0.1:PORT --access KEY --secret SECRET posix --versioning-dir DIR/versions DIR/data",
 	},
 }
 
-func goInstall(path string) string { return "go install " + path + "@latest" }
+// program is the one that serves.
+func (s store) program() string { return strings.Fields(s.command)[0] }
 
-// goVersion reads the module version out of a program that Go built.
-func goVersion(program string) func(context.Context, *site) (string, error) {
-	return func(context.Context, *site) (string, error) {
-		path, err := exec.LookPath(program)
-		if err != nil {
-			return "", err
-		}
-		info, err := buildinfo.ReadFile(path)
-		if err != nil {
-			return "", err
-		}
-		return info.Main.Version, nil
-	}
-}
-
-// word picks one word of a program's output.
-func word(n int) func(string, error) (string, error) {
-	return func(out string, err error) (string, error) {
+// versionOf asks a store's program, or reads what Go left in it.
+func (s *site) versionOf(ctx context.Context, of store) (string, error) {
+	if len(of.version) > 0 {
+		out, err := s.output(ctx, nil, of.version[0], of.version[1:]...)
 		words := strings.Fields(out)
-		switch {
-		case err != nil:
-			return "", err
-		case len(words) <= n:
-			return "", fmt.Errorf("%q has no word %d", out, n)
+		if err != nil || len(words) == 0 {
+			return "", errors.Join(err, fmt.Errorf("%q: it printed %q", of.version, out))
 		}
-		return words[n], nil
+		return words[len(words)-1], nil
 	}
+	if of.program() == ours {
+		return thisVersion, nil
+	}
+	path, err := exec.LookPath(of.program())
+	if err != nil {
+		return "", err
+	}
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	return info.Main.Version, nil
+}
+
+// start starts a store.
+func (s *site) start(ctx context.Context, it store) (endpoint string, err error) {
+	if it.start != nil {
+		return it.start(ctx, s)
+	}
+	if it.key != "" {
+		s.access, s.secret = it.key, it.key
+	}
+	if err := s.mkdir("data", "versions"); err != nil {
+		return "", err
+	}
+	port, err := s.port(ctx)
+	if err != nil {
+		return "", err
+	}
+	values := strings.NewReplacer("DIR", s.dir, "PORT", port, "KEY", s.access, "SECRET", s.secret)
+	var env []string
+	for _, assignment := range it.env {
+		name, value, _ := strings.Cut(assignment, "=")
+		env = append(env, name+"="+values.Replace(value))
+	}
+	args := strings.Fields(it.command)
+	for i, arg := range args {
+		args[i] = values.Replace(arg)
+	}
+	program := args[0]
+	if program == ours {
+		program = s.statelatch
+	}
+	return s.serve(ctx, env, port, program, args[1:]...)
 }

@@ -48,10 +48,10 @@ func measure(ctx context.Context, s store, statelatch string, rounds int) (m mea
 	defer cancel()
 
 	m = measurement{Name: s.name, Title: s.title, Runs: 1, Date: time.Now().UTC().Format(time.DateOnly), Install: s.install}
-	if m.Version, err = s.version(ctx, place); err != nil {
+	if m.Version, err = place.versionOf(ctx, s); err != nil {
 		return m, fmt.Errorf("its version: %w", err)
 	}
-	endpoint, err := s.start(ctx, place)
+	endpoint, err := place.start(ctx, s)
 	if err != nil {
 		return m, fmt.Errorf("start: %w", err)
 	}

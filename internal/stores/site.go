@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -41,10 +42,13 @@ func newSite(dir, statelatch string) *site {
 	return s
 }
 
-// mkdir makes a directory below the site's.
-func (s *site) mkdir(name string) (string, error) {
-	dir := filepath.Join(s.dir, name)
-	return dir, os.MkdirAll(dir, 0o700)
+// mkdir makes directories below the site's.
+func (s *site) mkdir(names ...string) error {
+	var err error
+	for _, name := range names {
+		err = errors.Join(err, os.MkdirAll(filepath.Join(s.dir, name), 0o700))
+	}
+	return err
 }
 
 // port asks the kernel for a free one. Another process may take it before it is used.

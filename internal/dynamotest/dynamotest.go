@@ -17,8 +17,9 @@ package dynamotest
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
+
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // The operations, spelled as in the X-Amz-Target header.
@@ -72,20 +73,12 @@ type Rule struct {
 type Control struct {
 	mu      sync.Mutex
 	tables  map[string]map[string]Item // by table and LockID
-	rand    *rand.Rand
-	rules   []*activeRule
-	log     []*Request
-	pending []*lateCopy
-}
-
-type activeRule struct {
-	Rule
-	seen, fired int
+	network fault.Network[Request, Fault, *lateCopy]
 }
 
 // lateCopy is a request that the network still holds.
 type lateCopy struct {
-	after   int // answered requests to wait for; Held waits for Deliver
+	after   int
 	request *Request
 	command command
 }
@@ -113,7 +106,7 @@ type reply struct {
 func (c *Control) SetRand(r *rand.Rand) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rand = r
+	c.network.Rand = r
 }
 
 // Add appends rules. They count from now on.
@@ -121,7 +114,7 @@ func (c *Control) Add(rules ...Rule) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range rules {
-		c.rules = append(c.rules, &activeRule{Rule: r})
+		c.network.Add(r.selects, fault.When{Nth: r.Nth, Chance: r.Chance, Limit: r.Limit}, r.Fault)
 	}
 }
 
@@ -129,18 +122,14 @@ func (c *Control) Add(rules ...Rule) {
 func (c *Control) Heal() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rules = nil
+	c.network.Heal()
 }
 
 // Requests returns the log in the order in which requests were made or delivered.
 func (c *Control) Requests() []Request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	requests := make([]Request, len(c.log))
-	for i, r := range c.log {
-		requests[i] = *r
-	}
-	return requests
+	return c.network.Requests()
 }
 
 // Count returns how many requests of op were made for lockID; empty means any. Late copies do not count.
@@ -159,8 +148,7 @@ func (c *Control) Count(op, lockID string) int {
 func (c *Control) Deliver() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	due := c.pending
-	c.pending = nil
+	due := c.network.TakeLate()
 	c.deliver(due)
 	return len(due)
 }
@@ -196,20 +184,21 @@ func (c *Control) setItem(table string, i Item) {
 
 // do logs a request and lets it meet its fault.
 func (c *Control) do(ctx context.Context, cmd command, body string) reply {
-	request, fault := c.admit(Request{Op: cmd.op, LockID: cmd.id, Condition: cmd.condition, Body: body})
+	request, met := c.admit(Request{Op: cmd.op, LockID: cmd.id, Condition: cmd.condition, Body: body})
 	s := &sending{control: c, ctx: ctx, command: cmd}
 	var r reply
-	if fault.play == nil {
+	if met.play == nil {
 		r = s.execute()
 	} else {
-		r = fault.play(s)
+		r = met.play(s)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deliver(c.answered(request, r))
+	request.Done, request.Code = true, r.code
+	c.deliver(c.network.Answered())
 	for _, l := range s.late {
 		l.request = request
-		c.pending = append(c.pending, l)
+		c.network.Keep(l.after, l)
 	}
 	return r
 }
@@ -218,59 +207,13 @@ func (c *Control) do(ctx context.Context, cmd command, body string) reply {
 func (c *Control) admit(r Request) (*Request, Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.rand == nil {
-		c.rand = rand.New(rand.NewPCG(1, 1))
-	}
-	request := &r
-	c.log = append(c.log, request)
-	var decided *activeRule
-	for _, rule := range c.rules {
-		// Every rule counts every request it selects, also one that an earlier rule decided.
-		if rule.selects(r) && decided == nil && rule.fires(c.rand) {
-			decided = rule
-		}
-	}
-	if decided == nil {
-		return request, Fault{}
-	}
-	request.Fault = decided.Fault.name
-	return request, decided.Fault
+	request, met := c.network.Admit(r)
+	request.Fault = met.name
+	return request, met
 }
 
-func (r *activeRule) selects(q Request) bool {
-	if r.Op != "" && r.Op != q.Op || r.LockID != "" && r.LockID != q.LockID || r.Match != nil && !r.Match(q) {
-		return false
-	}
-	r.seen++
-	return true
-}
-
-func (r *activeRule) fires(random *rand.Rand) bool {
-	if r.Nth != 0 && r.Nth != r.seen || r.Limit != 0 && r.fired >= r.Limit {
-		return false
-	}
-	if r.Chance != 0 && random.Float64() >= r.Chance {
-		return false
-	}
-	r.fired++
-	return true
-}
-
-// answered closes a request's line of the log and returns the late copies that become due by it.
-func (c *Control) answered(request *Request, r reply) (due []*lateCopy) {
-	request.Done, request.Code = true, r.code
-	c.pending = slices.DeleteFunc(c.pending, func(l *lateCopy) bool {
-		if l.after == Held {
-			return false
-		}
-		l.after--
-		if l.after > 0 {
-			return false
-		}
-		due = append(due, l)
-		return true
-	})
-	return due
+func (r Rule) selects(q Request) bool {
+	return (r.Op == "" || r.Op == q.Op) && (r.LockID == "" || r.LockID == q.LockID) && (r.Match == nil || r.Match(q))
 }
 
 // deliver runs late copies. What the table answers reaches only the log.
@@ -278,6 +221,6 @@ func (c *Control) deliver(due []*lateCopy) {
 	for _, l := range due {
 		line := *l.request
 		line.Late, line.Done, line.Code = true, true, c.apply(l.command).code
-		c.log = append(c.log, &line)
+		c.network.Log(line)
 	}
 }

@@ -2,13 +2,14 @@ package dynamotest
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/statelatch/statelatch/internal/fault"
 )
 
 // Held is the delay of a [Late] request that the network keeps until [Control.Deliver].
-const Held = -1
+const Held = fault.Held
 
 // Fault is what happens to a request. The zero Fault is none.
 type Fault struct {
@@ -38,12 +39,12 @@ func (s *sending) lost() reply { return reply{lost: true, err: s.ctx.Err()} }
 
 // LoseRequest drops the request before the table sees it.
 func LoseRequest() Fault {
-	return Fault{"lose request", func(s *sending) reply { return s.lost() }}
+	return Fault{fault.LoseRequest, func(s *sending) reply { return s.lost() }}
 }
 
 // LoseReply executes the request and drops the reply.
 func LoseReply() Fault {
-	return Fault{"lose reply", func(s *sending) reply {
+	return Fault{fault.LoseReply, func(s *sending) reply {
 		s.execute()
 		return s.lost()
 	}}
@@ -55,7 +56,7 @@ func Late(after int) Fault {
 	if after == 0 {
 		return LoseReply()
 	}
-	return Fault{"late", func(s *sending) reply {
+	return Fault{fault.Late, func(s *sending) reply {
 		if s.command.op != OpGetItem {
 			s.late = append(s.late, &lateCopy{after: after, command: s.command})
 		}
@@ -65,43 +66,28 @@ func Late(after int) Fault {
 
 // Delay holds a request back for d before the table sees it. If the caller's context ends first it is lost.
 func Delay(d time.Duration) Fault {
-	return wait("delay", func(ctx context.Context) {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}, false)
+	return wait(fault.Delay, fault.Sleep(d), false)
 }
 
 // Hold holds a request back until release is closed or sends. Otherwise like [Delay].
-func Hold(release <-chan struct{}) Fault { return wait("hold", receive(release), false) }
+func Hold(release <-chan struct{}) Fault { return wait(fault.Delay, fault.Receive(release), false) }
 
 // HoldReply executes a request at once and holds its reply back until release is closed or sends. If the
 // caller's context ends first the reply is lost.
-func HoldReply(release <-chan struct{}) Fault { return wait("hold reply", receive(release), true) }
-
-func receive(release <-chan struct{}) func(context.Context) {
-	return func(ctx context.Context) {
-		select {
-		case <-release:
-		case <-ctx.Done():
-		}
-	}
+func HoldReply(release <-chan struct{}) Fault {
+	return wait(fault.DelayReply, fault.Receive(release), true)
 }
 
-func wait(name string, until func(context.Context), executeFirst bool) Fault {
+func wait(name string, until func(context.Context) error, executeFirst bool) Fault {
 	return Fault{name, func(s *sending) reply {
 		var r reply
 		if executeFirst {
 			r = s.execute()
 		}
-		until(s.ctx)
-		switch {
-		case s.ctx.Err() != nil:
+		if until(s.ctx) != nil {
 			return s.lost()
-		case !executeFirst:
+		}
+		if !executeFirst {
 			r = s.execute()
 		}
 		return r
@@ -113,7 +99,7 @@ func Answer(status int, code string) Fault { return Refuse(status, code, "inject
 
 // Refuse is [Answer] with a message.
 func Refuse(status int, code, message string) Fault {
-	return Fault{fmt.Sprintf("answer %d %s", status, code), func(*sending) reply {
+	return Fault{fault.Answer(status), func(*sending) reply {
 		return reply{status: status, code: code, message: message}
 	}}
 }
@@ -121,7 +107,7 @@ func Refuse(status int, code, message string) Fault {
 // AnswerAfter executes the request, then answers as [Answer] does. With a status below 500, which
 // promises that nothing was changed, this is a table that lies.
 func AnswerAfter(status int, code string) Fault {
-	return Fault{fmt.Sprintf("answer %d %s after", status, code), func(s *sending) reply {
+	return Fault{fault.AnswerAfter(status), func(s *sending) reply {
 		s.execute()
 		return reply{status: status, code: code, message: "injected by dynamotest"}
 	}}
