@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Workdir is a running store and an initialised Terraform directory on it.
@@ -36,7 +34,7 @@ const StateKey = "app/terraform.tfstate"
 var Apply = []string{"apply", "-input=false", "-no-color", "-auto-approve"}
 
 // LockID finds the lock's ID in a block of lock info.
-var LockID = lazyre.New(`ID:\s+([0-9a-f]{8}-[0-9a-f-]{27})`)
+var LockID = regexp.MustCompile(`ID:\s+([0-9a-f]{8}-[0-9a-f-]{27})`)
 
 // NewWorkdir starts the store and runs terraform init with the backend block that serve printed, plus extra arguments.
 func NewWorkdir(t *testing.T, extra string, serveArgs ...string) *Workdir {
