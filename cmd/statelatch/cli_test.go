@@ -415,7 +415,7 @@ func TestRun_DeniedAndUnreachable(t *testing.T) {
 	s.want(s.run("lock", demoRef), 1, "127.0.0.1:1")
 
 	s = newShell(t).withStore()
-	s.want(s.run("lock", "s3://nosuchbucket/k"), 10, "NoSuchBucket")
+	s.want(s.run("lock", "s3://nosuchbucket/k"), 10, "there is no bucket nosuchbucket")
 	if left, err := filepath.Glob(filepath.Join(s.env["HOME"], ".local/state/statelatch/locks/*")); err != nil || len(left) != 0 {
 		t.Errorf("a lock that was not taken is remembered: %v, %v", left, err)
 	}

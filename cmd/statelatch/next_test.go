@@ -224,3 +224,32 @@ func TestTakeOver_ProvenGone(t *testing.T) {
 	s.managedLock("app/terraform.tfstate", "an-id", statelatch.Managed{TTL: time.Hour, Client: deadClient(t)})
 	s.want(s.run("unlock", "-expired", "-dry-run", demoRef), 0, "Would release")
 }
+
+// A bucket that is not there is named, with what makes it, by every command.
+func TestNoBucket(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for _, args := range [][]string{
+		{"status", "s3://dmo/k"},
+		{"lock", "s3://dmo/k"},
+		{"locks", "s3://dmo"},
+		{"states", "s3://dmo"},
+		{"history", "s3://dmo/k"},
+		{"pull", "s3://dmo/k"},
+		{"unlock", "s3://dmo/k"},
+		{"probe", "s3://dmo"},
+		{"gc", "s3://dmo"},
+		{"run", "s3://dmo/k", "--", "true"},
+	} {
+		command := args[0]
+		if args[0] == "run" { // its flags stand before --
+			args = append([]string{"run"}, append(s.flags, args[1:]...)...)
+			s.want(s.runContext(t.Context(), args...), exitNotFound, "Error: there is no bucket dmo\n", "statelatch bucket init s3://dmo")
+			continue
+		}
+		o := s.run(args...)
+		if s.want(o, exitNotFound, "Error: there is no bucket dmo\n", "statelatch bucket init s3://dmo"); t.Failed() {
+			t.Fatal(command)
+		}
+	}
+}

@@ -40,14 +40,10 @@ func probeCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is " +
 				"one; repeatable", HideDefault: true},
-			&cli.IntFlag{
-				Name: "clients", Value: probe.DefaultClients,
-				Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients),
-			},
-			&cli.IntFlag{
-				Name: "rounds", Value: probe.DefaultRounds,
-				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds),
-			},
+			&cli.IntFlag{Name: "clients", Value: probe.DefaultClients,
+				Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients)},
+			&cli.IntFlag{Name: "rounds", Value: probe.DefaultRounds,
+				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds)},
 		}, without(targetFlags(), "endpoint")...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
@@ -78,10 +74,6 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 	v, err := keeper(term).Probe(ctx, doors,
 		probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
 	line.clear()
-	if errors.Is(err, statelatch.ErrNoBucket) {
-		return fmt.Errorf("%w: there is no bucket %s: statelatch bucket init s3://%[2]s", statelatch.ErrNotFound,
-			doors[0].Name())
-	}
 	if err != nil {
 		return err
 	}

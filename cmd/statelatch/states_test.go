@@ -56,7 +56,7 @@ func TestStates_Table(t *testing.T) {
 	if s.want(o, 0, "0 states in s3://demo/nothing"); o.out != "" {
 		t.Errorf("no states: got %q", o.out)
 	}
-	s.want(s.run("states", "s3://nosuch"), 10, "NoSuchBucket")
+	s.want(s.run("states", "s3://nosuch"), 10, "there is no bucket")
 }
 
 func TestStates_JSON(t *testing.T) {
