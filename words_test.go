@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var (
@@ -106,6 +107,27 @@ func TestWords_OneName(t *testing.T) {
 	}
 	for _, name := range append(docs, "README.md", "spec/README.md") {
 		check(name, read(t, name))
+	}
+}
+
+// Lines of documents end at column 120, as those of code do; rows of tables and transcripts are as long as they are.
+func TestWords_Lines(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("docs/*.md")
+	if err != nil || len(names) < 8 {
+		t.Fatalf("got %d documents, %v", len(names), err)
+	}
+	for _, name := range append(names, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "spec/README.md", "ci/README.md") {
+		transcript, n := false, 0
+		for line := range strings.Lines(read(t, name)) {
+			n++
+			if strings.HasPrefix(strings.TrimSpace(line), "```") {
+				transcript = !transcript
+			}
+			if got := utf8.RuneCountInString(line) - 1; got > 120 && !transcript && line[0] != '|' {
+				t.Errorf("%s:%d: got %d columns, want 120", name, n, got)
+			}
+		}
 	}
 }
 

@@ -40,10 +40,14 @@ func probeCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is " +
 				"one; repeatable", HideDefault: true},
-			&cli.IntFlag{Name: "clients", Value: probe.DefaultClients,
-				Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients)},
-			&cli.IntFlag{Name: "rounds", Value: probe.DefaultRounds,
-				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds)},
+			&cli.IntFlag{
+				Name: "clients", Value: probe.DefaultClients,
+				Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients),
+			},
+			&cli.IntFlag{
+				Name: "rounds", Value: probe.DefaultRounds,
+				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds),
+			},
 		}, without(targetFlags(), "endpoint")...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := oneScope(c)
