@@ -35,6 +35,8 @@ var (
 		regexp.MustCompile(`(?i)\blocks?( is| are| was| were)? (being )?given back\b`):      "release",
 		regexp.MustCompile(`(?i)\bgiv(e|es|ing) (the|a|its|their) locks? back\b`):           "release",
 	}
+	// inCode is a path of ours in a document.
+	inCode = regexp.MustCompile("`((?:[a-z0-9]+/)+[a-zA-Z0-9_]+(?:\\.[a-z]+)?)`")
 	// hump is where a name in Go goes on with another word.
 	hump = regexp.MustCompile(`([a-z0-9])([A-Z])|_`)
 	// foreign are words that look like codes, and mean what everybody means by them.
@@ -128,6 +130,21 @@ func TestWords_Lines(t *testing.T) {
 				t.Errorf("%s:%d: got %d columns, want 120", name, n, got)
 			}
 		}
+	}
+}
+
+// docs/ARCHITECTURE.md leads to rooms and files that are there.
+func TestWords_FilesAreThere(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, m := range inCode.FindAllStringSubmatch(read(t, "docs/ARCHITECTURE.md"), -1) {
+		seen++
+		if _, err := os.Stat(m[1]); err != nil && !strings.Contains(m[1], "NAME") {
+			t.Errorf("docs/ARCHITECTURE.md names %s: %v", m[1], err)
+		}
+	}
+	if seen < 50 {
+		t.Errorf("got %d files, want those that it names", seen)
 	}
 }
 

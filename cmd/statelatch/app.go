@@ -66,9 +66,11 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 			more += "\n" + statelatch.Printable(strings.ReplaceAll(tail, "\n", "; ")) + "\n"
 		}
 	}
-	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && errors.Is(err, statelatch.ErrNoBucket) && se.Bucket != "" {
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && errors.Is(err, statelatch.ErrNoBucket) &&
+		se.Bucket != "" {
 		why = fmt.Sprintf("there is no bucket %s", statelatch.Printable(se.Bucket))
-		more = "Is that its name, and this the right account and endpoint? To make it: statelatch bucket init " + shellQuote("s3://"+se.Bucket) + "\n" + more
+		more = "Is that its name, and this the right account and endpoint? To make it: statelatch bucket init " +
+			shellQuote("s3://"+se.Bucket) + "\n" + more
 	}
 	term.say("%s %s\n%s%s", term.alarm("Error:"), why, more, refused.grant)
 	if errors.As(err, new(usageError)) {
