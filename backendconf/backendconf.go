@@ -189,7 +189,8 @@ func find(dir, dataDir string, uncached bool) (source, error) {
 		shown = abs
 	}
 	return source{}, elsewhereError("%w directory %s: no Terraform or OpenTofu backend is configured in it; "+
-		"give s3://BUCKET/KEY (or s3://BUCKET, where a whole bucket is meant), or run `terraform init` (or `tofu init`) in the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
+		"give s3://BUCKET/KEY (or s3://BUCKET, where a whole bucket is meant), or run `terraform init` (or `tofu init`) in "+
+		"the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
 }
 
 func sourceOf(kind string, args map[string]any, from string) source {
@@ -212,9 +213,11 @@ func (s source) checkType() error {
 	case "s3":
 		return nil
 	case kindCloud:
-		return elsewhereError("%w backend: %s keeps the state in HCP Terraform (a cloud block); %s", statelatch.ErrInvalid, s.source, next)
+		return elsewhereError("%w backend: %s keeps the state in HCP Terraform (a cloud block); %s", statelatch.ErrInvalid,
+			s.source, next)
 	case kindStateStore:
-		return elsewhereError("%w backend: %s keeps the state with a provider (state_store); %s", statelatch.ErrInvalid, s.source, next)
+		return elsewhereError("%w backend: %s keeps the state with a provider (state_store); %s", statelatch.ErrInvalid,
+			s.source, next)
 	}
 	return elsewhereError("%w backend %q: this is what %s uses; %s", statelatch.ErrInvalid, s.kind, s.source, next)
 }

@@ -34,10 +34,13 @@ func CheckKeyPair(id, secret string) error {
 	switch {
 	case len(id) < minAccessKeyID:
 		return fmt.Errorf("the access key ID has %d characters, want at least %d", len(id), minAccessKeyID)
-	case len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
-		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without '/', ',' and '='")
+	case len(id) > 128 || strings.ContainsFunc(id,
+		func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
+		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without " +
+			"'/', ',' and '='")
 	case len(secret) < minSecretAccessKey:
-		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl rand -base64 30'", len(secret), minSecretAccessKey)
+		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl "+
+			"rand -base64 30'", len(secret), minSecretAccessKey)
 	}
 	return nil
 }
@@ -114,8 +117,8 @@ func Open(cfg Config) (*Server, error) {
 // cleans or cuts paths, as http.ServeMux and http.StripPrefix do: keys such as a//b are keys, and paths are signed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One in
-// another region is an error, if Config names one.
+// EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One
+// in another region is an error, if Config names one.
 func (s *Server) EnsureBucket(ctx context.Context, name string) error {
 	if !s3model.ValidBucketName(name) {
 		return fmt.Errorf("bucket name %q: want %s", name, s3model.BucketNameRules)
@@ -124,7 +127,8 @@ func (s *Server) EnsureBucket(ctx context.Context, name string) error {
 	if location == s3model.DefaultRegion {
 		location = "" // as S3 has it
 	}
-	err := s.store.CreateBucketWith(ctx, name, location, s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
+	err := s.store.CreateBucketWith(ctx, name, location,
+		s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
 	if !errors.Is(err, s3model.ErrBucketAlreadyOwnedByYou) {
 		return err
 	}

@@ -29,7 +29,8 @@ func arrange(root *cli.Command, words []string) (commandLine, error) {
 		word := rest[0]
 		if isFlag(word) {
 			n := 1
-			if f := findFlag(line.command, flagName(word)); f != nil && takesValue(f) && !strings.Contains(word, "=") && len(rest) > 1 {
+			if f := findFlag(line.command, flagName(word)); f != nil && takesValue(f) && !strings.Contains(word, "=") &&
+				len(rest) > 1 {
 				n = 2
 			}
 			early, rest = append(early, rest[:n]...), rest[n:]
@@ -42,7 +43,8 @@ func arrange(root *cli.Command, words []string) (commandLine, error) {
 		line.words, line.command, rest = append(line.words, word), sub, rest[1:]
 		line.name += " " + sub.Name
 	}
-	if line.command == root && len(rest) == 0 && len(early) > 0 && slices.Contains([]string{"v", "version"}, flagName(early[0])) {
+	if line.command == root && len(rest) == 0 && len(early) > 0 &&
+		slices.Contains([]string{"v", "version"}, flagName(early[0])) {
 		line.command, line.name, early[0] = root.Command("version"), root.Name+" version", "version"
 	}
 	line.words = slices.Concat(line.words, early, rest)
@@ -69,9 +71,11 @@ func (l commandLine) notACommand(early, rest []string) error {
 	}
 	switch group := l.command != l.root; {
 	case len(rest) > 0 && group:
-		return usageError{fmt.Errorf("%s has no command %q: %s", strings.TrimPrefix(l.name, l.root.Name+" "), rest[0], suggestion(rest[0], names, "want "+term.Or(names)))}
+		return usageError{fmt.Errorf("%s has no command %q: %s", strings.TrimPrefix(l.name, l.root.Name+" "), rest[0],
+			suggestion(rest[0], names, "want "+term.Or(names)))}
 	case len(rest) > 0:
-		return usageError{fmt.Errorf("no such command %q: %s", rest[0], suggestion(rest[0], names, "run 'statelatch -h' for the list"))}
+		return usageError{fmt.Errorf("no such command %q: %s", rest[0],
+			suggestion(rest[0], names, "run 'statelatch -h' for the list"))}
 	case group:
 		return usageError{fmt.Errorf("%s needs a command: %s", l.name, term.Or(names))}
 	case len(early) > 0:
@@ -171,7 +175,8 @@ func badUsage(c *cli.Command, err error) error {
 			return usageError{fmt.Errorf("-%s needs a value: -%[1]s %s", flagName(word), valueName(f))}
 		}
 	}
-	if value, after, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok && strings.HasPrefix(text, "invalid value ") {
+	if value, after, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok &&
+		strings.HasPrefix(text, "invalid value ") {
 		name, why, _ := strings.Cut(after, ": ")
 		switch findFlag(c, name).(type) {
 		case *cli.IntFlag:

@@ -126,7 +126,8 @@ func (c claims) refs() (refs []string) {
 	files, _ := filepath.Glob(filepath.Join(c.dir, "*.json"))
 	for _, file := range files {
 		var known claim
-		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &known) == nil && !slices.Contains(refs, known.Ref) {
+		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &known) == nil &&
+			!slices.Contains(refs, known.Ref) {
 			refs = append(refs, known.Ref)
 		}
 	}

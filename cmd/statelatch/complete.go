@@ -296,7 +296,8 @@ func (c *completing) lockIDs(ctx context.Context) (list []string) {
 	if !ok {
 		return nil
 	}
-	found, err := fleet.Locks(ctx, &lock.Manager{Bucket: p.Bucket}, p.scope, fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix})
+	found, err := fleet.Locks(ctx, &lock.Manager{Bucket: p.Bucket}, p.scope,
+		fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix})
 	if err != nil {
 		return nil
 	}
@@ -422,7 +423,10 @@ func (c *completing) level(ctx context.Context, name, folder string) ([]string, 
 
 // profiles lists those of the AWS configuration.
 func (c *completing) profiles() (list []string) {
-	for _, file := range [...]struct{ env, name string }{{"AWS_CONFIG_FILE", "config"}, {"AWS_SHARED_CREDENTIALS_FILE", "credentials"}} {
+	for _, file := range [...]struct{ env, name string }{
+		{"AWS_CONFIG_FILE", "config"},
+		{"AWS_SHARED_CREDENTIALS_FILE", "credentials"},
+	} {
 		path := c.term.getenv(file.env)
 		if path == "" {
 			path = filepath.Join(c.term.getenv("HOME"), ".aws", file.name)

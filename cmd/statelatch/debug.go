@@ -57,8 +57,10 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 	if l.term.live {
 		l.term.say("\r\033[K")
 	}
-	l.term.say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host), statelatch.Printable(why))
-	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") && l.term.getenv("AWS_ENDPOINT_URL_S3") == "" {
+	l.term.say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host),
+		statelatch.Printable(why))
+	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") &&
+		l.term.getenv("AWS_ENDPOINT_URL_S3") == "" {
 		l.term.say("That is AWS itself. Where the bucket is elsewhere: -endpoint URL, or AWS_ENDPOINT_URL_S3.\n")
 	}
 }
@@ -86,7 +88,10 @@ func debugLine(at time.Time, a s3bucket.Attempt) string {
 // debugged gives every command that connects somewhere the flag that shows its requests.
 func debugged(c *cli.Command) {
 	if findFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
-		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "debug", Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body"})
+		c.Flags = append(c.Flags, &cli.BoolFlag{
+			Name:  "debug",
+			Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body",
+		})
 		act := c.Action
 		c.Action = func(ctx context.Context, c *cli.Command) error {
 			if l, ok := ctx.Value(requestLogKey{}).(*requestLog); ok && c.Bool("debug") {

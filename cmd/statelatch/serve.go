@@ -72,7 +72,8 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "addr", Usage: "address to listen on (default " + defaultAddr + ")", Value: defaultAddr},
 			&cli.StringFlag{Name: "bucket", Usage: "bucket to make (default " + defaultBucket + ")", Value: defaultBucket},
 			&cli.StringFlag{Name: "domain", Usage: "also serve BUCKET.DOMAIN (virtual-host style)"},
-			&cli.StringFlag{Name: "region", Usage: "make the bucket there, and refuse requests signed for another region than their bucket's, as AWS does (default: any region will do)"},
+			&cli.StringFlag{Name: "region", Usage: "make the bucket there, and refuse requests signed for another region than " +
+				"their bucket's, as AWS does (default: any region will do)"},
 			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
@@ -83,7 +84,8 @@ func serveCommand(term terminal) *cli.Command {
 				return usageError{fmt.Errorf("serve takes no arguments, got %q", c.Args().First())}
 			}
 			o := serveOptions{
-				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"), region: c.String("region"),
+				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"),
+				region:  c.String("region"),
 				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"), behindTLS: c.Bool("behind-tls"),
 			}
 			if c.Bool("env") {
@@ -205,13 +207,17 @@ func (o serveOptions) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("-tls-cert %q, -tls-key %q: %w", o.tlsCert, o.tlsKey, err)}
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, nil
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+	}, nil
 }
 
 func (o serveOptions) listen(ctx context.Context, tlsConfig *tls.Config) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("-addr %q: the port is in use: stop what listens there, or give another, such as -addr 127.0.0.1:0 for any free one", o.addr)
+		return nil, fmt.Errorf("-addr %q: the port is in use: stop what listens there, or give another, such as -addr "+
+			"127.0.0.1:0 for any free one", o.addr)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-addr %q: %w", o.addr, err)
@@ -247,10 +253,12 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 	id, secret := getenv(envAccessKey), getenv(envSecretKey)
 	if id != "" || secret != "" {
 		if id == "" || secret == "" {
-			return keyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made", envAccessKey, envSecretKey)}
+			return keyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made",
+				envAccessKey, envSecretKey)}
 		}
 		if err := embedded.CheckKeyPair(id, secret); err != nil {
-			return keyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey, envSecretKey, err)}
+			return keyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey, envSecretKey,
+				err)}
 		}
 		return keyPair{id: id, secret: secret}, nil
 	}
@@ -262,11 +270,13 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 		lo.ConfigFiles, lo.CredentialsFiles = []string{}, []string{file}
 	})
 	if err != nil || !profile.Credentials.HasKeys() {
-		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file, credentialsProfile)
+		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file,
+			credentialsProfile)
 	}
 	keys := keyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, file}
 	if err := embedded.CheckKeyPair(keys.id, keys.secret); err != nil {
-		return keyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file, credentialsProfile, err)
+		return keyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file,
+			credentialsProfile, err)
 	}
 	return keys, nil
 }
@@ -280,7 +290,8 @@ func makeCredentials(file string) error {
 	}
 	var random [10 + 30]byte
 	_, _ = rand.Read(random[:]) // never fails
-	body := fmt.Sprintf("# The key pair of the Statelatch store in this directory.\n[%s]\naws_access_key_id = SLAT%s\naws_secret_access_key = %s\n",
+	body := fmt.Sprintf("# The key pair of the Statelatch store in this directory.\n[%s]\naws_access_key_id = "+
+		"SLAT%s\naws_secret_access_key = %s\n",
 		credentialsProfile, base32.StdEncoding.EncodeToString(random[:10]), base64.RawURLEncoding.EncodeToString(random[10:]))
 	tmp, err := os.CreateTemp(filepath.Dir(file), "credentials-*") // mode 0600
 	if err != nil {

@@ -66,7 +66,8 @@ func (u unsaved) left(now time.Time, clean bool) []leftover {
 		age := now.Sub(l.Kept)
 		switch {
 		case !ok:
-		case clean && (age > unsavedFor || l.Partial && (age > time.Hour || !strings.HasPrefix(filepath.Base(path), unlocked))):
+		case clean && (age > unsavedFor || l.Partial &&
+			(age > time.Hour || !strings.HasPrefix(filepath.Base(path), unlocked))):
 			_ = os.Remove(path)
 		case strings.HasPrefix(filepath.Base(path), u.state):
 			all = append(all, l)
@@ -101,12 +102,14 @@ func (u unsaved) tell(term terminal, again naming, given string) {
 			continue
 		}
 		if l.Partial {
-			term.say("Note: a push of this state was stopped while it read its input. What it had read, %d bytes, not all, is in\n%s until the next push.\n\n",
+			term.say("Note: a push of this state was stopped while it read its input. What it had read, %d bytes, not all, is "+
+				"in\n%s until the next push.\n\n",
 				l.Size, shellQuote(l.Path))
 			continue
 		}
 		term.say("Note: a push of this state did not end. What it was to store (serial %d, %d bytes, of %s UTC) is in %s\n"+
-			"Store it:  %s\nIf it is of no use: rm %[4]s\n\n", l.Serial, l.Size, timeOf(l.Kept), shellQuote(l.Path), again.command("push "+shellQuote(l.Path)))
+			"Store it:  %s\nIf it is of no use: rm %[4]s\n\n", l.Serial, l.Size, timeOf(l.Kept), shellQuote(l.Path),
+			again.command("push "+shellQuote(l.Path)))
 	}
 }
 

@@ -114,7 +114,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				panic(v)
 			}
 			s.Logger.LogAttrs(c.ctx, slog.LevelError, "request panicked",
-				slog.String("request", c.id), slog.String("op", c.op), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+				slog.String("request", c.id), slog.String("op", c.op), slog.Any("panic", v),
+				slog.String("stack", string(debug.Stack())))
 			c.fail(s3model.ErrInternal)
 		}
 		s.Logger.LogAttrs(c.ctx, slog.LevelDebug, "request",
@@ -176,7 +177,8 @@ func (c *call) hoist() error {
 			return invalidArgument("The parameter " + lower + " of the presigned URL contradicts another one or a header.")
 		}
 		if strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || !validHeaderValue(values[0]) {
-			return invalidArgument("The parameter " + strconv.Quote(name) + " of the presigned URL stands for a header, which may not have such characters.")
+			return invalidArgument("The parameter " + strconv.Quote(name) +
+				" of the presigned URL stands for a header, which may not have such characters.")
 		}
 		c.r.Header.Set(lower, values[0])
 	}

@@ -102,7 +102,8 @@ func (v *Verifier) Verify(r *http.Request) (*Signature, error) {
 	want := sign(key, algorithm+"\n"+amzDate+"\n"+c.scope()+"\n"+sha256Hex(canonicalRequest(r, query, c)))
 	if !equal(want, c.signature) {
 		return nil, fail("SignatureDoesNotMatch", http.StatusForbidden,
-			"The signature does not match the request; check the secret access key and that no proxy changes the host, path, query or headers.")
+			"The signature does not match the request; check the secret access key and that no proxy changes the host, path, "+
+				"query or headers.")
 	}
 	if isHash(c.payload) && r.ContentLength == 0 && c.payload != emptySHA256 {
 		return nil, errPayloadHash
@@ -190,7 +191,8 @@ func malformed(presigned bool, format string, args ...any) *s3model.Error {
 	if presigned {
 		return fail("AuthorizationQueryParametersError", http.StatusBadRequest, format, args...)
 	}
-	return fail("AuthorizationHeaderMalformed", http.StatusBadRequest, "The authorization header is malformed; "+format, args...)
+	return fail("AuthorizationHeaderMalformed", http.StatusBadRequest, "The authorization header is malformed; "+format,
+		args...)
 }
 
 func sha256Hex(s string) string {
