@@ -53,27 +53,34 @@ type Denial struct {
 var (
 	unauthorized = regexp.MustCompile(`(?i)(?:\bUser: (\S+) is )?\bnot authorized to perform:? ?([a-z0-9-]+:[a-z0-9*]+)(?:,? on (?:the )?resource:? (?:"([^"]+)"|(arn:[^\s"]+|\*)))?`)
 	noAllow      = regexp.MustCompile(`(?i)\bbecause no ([a-z -]*?(?:policy|policies|boundary)) allows?\b`)
-	keyRefuses   = regexp.MustCompile(`(?i)\bno resource-based policies allow access\b`) // KMS's words for three causes at once
+	// KMS's words for three causes at once
+	keyRefuses   = regexp.MustCompile(`(?i)\bno resource-based policies allow access\b`)
 	explicitDeny = regexp.MustCompile(`(?i)\b(?:with|is) an explicit deny(?: in (?:an?|the) ([a-z -]*?(?:policy|boundary))\b)?`)
 	policyARN    = regexp.MustCompile(`(?i)(?:policy|boundary)(?:,? with (?:the )?policy ARN)?: ?(arn:\S+)`)
 	keyUnusable  = regexp.MustCompile(`(?i)refers to a (?:customer master|kms) key that does not exist|^(?:key )?'?arn:[a-z-]+:kms:\S+ (?:is (?:disabled|pending)|does not exist)`)
-	samePolicies = strings.NewReplacer("permission boundary", "permissions boundary", "identity policy", "identity-based policy",
+	samePolicies = strings.NewReplacer("permission boundary", "permissions boundary", "identity policy",
+		"identity-based policy",
 		"bucket policy", "resource-based policy", "resource policy", "resource-based policy", "vpc endpoint", "VPC endpoint")
 )
 
 // codeCauses are the codes that tell a cause by themselves.
 var codeCauses = map[string]DenialCause{
-	"ExpiredToken": DenialCredentials, "ExpiredTokenException": DenialCredentials, "TokenRefreshRequired": DenialCredentials,
-	"InvalidAccessKeyId": DenialCredentials, "InvalidClientTokenId": DenialCredentials, "UnrecognizedClientException": DenialCredentials,
-	"InvalidToken": DenialCredentials, "InvalidIdentityToken": DenialCredentials, "InvalidSecurity": DenialCredentials,
-	"SignatureDoesNotMatch": DenialCredentials, "InvalidSignatureException": DenialCredentials, "IncompleteSignature": DenialCredentials,
+	"ExpiredToken": DenialCredentials, "ExpiredTokenException": DenialCredentials,
+	"TokenRefreshRequired": DenialCredentials,
+	"InvalidAccessKeyId":   DenialCredentials, "InvalidClientTokenId": DenialCredentials,
+	"UnrecognizedClientException": DenialCredentials,
+	"InvalidToken":                DenialCredentials, "InvalidIdentityToken": DenialCredentials,
+	"InvalidSecurity":       DenialCredentials,
+	"SignatureDoesNotMatch": DenialCredentials, "InvalidSignatureException": DenialCredentials,
+	"IncompleteSignature":          DenialCredentials,
 	"IncompleteSignatureException": DenialCredentials, "MissingAuthenticationToken": DenialCredentials,
 	"MissingAuthenticationTokenException": DenialCredentials, "RequestExpired": DenialCredentials,
 	"AuthFailure": DenialCredentials,
 
 	"RequestTimeTooSkewed": DenialClock,
 
-	"AccountProblem": DenialAccount, "AllAccessDisabled": DenialAccount, "NotSignedUp": DenialAccount, "OptInRequired": DenialAccount,
+	"AccountProblem": DenialAccount, "AllAccessDisabled": DenialAccount, "NotSignedUp": DenialAccount,
+	"OptInRequired":      DenialAccount,
 	"UnauthorizedAccess": DenialAccount, "UserSuspended": DenialAccount, "InvalidPayer": DenialAccount,
 }
 
@@ -160,7 +167,8 @@ func readDenial(text string) Denial {
 	if m := policyARN.FindStringSubmatch(text); m != nil && d.Policy != "" {
 		d.PolicyARN = strings.TrimRight(m[1], ".,;)")
 	}
-	if (d.Principal == "anonymous" || has("anonymous users cannot") || has("anonymous access is")) && d.Cause != DenialExplicit {
+	if (d.Principal == "anonymous" || has("anonymous users cannot") || has("anonymous access is")) &&
+		d.Cause != DenialExplicit {
 		d.Cause = DenialAnonymous
 	}
 	return d

@@ -39,7 +39,8 @@ var ErrAltered = errors.New("the bytes were changed on the way")
 
 // ErrEncoding is the cause of a [StoreError] of kind ErrUnsupported whose write asked for more than to store bytes: for
 // encryption, an ACL or tags. The store may know conditions all the same.
-var ErrEncoding = errors.New("the store may not be able to encrypt objects, or to set an ACL or tags on them, the way the configuration asks for")
+var ErrEncoding = errors.New("the store may not be able to encrypt objects, or to set an ACL or tags on them, the " +
+	"way the configuration asks for")
 
 // The outcomes of a lock operation that a caller decides on.
 var (
@@ -65,9 +66,10 @@ type StoreError struct {
 	Status  int    // HTTP status, 0 where there was no answer
 	Code    string // the store's error code, empty where there was none
 	Message string // the store's message, for people
-	Action  string // for ErrDenied: the IAM action that the call needs, such as "s3:PutObject"; what was denied tells Denial
-	Over    bool   // for ErrAmbiguous: the store itself has answered, so what did not happen by now will not
-	Err     error  // the cause, if any; errors.Is and errors.As see it
+	// Action: for ErrDenied: the IAM action that the call needs, such as "s3:PutObject"; what was denied tells Denial
+	Action string
+	Over   bool  // for ErrAmbiguous: the store itself has answered, so what did not happen by now will not
+	Err    error // the cause, if any; errors.Is and errors.As see it
 }
 
 // Error names the operation, the object, the kind, the store's own words and,

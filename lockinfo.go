@@ -79,7 +79,10 @@ func ParseLockInfo(body []byte) (LockInfo, error) {
 // write by hand; zero if it is neither.
 func parseCreated(s string) time.Time {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), " m=") // of a clock that only its process had
-	for _, layout := range [...]string{time.RFC3339, "2006-01-02 15:04:05 -0700 MST", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05Z07:00"} {
+	for _, layout := range [...]string{
+		time.RFC3339, "2006-01-02 15:04:05 -0700 MST", "2006-01-02 15:04:05 -0700",
+		"2006-01-02 15:04:05Z07:00",
+	} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t.UTC()
 		}

@@ -70,7 +70,8 @@ type managedJSON struct {
 // whole seconds: a holder that keeps its own word keeps the rounded one too.
 func (l LockInfo) MarshalManaged(m Managed) []byte {
 	extra, err := json.Marshal(managedJSON{
-		V: managedVersion, Nonce: m.Nonce, Seq: m.Seq, TTL: ceilSeconds(m.TTL), Expires: ceilSeconds(m.Expires), Stays: m.Stays,
+		V: managedVersion, Nonce: m.Nonce, Seq: m.Seq, TTL: ceilSeconds(m.TTL), Expires: ceilSeconds(m.Expires),
+		Stays:  m.Stays,
 		Reason: m.Reason, Table: m.Table, Client: m.Client, PrevID: m.PrevID, PrevETag: m.PrevETag, Run: m.Run,
 	})
 	if err != nil {

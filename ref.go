@@ -118,9 +118,11 @@ func (r Ref) Validate() error {
 	case len(r.Key) > maxKeyBytes:
 		return fmt.Errorf("%w key %q: %d bytes, the limit is %d", ErrInvalid, r.Key[:40]+"...", len(r.Key), maxKeyBytes)
 	case strings.HasSuffix(r.Key, LockKeySuffix):
-		return fmt.Errorf("%w key %q: names ending in %s are lock objects; give the state's key", ErrInvalid, r.Key, LockKeySuffix)
+		return fmt.Errorf("%w key %q: names ending in %s are lock objects; give the state's key", ErrInvalid, r.Key,
+			LockKeySuffix)
 	case strings.HasSuffix(r.Key, DigestIDSuffix):
-		return fmt.Errorf("%w key %q: names ending in %s collide with another state's DynamoDB digest item", ErrInvalid, r.Key, DigestIDSuffix)
+		return fmt.Errorf("%w key %q: names ending in %s collide with another state's DynamoDB digest item", ErrInvalid,
+			r.Key, DigestIDSuffix)
 	}
 	return nil
 }
@@ -139,7 +141,8 @@ func (r Ref) ValidateIn(bucket string) error {
 
 func sameBucket(address, of, bucket string) error {
 	if of != bucket {
-		return fmt.Errorf("%w address %s: what it was given to works in bucket %q; give it to one that works in %q", ErrInvalid, address, bucket, of)
+		return fmt.Errorf("%w address %s: what it was given to works in bucket %q; give it to one that works in %q",
+			ErrInvalid, address, bucket, of)
 	}
 	return nil
 }
@@ -173,7 +176,8 @@ func validateBucket(b string) error {
 	case IsAccessPoint(b):
 		return nil
 	case strings.HasPrefix(b, "arn:"):
-		return fmt.Errorf("%w bucket %q: of ARNs only an access point's will do, arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME", ErrInvalid, b)
+		return fmt.Errorf("%w bucket %q: of ARNs only an access point's will do, arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME",
+			ErrInvalid, b)
 	case b == "." || b == "..":
 		return fmt.Errorf("%w bucket %q: not a bucket name", ErrInvalid, b)
 	case len(b) > 255 || strings.ContainsFunc(b, bad):

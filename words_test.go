@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var (
@@ -25,6 +26,19 @@ var (
 	}
 	// elsewhere is a place in a document by its number, which changes with the document.
 	elsewhere = regexp.MustCompile(`(?i)\b(section|protocol|chapter) \d`)
+	// instead are words for what has a name of its own in docs/ARCHITECTURE.md; in names each word counts for itself.
+	instead = map[*regexp.Regexp]string{
+		regexp.MustCompile(`(?i)\brob(s|bed|ber|bers|bing)?\b`):                             "takeover, last holder, new holder",
+		regexp.MustCompile(`(?i)\b(deed|fate)s?\b`):                                         "write, outcome",
+		regexp.MustCompile(`(?i)\bbur(y|ies|ied|ying)\b`):                                   "replace",
+		regexp.MustCompile(`(?i)\b(both|two|neither|either|which) (half|halves) of .*lock`): "lock object, item",
+		regexp.MustCompile(`(?i)\blocks?( is| are| was| were)? (being )?given back\b`):      "release",
+		regexp.MustCompile(`(?i)\bgiv(e|es|ing) (the|a|its|their) locks? back\b`):           "release",
+	}
+	// inCode is a path of ours in a document.
+	inCode = regexp.MustCompile("`((?:[a-z0-9]+/)+[a-zA-Z0-9_]+(?:\\.[a-z]+)?)`")
+	// hump is where a name in Go goes on with another word.
+	hump = regexp.MustCompile(`([a-z0-9])([A-Z])|_`)
 	// foreign are words that look like codes, and mean what everybody means by them.
 	foreign = []string{"I2C", "R2", "B2", "H2", "C1"} // R2 and B2 are stores too, C1 are control characters
 )
@@ -62,6 +76,75 @@ func TestWords_CodesAreDefined(t *testing.T) {
 	})
 	if cited < 200 {
 		t.Errorf("got %d codes, want them found", cited)
+	}
+}
+
+// A thing has one name, in the code, its comments and the documents.
+func TestWords_OneName(t *testing.T) {
+	t.Parallel()
+	if got := hump.ReplaceAllString("removeItemOfRobbed", "$1 $2"); got != "remove Item Of Robbed" {
+		t.Fatalf("got %q, want the words of a name", got)
+	}
+	check := func(name, text string) {
+		for word, want := range instead {
+			if got := word.FindString(text); got != "" {
+				t.Errorf("%s says %q: want %s", name, got, want)
+			}
+		}
+	}
+	eachFile(t, func(path string, file *ast.File) {
+		for _, group := range file.Comments {
+			check(path, group.Text())
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok {
+				check(path, hump.ReplaceAllString(id.Name, "$1 $2"))
+			}
+			return true
+		})
+	})
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil || len(docs) < 8 {
+		t.Fatalf("got %d documents, %v", len(docs), err)
+	}
+	for _, name := range append(docs, "README.md", "spec/README.md") {
+		check(name, read(t, name))
+	}
+}
+
+// Lines of documents end at column 120, as those of code do; rows of tables and transcripts are as long as they are.
+func TestWords_Lines(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("docs/*.md")
+	if err != nil || len(names) < 8 {
+		t.Fatalf("got %d documents, %v", len(names), err)
+	}
+	for _, name := range append(names, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "spec/README.md", "ci/README.md") {
+		transcript, n := false, 0
+		for line := range strings.Lines(read(t, name)) {
+			n++
+			if strings.HasPrefix(strings.TrimSpace(line), "```") {
+				transcript = !transcript
+			}
+			if got := utf8.RuneCountInString(line) - 1; got > 120 && !transcript && line[0] != '|' {
+				t.Errorf("%s:%d: got %d columns, want 120", name, n, got)
+			}
+		}
+	}
+}
+
+// docs/ARCHITECTURE.md leads to rooms and files that are there.
+func TestWords_FilesAreThere(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, m := range inCode.FindAllStringSubmatch(read(t, "docs/ARCHITECTURE.md"), -1) {
+		seen++
+		if _, err := os.Stat(m[1]); err != nil && !strings.Contains(m[1], "NAME") {
+			t.Errorf("docs/ARCHITECTURE.md names %s: %v", m[1], err)
+		}
+	}
+	if seen < 50 {
+		t.Errorf("got %d files, want those that it names", seen)
 	}
 }
 
@@ -114,6 +197,26 @@ func TestWords_OnePlace(t *testing.T) {
 // eachText calls f with the comments and names of tests of every Go file, and with every document that cites codes.
 func eachText(t *testing.T, f func(name, text string)) {
 	t.Helper()
+	eachFile(t, func(path string, file *ast.File) {
+		var text strings.Builder
+		for _, group := range file.Comments {
+			text.WriteString(group.Text())
+		}
+		for name := range strings.Lines(read(t, path)) {
+			if strings.HasPrefix(name, "func Test") {
+				text.WriteString(strings.NewReplacer("_", "__").Replace(name))
+			}
+		}
+		f(path, text.String())
+	})
+	for _, name := range []string{"docs/GUARANTEES.md", "spec/README.md"} {
+		f(name, read(t, name))
+	}
+}
+
+// eachFile calls f with every Go file of the project.
+func eachFile(t *testing.T, f func(path string, file *ast.File)) {
+	t.Helper()
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch name := d.Name(); {
 		case err != nil:
@@ -125,18 +228,7 @@ func eachText(t *testing.T, f func(name, text string)) {
 			if err != nil {
 				return err
 			}
-			var text strings.Builder
-			for _, group := range file.Comments {
-				text.WriteString(group.Text())
-			}
-			for name := range strings.Lines(read(t, path)) {
-				if strings.HasPrefix(name, "func Test") {
-					text.WriteString(strings.NewReplacer("_", "__").Replace(name))
-				}
-			}
-			f(path, text.String())
-		case path == filepath.FromSlash("docs/GUARANTEES.md"), path == filepath.FromSlash("spec/README.md"):
-			f(path, read(t, path))
+			f(filepath.ToSlash(path), file)
 		}
 		return nil
 	})

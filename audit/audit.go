@@ -37,11 +37,13 @@ type Action string
 
 // The actions.
 const (
-	Lock            Action = "lock"             // a lock was taken and stays
-	Unlock          Action = "unlock"           // by the holder, or by whoever named the lock's ID
-	ForceUnlock     Action = "force-unlock"     // somebody else's lock was removed
-	TakeOver        Action = "takeover"         // somebody else's lock that was over was replaced or removed by one of ours
-	Run             Action = "run"              // a command ran under the lock: one event when it starts, one when the lock is released
+	Lock        Action = "lock"         // a lock was taken and stays
+	Unlock      Action = "unlock"       // by the holder, or by whoever named the lock's ID
+	ForceUnlock Action = "force-unlock" // somebody else's lock was removed
+	// TakeOver: somebody else's lock that was over was replaced or removed by one of ours
+	TakeOver Action = "takeover"
+	// Run: a command ran under the lock: one event when it starts, one when the lock is released
+	Run             Action = "run"
 	Rescue          Action = "rescue"           // a state that an engine could not save was saved
 	Push            Action = "push"             // a state was written
 	Rollback        Action = "rollback"         // an older version of a state was written anew
@@ -50,12 +52,14 @@ const (
 	BucketInit      Action = "bucket-init"      // settings of a bucket were changed
 	GC              Action = "gc"               // old versions of lock objects were removed
 	MigrateClean    Action = "migrate-clean"    // digests and left-over lock items were removed from the DynamoDB table
-	DigestFix       Action = "digest-fix"       // the MD5 of a state in the DynamoDB table was set, or removed with the state gone
+	// DigestFix: the MD5 of a state in the DynamoDB table was set, or removed with the state gone
+	DigestFix Action = "digest-fix"
 )
 
 // Actions are all of them.
 var Actions = []Action{
-	Lock, Unlock, ForceUnlock, TakeOver, Run, Rescue, Push, Rollback, WorkspaceNew, WorkspaceDelete, BucketInit, GC, MigrateClean, DigestFix,
+	Lock, Unlock, ForceUnlock, TakeOver, Run, Rescue, Push, Rollback, WorkspaceNew, WorkspaceDelete, BucketInit, GC,
+	MigrateClean, DigestFix,
 }
 
 // Outcome is what became of it.
@@ -63,8 +67,9 @@ type Outcome string
 
 // The outcomes.
 const (
-	OK       Outcome = "ok"       // it was done
-	Intent   Outcome = "intent"   // it is about to be done: another event of the same action and ref follows, unless the process died
+	OK Outcome = "ok" // it was done
+	// Intent: it is about to be done: another event of the same action and ref follows, unless the process died
+	Intent   Outcome = "intent"
 	Failed   Outcome = "failed"   // it was not done, or not all of it: see Detail
 	Unknown  Outcome = "unknown"  // it may have been done
 	Started  Outcome = "started"  // Run: the lock is held
@@ -143,7 +148,8 @@ func (e Event) clean() Event {
 		*s = cut(*s, maxText)
 	}
 	for _, s := range []*string{
-		&e.ID, &e.Who, &e.Operation, &e.LockID, &e.PrevLockID, &e.Holder, &e.ETagBefore, &e.ETagAfter, &e.Lineage, &e.Client, &e.Tool,
+		&e.ID, &e.Who, &e.Operation, &e.LockID, &e.PrevLockID, &e.Holder, &e.ETagBefore, &e.ETagAfter, &e.Lineage, &e.Client,
+		&e.Tool,
 	} {
 		*s = cut(*s, maxWord)
 	}
@@ -179,7 +185,8 @@ func Parse(raw []byte) (Event, error) {
 		return Event{}, fmt.Errorf("%w audit event: %w", statelatch.ErrInvalid, err)
 	}
 	if e.V != version || e.Chain == "" || e.Seq == 0 {
-		return Event{}, fmt.Errorf("%w audit event: v %d, chain %q, seq %d: want version %d, a chain and a number", statelatch.ErrInvalid, e.V, e.Chain, e.Seq, version)
+		return Event{}, fmt.Errorf("%w audit event: v %d, chain %q, seq %d: want version %d, a chain and a number",
+			statelatch.ErrInvalid, e.V, e.Chain, e.Seq, version)
 	}
 	return e, nil
 }

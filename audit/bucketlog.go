@@ -50,13 +50,17 @@ func NewBucketLog(b bucket.Bucket, prefix string) (*BucketLog, error) {
 func checkPrefix(prefix string) error {
 	switch {
 	case prefix == "":
-		return fmt.Errorf("%w audit location: the prefix is missing: want s3://BUCKET/PREFIX, such as s3://acme-state/audit", statelatch.ErrInvalid)
+		return fmt.Errorf("%w audit location: the prefix is missing: want s3://BUCKET/PREFIX, such as s3://acme-state/audit",
+			statelatch.ErrInvalid)
 	case strings.HasPrefix(prefix+"/", statelatch.DefaultWorkspaceKeyPrefix+"/"):
-		return fmt.Errorf("%w audit location: prefix %q: what is below %s/ is taken for a workspace", statelatch.ErrInvalid, prefix, statelatch.DefaultWorkspaceKeyPrefix)
+		return fmt.Errorf("%w audit location: prefix %q: what is below %s/ is taken for a workspace", statelatch.ErrInvalid,
+			prefix, statelatch.DefaultWorkspaceKeyPrefix)
 	case strings.HasPrefix(prefix+"/", statelatch.ProbePrefix):
-		return fmt.Errorf("%w audit location: prefix %q: %s is for probes", statelatch.ErrInvalid, prefix, statelatch.ProbePrefix)
+		return fmt.Errorf("%w audit location: prefix %q: %s is for probes", statelatch.ErrInvalid, prefix,
+			statelatch.ProbePrefix)
 	}
-	if kind, _ := statelatch.ClassifyKey(prefix + "/" + headName); kind != statelatch.KeyOther || strings.Contains(prefix+"/", ".tfstate/") || statelatch.IsLockKey(prefix) {
+	if kind, _ := statelatch.ClassifyKey(prefix + "/" + headName); kind != statelatch.KeyOther ||
+		strings.Contains(prefix+"/", ".tfstate/") || statelatch.IsLockKey(prefix) {
 		return fmt.Errorf("%w audit location: prefix %q: it is a state's or a lock's own", statelatch.ErrInvalid, prefix)
 	}
 	return nil
@@ -125,7 +129,8 @@ func (l *BucketLog) create(ctx context.Context, seq uint64, raw []byte) (stored 
 			switch {
 			case lookErr == nil && bytes.Equal(found, raw):
 				return true, nil
-			case lookErr == nil && errors.Is(err, statelatch.ErrAltered): // not another's: ours, damaged, as the next one would be
+			case lookErr == nil && errors.Is(err, statelatch.ErrAltered):
+				// not another's: ours, damaged, as the next one would be
 				return false, err
 			case lookErr == nil:
 				return false, nil
@@ -179,7 +184,8 @@ func (l *BucketLog) newest(ctx context.Context, after Head) (Head, error) {
 	}
 	h, err := headOf(raw)
 	if err != nil || h.Seq != seq {
-		return Head{}, fmt.Errorf("%w: event %d, the newest, is not what a writer left there: see 'statelatch audit verify %s'", statelatch.ErrInvalid, seq, l)
+		return Head{}, fmt.Errorf("%w: event %d, the newest, is not what a writer left there: see 'statelatch "+
+			"audit verify %s'", statelatch.ErrInvalid, seq, l)
 	}
 	return h, nil
 }
@@ -209,7 +215,8 @@ func (l *BucketLog) advance(ctx context.Context, h Head, etag string) error {
 			cond = bucket.IfMatch(etag)
 		}
 		_, err := l.bucket.Put(ctx, path.Join(l.prefix, headName), bytes.NewReader(h.marshal()), bucket.PutOptions{If: cond})
-		moved := errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
+		moved := errors.Is(err, statelatch.ErrPreconditionFailed) ||
+			errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
 		switch {
 		case err == nil:
 			return nil
@@ -301,7 +308,8 @@ func (l *BucketLog) older(ctx context.Context) ([]Older, error) {
 			continue
 		}
 		all = append(all, Older{
-			Name: obj.Key, Number: number, VersionID: obj.VersionID, Stored: obj.LastModified, Deleted: obj.DeleteMarker, Current: obj.IsLatest,
+			Name: obj.Key, Number: number, VersionID: obj.VersionID, Stored: obj.LastModified, Deleted: obj.DeleteMarker,
+			Current: obj.IsLatest,
 		})
 	}
 	if !versioned {
@@ -346,5 +354,6 @@ func retry(ctx context.Context, do func() error) error {
 
 // passing reports whether a request that failed changed nothing and may succeed the next time.
 func passing(err error) bool {
-	return errors.Is(err, statelatch.ErrThrottled) || errors.Is(err, statelatch.ErrConflict) || errors.Is(err, statelatch.ErrBroken)
+	return errors.Is(err, statelatch.ErrThrottled) || errors.Is(err, statelatch.ErrConflict) ||
+		errors.Is(err, statelatch.ErrBroken)
 }

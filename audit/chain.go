@@ -71,7 +71,8 @@ func parseHead(raw []byte) (Head, error) {
 		return Head{}, fmt.Errorf("%w audit head: %w", statelatch.ErrInvalid, err)
 	}
 	if s.V != version || s.Chain == "" || s.Seq == 0 || len(s.Hash) != len(zeroHash) {
-		return Head{}, fmt.Errorf("%w audit head: v %d, chain %q, seq %d, hash %q", statelatch.ErrInvalid, s.V, s.Chain, s.Seq, s.Hash)
+		return Head{}, fmt.Errorf("%w audit head: v %d, chain %q, seq %d, hash %q", statelatch.ErrInvalid, s.V, s.Chain,
+			s.Seq, s.Hash)
 	}
 	return s.Head, nil
 }

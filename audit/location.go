@@ -66,7 +66,8 @@ func Open(location string, key []byte, open Opener) (Sink, error) {
 		return &webhook{Webhook: hook, chain: processChain{keys: keys}}, nil
 	}
 	// It is not shown: it may be a webhook without its scheme, or what stands behind a comma in one.
-	return nil, fmt.Errorf("%w audit location: want s3://BUCKET/PREFIX, file:PATH, syslog: or https://HOST/PATH, and commas only between several", statelatch.ErrInvalid)
+	return nil, fmt.Errorf("%w audit location: want s3://BUCKET/PREFIX, file:PATH, syslog: or https://HOST/PATH, and "+
+		"commas only between several", statelatch.ErrInvalid)
 }
 
 func openSyslog(at string, keys Keys) (Sink, error) {
@@ -75,10 +76,12 @@ func openSyslog(at string, keys Keys) (Sink, error) {
 	}
 	u, err := url.Parse(at)
 	if err != nil || u.Scheme != "udp" && u.Scheme != "tcp" {
-		return nil, fmt.Errorf("%w audit location %q: want syslog:, syslog:udp://HOST:PORT or syslog:tcp://HOST:PORT", statelatch.ErrInvalid, "syslog:"+at)
+		return nil, fmt.Errorf("%w audit location %q: want syslog:, syslog:udp://HOST:PORT or syslog:tcp://HOST:PORT",
+			statelatch.ErrInvalid, "syslog:"+at)
 	}
 	if _, _, err := net.SplitHostPort(u.Host); err != nil || u.Path != "" {
-		return nil, fmt.Errorf("%w audit location %q: want syslog:%s://HOST:PORT", statelatch.ErrInvalid, "syslog:"+at, u.Scheme)
+		return nil, fmt.Errorf("%w audit location %q: want syslog:%s://HOST:PORT", statelatch.ErrInvalid, "syslog:"+at,
+			u.Scheme)
 	}
 	return newSyslog(u.Scheme, u.Host, keys...)
 }

@@ -9,5 +9,6 @@ import (
 )
 
 func newSyslog(string, string, ...[]byte) (Sink, error) {
-	return nil, fmt.Errorf("%w: there is no syslog on this system: use s3://, file: or https://", statelatch.ErrUnsupported)
+	return nil, fmt.Errorf("%w: there is no syslog on this system: use s3://, file: or https://",
+		statelatch.ErrUnsupported)
 }

@@ -234,7 +234,8 @@ func (v *verifier) links() {
 		switch {
 		case !broken(n) || n > 1 && v.edited(n-1):
 		case n == 1, broken(n + 1), v.notTheHead(n): // neither neighbour agrees with it
-			v.find(n, Edited, "it is not what was stored: its link to the event before, or the link of the one behind, does not match")
+			v.find(n, Edited, "it is not what was stored: its link to the event before, or the link of the one behind, "+
+				"does not match")
 		default:
 			v.find(n-1, Edited, "it is not what event %d was linked to", n)
 		}
@@ -275,7 +276,8 @@ func (v *verifier) head() {
 
 // signatures looks at the MACs, in the order of numbers.
 func (v *verifier) signatures(keys Keys) {
-	records := slices.SortedStableFunc(slices.Values(v.Records), func(a, b Record) int { return cmp.Compare(a.Number, b.Number) })
+	records := slices.SortedStableFunc(slices.Values(v.Records),
+		func(a, b Record) int { return cmp.Compare(a.Number, b.Number) })
 	begun := false
 	for i, r := range records {
 		has, good := keys.signed(r.Raw)
@@ -293,7 +295,8 @@ func (v *verifier) signatures(keys Keys) {
 		case !begun:
 			v.Unsigned++
 		default:
-			v.find(place, Unsigned, "%s is not signed, although events before it are: a client without the key stored it, or somebody wrote it anew", r.Name)
+			v.find(place, Unsigned, "%s is not signed, although events before it are: a client without the key stored it, or "+
+				"somebody wrote it anew", r.Name)
 		}
 	}
 	if len(keys) > 0 && v.Signed == 0 && len(records) > 0 {
@@ -330,7 +333,8 @@ func (v *verifier) older() {
 		default:
 			v.Compared++
 			if there && string(current) != string(o.Raw) {
-				tell(o.Number, Rewritten, "%s says something else than the version %s of %s, which the bucket keeps", o.Name, o.VersionID, o.Stored.UTC().Format(time.RFC3339))
+				tell(o.Number, Rewritten, "%s says something else than the version %s of %s, which the bucket keeps", o.Name,
+					o.VersionID, o.Stored.UTC().Format(time.RFC3339))
 			}
 		}
 	}
@@ -352,9 +356,11 @@ func (v *verifier) older() {
 		case newer > 0 && h.Seq > newer:
 			v.find(h.Seq, CutTail, "the head was moved back from it to event %d", newer)
 		case !there && h.Seq > v.Last.Seq:
-			tell(h.Seq, CutTail, "the head named it until its version %s of %s", o.VersionID, o.Stored.UTC().Format(time.RFC3339))
+			tell(h.Seq, CutTail, "the head named it until its version %s of %s", o.VersionID,
+				o.Stored.UTC().Format(time.RFC3339))
 		case there && (e.hash != h.Hash || h.Chain != v.chain):
-			tell(h.Seq, Rewritten, "it is not what the head's version %s of %s names", o.VersionID, o.Stored.UTC().Format(time.RFC3339))
+			tell(h.Seq, Rewritten, "it is not what the head's version %s of %s names", o.VersionID,
+				o.Stored.UTC().Format(time.RFC3339))
 		}
 		newer = h.Seq
 	}

@@ -37,13 +37,16 @@ var kinds = func() map[string]kind {
 		kindString: {
 			"access_key", "acl", "assume_role_policy", "bucket", "custom_ca_bundle", "dynamodb_endpoint", "dynamodb_table",
 			"ec2_metadata_service_endpoint", "ec2_metadata_service_endpoint_mode", "endpoint", "external_id",
-			"http_proxy", "https_proxy", "iam_endpoint", "key", "kms_key_id", "no_proxy", "profile", "region", "retry_mode", "role_arn",
+			"http_proxy", "https_proxy", "iam_endpoint", "key", "kms_key_id", "no_proxy", "profile", "region", "retry_mode",
+			"role_arn",
 			"secret_key", "session_name", "shared_credentials_file", "sse_customer_key", "sts_endpoint", "sts_region",
 			"token", "workspace_key_prefix",
 		},
 		kindBool: {
-			"encrypt", "force_path_style", "insecure", "skip_credentials_validation", "skip_metadata_api_check", "skip_region_validation",
-			"skip_requesting_account_id", "skip_s3_checksum", "use_dualstack_endpoint", "use_fips_endpoint", "use_lockfile", "use_path_style",
+			"encrypt", "force_path_style", "insecure", "skip_credentials_validation", "skip_metadata_api_check",
+			"skip_region_validation",
+			"skip_requesting_account_id", "skip_s3_checksum", "use_dualstack_endpoint", "use_fips_endpoint", "use_lockfile",
+			"use_path_style",
 		},
 		kindNumber: {"assume_role_duration_seconds", "max_retries"},
 		kindStrings: {
@@ -133,7 +136,8 @@ func decode(args arguments) (Backend, error) {
 	err := cmp.Or(r.err, endpoints.err)
 	for _, need := range [...]struct{ name, value string }{{"bucket", b.Bucket}, {"key", b.Key}} {
 		if err == nil && need.value == "" {
-			err = fmt.Errorf("%w argument %s: the backend \"s3\" has none; give -backend-config=%[2]s=VALUE, or run `terraform init` (or `tofu init`) with it", statelatch.ErrInvalid, need.name)
+			err = fmt.Errorf("%w argument %s: the backend \"s3\" has none; give -backend-config=%[2]s=VALUE, or run "+
+				"`terraform init` (or `tofu init`) with it", statelatch.ErrInvalid, need.name)
 		}
 	}
 	return b, err
@@ -212,7 +216,8 @@ func (r *reader) given(name string) bool { return r.args[name] != nil }
 // fail notes a wrong type. It never shows the value: it may be a secret.
 func (r *reader) fail(name, want string) {
 	if r.err == nil {
-		r.err = fmt.Errorf("%w argument %s: want %s; correct it, or run `terraform init` (or `tofu init`) again", statelatch.ErrInvalid, r.path+name, want)
+		r.err = fmt.Errorf("%w argument %s: want %s; correct it, or run `terraform init` (or `tofu init`) again",
+			statelatch.ErrInvalid, r.path+name, want)
 	}
 }
 
@@ -355,6 +360,7 @@ func (r *reader) exclusive(name, old string) {
 
 func (r *reader) both(name, old string) {
 	if r.err == nil {
-		r.err = fmt.Errorf("%w arguments %s and %s: the second is an old name of the first; keep the first", statelatch.ErrInvalid, name, old)
+		r.err = fmt.Errorf("%w arguments %s and %s: the second is an old name of the first; keep the first",
+			statelatch.ErrInvalid, name, old)
 	}
 }

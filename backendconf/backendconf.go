@@ -26,7 +26,6 @@ import (
 // Options say where to look. The zero Options mean the current directory as the engines see it.
 type Options struct {
 	Dir           string              // the working directory; empty: the current one
-	DataDir       string              // empty: TF_DATA_DIR, else .terraform; relative to Dir
 	Workspace     string              // empty: TF_WORKSPACE, else the selected one, else "default"
 	BackendConfig []string            // as given to the engines' -backend-config: NAME=VALUE, or a file relative to Dir
 	Uncached      bool                // as the next init sees it: the configuration, even where there is a backend cache
@@ -92,7 +91,7 @@ func Load(opts Options) (Backend, error) {
 // dirs are the working and the data directory. Getenv must be set.
 func (o Options) dirs() (dir, dataDir string) {
 	dir = cmp.Or(o.Dir, ".")
-	dataDir = cmp.Or(o.DataDir, o.Getenv("TF_DATA_DIR"), ".terraform")
+	dataDir = cmp.Or(o.Getenv("TF_DATA_DIR"), ".terraform")
 	if !filepath.IsAbs(dataDir) {
 		dataDir = filepath.Join(dir, dataDir)
 	}
@@ -190,7 +189,8 @@ func find(dir, dataDir string, uncached bool) (source, error) {
 		shown = abs
 	}
 	return source{}, elsewhereError("%w directory %s: no Terraform or OpenTofu backend is configured in it; "+
-		"give s3://BUCKET/KEY (or s3://BUCKET, where a whole bucket is meant), or run `terraform init` (or `tofu init`) in the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
+		"give s3://BUCKET/KEY (or s3://BUCKET, where a whole bucket is meant), or run `terraform init` (or `tofu init`) in "+
+		"the directory that has a backend \"s3\" block", statelatch.ErrInvalid, shown)
 }
 
 func sourceOf(kind string, args map[string]any, from string) source {
@@ -213,9 +213,11 @@ func (s source) checkType() error {
 	case "s3":
 		return nil
 	case kindCloud:
-		return elsewhereError("%w backend: %s keeps the state in HCP Terraform (a cloud block); %s", statelatch.ErrInvalid, s.source, next)
+		return elsewhereError("%w backend: %s keeps the state in HCP Terraform (a cloud block); %s", statelatch.ErrInvalid,
+			s.source, next)
 	case kindStateStore:
-		return elsewhereError("%w backend: %s keeps the state with a provider (state_store); %s", statelatch.ErrInvalid, s.source, next)
+		return elsewhereError("%w backend: %s keeps the state with a provider (state_store); %s", statelatch.ErrInvalid,
+			s.source, next)
 	}
 	return elsewhereError("%w backend %q: this is what %s uses; %s", statelatch.ErrInvalid, s.kind, s.source, next)
 }

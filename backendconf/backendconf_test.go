@@ -315,7 +315,6 @@ func TestLoad_DataDir(t *testing.T) {
 	}{
 		"environment, relative to Dir": {Options{Dir: dir, Getenv: env(map[string]string{"TF_DATA_DIR": ".tfdata"})}, "rel"},
 		"environment, absolute":        {Options{Dir: dir, Getenv: env(map[string]string{"TF_DATA_DIR": elsewhere})}, "abs"},
-		"option wins":                  {Options{Dir: dir, DataDir: elsewhere, Getenv: env(map[string]string{"TF_DATA_DIR": ".tfdata"})}, "abs"},
 	} {
 		if got := load(t, tc.opts).Workspace; got != tc.want {
 			t.Errorf("%s: workspace: got %q, want %q", name, got, tc.want)

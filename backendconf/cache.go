@@ -22,7 +22,8 @@ func readCache(file string) (source, error) {
 		return source{}, nil
 	}
 	invalid := func(err error) (source, error) {
-		return source{}, fmt.Errorf("%w backend cache %s: %w; run `terraform init -reconfigure` (or `tofu`) to write it anew", statelatch.ErrInvalid, file, err)
+		return source{}, fmt.Errorf("%w backend cache %s: %w; run `terraform init -reconfigure` (or `tofu`) to write it anew",
+			statelatch.ErrInvalid, file, err)
 	}
 	if err != nil {
 		return invalid(err)

@@ -47,7 +47,8 @@ func readConfiguration(dir string) (source, error) {
 			return source{}, err
 		}
 		if found.kind != "" && s.kind != "" {
-			return source{}, fmt.Errorf("%w configuration: %s and %s both have a backend; keep one", statelatch.ErrInvalid, found.source, s.source)
+			return source{}, fmt.Errorf("%w configuration: %s and %s both have a backend; keep one", statelatch.ErrInvalid,
+				found.source, s.source)
 		}
 		if s.kind != "" {
 			found = s
@@ -272,10 +273,12 @@ func pair(name, text string) (any, error) {
 	}
 	expr, diags := treefile.ParseExpression([]byte(text), name, hcl.InitialPos)
 	if diags.HasErrors() {
-		return nil, fmt.Errorf("%w argument %s: its value is not an expression such as {a = \"b\"} or [\"a\"]", statelatch.ErrInvalid, name)
+		return nil, fmt.Errorf("%w argument %s: its value is not an expression such as {a = \"b\"} or [\"a\"]",
+			statelatch.ErrInvalid, name)
 	}
 	if key := hcl.ExprAsKeyword(expr); key != "" {
-		return nil, fmt.Errorf("%w argument %s: its value is not an expression such as {a = \"b\"} or [\"a\"]", statelatch.ErrInvalid, name)
+		return nil, fmt.Errorf("%w argument %s: its value is not an expression such as {a = \"b\"} or [\"a\"]",
+			statelatch.ErrInvalid, name)
 	}
 	return literal(name, expr)
 }

@@ -10,7 +10,10 @@ import (
 // Profiles returns the names of the profiles in the shared files of the AWS configuration, each once. A file that
 // cannot be read has none.
 func Profiles(getenv func(string) string) (names []string) {
-	for _, file := range [...]struct{ env, name string }{{"AWS_CONFIG_FILE", "config"}, {"AWS_SHARED_CREDENTIALS_FILE", "credentials"}} {
+	for _, file := range [...]struct{ env, name string }{
+		{"AWS_CONFIG_FILE", "config"},
+		{"AWS_SHARED_CREDENTIALS_FILE", "credentials"},
+	} {
 		path := getenv(file.env)
 		if path == "" {
 			path = filepath.Join(getenv("HOME"), ".aws", file.name)

@@ -15,12 +15,14 @@ import (
 // harmless are the arguments of type string whose values may be printed: they name places. What is not here, and not a
 // boolean, a number or an endpoint, is printed by its name alone, also an argument that a later version adds.
 var harmless = map[string]bool{
-	"acl": true, "bucket": true, "dynamodb_table": true, "ec2_metadata_service_endpoint_mode": true, "key": true, "kms_key_id": true,
-	"profile": true, "region": true, "retry_mode": true, "sts_region": true, "workspace_key_prefix": true,
+	"acl": true, "bucket": true, "dynamodb_table": true, "ec2_metadata_service_endpoint_mode": true, "key": true,
+	"kms_key_id": true,
+	"profile":    true, "region": true, "retry_mode": true, "sts_region": true, "workspace_key_prefix": true,
 }
 
 var endpointNames = map[string]bool{
-	"dynamodb_endpoint": true, "endpoint": true, "iam_endpoint": true, "sts_endpoint": true, "ec2_metadata_service_endpoint": true,
+	"dynamodb_endpoint": true, "endpoint": true, "iam_endpoint": true, "sts_endpoint": true,
+	"ec2_metadata_service_endpoint": true,
 }
 
 // Repeatable is an item of [Options.BackendConfig] for a command to paste. Where its value might be a secret it is

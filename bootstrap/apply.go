@@ -27,7 +27,8 @@ const (
 )
 
 // ErrChanged says that a bucket is not what it was when its plan was made. Nothing was changed.
-var ErrChanged = errors.New("the bucket has changed since the plan was made; nothing was changed: run the command again")
+var ErrChanged = errors.New("the bucket has changed since the plan was made; nothing was changed: run " +
+	"the command again")
 
 // Outcome is what became of a step.
 type Outcome struct {
@@ -35,10 +36,10 @@ type Outcome struct {
 	Skipped string // why it was passed over; empty: it is done, and the store shows it
 }
 
-// Apply carries out a plan that was shown, and tells report about each step that is done. It reads the bucket again first and
-// returns [ErrChanged] if another plan would come out. It stops at the first step that fails, names the steps before it by
-// report alone, and can be repeated. What was required and the store does not have is an error at the end
-// ([statelatch.ErrUnsupported]). The result is the bucket as it was read last.
+// Apply carries out a plan that was shown, and tells report about each step that is done. It reads the bucket again
+// first and returns [ErrChanged] if another plan would come out. It stops at the first step that fails, names the
+// steps before it by report alone, and can be repeated. What was required and the store does not have is an error at
+// the end ([statelatch.ErrUnsupported]). The result is the bucket as it was read last.
 func Apply(ctx context.Context, c *s3.Client, d Desired, shown Plan, report func(Outcome)) (Actual, error) {
 	a, err := Inspect(ctx, c, d.Bucket)
 	if err != nil {
@@ -83,7 +84,8 @@ func carryOut(ctx context.Context, c *s3.Client, d Desired, id string, shown Pla
 	var last Step // that was written
 	for pause := firstPause; ; pause = min(2*pause, longPause) {
 		now, err := NewPlan(d, *a)
-		if err != nil && !errors.Is(err, statelatch.ErrNotFound) { // not found: the bucket is so new that not all of S3 knows it
+		if err != nil && !errors.Is(err, statelatch.ErrNotFound) {
+			// not found: the bucket is so new that not all of S3 knows it
 			return err
 		}
 		step, wanted := now.step(id)
@@ -91,7 +93,8 @@ func carryOut(ctx context.Context, c *s3.Client, d Desired, id string, shown Pla
 			return now.unsupported(id, d.Bucket, shown)
 		}
 		if written && last.garbled != nil && last.garbled(*a) {
-			if err := call(ctx, d.Bucket, "put "+id+" of", last.Action, func(ctx context.Context) error { return last.undo(ctx, c) }); err != nil {
+			if err := call(ctx, d.Bucket, "put "+id+" of", last.Action,
+				func(ctx context.Context) error { return last.undo(ctx, c) }); err != nil {
 				return fmt.Errorf("the store keeps it otherwise than it was written, and it could not be taken back: %w", err)
 			}
 			return &statelatch.StoreError{
@@ -127,20 +130,25 @@ func carryOut(ctx context.Context, c *s3.Client, d Desired, id string, shown Pla
 	}
 }
 
-// unsupported is why a step that is not wanted any more was not done: once the bucket was created, the store turned out to have no
-// such setting. Nil if it is done.
+// unsupported is why a step that is not wanted any more was not done: once the bucket was created, the store turned
+// out to have no such setting. Nil if it is done.
 func (p Plan) unsupported(id, bucket string, shown Plan) error {
 	for _, s := range p.Skipped {
 		if s.ID == id && !slices.Contains(shown.Skipped, s) {
-			return &statelatch.StoreError{Kind: statelatch.ErrUnsupported, Op: "put " + id + " of", Bucket: bucket, Message: s.Why}
+			return &statelatch.StoreError{
+				Kind: statelatch.ErrUnsupported, Op: "put " + id + " of", Bucket: bucket,
+				Message: s.Why,
+			}
 		}
 	}
 	return nil
 }
 
-// passing reports whether a write is worth another try: another change may be under way, a new bucket not known everywhere.
+// passing reports whether a write is worth another try: another change may be under way, a new bucket not known
+// everywhere.
 func passing(err error) bool {
-	return errors.Is(err, statelatch.ErrConflict) || errors.Is(err, statelatch.ErrThrottled) || errors.Is(err, statelatch.ErrNotFound)
+	return errors.Is(err, statelatch.ErrConflict) || errors.Is(err, statelatch.ErrThrottled) ||
+		errors.Is(err, statelatch.ErrNotFound)
 }
 
 func (s Step) carryOut(ctx context.Context, c *s3.Client, bucket string) error {
@@ -172,7 +180,8 @@ func (d Desired) create(ctx context.Context, c *s3.Client) error {
 	case "BucketAlreadyOwnedByYou": // our own request, whose answer was lost: the bucket was absent a moment ago
 		return nil
 	case "InvalidLocationConstraint", "IllegalLocationConstraintException", "InvalidRegion":
-		if in.CreateBucketConfiguration != nil && !s3bucket.OnAWS(d.Endpoint) { // to many stores the region is only a word in the signature
+		if in.CreateBucketConfiguration != nil && !s3bucket.OnAWS(d.Endpoint) {
+			// to many stores the region is only a word in the signature
 			in.CreateBucketConfiguration = nil
 			_, err = c.CreateBucket(ctx, in, withoutExpectedOwner)
 		}
@@ -183,11 +192,14 @@ func (d Desired) create(ctx context.Context, c *s3.Client) error {
 // withoutExpectedOwner takes off the header that the client puts on every request: nobody owns the bucket yet.
 func withoutExpectedOwner(o *s3.Options) {
 	remove := middleware.FinalizeMiddlewareFunc("statelatchNoExpectedOwner",
-		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput,
+			middleware.Metadata, error,
+		) {
 			if req, ok := in.Request.(*smithyhttp.Request); ok {
 				req.Header.Del("X-Amz-Expected-Bucket-Owner")
 			}
 			return next.HandleFinalize(ctx, in)
 		})
-	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error { return stack.Finalize.Add(remove, middleware.Before) })
+	o.APIOptions = append(o.APIOptions,
+		func(stack *middleware.Stack) error { return stack.Finalize.Add(remove, middleware.Before) })
 }

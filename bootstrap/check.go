@@ -72,7 +72,8 @@ type Subject struct {
 func Check(s Subject) []Finding {
 	c := &checker{Subject: s}
 	for _, check := range []func(){
-		c.transport, c.versioning, c.mfaDelete, c.encryption, c.publicAccess, c.policy, c.objectLock, c.lifecycle, c.replication, c.requesterPays, c.contents,
+		c.transport, c.versioning, c.mfaDelete, c.encryption, c.publicAccess, c.policy, c.objectLock, c.lifecycle,
+		c.replication, c.requesterPays, c.contents,
 	} {
 		check()
 	}
@@ -114,7 +115,8 @@ func (c *checker) transport() {
 	case host == "localhost" || net.ParseIP(host).IsLoopback():
 		c.find(id, Note, "requests are not encrypted on their way, which stays on this machine", "", "")
 	default:
-		c.find(id, Error, "requests go to "+c.Endpoint+" without encryption", "whoever is on the way reads the secrets in states, and can change them", "use an https:// endpoint")
+		c.find(id, Error, "requests go to "+c.Endpoint+" without encryption",
+			"whoever is on the way reads the secrets in states, and can change them", "use an https:// endpoint")
 	}
 }
 
@@ -122,7 +124,8 @@ func (c *checker) versioning() {
 	const id = idVersioning
 	is := c.Bucket.Versioning
 	if errors.Is(is.Err, statelatch.ErrUnsupported) {
-		c.find(id, Warning, "this store keeps no old versions", "a state that was overwritten or deleted is gone, except for the snapshots that statelatch makes before its own writes", "")
+		c.find(id, Warning, "this store keeps no old versions", "a state that was overwritten or deleted is gone, except "+
+			"for the snapshots that statelatch makes before its own writes", "")
 		return
 	}
 	if !c.readable(id, "versioning", is.Err) {
@@ -142,7 +145,8 @@ func (c *checker) versioning() {
 func (c *checker) mfaDelete() {
 	if v := c.Bucket.Versioning; v.Err == nil && v.Value.MFADelete {
 		c.find("mfa-delete", Note, "MFA delete is on",
-			"locking and unlocking work: a release names no version, so it writes a delete marker and needs no MFA. But nothing tidies up: "+
+			"locking and unlocking work: a release names no version, so it writes a delete marker and needs no MFA. But "+
+				"nothing tidies up: "+
 				"S3 runs no lifecycle rules on such a bucket, and gc deletes versions, which needs MFA", "")
 	}
 }
@@ -154,7 +158,8 @@ func (c *checker) encryption() {
 		return
 	}
 	if is.Value.Algorithm == "" {
-		c.find(id, Error, "there is no default encryption", "states hold secrets, and a writer that does not ask for encryption leaves them readable on disk", c.Command("bucket init"))
+		c.find(id, Error, "there is no default encryption", "states hold secrets, and a writer that does not ask for "+
+			"encryption leaves them readable on disk", c.Command("bucket init"))
 		return
 	}
 	c.ok(id, "objects are encrypted by default: "+is.Value.String())
@@ -163,14 +168,17 @@ func (c *checker) encryption() {
 func (c *checker) publicAccess() {
 	const id = idPublicAccess
 	is := c.Bucket.PublicAccess
-	if c.Bucket.ACLIsPublic.Err == nil && c.Bucket.ACLIsPublic.Value && !is.Value.IgnoreACLs && c.Bucket.Ownership.Value != string(types.ObjectOwnershipBucketOwnerEnforced) {
-		c.find("acl-public", Error, "the bucket's ACL lets everybody in", "whoever finds the name reads or writes states", c.Command("bucket init"))
+	if c.Bucket.ACLIsPublic.Err == nil && c.Bucket.ACLIsPublic.Value && !is.Value.IgnoreACLs &&
+		c.Bucket.Ownership.Value != string(types.ObjectOwnershipBucketOwnerEnforced) {
+		c.find("acl-public", Error, "the bucket's ACL lets everybody in", "whoever finds the name reads or writes states",
+			c.Command("bucket init"))
 	}
 	if !c.readable(id, "public access block", is.Err) {
 		return
 	}
 	if is.Value != allBlocked {
-		c.find(id, Warning, "public access is not blocked ("+is.Value.String()+")", "one careless ACL or policy opens every state to the world", c.Command("bucket init"))
+		c.find(id, Warning, "public access is not blocked ("+is.Value.String()+")",
+			"one careless ACL or policy opens every state to the world", c.Command("bucket init"))
 		return
 	}
 	c.ok(id, "public access is blocked")
@@ -191,10 +199,12 @@ func (c *checker) policy() {
 	case !doc.public(c.Bucket.PolicyIsPublic):
 		c.ok(idPublic, "the bucket policy lets no strangers in")
 	case c.Bucket.PublicAccess.Value.RestrictBuckets:
-		c.find(idPublic, Warning, "the bucket policy lets everybody in, and only the public access block stops it", "it takes effect with the next change of that block",
+		c.find(idPublic, Warning, "the bucket policy lets everybody in, and only the public access block stops it",
+			"it takes effect with the next change of that block",
 			c.aws("get-bucket-policy")+", and remove the statement")
 	default:
-		c.find(idPublic, Error, "the bucket policy lets everybody in", "whoever finds the name reads or writes states", c.aws("get-bucket-policy")+", and remove the statement")
+		c.find(idPublic, Error, "the bucket policy lets everybody in", "whoever finds the name reads or writes states",
+			c.aws("get-bucket-policy")+", and remove the statement")
 	}
 	d := Desired{Bucket: c.Scope.Bucket, Region: c.Region, Endpoint: c.Endpoint}
 	switch {
@@ -203,7 +213,8 @@ func (c *checker) policy() {
 	case plainHTTP(c.Endpoint):
 		c.find(id, Note, "the bucket policy does not refuse requests without TLS: the endpoint has none", "", "")
 	default:
-		c.find(id, Warning, "the bucket policy does not refuse requests without TLS", "a client with an http:// endpoint sends states in the clear", c.Command("bucket init"))
+		c.find(id, Warning, "the bucket policy does not refuse requests without TLS",
+			"a client with an http:// endpoint sends states in the clear", c.Command("bucket init"))
 	}
 }
 
@@ -216,7 +227,8 @@ func (c *checker) objectLock() {
 	if strings.HasSuffix(hostOf(c.Endpoint), ".r2.cloudflarestorage.com") {
 		c.findings = append(c.findings, Finding{
 			ID: id, Severity: Note, Skipped: true, What: "not checked: R2 does not tell about its bucket lock rules over S3",
-			Why: "a rule that covers a key refuses to overwrite and to delete it, so that no lock is ever released and no state updated",
+			Why: "a rule that covers a key refuses to overwrite and to delete it, so that no lock is ever released and " +
+				"no state updated",
 			Fix: "look at the bucket's lock rules in the dashboard, and leave states and locks out of them",
 		})
 		return
@@ -232,9 +244,12 @@ func (c *checker) objectLock() {
 			who = "only s3:BypassGovernanceRetention gets around that"
 		}
 		c.find(id, Warning, fmt.Sprintf("Object Lock keeps every version for %s (%s)", plural.Of(l.Days, "day"), l.Mode),
-			"it does not stop locking, and it stops neither a stolen lock nor an overwritten state: a release writes a delete marker, a write a new version. But each lock "+
-				"leaves a version that cannot be deleted for that long, by gc and lifecycle rules neither; "+who+". It protects the history of states",
-			c.aws("put-object-lock-configuration")+" --object-lock-configuration ObjectLockEnabled=Enabled (for no default retention)")
+			"it does not stop locking, and it stops neither a stolen lock nor an overwritten state: a release writes a delete "+
+				"marker, a write a new version. But each lock "+
+				"leaves a version that cannot be deleted for that long, by gc and lifecycle rules neither; "+who+
+				". It protects the history of states",
+			c.aws("put-object-lock-configuration")+" --object-lock-configuration ObjectLockEnabled=Enabled (for no "+
+				"default retention)")
 	case l.Enabled:
 		c.ok(id, "Object Lock is on, without a default retention")
 	default:
@@ -259,7 +274,8 @@ func (c *checker) replication() {
 		return
 	}
 	c.find(id, Warning, "objects are replicated to "+strings.Join(slices.Compact(to), ", "),
-		"a lock in a replica locks nothing: replication lags, and conditions are judged in one bucket alone. Point no backend at the replica, or at an "+
+		"a lock in a replica locks nothing: replication lags, and conditions are judged in one bucket alone. Point no "+
+			"backend at the replica, or at an "+
 			"endpoint that chooses between the two, unless this bucket is lost", "")
 }
 
@@ -285,8 +301,10 @@ func (c *checker) contents() {
 	}
 	oldest, count := c.Contents.stale(c.Now)
 	if count > 0 {
-		c.find(idStale, Warning, fmt.Sprintf("%d of %s not written for more than a day, the oldest since %s: %s", count, plural.Of(len(c.Contents.Locks), "lock"),
-			oldest.LastModified.UTC().Format("2006-01-02 15:04"), oldest.Key), "hardly a run takes that long: whoever held them is probably dead, and they block everybody", c.Command("locks"))
+		c.find(idStale, Warning, fmt.Sprintf("%d of %s not written for more than a day, the oldest since %s: %s", count,
+			plural.Of(len(c.Contents.Locks), "lock"),
+			oldest.LastModified.UTC().Format("2006-01-02 15:04"), oldest.Key),
+			"hardly a run takes that long: whoever held them is probably dead, and they block everybody", c.Command("locks"))
 	} else {
 		c.ok(idStale, plural.Of(len(c.Contents.Locks), "lock")+", none older than a day")
 	}

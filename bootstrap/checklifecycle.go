@@ -13,7 +13,8 @@ import (
 
 // lifecycle looks for rules that take states away, and for those that take litter away.
 func (c *checker) lifecycle() {
-	const idExpires, idArchives, idHistory, idLitter = "lifecycle-expires-states", "lifecycle-archives-states", "lifecycle-short-history", "lifecycle-litter"
+	const idExpires, idArchives, idHistory, idLitter = "lifecycle-expires-states", "lifecycle-archives-states",
+		"lifecycle-short-history", "lifecycle-litter"
 	is := c.Bucket.Lifecycle
 	if !c.readable(idLifecycle, "lifecycle rules", is.Err) {
 		return
@@ -29,15 +30,19 @@ func (c *checker) lifecycle() {
 		if f := filterOf(r); reach == reachPart || f.tagged || f.above > 0 || f.below > 0 {
 			severity = Warning
 		}
-		name, fix := fmt.Sprintf("lifecycle rule %q: %s", aws.ToString(r.ID), describeRule(r)), c.aws("get-bucket-lifecycle-configuration")+", and put it back without that rule"
+		name, fix := fmt.Sprintf("lifecycle rule %q: %s", aws.ToString(r.ID), describeRule(r)),
+			c.aws("get-bucket-lifecycle-configuration")+", and put it back without that rule"
 		if e := r.Expiration; e != nil && (aws.ToInt32(e.Days) > 0 || e.Date != nil) {
 			harmless = false
-			c.find(idExpires, severity, name, "a state that is not written for that long disappears, and the next apply creates everything a second time", fix)
+			c.find(idExpires, severity, name, "a state that is not written for that long disappears, and the next apply "+
+				"creates everything a second time", fix)
 		}
 		for _, t := range r.Transitions {
-			if t.StorageClass == types.TransitionStorageClassGlacier || t.StorageClass == types.TransitionStorageClassDeepArchive {
+			if t.StorageClass == types.TransitionStorageClassGlacier ||
+				t.StorageClass == types.TransitionStorageClassDeepArchive {
 				harmless = false
-				c.find(idArchives, severity, name, "a state in an archive cannot be read until it is restored, which takes hours", fix)
+				c.find(idArchives, severity, name, "a state in an archive cannot be read until it is restored, which takes hours",
+					fix)
 			}
 		}
 		if n := r.NoncurrentVersionExpiration; n != nil {
@@ -55,7 +60,8 @@ func (c *checker) lifecycle() {
 		c.ok(idLitter, "a lifecycle rule removes the old versions of locks")
 	case versioned.Status == "" || versioned.MFADelete: // there is nothing to remove, or nothing that could be done
 	default:
-		c.find(idLitter, Note, "no lifecycle rule removes the old versions of locks", "each lock leaves one behind, and a delete marker", c.Command("bucket init"))
+		c.find(idLitter, Note, "no lifecycle rule removes the old versions of locks",
+			"each lock leaves one behind, and a delete marker", c.Command("bucket init"))
 	}
 }
 

@@ -20,9 +20,11 @@ func call(ctx context.Context, bucket, name, action string, do func(context.Cont
 	se.Bucket = bucket
 	switch se.Code {
 	case "BucketAlreadyExists":
-		se.Kind, se.Message = statelatch.ErrDenied, "the name belongs to somebody else, and S3 owns each name once in the world: choose another one"
+		se.Kind, se.Message = statelatch.ErrDenied,
+			"the name belongs to somebody else, and S3 owns each name once in the world: choose another one"
 	case "InvalidBucketAclWithObjectOwnership":
-		se.Message = "the bucket's ACL gives rights to others, which bucket owner enforced ownership ends: grant them in the bucket policy, then take them " +
+		se.Message = "the bucket's ACL gives rights to others, which bucket owner enforced ownership ends: grant them in " +
+			"the bucket policy, then take them " +
 			"off the ACL (aws s3api put-bucket-acl --acl private), and run the command again"
 	}
 	return se

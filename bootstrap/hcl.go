@@ -17,9 +17,11 @@ func HCL(d Desired) (string, error) {
 	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# A state bucket in %s. Import it first if it exists: a policy and lifecycle rules that are there are replaced.", d.Region)
+	line("# A state bucket in %s. Import it first if it exists: a policy and lifecycle rules that are there are replaced.",
+		d.Region)
 	if d.Owner != "" {
-		line("# Give the provider allowed_account_ids = [%s], so that it works on no other account's bucket.", hclString(d.Owner))
+		line("# Give the provider allowed_account_ids = [%s], so that it works on no other account's bucket.",
+			hclString(d.Owner))
 	}
 	tags := ""
 	if len(d.Tags) > 0 {
@@ -29,17 +31,24 @@ func HCL(d Desired) (string, error) {
 		}
 		tags += "  }\n"
 	}
-	line("resource \"aws_s3_bucket\" \"state\" {\n  bucket = %s\n%s\n  lifecycle {\n    prevent_destroy = true\n  }\n}", hclString(d.Bucket), tags)
-	line("\nresource \"aws_s3_bucket_public_access_block\" \"state\" {\n  bucket                  = aws_s3_bucket.state.id\n" +
-		"  block_public_acls       = true\n  ignore_public_acls      = true\n  block_public_policy     = true\n  restrict_public_buckets = true\n}")
-	line("\nresource \"aws_s3_bucket_ownership_controls\" \"state\" {\n  bucket = aws_s3_bucket.state.id\n\n  rule {\n    object_ownership = \"BucketOwnerEnforced\"\n  }\n}")
-	line("\nresource \"aws_s3_bucket_server_side_encryption_configuration\" \"state\" {\n  bucket = aws_s3_bucket.state.id\n\n  rule {")
+	line("resource \"aws_s3_bucket\" \"state\" {\n  bucket = %s\n%s\n  lifecycle {\n    prevent_destroy = true\n  }\n}",
+		hclString(d.Bucket), tags)
+	line("\nresource \"aws_s3_bucket_public_access_block\" \"state\" {\n  bucket                  = " +
+		"aws_s3_bucket.state.id\n" +
+		"  block_public_acls       = true\n  ignore_public_acls      = true\n  block_public_policy     = true\n  " +
+		"restrict_public_buckets = true\n}")
+	line("\nresource \"aws_s3_bucket_ownership_controls\" \"state\" {\n  bucket = aws_s3_bucket.state.id\n\n  rule {\n  " +
+		"  object_ownership = \"BucketOwnerEnforced\"\n  }\n}")
+	line("\nresource \"aws_s3_bucket_server_side_encryption_configuration\" \"state\" {\n  bucket = " +
+		"aws_s3_bucket.state.id\n\n  rule {")
 	if key := d.kmsKey(); key != "" {
-		line("    apply_server_side_encryption_by_default {\n      sse_algorithm     = \"aws:kms\"\n      kms_master_key_id = %s\n    }\n    bucket_key_enabled = true\n  }\n}", hclString(key))
+		line("    apply_server_side_encryption_by_default {\n      sse_algorithm     = \"aws:kms\"\n      "+
+			"kms_master_key_id = %s\n    }\n    bucket_key_enabled = true\n  }\n}", hclString(key))
 	} else {
 		line("    apply_server_side_encryption_by_default {\n      sse_algorithm = \"AES256\"\n    }\n  }\n}")
 	}
-	line("\nresource \"aws_s3_bucket_versioning\" \"state\" {\n  bucket = aws_s3_bucket.state.id\n\n  versioning_configuration {\n    status = \"Enabled\"\n  }\n}")
+	line("\nresource \"aws_s3_bucket_versioning\" \"state\" {\n  bucket = aws_s3_bucket.state.id\n\n  " +
+		"versioning_configuration {\n    status = \"Enabled\"\n  }\n}")
 	line(`
 # Old versions below %d bytes are locks, or states of hardly any resources: of those the newest %d stay.
 resource "aws_s3_bucket_lifecycle_configuration" "state" {
@@ -76,10 +85,12 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
 		var indented bytes.Buffer
 		_ = json.Indent(&indented, []byte(policy), "  ", "  ") // it is our own
 		// JSON is an HCL expression, but for the marks of templates, which none of ours has.
-		line("\nresource \"aws_s3_bucket_policy\" \"state\" {\n  bucket     = aws_s3_bucket.state.id\n  depends_on = [aws_s3_bucket_public_access_block.state]\n\n  policy = jsonencode(%s)\n}", indented.String())
+		line("\nresource \"aws_s3_bucket_policy\" \"state\" {\n  bucket     = aws_s3_bucket.state.id\n  depends_on = "+
+			"[aws_s3_bucket_public_access_block.state]\n\n  policy = jsonencode(%s)\n}", indented.String())
 	}
 	if d.LogBucket != "" {
-		line("\nresource \"aws_s3_bucket_logging\" \"state\" {\n  bucket        = aws_s3_bucket.state.id\n  target_bucket = %s\n  target_prefix = %s\n}", hclString(d.LogBucket), hclString(d.LogPrefix))
+		line("\nresource \"aws_s3_bucket_logging\" \"state\" {\n  bucket        = aws_s3_bucket.state.id\n  target_bucket "+
+			"= %s\n  target_prefix = %s\n}", hclString(d.LogBucket), hclString(d.LogPrefix))
 	}
 	return b.String(), nil
 }

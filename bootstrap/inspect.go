@@ -40,47 +40,54 @@ type reader struct {
 
 var readers = []reader{
 	{idVersioning, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Versioning = read(ctx, bucket, "get versioning of", "s3:GetBucketVersioning", func(ctx context.Context) (v Versioning, err error) {
-			out, err := c.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &bucket})
-			if err == nil {
-				v = Versioning{string(out.Status), out.MFADelete == types.MFADeleteStatusEnabled}
-			}
-			return v, err
-		})
+		a.Versioning = read(ctx, bucket, "get versioning of", "s3:GetBucketVersioning",
+			func(ctx context.Context) (v Versioning, err error) {
+				out, err := c.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &bucket})
+				if err == nil {
+					v = Versioning{string(out.Status), out.MFADelete == types.MFADeleteStatusEnabled}
+				}
+				return v, err
+			})
 	}},
 	{idEncryption, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Encryption = read(ctx, bucket, "get encryption of", "s3:GetEncryptionConfiguration", func(ctx context.Context) (e Encryption, err error) {
-			out, err := c.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &bucket})
-			if err != nil || out.ServerSideEncryptionConfiguration == nil {
-				return e, err
-			}
-			for _, r := range out.ServerSideEncryptionConfiguration.Rules {
-				if by := r.ApplyServerSideEncryptionByDefault; by != nil {
-					e.Algorithm, e.KMSKey = string(by.SSEAlgorithm), aws.ToString(by.KMSMasterKeyID)
+		a.Encryption = read(ctx, bucket, "get encryption of", "s3:GetEncryptionConfiguration",
+			func(ctx context.Context) (e Encryption, err error) {
+				out, err := c.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &bucket})
+				if err != nil || out.ServerSideEncryptionConfiguration == nil {
+					return e, err
 				}
-				e.BucketKey, e.blocked = aws.ToBool(r.BucketKeyEnabled), r.BlockedEncryptionTypes
-			}
-			return e, nil
-		})
+				for _, r := range out.ServerSideEncryptionConfiguration.Rules {
+					if by := r.ApplyServerSideEncryptionByDefault; by != nil {
+						e.Algorithm, e.KMSKey = string(by.SSEAlgorithm), aws.ToString(by.KMSMasterKeyID)
+					}
+					e.BucketKey, e.blocked = aws.ToBool(r.BucketKeyEnabled), r.BlockedEncryptionTypes
+				}
+				return e, nil
+			})
 	}},
 	{idPublicAccess, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.PublicAccess = read(ctx, bucket, "get public access block of", "s3:GetBucketPublicAccessBlock", func(ctx context.Context) (p PublicAccess, err error) {
-			out, err := c.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &bucket})
-			if err == nil && out.PublicAccessBlockConfiguration != nil {
-				b := out.PublicAccessBlockConfiguration
-				p = PublicAccess{aws.ToBool(b.BlockPublicAcls), aws.ToBool(b.IgnorePublicAcls), aws.ToBool(b.BlockPublicPolicy), aws.ToBool(b.RestrictPublicBuckets)}
-			}
-			return p, err
-		})
+		a.PublicAccess = read(ctx, bucket, "get public access block of", "s3:GetBucketPublicAccessBlock",
+			func(ctx context.Context) (p PublicAccess, err error) {
+				out, err := c.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &bucket})
+				if err == nil && out.PublicAccessBlockConfiguration != nil {
+					b := out.PublicAccessBlockConfiguration
+					p = PublicAccess{
+						aws.ToBool(b.BlockPublicAcls), aws.ToBool(b.IgnorePublicAcls), aws.ToBool(b.BlockPublicPolicy),
+						aws.ToBool(b.RestrictPublicBuckets),
+					}
+				}
+				return p, err
+			})
 	}},
 	{idOwnership, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Ownership = read(ctx, bucket, "get ownership controls of", "s3:GetBucketOwnershipControls", func(ctx context.Context) (s string, err error) {
-			out, err := c.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &bucket})
-			if err == nil && out.OwnershipControls != nil && len(out.OwnershipControls.Rules) > 0 {
-				s = string(out.OwnershipControls.Rules[0].ObjectOwnership)
-			}
-			return s, err
-		})
+		a.Ownership = read(ctx, bucket, "get ownership controls of", "s3:GetBucketOwnershipControls",
+			func(ctx context.Context) (s string, err error) {
+				out, err := c.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &bucket})
+				if err == nil && out.OwnershipControls != nil && len(out.OwnershipControls.Rules) > 0 {
+					s = string(out.OwnershipControls.Rules[0].ObjectOwnership)
+				}
+				return s, err
+			})
 	}},
 	{idPolicy, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
 		a.Policy = read(ctx, bucket, "get policy of", "s3:GetBucketPolicy", func(ctx context.Context) (string, error) {
@@ -92,41 +99,45 @@ var readers = []reader{
 		})
 	}},
 	{idLifecycle, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Lifecycle = read(ctx, bucket, "get lifecycle of", "s3:GetLifecycleConfiguration", func(ctx context.Context) (l Lifecycle, err error) {
-			out, err := c.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &bucket})
-			if err == nil {
-				l = Lifecycle{out.Rules, out.TransitionDefaultMinimumObjectSize}
-			}
-			return l, err
-		})
+		a.Lifecycle = read(ctx, bucket, "get lifecycle of", "s3:GetLifecycleConfiguration",
+			func(ctx context.Context) (l Lifecycle, err error) {
+				out, err := c.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &bucket})
+				if err == nil {
+					l = Lifecycle{out.Rules, out.TransitionDefaultMinimumObjectSize}
+				}
+				return l, err
+			})
 	}},
 	{idLogging, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Logging = read(ctx, bucket, "get logging of", "s3:GetBucketLogging", func(ctx context.Context) (l *types.LoggingEnabled, err error) {
-			out, err := c.GetBucketLogging(ctx, &s3.GetBucketLoggingInput{Bucket: &bucket})
-			if err == nil {
-				l = out.LoggingEnabled
-			}
-			return l, err
-		})
+		a.Logging = read(ctx, bucket, "get logging of", "s3:GetBucketLogging",
+			func(ctx context.Context) (l *types.LoggingEnabled, err error) {
+				out, err := c.GetBucketLogging(ctx, &s3.GetBucketLoggingInput{Bucket: &bucket})
+				if err == nil {
+					l = out.LoggingEnabled
+				}
+				return l, err
+			})
 	}},
 	{idTags, func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Tags = read(ctx, bucket, "get tags of", "s3:GetBucketTagging", func(ctx context.Context) (map[string]string, error) {
-			out, err := c.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &bucket})
-			if err != nil {
-				return nil, err
-			}
-			tags := map[string]string{}
-			for _, t := range out.TagSet {
-				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-			}
-			return tags, nil
-		})
+		a.Tags = read(ctx, bucket, "get tags of", "s3:GetBucketTagging",
+			func(ctx context.Context) (map[string]string, error) {
+				out, err := c.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &bucket})
+				if err != nil {
+					return nil, err
+				}
+				tags := map[string]string{}
+				for _, t := range out.TagSet {
+					tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+				}
+				return tags, nil
+			})
 	}},
 	{"policy-status", func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.PolicyIsPublic = read(ctx, bucket, "get policy status of", "s3:GetBucketPolicyStatus", func(ctx context.Context) (bool, error) {
-			out, err := c.GetBucketPolicyStatus(ctx, &s3.GetBucketPolicyStatusInput{Bucket: &bucket})
-			return err == nil && out.PolicyStatus != nil && aws.ToBool(out.PolicyStatus.IsPublic), err
-		})
+		a.PolicyIsPublic = read(ctx, bucket, "get policy status of", "s3:GetBucketPolicyStatus",
+			func(ctx context.Context) (bool, error) {
+				out, err := c.GetBucketPolicyStatus(ctx, &s3.GetBucketPolicyStatusInput{Bucket: &bucket})
+				return err == nil && out.PolicyStatus != nil && aws.ToBool(out.PolicyStatus.IsPublic), err
+			})
 	}},
 	{"acl", func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
 		a.ACLIsPublic = read(ctx, bucket, "get ACL of", "s3:GetBucketAcl", func(ctx context.Context) (bool, error) {
@@ -139,38 +150,43 @@ var readers = []reader{
 		})
 	}},
 	{"object-lock", func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.ObjectLock = read(ctx, bucket, "get object lock configuration of", "s3:GetBucketObjectLockConfiguration", func(ctx context.Context) (l ObjectLock, err error) {
-			out, err := c.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &bucket})
-			if err != nil || out.ObjectLockConfiguration == nil {
-				return l, err
-			}
-			l.Enabled = out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
-			if r := out.ObjectLockConfiguration.Rule; r != nil && r.DefaultRetention != nil {
-				l.Mode = string(r.DefaultRetention.Mode)
-				l.Days = int(aws.ToInt32(r.DefaultRetention.Days)) + 365*int(aws.ToInt32(r.DefaultRetention.Years))
-			}
-			return l, nil
-		})
+		a.ObjectLock = read(ctx, bucket, "get object lock configuration of", "s3:GetBucketObjectLockConfiguration",
+			func(ctx context.Context) (l ObjectLock, err error) {
+				out, err := c.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &bucket})
+				if err != nil || out.ObjectLockConfiguration == nil {
+					return l, err
+				}
+				l.Enabled = out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
+				if r := out.ObjectLockConfiguration.Rule; r != nil && r.DefaultRetention != nil {
+					l.Mode = string(r.DefaultRetention.Mode)
+					l.Days = int(aws.ToInt32(r.DefaultRetention.Days)) + 365*int(aws.ToInt32(r.DefaultRetention.Years))
+				}
+				return l, nil
+			})
 	}},
 	{"replication", func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.Replication = read(ctx, bucket, "get replication of", "s3:GetReplicationConfiguration", func(ctx context.Context) (rules []types.ReplicationRule, err error) {
-			out, err := c.GetBucketReplication(ctx, &s3.GetBucketReplicationInput{Bucket: &bucket})
-			if err == nil && out.ReplicationConfiguration != nil {
-				rules = out.ReplicationConfiguration.Rules
-			}
-			return rules, err
-		})
+		a.Replication = read(ctx, bucket, "get replication of", "s3:GetReplicationConfiguration",
+			func(ctx context.Context) (rules []types.ReplicationRule, err error) {
+				out, err := c.GetBucketReplication(ctx, &s3.GetBucketReplicationInput{Bucket: &bucket})
+				if err == nil && out.ReplicationConfiguration != nil {
+					rules = out.ReplicationConfiguration.Rules
+				}
+				return rules, err
+			})
 	}},
 	{"requester-pays", func(ctx context.Context, c *s3.Client, bucket string, a *Actual) {
-		a.RequesterPays = read(ctx, bucket, "get request payment of", "s3:GetBucketRequestPayment", func(ctx context.Context) (bool, error) {
-			out, err := c.GetBucketRequestPayment(ctx, &s3.GetBucketRequestPaymentInput{Bucket: &bucket})
-			return err == nil && out.Payer == types.PayerRequester, err
-		})
+		a.RequesterPays = read(ctx, bucket, "get request payment of", "s3:GetBucketRequestPayment",
+			func(ctx context.Context) (bool, error) {
+				out, err := c.GetBucketRequestPayment(ctx, &s3.GetBucketRequestPaymentInput{Bucket: &bucket})
+				return err == nil && out.Payer == types.PayerRequester, err
+			})
 	}},
 }
 
 // read makes one call. That nothing is configured is no failure.
-func read[T any](ctx context.Context, bucket, name, action string, get func(context.Context) (T, error)) (s Setting[T]) {
+func read[T any](
+	ctx context.Context, bucket, name, action string, get func(context.Context) (T, error),
+) (s Setting[T]) {
 	s.Err = call(ctx, bucket, name, action, func(ctx context.Context) (err error) {
 		s.Value, err = get(ctx)
 		return err
@@ -182,9 +198,10 @@ func read[T any](ctx context.Context, bucket, name, action string, get func(cont
 }
 
 // Inspect reads the configuration of a bucket, a dozen requests side by side. An absent bucket is no error, a setting
-// that cannot be read is in that setting, unless who asks is refused, whatever is asked for ([statelatch.BadCredentials]):
-// then nothing is known. It reads no more than the region of a bucket that is in another one than the
-// client asks in. Errors are a *statelatch.StoreError: [statelatch.ErrDenied] for a bucket of somebody else.
+// that cannot be read is in that setting, unless who asks is refused, whatever is asked for
+// ([statelatch.BadCredentials]): then nothing is known. It reads no more than the region of a bucket that is in
+// another one than the client asks in. Errors are a *statelatch.StoreError: [statelatch.ErrDenied] for a bucket of
+// somebody else.
 func Inspect(ctx context.Context, c *s3.Client, bucket string) (Actual, error) {
 	a, elsewhere, err := find(ctx, c, bucket)
 	if err != nil || !a.Exists || elsewhere {
@@ -207,7 +224,8 @@ func Inspect(ctx context.Context, c *s3.Client, bucket string) (Actual, error) {
 // badCredentials is the error of a setting that tells of all others, too; nil if there is none.
 func (a *Actual) badCredentials() error {
 	for _, err := range [...]error{
-		a.Versioning.Err, a.Encryption.Err, a.PublicAccess.Err, a.Ownership.Err, a.Policy.Err, a.Lifecycle.Err, a.Logging.Err, a.Tags.Err,
+		a.Versioning.Err, a.Encryption.Err, a.PublicAccess.Err, a.Ownership.Err, a.Policy.Err, a.Lifecycle.Err, a.Logging.Err,
+		a.Tags.Err,
 		a.PolicyIsPublic.Err, a.ACLIsPublic.Err, a.ObjectLock.Err, a.Replication.Err, a.RequesterPays.Err,
 	} {
 		if statelatch.BadCredentials(err) {

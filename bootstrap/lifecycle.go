@@ -42,9 +42,11 @@ func lifecycleRules(litterDays int) []types.LifecycleRule {
 		},
 		{ // a rule of its own: neither action goes with a size
 			ID: aws.String(ruleTidyUp), Status: types.ExpirationStatusEnabled,
-			Filter:                         &types.LifecycleRuleFilter{Prefix: aws.String("")},
-			Expiration:                     &types.LifecycleExpiration{ExpiredObjectDeleteMarker: aws.Bool(true)},
-			AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(AbortUploadsDays)},
+			Filter:     &types.LifecycleRuleFilter{Prefix: aws.String("")},
+			Expiration: &types.LifecycleExpiration{ExpiredObjectDeleteMarker: aws.Bool(true)},
+			AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{
+				DaysAfterInitiation: aws.Int32(AbortUploadsDays),
+			},
 		},
 	}
 }
@@ -196,7 +198,10 @@ func filterOf(r types.LifecycleRule) ruleFilter {
 	f.prefix, f.tagged = aws.ToString(r.Filter.Prefix), r.Filter.Tag != nil
 	f.above, f.below = aws.ToInt64(r.Filter.ObjectSizeGreaterThan), aws.ToInt64(r.Filter.ObjectSizeLessThan)
 	if and := r.Filter.And; and != nil {
-		f = ruleFilter{aws.ToString(and.Prefix), len(and.Tags) > 0, aws.ToInt64(and.ObjectSizeGreaterThan), aws.ToInt64(and.ObjectSizeLessThan)}
+		f = ruleFilter{
+			aws.ToString(and.Prefix), len(and.Tags) > 0, aws.ToInt64(and.ObjectSizeGreaterThan),
+			aws.ToInt64(and.ObjectSizeLessThan),
+		}
 	}
 	return f
 }

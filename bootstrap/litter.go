@@ -36,7 +36,8 @@ func Look(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts fle
 		}
 		return nil
 	})
-	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
+	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) &&
+		!statelatch.BadCredentials(err) {
 		c = Contents{Versions: err}
 		opts.Versions = false
 		err = fleet.Walk(ctx, b, scope, opts, func(o bucket.Object) error {

@@ -124,18 +124,21 @@ func (p *planner) createBucket() Step {
 }
 
 func (p *planner) publicAccess() {
-	if !p.readable(idPublicAccess, "public access block", false, p.PublicAccess.Err) || p.PublicAccess.Value == allBlocked {
+	if !p.readable(idPublicAccess, "public access block", false, p.PublicAccess.Err) ||
+		p.PublicAccess.Value == allBlocked {
 		return
 	}
 	bucket := p.Bucket
 	p.add(Step{
-		ID: idPublicAccess, What: "block public access", Why: "states hold secrets; no ACL and no policy shall open them by mistake",
+		ID: idPublicAccess, What: "block public access",
+		Why:  "states hold secrets; no ACL and no policy shall open them by mistake",
 		From: p.PublicAccess.Value.String(), To: allBlocked.String(), Action: "s3:PutBucketPublicAccessBlock",
 		write: func(ctx context.Context, c *s3.Client) error {
 			_, err := c.PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{
 				Bucket: &bucket,
 				PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
-					BlockPublicAcls: aws.Bool(true), IgnorePublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(true), RestrictPublicBuckets: aws.Bool(true),
+					BlockPublicAcls: aws.Bool(true), IgnorePublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(true),
+					RestrictPublicBuckets: aws.Bool(true),
 				},
 			})
 			return err
@@ -149,7 +152,12 @@ func (p PublicAccess) String() string {
 	for _, f := range [...]struct {
 		on   bool
 		name string
-	}{{p.BlockACLs, "new public ACLs"}, {p.IgnoreACLs, "public ACLs"}, {p.BlockPolicy, "new public policies"}, {p.RestrictBuckets, "public policies"}} {
+	}{
+		{p.BlockACLs, "new public ACLs"},
+		{p.IgnoreACLs, "public ACLs"},
+		{p.BlockPolicy, "new public policies"},
+		{p.RestrictBuckets, "public policies"},
+	} {
 		if f.on {
 			on = append(on, f.name)
 		}
@@ -171,7 +179,8 @@ func (p *planner) ownership() {
 	}
 	bucket := p.Bucket
 	p.add(Step{
-		ID: idOwnership, What: "let the bucket's owner own every object", Why: "what another account writes stays readable, and ACLs no longer count",
+		ID: idOwnership, What: "let the bucket's owner own every object",
+		Why:  "what another account writes stays readable, and ACLs no longer count",
 		From: from, To: want, Action: "s3:PutBucketOwnershipControls",
 		write: func(ctx context.Context, c *s3.Client) error {
 			_, err := c.PutBucketOwnershipControls(ctx, &s3.PutBucketOwnershipControlsInput{
@@ -193,9 +202,13 @@ func (p *planner) encryption() {
 	}
 	want := Encryption{Algorithm: aes256, blocked: is.Value.blocked}
 	if asked && p.Desired.Encryption != aes256 {
-		want = Encryption{Algorithm: string(types.ServerSideEncryptionAwsKms), KMSKey: p.Desired.Encryption, BucketKey: true, blocked: is.Value.blocked}
+		want = Encryption{
+			Algorithm: string(types.ServerSideEncryptionAwsKms), KMSKey: p.Desired.Encryption, BucketKey: true,
+			blocked: is.Value.blocked,
+		}
 	}
-	same := is.Value.Algorithm == want.Algorithm && is.Value.KMSKey == want.KMSKey && (want.KMSKey == "" || is.Value.BucketKey)
+	same := is.Value.Algorithm == want.Algorithm && is.Value.KMSKey == want.KMSKey &&
+		(want.KMSKey == "" || is.Value.BucketKey)
 	if same || !asked && is.Value.Algorithm != "" {
 		return
 	}
@@ -205,15 +218,19 @@ func (p *planner) encryption() {
 		From: is.Value.String(), To: want.String(), Action: "s3:PutEncryptionConfiguration", required: asked,
 		write: func(ctx context.Context, c *s3.Client) error {
 			rule := types.ServerSideEncryptionRule{
-				ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{SSEAlgorithm: types.ServerSideEncryption(want.Algorithm)},
-				BlockedEncryptionTypes:             want.blocked,
+				ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{
+					SSEAlgorithm: types.ServerSideEncryption(want.Algorithm),
+				},
+				BlockedEncryptionTypes: want.blocked,
 			}
 			if want.KMSKey != "" {
 				rule.ApplyServerSideEncryptionByDefault.KMSMasterKeyID, rule.BucketKeyEnabled = &want.KMSKey, aws.Bool(true)
 			}
 			_, err := c.PutBucketEncryption(ctx, &s3.PutBucketEncryptionInput{
-				Bucket:                            &bucket,
-				ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{Rules: []types.ServerSideEncryptionRule{rule}},
+				Bucket: &bucket,
+				ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{
+					Rules: []types.ServerSideEncryptionRule{rule},
+				},
 			})
 			return err
 		},
@@ -237,7 +254,8 @@ func (e Encryption) String() string {
 
 func (p *planner) versioning() {
 	is := p.Versioning
-	if !p.readable(idVersioning, "versioning", true, is.Err) || is.Value.Status == string(types.BucketVersioningStatusEnabled) {
+	if !p.readable(idVersioning, "versioning", true, is.Err) ||
+		is.Value.Status == string(types.BucketVersioningStatusEnabled) {
 		return
 	}
 	from := is.Value.Status
@@ -264,7 +282,8 @@ func (p *planner) lifecycle() {
 		return
 	}
 	if p.Versioning.Value.MFADelete {
-		p.skip(idLifecycle, false, "S3 runs no lifecycle rules on a bucket with MFA delete: old versions of locks stay until somebody deletes them with MFA")
+		p.skip(idLifecycle, false, "S3 runs no lifecycle rules on a bucket with MFA delete: old versions of locks stay "+
+			"until somebody deletes them with MFA")
 		return
 	}
 	var from, to []string
@@ -286,7 +305,8 @@ func (p *planner) lifecycle() {
 	wanted := lifecycleRules(p.LitterDays)
 	bucket, before, merged := p.Bucket, is.Value, is.Value.with(wanted)
 	p.add(Step{
-		ID: idLifecycle, What: "expire the litter of locks", Why: "each lock leaves an old version and a delete marker behind; tiny states keep their newest old versions",
+		ID: idLifecycle, What: "expire the litter of locks",
+		Why:  "each lock leaves an old version and a delete marker behind; tiny states keep their newest old versions",
 		From: strings.Join(from, "\n"), To: strings.Join(to, "\n"), Action: "s3:PutLifecycleConfiguration",
 		write: func(ctx context.Context, c *s3.Client) error { return merged.write(ctx, c, bucket) },
 		// A store that knows no sizes in filters would take our rule for one about every state.
@@ -342,15 +362,17 @@ func (p *planner) policy() {
 		return
 	}
 	if p.PublicAccess.Err == nil && doc.public(p.PolicyIsPublic) {
-		p.failed = append(p.failed, fmt.Errorf("%w bucket policy: it lets everybody in, so that S3 refuses to change it once public access is blocked; "+
-			"remove that statement first (aws s3api get-bucket-policy --bucket %s)", statelatch.ErrInvalid, p.Bucket))
+		p.failed = append(p.failed,
+			fmt.Errorf("%w bucket policy: it lets everybody in, so that S3 refuses to change it once public access is blocked; "+
+				"remove that statement first (aws s3api get-bucket-policy --bucket %s)", statelatch.ErrInvalid, p.Bucket))
 		return
 	}
 	bucket, body := p.Bucket, doc.String()
 	p.add(Step{
 		ID: idPolicy, What: "add " + strings.Join(what, " and ") + " to the bucket policy",
 		Why:  strings.Join(why, "; "),
-		From: strings.Join(from, "\n"), To: strings.Join(to, "\n"), Action: "s3:PutBucketPolicy", required: p.RequireConditions,
+		From: strings.Join(from, "\n"), To: strings.Join(to, "\n"), Action: "s3:PutBucketPolicy",
+		required: p.RequireConditions,
 		write: func(ctx context.Context, c *s3.Client) error {
 			_, err := c.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &body})
 			return err
@@ -374,7 +396,8 @@ func (p *planner) logging() {
 	bucket := p.Bucket
 	logs.TargetBucket, logs.TargetPrefix = &p.LogBucket, &p.LogPrefix
 	p.add(Step{
-		ID: idLogging, What: "log every access", Why: "who read a state is nowhere else; the policy of the log bucket must let logging.s3.amazonaws.com write",
+		ID: idLogging, What: "log every access", Why: "who read a state is nowhere else; the policy of the log bucket must " +
+			"let logging.s3.amazonaws.com write",
 		From: from, To: fmt.Sprintf("s3://%s/%s", p.LogBucket, p.LogPrefix), Action: "s3:PutBucketLogging", required: true,
 		write: func(ctx context.Context, c *s3.Client) error {
 			_, err := c.PutBucketLogging(ctx, &s3.PutBucketLoggingInput{

@@ -49,7 +49,8 @@ func tlsOnly(arn string) statement {
 // mean that neither header is there; the calls of a multipart upload that create nothing are left out.
 func lockOnlyConditional(arn string) statement {
 	return statement{
-		Sid: sidLockOnlyConditional, Effect: "Deny", Principal: "*", Action: "s3:PutObject", Resource: []string{arn + "/*" + statelatch.LockKeySuffix},
+		Sid: sidLockOnlyConditional, Effect: "Deny", Principal: "*", Action: "s3:PutObject",
+		Resource: []string{arn + "/*" + statelatch.LockKeySuffix},
 		Condition: map[string]map[string]string{
 			"Null": {"s3:if-none-match": "true", "s3:if-match": "true"},
 			"Bool": {"s3:ObjectCreationOperation": "true"},
@@ -147,11 +148,13 @@ func (p policyDocument) allowsAnyone() bool {
 func narrow(condition any) bool {
 	for both, values := range normal(condition) {
 		operator, key, _ := strings.Cut(both, " ")
-		if strings.Contains(operator, "not") || strings.Contains(operator, "ifexists") || operator == "null" || slices.ContainsFunc(values, open) {
+		if strings.Contains(operator, "not") || strings.Contains(operator, "ifexists") || operator == "null" ||
+			slices.ContainsFunc(values, open) {
 			continue
 		}
 		switch key {
-		case "aws:sourceip", "aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceowner", "aws:sourceaccount", "aws:sourceorgid",
+		case "aws:sourceip", "aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceowner", "aws:sourceaccount",
+			"aws:sourceorgid",
 			"aws:principalorgid", "aws:principalorgpaths", "aws:principalaccount", "aws:principalarn", "aws:userid",
 			"s3:dataaccesspointaccount", "s3:dataaccesspointarn":
 			return true

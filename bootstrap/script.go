@@ -18,7 +18,8 @@ func Script(d Desired) (string, error) {
 	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("#!/usr/bin/env bash\nset -euo pipefail\nbucket=%s\nexport AWS_REGION=%[2]s AWS_DEFAULT_REGION=%[2]s AWS_PAGER=", quote(d.Bucket), quote(d.Region))
+	line("#!/usr/bin/env bash\nset -euo pipefail\nbucket=%s\nexport AWS_REGION=%[2]s AWS_DEFAULT_REGION=%[2]s AWS_PAGER=",
+		quote(d.Bucket), quote(d.Region))
 	command, owner, whoami := "aws s3api", "", ""
 	if d.Endpoint != "" {
 		command = "aws --endpoint-url " + quote(d.Endpoint) + " s3api"
@@ -37,13 +38,18 @@ func Script(d Desired) (string, error) {
 		create += " --create-bucket-configuration LocationConstraint=" + quote(l)
 	}
 	line("\nif absent '(404)' head-bucket; then\n%s  %s >/dev/null\nfi", whoami, create)
-	line("s3api put-public-access-block --public-access-block-configuration \\\n  BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true")
+	line("s3api put-public-access-block --public-access-block-configuration \\\n  " +
+		"BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true")
 	line("s3api put-bucket-ownership-controls --ownership-controls 'Rules=[{ObjectOwnership=BucketOwnerEnforced}]'")
 	encryption := map[string]any{"ApplyServerSideEncryptionByDefault": map[string]string{"SSEAlgorithm": aes256}}
 	if key := d.kmsKey(); key != "" {
-		encryption = map[string]any{"ApplyServerSideEncryptionByDefault": map[string]string{"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}, "BucketKeyEnabled": true}
+		encryption = map[string]any{"ApplyServerSideEncryptionByDefault": map[string]string{
+			"SSEAlgorithm":   "aws:kms",
+			"KMSMasterKeyID": key,
+		}, "BucketKeyEnabled": true}
 	}
-	line("s3api put-bucket-encryption --server-side-encryption-configuration \\\n  %s", quote(encode(map[string]any{"Rules": []any{encryption}})))
+	line("s3api put-bucket-encryption --server-side-encryption-configuration \\\n  %s",
+		quote(encode(map[string]any{"Rules": []any{encryption}})))
 	line("s3api put-bucket-versioning --versioning-configuration Status=Enabled")
 	var rules []any
 	for _, r := range lifecycleRules(d.LitterDays) {

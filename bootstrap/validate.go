@@ -36,7 +36,8 @@ func (d Desired) validate() error {
 	case statelatch.IsAccessPoint(d.Bucket), strings.HasSuffix(d.Bucket, "-s3alias"):
 		return invalid("bucket %q: it is an access point, and what is set up is the bucket behind it; give that", d.Bucket)
 	case strings.HasSuffix(d.Bucket, "--x-s3"):
-		return invalid("bucket %q: a directory bucket (S3 Express) keeps no versions and lives in one zone; choose a general purpose bucket", d.Bucket)
+		return invalid("bucket %q: a directory bucket (S3 Express) keeps no versions and lives in one zone; choose a "+
+			"general purpose bucket", d.Bucket)
 	case d.LitterDays < 1:
 		return invalid("litter days %d: want 1 or more", d.LitterDays)
 	case d.LogBucket == d.Bucket:
@@ -52,10 +53,12 @@ func (d Desired) validate() error {
 	}
 	arn := strings.Split(d.Encryption, ":")
 	if len(arn) != 6 || arn[0] != "arn" || arn[2] != "kms" {
-		return invalid("encryption %q: want %s, or the ARN of a KMS key such as arn:aws:kms:eu-central-1:123456789012:key/...", d.Encryption, aes256)
+		return invalid("encryption %q: want %s, or the ARN of a KMS key such as "+
+			"arn:aws:kms:eu-central-1:123456789012:key/...", d.Encryption, aes256)
 	}
 	if s3bucket.OnAWS(d.Endpoint) && arn[3] != d.Region {
-		return invalid("encryption %q: the key is in region %q, and the bucket in %q cannot use it; give a key in the bucket's region", d.Encryption, arn[3], d.Region)
+		return invalid("encryption %q: the key is in region %q, and the bucket in %q cannot use it; give a key in the "+
+			"bucket's region", d.Encryption, arn[3], d.Region)
 	}
 	return nil
 }
@@ -64,8 +67,10 @@ func (d Desired) validate() error {
 var newName = lazyre.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 func (d Desired) validateName() error {
-	if s3bucket.OnAWS(d.Endpoint) && (!newName.MatchString(d.Bucket) || strings.Contains(d.Bucket, "..") || net.ParseIP(d.Bucket) != nil) {
-		return fmt.Errorf("%w bucket %q: AWS wants 3 to 63 lower-case letters, digits, hyphens and dots for a new bucket", statelatch.ErrInvalid, d.Bucket)
+	if s3bucket.OnAWS(d.Endpoint) && (!newName.MatchString(d.Bucket) || strings.Contains(d.Bucket, "..") ||
+		net.ParseIP(d.Bucket) != nil) {
+		return fmt.Errorf("%w bucket %q: AWS wants 3 to 63 lower-case letters, digits, hyphens and dots for a new bucket",
+			statelatch.ErrInvalid, d.Bucket)
 	}
 	return nil
 }

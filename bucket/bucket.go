@@ -191,7 +191,10 @@ func ReadAll(ctx context.Context, b Bucket, key string, limit int64) (Object, []
 	err = errors.Join(err, body.Close())
 	switch {
 	case err != nil:
-		return Object{}, nil, &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "get", Bucket: b.Name(), Key: key, Err: err}
+		return Object{}, nil, &statelatch.StoreError{
+			Kind: statelatch.ErrBroken, Op: "get", Bucket: b.Name(), Key: key,
+			Err: err,
+		}
 	case int64(len(data)) > limit:
 		return obj, nil, fmt.Errorf("%w object s3://%s/%s: larger than %d bytes", statelatch.ErrInvalid, b.Name(), key, limit)
 	}

@@ -60,7 +60,10 @@ func InUse(tree *migrate.Tree) (roots, unknown []string) {
 }
 
 // Parts connects to the buckets of the roots of a tree that tell their bucket and key, each bucket and table once.
-func Parts(ctx context.Context, tree *migrate.Tree, open func(context.Context, *migrate.Root, statelatch.Ref) (*site.Site, error)) ([]*Part, error) {
+func Parts(
+	ctx context.Context, tree *migrate.Tree,
+	open func(context.Context, *migrate.Root, statelatch.Ref) (*site.Site, error),
+) ([]*Part, error) {
 	var parts []*Part
 	byID := map[string]*Part{}
 	for i := range tree.Roots {
@@ -73,7 +76,8 @@ func Parts(ctx context.Context, tree *migrate.Tree, open func(context.Context, *
 			return nil, err
 		}
 		b := s.Backend
-		id := strings.Join([]string{s.Bucket.Store(), ref.Bucket, b.DynamoDBTable, b.DynamoDBEndpoint, b.WorkspaceKeyPrefix}, "\x00")
+		id := strings.Join([]string{s.Bucket.Store(), ref.Bucket, b.DynamoDBTable, b.DynamoDBEndpoint, b.WorkspaceKeyPrefix},
+			"\x00")
 		p := byID[id]
 		if p == nil {
 			p = &Part{Site: s, Scope: statelatch.Scope{Bucket: ref.Bucket}}
@@ -97,7 +101,8 @@ type PlanOptions struct {
 // Plan finds what may go, and refuses everything while somebody uses the table: an error that matches *LockedError
 // where a lock shows it. It changes nothing.
 func (p *Part) Plan(ctx context.Context, opts PlanOptions) error {
-	list, err := fleet.Locks(ctx, p.Manager, p.Scope, fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: opts.OnProgress})
+	list, err := fleet.Locks(ctx, p.Manager, p.Scope,
+		fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: opts.OnProgress})
 	if err = errors.Join(err, list.Unlisted); err != nil {
 		return err
 	}
@@ -140,15 +145,19 @@ func (p *Part) Plan(ctx context.Context, opts PlanOptions) error {
 func useOfTable(l fleet.Lock) error {
 	switch {
 	case l.Unread != nil || l.ItemUnread != nil:
-		return fmt.Errorf("the lock of %s cannot be read, so nothing was removed: %w", l.Ref, errors.Join(l.Unread, l.ItemUnread))
+		return fmt.Errorf("the lock of %s cannot be read, so nothing was removed: %w", l.Ref,
+			errors.Join(l.Unread, l.ItemUnread))
 	case l.Item == nil:
 		return nil
 	case l.ETag != "":
-		return fmt.Errorf("held in both places, so its holder is not in phase 2 yet; nothing was removed: %w", l.LockedError())
+		return fmt.Errorf("held in both places, so its holder is not in phase 2 yet; nothing was removed: %w",
+			l.LockedError())
 	case l.Verdict.State == evidence.Live:
-		return fmt.Errorf("held in the table alone, and its holder is alive (%s); nothing was removed: %w", l.Verdict.Proof, l.LockedError())
+		return fmt.Errorf("held in the table alone, and its holder is alive (%s); nothing was removed: %w", l.Verdict.Proof,
+			l.LockedError())
 	case l.Item.Raw == "":
-		return fmt.Errorf("its item in the table has no Info, so no engine wrote it; look at it, and delete it by hand ('aws dynamodb delete-item'); nothing was removed: %w", l.LockedError())
+		return fmt.Errorf("its item in the table has no Info, so no engine wrote it; look at it, and delete it by hand "+
+			"('aws dynamodb delete-item'); nothing was removed: %w", l.LockedError())
 	}
 	return nil
 }

@@ -3,8 +3,8 @@
 // have left in the table when the last phase is reached.
 //
 // What it guarantees: nothing is removed while a client was seen that uses the table, and each item only if it still is
-// what was looked at; stopping anywhere is safe, and a second run goes on. What it does not: a checkout or job that does
-// nothing just then is not seen.
+// what was looked at; stopping anywhere is safe, and a second run goes on. What it does not: a checkout or job that
+// does nothing just then is not seen.
 package cutover
 
 import (
@@ -48,7 +48,10 @@ const (
 )
 
 func lockOf(l fleet.Lock) Lock {
-	j := Lock{Ref: l.Ref.String(), Kind: l.Kind, Where: Both, ID: l.Info.ID, Who: l.Info.Who, Verdict: l.Verdict.State, Proof: l.Verdict.Proof}
+	j := Lock{
+		Ref: l.Ref.String(), Kind: l.Kind, Where: Both, ID: l.Info.ID, Who: l.Info.Who, Verdict: l.Verdict.State,
+		Proof: l.Verdict.Proof,
+	}
 	switch {
 	case l.ETag == "":
 		j.Where = Table

@@ -72,8 +72,8 @@ type place struct {
 }
 
 // Verify looks, for each root whose bucket and key stand in the tree, at its state, its locks in both places, its
-// digests, and whether the store is proven to lock. Both plans are the tree's, for phase 1 and 2. It changes nothing but
-// what Prove does. What cannot be reached or read is in the way of its root; the error is that of ctx.
+// digests, and whether the store is proven to lock. Both plans are the tree's, for phase 1 and 2. It changes nothing
+// but what Prove does. What cannot be reached or read is in the way of its root; the error is that of ctx.
 func (v *Verifier) Verify(ctx context.Context, tree *migrate.Tree, plans [2]*migrate.Plan) ([]Root, error) {
 	v.places = map[string]*place{}
 	roots := make([]Root, len(tree.Roots))
@@ -267,7 +267,8 @@ func (r *Root) lock(ctx context.Context, p *place, l fleet.Lock) {
 	case phase == migrate.PhaseBoth && j.Where == Table:
 		wrong = "its holder uses the table alone: a checkout or job is still in phase 0, or the item was left behind"
 	case phase == migrate.PhaseLockfile && j.Where == Table:
-		wrong = "its holder uses the table alone, and clients in phase 2 do not see it: a checkout or job is still in phase 0, or the item was left behind"
+		wrong = "its holder uses the table alone, and clients in phase 2 do not see it: a checkout or job is still in " +
+			"phase 0, or the item was left behind"
 	case phase == migrate.PhaseLockfile && j.Where == Both:
 		wrong = "its holder uses the table, too: a checkout or job is still in phase 1"
 	}

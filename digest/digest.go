@@ -110,7 +110,9 @@ func (c Checker) Check(ctx context.Context, ref statelatch.Ref) (Finding, error)
 
 // CheckAll checks the states of keys, many at a time, and returns the findings in the order of their keys. It ends with
 // the first error. OnFound, if not nil, is called after each, one call at a time.
-func (c Checker) CheckAll(ctx context.Context, bucket string, keys []string, onFound func(done int)) ([]Finding, error) {
+func (c Checker) CheckAll(
+	ctx context.Context, bucket string, keys []string, onFound func(done int),
+) ([]Finding, error) {
 	keys = slices.Sorted(slices.Values(keys))
 	found := make([]Finding, len(keys))
 	indexes := make([]int, len(keys))
@@ -152,7 +154,9 @@ func Keys(ctx context.Context, table Table, scope statelatch.Scope, workspacePre
 }
 
 // Without counts the states in scope that have no digest, which engines do not check. It lists the bucket.
-func Without(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts fleet.WalkOptions, keys []string) (int, error) {
+func Without(
+	ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts fleet.WalkOptions, keys []string,
+) (int, error) {
 	has := make(map[string]bool, len(keys))
 	for _, key := range keys {
 		has[key] = true

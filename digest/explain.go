@@ -39,7 +39,8 @@ func (f *Finding) explainOrphan(found versions) {
 	is := "there is no state"
 	switch now := f.Reading.Now; {
 	case now.Exists && strings.EqualFold(f.Reading.Stored, now.MD5):
-		is = "the state has zero bytes, of which it is the MD5, but engines take those for no state, and refuse that with any digest"
+		is = "the state has zero bytes, of which it is the MD5, but engines take those for no state, and refuse that " +
+			"with any digest"
 	case now.Exists:
 		is = "the state has zero bytes, which engines take for no state"
 	}
@@ -73,16 +74,19 @@ func (f *Finding) explainStale(found versions) {
 		f.Meaning = "the state was replaced by another one (lineage): the digest is of " + words(origin)
 		f.doubtFor(origin)
 	case now.Header.Serial > origin.Header.Serial && found.since != "":
-		f.Meaning = fmt.Sprintf("the serial is higher than that of %s, which the digest is of, but something went wrong in between: %s; see its history",
+		f.Meaning = fmt.Sprintf("the serial is higher than that of %s, which the digest is of, but something went wrong in "+
+			"between: %s; see its history",
 			words(origin), found.since)
 		f.doubtFor(origin)
 	case now.Header.Serial > origin.Header.Serial:
 		f.Meaning = stopped + words(origin)
 	case now.Header.Serial == origin.Header.Serial:
-		f.Meaning = "an update was lost: the digest is of " + words(origin) + ", which has the same serial and another content"
+		f.Meaning = "an update was lost: the digest is of " + words(origin) +
+			", which has the same serial and another content"
 		f.doubtFor(origin)
 	default:
-		f.Meaning = fmt.Sprintf("the state was rolled back or lost: its serial is %d, and the digest is of %s", now.Header.Serial, words(origin))
+		f.Meaning = fmt.Sprintf("the state was rolled back or lost: its serial is %d, and the digest is of %s",
+			now.Header.Serial, words(origin))
 		f.doubtFor(origin)
 	}
 }

@@ -3,10 +3,10 @@
 //
 // What it guarantees: items, conditions and projections are those of the engines, and the Info attribute is
 // [statelatch.LockInfo.Marshal] byte for byte, without which tofu could never release it; every
-// write has a condition and is one request on the wire, never re-sent by anything below the caller; no lock and no digest is replaced or
-// removed other than the one that the caller has seen; every call ends, because each has a deadline; an
-// answer is judged by its code and status alone. What it does not: keep the table in step with the lock object or
-// the state. That is for packages lock and state, whose Table and Digests a [Table] is.
+// write has a condition and is one request on the wire, never re-sent by anything below the caller; no lock and no
+// digest is replaced or removed other than the one that the caller has seen; every call ends, because each has a
+// deadline; an answer is judged by its code and status alone. What it does not: keep the table in step with the lock
+// object or the state. That is for packages lock and state, whose Table and Digests a [Table] is.
 package dynamo
 
 import (
@@ -46,9 +46,9 @@ const (
 // Their errors wrap a *statelatch.StoreError of exactly one kind, whose Bucket is the table's name and whose Key is the
 // item's LockID. An error caused by the context also matches its Err(). A write whose request may have reached the
 // table without a clear answer is ErrAmbiguous, and so is one answered with a 5xx; where certainly nothing was sent it
-// is ErrBroken. A throttled write is ErrThrottled: DynamoDB refuses with status 400 before it looks at the item. A missing
-// table is ErrNotFound to a write, and ErrBroken to a read, whose ErrNotFound means a missing item: a misspelt
-// table must not look like a free lock.
+// is ErrBroken. A throttled write is ErrThrottled: DynamoDB refuses with status 400 before it looks at the item. A
+// missing table is ErrNotFound to a write, and ErrBroken to a read, whose ErrNotFound means a missing item: a
+// misspelt table must not look like a free lock.
 type Table struct {
 	client *dynamodb.Client
 	name   string
@@ -56,9 +56,9 @@ type Table struct {
 }
 
 // Open resolves credentials, region, endpoint and proxies exactly as s3bucket.Open does for the bucket, and returns the
-// table. The endpoint overrides AWS's; empty: AWS_ENDPOINT_URL_DYNAMODB, AWS_DYNAMODB_ENDPOINT, AWS_ENDPOINT_URL, the profile's. It
-// asks nothing of DynamoDB. Errors match [statelatch.ErrInvalid] where cfg or the environment is wrong, and
-// [statelatch.ErrDenied] where there are no usable credentials.
+// table. The endpoint overrides AWS's; empty: AWS_ENDPOINT_URL_DYNAMODB, AWS_DYNAMODB_ENDPOINT, AWS_ENDPOINT_URL, the
+// profile's. It asks nothing of DynamoDB. Errors match [statelatch.ErrInvalid] where cfg or the environment is wrong,
+// and [statelatch.ErrDenied] where there are no usable credentials.
 func Open(ctx context.Context, cfg s3bucket.Config, table, endpoint string) (*Table, error) {
 	if table == "" {
 		return nil, fmt.Errorf("%w dynamodb_table %q: it is empty", statelatch.ErrInvalid, table)
@@ -128,9 +128,9 @@ func (t *Table) Unlock(ctx context.Context, ref statelatch.Ref, raw string) erro
 	})
 }
 
-// Digest returns the digest of the state of ref as it is stored, with a consistent read. The engines pass over what is no
-// MD5 in hex. ErrNotFound: there is none. A Digest that is empty or not a string reads as empty, and SwapDigest cannot
-// replace it.
+// Digest returns the digest of the state of ref as it is stored, with a consistent read. The engines pass over what
+// is no MD5 in hex. ErrNotFound: there is none. A Digest that is empty or not a string reads as empty, and SwapDigest
+// cannot replace it.
 func (t *Table) Digest(ctx context.Context, ref statelatch.Ref) (stored string, err error) {
 	found, err := t.get(ctx, ref.DynamoDBDigestID(), projectDigest)
 	if err != nil {
@@ -139,17 +139,24 @@ func (t *Table) Digest(ctx context.Context, ref statelatch.Ref) (stored string, 
 	return text(found[attrDigest]), nil
 }
 
-// SwapDigest stores next as the digest of the state of ref if the one stored is still old, as Digest returned it. An empty old is none, an
-// empty next removes the item. ErrPreconditionFailed: it is another, or gone, and nothing changed.
+// SwapDigest stores next as the digest of the state of ref if the one stored is still old, as Digest returned it. An
+// empty old is none, an empty next removes the item. ErrPreconditionFailed: it is another, or gone, and nothing
+// changed.
 func (t *Table) SwapDigest(ctx context.Context, ref statelatch.Ref, old, next string) error {
 	id, condition, values := ref.DynamoDBDigestID(), aws.String(ifNoDigest), map[string]types.AttributeValue(nil)
 	if old != "" {
 		condition, values = aws.String(ifDigest), value(":digest", old)
 	}
 	if next == "" {
-		return t.delete(ctx, &dynamodb.DeleteItemInput{Key: key(id), ConditionExpression: condition, ExpressionAttributeValues: values})
+		return t.delete(ctx, &dynamodb.DeleteItemInput{
+			Key: key(id), ConditionExpression: condition,
+			ExpressionAttributeValues: values,
+		})
 	}
-	return t.put(ctx, &dynamodb.PutItemInput{Item: item(id, attrDigest, next), ConditionExpression: condition, ExpressionAttributeValues: values})
+	return t.put(ctx, &dynamodb.PutItemInput{
+		Item: item(id, attrDigest, next), ConditionExpression: condition,
+		ExpressionAttributeValues: values,
+	})
 }
 
 func (t *Table) get(ctx context.Context, id, projection string) (map[string]types.AttributeValue, error) {
@@ -188,7 +195,8 @@ func (t *Table) delete(ctx context.Context, in *dynamodb.DeleteItemInput) error 
 // noInfo refuses to act on an item that no condition can name.
 func (t *Table) noInfo(op sdkcall.Op, ref statelatch.Ref) error {
 	return t.error(op, ref.DynamoDBLockID(), statelatch.ErrUnsupported,
-		"the item has no Info that a condition could name, so it was not written by an engine; look at it and delete it by hand, with `aws dynamodb delete-item`")
+		"the item has no Info that a condition could name, so it was not written by an engine; look at it and delete it by "+
+			"hand, with `aws dynamodb delete-item`")
 }
 
 func key(id string) map[string]types.AttributeValue {

@@ -65,7 +65,8 @@ func (c *call) result(err error) error {
 		if !c.Op.Write { // to who reads, that would say that there is no item
 			se.Kind = statelatch.ErrBroken
 		}
-		se.Message = fmt.Sprintf("there is no such table in region %q: correct dynamodb_table or the region, or create it, with the string LockID as its partition key", c.table.client.Options().Region)
+		se.Message = fmt.Sprintf("there is no such table in region %q: correct dynamodb_table or the region, or create it, "+
+			"with the string LockID as its partition key", c.table.client.Options().Region)
 	case se.Code == "ValidationException":
 		se.Message += "; the table must have the string LockID as its partition key and no sort key"
 	case se.Status/100 == 3:

@@ -16,9 +16,10 @@ const (
 	projectID = "LockID"
 )
 
-// LockIDs yields the LockID of every item, of locks and digests alike, that begins with prefix (empty: all), as many requests as it
-// takes and in no order. The table is read whole each time, with consistent reads. It ends with the first error; ErrDenied
-// where dynamodb:Scan is not granted, which nothing else needs. Not a snapshot: what is written meanwhile may or may not be seen.
+// LockIDs yields the LockID of every item, of locks and digests alike, that begins with prefix (empty: all), as many
+// requests as it takes and in no order. The table is read whole each time, with consistent reads. It ends with the
+// first error; ErrDenied where dynamodb:Scan is not granted, which nothing else needs. Not a snapshot: what is
+// written meanwhile may or may not be seen.
 func (t *Table) LockIDs(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		in := &dynamodb.ScanInput{

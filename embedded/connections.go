@@ -87,7 +87,8 @@ func (cs *connections) evict(fresh net.Conn) {
 		if c == fresh || e.busy {
 			continue
 		}
-		if worst == nil || (e.verified != worst.verified && !e.verified) || (e.verified == worst.verified && e.since < worst.since) {
+		if worst == nil || (e.verified != worst.verified && !e.verified) ||
+			(e.verified == worst.verified && e.since < worst.since) {
 			victim, worst = c, e
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/endpoint"
@@ -35,10 +34,13 @@ func CheckKeyPair(id, secret string) error {
 	switch {
 	case len(id) < minAccessKeyID:
 		return fmt.Errorf("the access key ID has %d characters, want at least %d", len(id), minAccessKeyID)
-	case len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
-		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without '/', ',' and '='")
+	case len(id) > 128 || strings.ContainsFunc(id,
+		func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
+		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without " +
+			"'/', ',' and '='")
 	case len(secret) < minSecretAccessKey:
-		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl rand -base64 30'", len(secret), minSecretAccessKey)
+		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl "+
+			"rand -base64 30'", len(secret), minSecretAccessKey)
 	}
 	return nil
 }
@@ -54,12 +56,12 @@ type Config struct {
 	// Region, if not empty, is where EnsureBucket makes buckets, and has requests refused that are signed for another
 	// region than their bucket is in, as on AWS. Empty means us-east-1, and that a request may be signed for any.
 	Region string
+	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with customer keys.
+	BehindTLS bool
 	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
 	Watch func(s3model.Store) s3model.Store
 	// MaxConnections bounds the connections of HTTPServer. Zero means 1000, or half of what the process may open.
 	MaxConnections int
-	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
-	Patience time.Duration
 	// Logger gets what went wrong inside; nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -99,12 +101,12 @@ func Open(cfg Config) (*Server, error) {
 	}
 	conns := &connections{limit: cfg.MaxConnections, open: map[net.Conn]*connection{}}
 	return &Server{store: store, region: cfg.Region, connections: conns, handler: endpoint.New(endpoint.Config{
-		Store:    served,
-		Logger:   cfg.Logger,
-		Domain:   cfg.Domain,
-		Regional: cfg.Region != "",
-		Patience: cfg.Patience,
-		Verified: conns.verified,
+		Store:     served,
+		Logger:    cfg.Logger,
+		Domain:    cfg.Domain,
+		Regional:  cfg.Region != "",
+		BehindTLS: cfg.BehindTLS,
+		Verified:  conns.verified,
 		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
 			return cfg.SecretAccessKey, id == cfg.AccessKeyID
 		}},
@@ -115,8 +117,8 @@ func Open(cfg Config) (*Server, error) {
 // cleans or cuts paths, as http.ServeMux and http.StripPrefix do: keys such as a//b are keys, and paths are signed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One in
-// another region is an error, if Config names one.
+// EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One
+// in another region is an error, if Config names one.
 func (s *Server) EnsureBucket(ctx context.Context, name string) error {
 	if !s3model.ValidBucketName(name) {
 		return fmt.Errorf("bucket name %q: want %s", name, s3model.BucketNameRules)
@@ -125,7 +127,8 @@ func (s *Server) EnsureBucket(ctx context.Context, name string) error {
 	if location == s3model.DefaultRegion {
 		location = "" // as S3 has it
 	}
-	err := s.store.CreateBucketWith(ctx, name, location, s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
+	err := s.store.CreateBucketWith(ctx, name, location,
+		s3model.Settings{Versioning: s3model.Enabled, EncryptByDefault: true})
 	if !errors.Is(err, s3model.ErrBucketAlreadyOwnedByYou) {
 		return err
 	}

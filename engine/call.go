@@ -115,13 +115,15 @@ func variableName(subcommand string) string {
 var (
 	valueFlags = []string{
 		"backend-config", "backup", "backup-out", "config", "deprecation", "exclude", "exclude-file", "from-module",
-		"generate-config-out", "json-into", "lock-timeout", "lockfile", "out", "parallelism", "plan", "plugin-dir", "replace", "state", "state-out",
+		"generate-config-out", "json-into", "lock-timeout", "lockfile", "out", "parallelism", "plan", "plugin-dir", "replace",
+		"state", "state-out",
 		"target", "target-file", "test-directory", "var", "var-file",
 	}
 	switchFlags = []string{
 		"allow-deferral", "allow-missing", "auto-approve", "backend", "cloud", "compact-warnings", "concise",
 		"consolidate-errors", "consolidate-warnings", "destroy", "detailed-exitcode", "dry-run", "force", "force-copy", "get",
-		"help", "h", "ignore-remote-version", "input", "json", "lock", "migrate-state", "no-color", "reconfigure", "refresh", "refresh-only", "show-sensitive",
+		"help", "h", "ignore-remote-version", "input", "json", "lock", "migrate-state", "no-color", "reconfigure", "refresh",
+		"refresh-only", "show-sensitive",
 		"suppress-forget-errors", "upgrade",
 	}
 )
@@ -191,7 +193,8 @@ func (c Call) values(flag string) []string {
 
 // subcommands are those that take a lock. "destroy" is apply -destroy.
 var subcommands = map[string]Locking{
-	"plan": Reads, "apply": Writes, "destroy": Writes, "import": Writes, "refresh": Writes, "taint": Writes, "untaint": Writes,
+	"plan": Reads, "apply": Writes, "destroy": Writes, "import": Writes, "refresh": Writes, "taint": Writes,
+	"untaint":  Writes,
 	"state mv": Writes, "state push": Writes, "state replace-provider": Writes, "state rm": Writes,
 	"init": Moves, "console": Fixed, "workspace delete": Deletes, "env delete": Deletes,
 	// workspace new locks what it creates whatever its flags say, and creates nothing that is there.

@@ -111,7 +111,10 @@ func (c Call) MovesOnlyInto(ref statelatch.Ref, dir string, getenv func(string) 
 	if !filepath.IsAbs(dataDir) {
 		dataDir = filepath.Join(work, dataDir)
 	}
-	for _, path := range []string{filepath.Join(dataDir, "terraform.tfstate"), filepath.Join(work, "terraform.tfstate.d")} {
+	for _, path := range []string{
+		filepath.Join(dataDir, "terraform.tfstate"),
+		filepath.Join(work, "terraform.tfstate.d"),
+	} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}

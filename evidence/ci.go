@@ -35,10 +35,10 @@ type Answer struct {
 	Detail   string // one plain line that is safe to print: what the system said, or why it could not be asked
 }
 
-// CI asks GitHub Actions and GitLab CI what became of a run, at the API that the user's environment names. What a lock says of its run
-// is believed only as far as it fits: the system, a well-formed repository and ID, and a link to the host of that very API. Answers
-// are kept for a minute, and for good once a run has ended. Tokens go to that API alone: redirects to another host are not
-// followed. Its methods are safe for concurrent use.
+// CI asks GitHub Actions and GitLab CI what became of a run, at the API that the user's environment names. What a
+// lock says of its run is believed only as far as it fits: the system, a well-formed repository and ID, and a link to
+// the host of that very API. Answers are kept for a minute, and for good once a run has ended. Tokens go to that API
+// alone: redirects to another host are not followed. Its methods are safe for concurrent use.
 type CI struct {
 	client   *http.Client
 	services map[string]service // by the System of runs
@@ -61,9 +61,9 @@ type refusal struct {
 	answer Answer
 }
 
-// NewCI reads GITHUB_API_URL (else https://api.github.com) with GITHUB_TOKEN or GH_TOKEN, and CI_API_V4_URL, GITLAB_HOST or GITLAB_URI
-// (else https://gitlab.com) with GITLAB_TOKEN; CI_JOB_TOKEN goes to CI_API_V4_URL alone. It sends nothing yet. Without a token what is
-// public can be asked.
+// NewCI reads GITHUB_API_URL (else https://api.github.com) with GITHUB_TOKEN or GH_TOKEN, and CI_API_V4_URL,
+// GITLAB_HOST or GITLAB_URI (else https://gitlab.com) with GITLAB_TOKEN; CI_JOB_TOKEN goes to CI_API_V4_URL alone. It
+// sends nothing yet. Without a token what is public can be asked.
 func NewCI(getenv func(string) string) *CI {
 	return &CI{
 		client: &http.Client{
@@ -99,7 +99,10 @@ func (c *CI) Ask(ctx context.Context, run statelatch.Run) Answer {
 	}
 	q := c.answers[address]
 	if q == nil || !q.final && time.Since(q.at) >= asked {
-		q = &question{at: time.Now(), answer: sync.OnceValues(func() (Answer, bool) { return c.fetch(ctx, s, address, run.ID) })}
+		q = &question{
+			at:     time.Now(),
+			answer: sync.OnceValues(func() (Answer, bool) { return c.fetch(ctx, s, address, run.ID) }),
+		}
 		c.answers[address] = q
 	}
 	c.mu.Unlock()
@@ -114,7 +117,8 @@ func (c *CI) Ask(ctx context.Context, run statelatch.Run) Answer {
 	return a
 }
 
-// fetch sends one request. It is refused if others would fare no better: the service does not answer, or wants no more of us.
+// fetch sends one request. It is refused if others would fare no better: the service does not answer, or wants no
+// more of us.
 func (c *CI) fetch(ctx context.Context, s service, address, id string) (a Answer, refused bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
@@ -137,8 +141,10 @@ func (c *CI) fetch(ctx context.Context, s service, address, id string) (a Answer
 	case status == http.StatusOK:
 		return Answer{Detail: s.name + " gave no whole answer"}, true
 	case status == http.StatusNotFound || status == http.StatusGone:
-		return Answer{Detail: fmt.Sprintf("%s does not know its run, or does not show it without a token (%s)", s.name, s.tokenName)}, false
-	case status == http.StatusForbidden && resp.Header.Get("X-RateLimit-Remaining") != "0" && resp.Header.Get("Retry-After") == "":
+		return Answer{Detail: fmt.Sprintf("%s does not know its run, or does not show it without a token (%s)", s.name,
+			s.tokenName)}, false
+	case status == http.StatusForbidden && resp.Header.Get("X-RateLimit-Remaining") != "0" &&
+		resp.Header.Get("Retry-After") == "":
 		return Answer{Detail: s.name + " does not let this token see its run"}, false
 	case status == http.StatusUnauthorized:
 		return Answer{Detail: fmt.Sprintf("%s does not accept the token (%s)", s.name, s.tokenName)}, true

@@ -62,7 +62,8 @@ func Judge(ctx context.Context, h lock.Held, from Sources) Verdict {
 	if p, err := identity.ParseClient(m.Client); err == nil {
 		switch alive := p.Alive(); {
 		case alive == identity.Dead && h.Stays():
-			return because(Unknown, fmt.Sprintf("the command that worked under it (PID %d on this machine) is gone", p.PID), promise.Proof)
+			return because(Unknown, fmt.Sprintf("the command that worked under it (PID %d on this machine) is gone", p.PID),
+				promise.Proof)
 		case alive == identity.Dead:
 			return because(Stale, fmt.Sprintf("its process (PID %d on this machine) is gone", p.PID), promise.Proof)
 		case alive == identity.Alive:
@@ -107,7 +108,8 @@ func promiseOf(h lock.Held) Verdict {
 	case m.TTL > 0 && h.Age <= m.TTL:
 		return Verdict{Live, fmt.Sprintf("its lease of %s was renewed %s ago", Span(m.TTL), age)}
 	case h.Stays() && m.Expires == 0:
-		return Verdict{Unknown, fmt.Sprintf("a command that worked under it has not renewed its lease of %s for %s; it stays until it is released", Span(m.TTL), age)}
+		return Verdict{Unknown, fmt.Sprintf("a command that worked under it has not renewed its lease of %s for %s; it "+
+			"stays until it is released", Span(m.TTL), age)}
 	case m.TTL > 0 && !h.Stays() && h.Age > m.TTL+skew:
 		return Verdict{Stale, fmt.Sprintf("its lease of %s was last renewed %s ago", Span(m.TTL), age)}
 	case m.TTL > 0 && !h.Stays():
@@ -120,7 +122,8 @@ func promiseOf(h lock.Held) Verdict {
 		return Verdict{Unknown, fmt.Sprintf("held for %s; it expires in %s", age, Span(left))}
 	}
 	if m.Seq > 1 { // its age is that of its last write
-		return Verdict{Unknown, fmt.Sprintf("a command worked under it until %s ago; without a lease it stays until it is released", age)}
+		return Verdict{Unknown, fmt.Sprintf("a command worked under it until %s ago; without a lease it stays until "+
+			"it is released", age)}
 	}
 	return Verdict{Unknown, fmt.Sprintf("held for %s, without a lease: it stays until it is released", age)}
 }

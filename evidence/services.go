@@ -19,9 +19,11 @@ type service struct {
 	broken    string // why it cannot be asked at all; empty if it can
 	header    string // that carries the token
 	token     string
-	tokenName string                                   // of the variable, for people
-	path      func(statelatch.Run) (string, bool)      // below base, escaped; false: the run is not named as the system names runs
-	state     func(body []byte) (Answer, string, bool) // what the answer says, the ID it is about, and whether it can be understood
+	tokenName string // of the variable, for people
+	// below base, escaped; false: the run is not named as the system names runs
+	path func(statelatch.Run) (string, bool)
+	// what the answer says, the ID it is about, and whether it can be understood
+	state func(body []byte) (Answer, string, bool)
 }
 
 // The forms of what becomes part of a path. A segment of dots alone would climb.
@@ -159,7 +161,8 @@ func (s service) address(run statelatch.Run) (address, why string) {
 		return "", s.broken
 	}
 	link, err := url.Parse(run.URL)
-	if err != nil || link.Host == "" || !strings.EqualFold(link.Host, s.base.Host) && !strings.EqualFold("api."+link.Host, s.base.Host) {
+	if err != nil || link.Host == "" || !strings.EqualFold(link.Host, s.base.Host) &&
+		!strings.EqualFold("api."+link.Host, s.base.Host) {
 		return "", fmt.Sprintf("its run is not of the %s that is asked, %s", s.name, s.base.Host)
 	}
 	path, ok := s.path(run)

@@ -56,7 +56,8 @@ type Message struct {
 	Proof      string         `json:"proof,omitempty"`     // one line for people: why the verdict is that
 	AgeSeconds int64          `json:"age_seconds"`         // when it was last seen
 	Since      time.Time      `json:"since"`               // when the lock object was written last, by the store's clock
-	Time       time.Time      `json:"time"`                // when it was sent, so that a message that somebody repeats is known
+	// Time: when it was sent, so that a message that somebody repeats is known
+	Time time.Time `json:"time"`
 }
 
 // Alerts tells a webhook about locks of at least an age: once when one gets that old, and once when it is gone.
@@ -72,7 +73,9 @@ type Alerts struct {
 // or http to this machine, and its messages are signed with key if there is one, in the header X-Statelatch-Signature.
 // Redirects are not followed. transport, if not nil, sends instead of one that keeps away from addresses of metadata
 // services. Errors match ErrInvalid.
-func NewAlerts(address string, key []byte, olderThan time.Duration, verdicts Verdicts, transport http.RoundTripper) (*Alerts, error) {
+func NewAlerts(
+	address string, key []byte, olderThan time.Duration, verdicts Verdicts, transport http.RoundTripper,
+) (*Alerts, error) {
 	hook, err := guardhttp.NewWebhook(address, key, transport)
 	if err != nil {
 		return nil, err
@@ -133,8 +136,9 @@ func (a *Alerts) see(ctx context.Context, c *collection, cfg Config) {
 
 func message(l fleet.Lock, workspacePrefix string) Message {
 	m := Message{
-		Event: EventOld, Ref: l.Ref.String(), Workspace: statelatch.DefaultWorkspace, LockID: l.Info.ID, Who: l.Info.Who, Operation: l.Info.Operation,
-		Verdict: l.Verdict.State, Proof: l.Verdict.Proof, AgeSeconds: int64(l.Age / time.Second), Since: l.Since.UTC(),
+		Event: EventOld, Ref: l.Ref.String(), Workspace: statelatch.DefaultWorkspace, LockID: l.Info.ID, Who: l.Info.Who,
+		Operation: l.Info.Operation,
+		Verdict:   l.Verdict.State, Proof: l.Verdict.Proof, AgeSeconds: int64(l.Age / time.Second), Since: l.Since.UTC(),
 	}
 	if workspace, _, ok := statelatch.CutWorkspace(l.Ref.Key, workspacePrefix); ok {
 		m.Workspace = workspace

@@ -1,11 +1,12 @@
-// Package export turns what is in a bucket or below a prefix into Prometheus metrics, and tells a webhook about locks that
-// are held for too long.
+// Package export turns what is in a bucket or below a prefix into Prometheus metrics, and tells a webhook about locks
+// that are held for too long.
 //
-// What it guarantees: a scrape costs no request to the store and never waits for one, because it is served what was last
-// collected; the number of series is bounded, whatever the bucket holds, and what was left out is counted; a collection
-// that fails leaves the last good one in place and says so in statelatch_up; a lock is reported to the webhook once when it becomes too old
-// and once when it is gone, and it counts as gone only if it was looked for. What it does not: remember across restarts what was
-// reported; or count who waits for a lock, because a waiting client leaves no trace in the bucket.
+// What it guarantees: a scrape costs no request to the store and never waits for one, because it is served what was
+// last collected; the number of series is bounded, whatever the bucket holds, and what was left out is counted; a
+// collection that fails leaves the last good one in place and says so in statelatch_up; a lock is reported to the
+// webhook once when it becomes too old and once when it is gone, and it counts as gone only if it was looked for.
+// What it does not: remember across restarts what was reported; or count who waits for a lock, because a waiting
+// client leaves no trace in the bucket.
 package export
 
 import (
@@ -79,8 +80,8 @@ func New(cfg Config) *Exporter {
 	return &Exporter{cfg: cfg, headers: map[string]readHeader{}}
 }
 
-// Run collects every interval until ctx ends, and calls then, unless it is nil, after each. What fails is logged and counted.
-// Its error is then's, which ends it, and nil when ctx ends.
+// Run collects every interval until ctx ends, and calls then, unless it is nil, after each. What fails is logged and
+// counted. Its error is then's, which ends it, and nil when ctx ends.
 func (e *Exporter) Run(ctx context.Context, interval time.Duration, then func() error) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -126,17 +127,20 @@ func (e *Exporter) Collect(ctx context.Context) error {
 }
 
 func (e *Exporter) look(ctx context.Context) (*collection, error) {
-	list, err := fleet.Locks(ctx, e.cfg.Locks, e.cfg.Scope, fleet.LockOptions{WorkspacePrefix: e.cfg.WorkspacePrefix, Evidence: e.cfg.Evidence})
+	list, err := fleet.Locks(ctx, e.cfg.Locks, e.cfg.Scope,
+		fleet.LockOptions{WorkspacePrefix: e.cfg.WorkspacePrefix, Evidence: e.cfg.Evidence})
 	if err != nil {
 		return nil, err
 	}
-	states, err := fleet.States(ctx, e.cfg.Locks.Bucket, e.cfg.Scope, fleet.StatesOptions{WorkspacePrefix: e.cfg.WorkspacePrefix})
+	states, err := fleet.States(ctx, e.cfg.Locks.Bucket, e.cfg.Scope,
+		fleet.StatesOptions{WorkspacePrefix: e.cfg.WorkspacePrefix})
 	if err != nil {
 		return nil, err
 	}
 	c := &collection{locks: list.Locks, unlisted: list.Unlisted != nil, states: states, serials: map[string]uint64{}}
 	if list.Unlisted != nil {
-		e.cfg.Log.Warn("locks that are only in the DynamoDB table are missing", "error", statelatch.Printable(list.Unlisted.Error()))
+		e.cfg.Log.Warn("locks that are only in the DynamoDB table are missing", "error",
+			statelatch.Printable(list.Unlisted.Error()))
 	}
 	c.choose(e.cfg.MaxSeries)
 	return c, e.readSerials(ctx, c)

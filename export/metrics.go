@@ -26,17 +26,21 @@ var (
 	descHeaders     = desc("headers_read_total", "States that were read for their serial.")
 	descUnsent      = desc("alert_errors_total", "Messages that the webhook did not take.")
 
-	descLocks    = desc("locks", "Locks, by verdict.", "verdict")
-	descStates   = desc("states", "States.")
-	descBytes    = desc("states_bytes", "Bytes of all states.")
-	descFlags    = desc("states_flagged", "States with a flag of 'statelatch states' that takes only a listing.", "flag")
-	descLeftOut  = desc("keys_left_out", "Keys that have no series of their own because of -max-series. They are counted in statelatch_locks and statelatch_states.")
-	descUnlisted = desc("locks_incomplete", "1 if the DynamoDB table could not be listed, so that locks which are only there are missing.")
-	descTier     = desc("probe_tier", "1 for the tier that a probe found for the store, 0 for the others. No series if no verdict is known.", "tier")
+	descLocks   = desc("locks", "Locks, by verdict.", "verdict")
+	descStates  = desc("states", "States.")
+	descBytes   = desc("states_bytes", "Bytes of all states.")
+	descFlags   = desc("states_flagged", "States with a flag of 'statelatch states' that takes only a listing.", "flag")
+	descLeftOut = desc("keys_left_out", "Keys that have no series of their own because of -max-series. They are "+
+		"counted in statelatch_locks and statelatch_states.")
+	descUnlisted = desc("locks_incomplete", "1 if the DynamoDB table could not be listed, so that locks which are only "+
+		"there are missing.")
+	descTier = desc("probe_tier", "1 for the tier that a probe found for the store, 0 for the others. No series if "+
+		"no verdict is known.", "tier")
 
 	descSerial   = desc("state_serial", "Serial of a state.", "key", "workspace")
 	descSize     = desc("state_bytes", "Bytes of a state.", "key", "workspace")
-	descModified = desc("state_last_modified_timestamp_seconds", "When a state was last written, in seconds since 1970.", "key", "workspace")
+	descModified = desc("state_last_modified_timestamp_seconds", "When a state was last written, in seconds since 1970.",
+		"key", "workspace")
 )
 
 func (e *Exporter) lockDescs() (held, age *prometheus.Desc) {
@@ -44,8 +48,10 @@ func (e *Exporter) lockDescs() (held, age *prometheus.Desc) {
 	if e.cfg.Holder {
 		labels = append(labels, "holder")
 	}
-	return desc("lock_held", "1 for every state that is locked. Who waits for a lock leaves no trace in the bucket, so waiters are not counted.", labels...),
-		desc("lock_age_seconds", "Age of a lock by the store's clock, since its last renewal. No series if it is not known, as of an item in DynamoDB.", labels...)
+	return desc("lock_held", "1 for every state that is locked. Who waits for a lock leaves no trace in the bucket, so "+
+			"waiters are not counted.", labels...),
+		desc("lock_age_seconds", "Age of a lock by the store's clock, since its last renewal. No series if it is not "+
+			"known, as of an item in DynamoDB.", labels...)
 }
 
 // Collector is e as a [prometheus.Collector]. It sends no request.
@@ -56,7 +62,8 @@ type collector struct{ *Exporter }
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
-		descUp, descLastSuccess, descDuration, descFailures, descHeaders, descUnsent, descLocks, descStates, descBytes, descFlags,
+		descUp, descLastSuccess, descDuration, descFailures, descHeaders, descUnsent, descLocks, descStates, descBytes,
+		descFlags,
 		descLeftOut, descUnlisted, descTier, descSerial, descSize, descModified,
 	} {
 		ch <- d
@@ -174,7 +181,8 @@ func (e *Exporter) workspace(key string) string {
 
 // label is s as a label's value: UTF-8 without what drives a terminal or turns text. Different texts stay different.
 func label(s string) string {
-	if strings.HasPrefix(s, `"`) || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if strings.HasPrefix(s, `"`) || !utf8.ValidString(s) ||
+		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)
 	}
 	return s

@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// Each calls do for every item, so many at a time as workers says (0 means 16), in the order of items. It ends with the first
-// error, or with that of ctx: what is under way sees its context end and is waited for, and nothing more is started.
+// Each calls do for every item, so many at a time as workers says (0 means 16), in the order of items. It ends with
+// the first error, or with that of ctx: what is under way sees its context end and is waited for, and nothing more is
+// started.
 func Each[T any](ctx context.Context, workers int, items []T, do func(context.Context, T) error) error {
 	if workers <= 0 {
 		workers = defaultWorkers

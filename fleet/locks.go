@@ -49,7 +49,6 @@ type Lock struct {
 // LockOptions are the terms of [Locks].
 type LockOptions struct {
 	WorkspacePrefix string           // as in [WalkOptions]
-	Workers         int              // requests under way at once; 0 means 16
 	Evidence        evidence.Sources // what they are judged by
 	OnProgress      func(Progress)   // of the walk
 }
@@ -57,8 +56,8 @@ type LockOptions struct {
 // LockList is what [Locks] found.
 type LockList struct {
 	Locks []Lock // by key, a lock object before an item of another holder
-	// Unlisted is why items without a lock object are not among Locks: the table could not be listed. Nil where it was, or where
-	// there is none.
+	// Unlisted is why items without a lock object are not among Locks: the table could not be listed. Nil where it was,
+	// or where there is none.
 	Unlisted error
 }
 
@@ -67,13 +66,13 @@ type lister interface {
 	LockIDs(ctx context.Context, prefix string) iter.Seq2[string, error]
 }
 
-// Locks finds every lock of scope: the lock objects, and if m has a Table the items in it. Each is read and judged by itself, with
-// consistent reads, so that lock object and item are seen together; what is released meanwhile is left out. A lock that
-// cannot be read is listed as such; errors are those of the walk, and of ctx.
+// Locks finds every lock of scope: the lock objects, and if m has a Table the items in it. Each is read and judged by
+// itself, with consistent reads, so that lock object and item are seen together; what is released meanwhile is left
+// out. A lock that cannot be read is listed as such; errors are those of the walk, and of ctx.
 func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts LockOptions) (LockList, error) {
 	keys := map[string]bool{}
 	err := Walk(ctx, m.Bucket, scope, WalkOptions{
-		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, OnProgress: opts.OnProgress,
+		WorkspacePrefix: opts.WorkspacePrefix, OnProgress: opts.OnProgress,
 	}, func(obj bucket.Object) error {
 		if kind, state := statelatch.ClassifyKey(obj.Key); kind == statelatch.KeyLock {
 			keys[state] = true
@@ -92,7 +91,7 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 		refs = append(refs, statelatch.Ref{Bucket: scope.Bucket, Key: key})
 	}
 	var mu sync.Mutex
-	err = Each(ctx, opts.Workers, refs, func(ctx context.Context, ref statelatch.Ref) error {
+	err = Each(ctx, 0, refs, func(ctx context.Context, ref statelatch.Ref) error {
 		found := readLock(ctx, m, ref)
 		if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pace.Sleep(ctx, halfPause) == nil {
 			found = readLock(ctx, m, ref) // perhaps it was just being taken or released: one half comes after the other
@@ -112,7 +111,9 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 }
 
 // itemKeys adds the keys of the states that have a lock item in the table.
-func itemKeys(ctx context.Context, table lock.Table, scope statelatch.Scope, workspacePrefix string, keys map[string]bool) error {
+func itemKeys(
+	ctx context.Context, table lock.Table, scope statelatch.Scope, workspacePrefix string, keys map[string]bool,
+) error {
 	l, ok := table.(lister)
 	if !ok {
 		return fmt.Errorf("%w: the lock table cannot be listed", statelatch.ErrUnsupported)

@@ -9,12 +9,12 @@ type span struct {
 	beside        string // a key before after that the span was cut off behind; empty: none
 }
 
-// split cuts the rest of s, behind the page from first to last, into what is kept and at most so many other spans. Of the
-// keys to come it knows nothing but those, so it guesses; a wrong guess costs a request that finds nothing.
+// split cuts the rest of s, behind the page from first to last, into what is kept and at most so many other spans. Of
+// the keys to come it knows nothing but those, so it guesses; a wrong guess costs a request that finds nothing.
 //
 // Keys mostly begin alike, so what counts is the place where those to come begin to differ. As long as that may be
-// one of many, the cuts are behind the folders and numbers that last lies in: the first key found behind a cut tells which place it
-// is. Once it is known, the cuts share out the characters that may follow there.
+// one of many, the cuts are behind the folders and numbers that last lies in: the first key found behind a cut tells
+// which place it is. Once it is known, the cuts share out the characters that may follow there.
 //
 // A cut is between two characters, never inside of one: stores refuse what is not UTF-8.
 func (s span) split(first, last string, most int) (kept span, given []span) {
@@ -58,7 +58,8 @@ func (s span) split(first, last string, most int) (kept span, given []span) {
 // beyond is behind every character.
 const beyond = utf8.MaxRune + 1
 
-// open returns the first place where the keys of s behind at can differ from it, and the character that they do not pass there.
+// open returns the first place where the keys of s behind at can differ from it, and the character that they do not
+// pass there.
 func (s span) open(at []rune) (place int, end rune) {
 	if s.until == "" {
 		return utf8.RuneCountInString(s.prefix), beyond

@@ -98,7 +98,10 @@ type StatesOptions struct {
 func States(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts StatesOptions) ([]State, error) {
 	opts.Versions = opts.Versions || opts.Anomalies
 	s := stock{StatesOptions: opts, bucket: b.Name(), states: map[string]*State{}}
-	walk := WalkOptions{WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, Versions: opts.Versions, OnProgress: opts.OnProgress}
+	walk := WalkOptions{
+		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, Versions: opts.Versions,
+		OnProgress: opts.OnProgress,
+	}
 	err := Walk(ctx, b, scope, walk, s.add)
 	if opts.Versions && errors.Is(err, statelatch.ErrUnsupported) {
 		walk.Versions, s.unversioned = false, true
@@ -270,13 +273,15 @@ func (s *stock) read(ctx context.Context, b bucket.Bucket, states []*State) erro
 		st.flag(copied[st], FlagCopied)
 		st.flag(st.Problem != nil, FlagUnreadable)
 		st.flag(len(st.Anomalies) > 0, FlagAnomaly)
-		slices.SortFunc(st.Flags, func(a, b Flag) int { return cmp.Compare(slices.Index(flagOrder, a), slices.Index(flagOrder, b)) })
+		slices.SortFunc(st.Flags,
+			func(a, b Flag) int { return cmp.Compare(slices.Index(flagOrder, a), slices.Index(flagOrder, b)) })
 	}
 	return nil
 }
 
 var flagOrder = []Flag{
-	FlagAnomaly, FlagUnreadable, FlagZeroBytes, FlagDeleted, FlagNoState, FlagRescued, FlagOrphan, FlagCopied, FlagUnversioned, FlagNeverLocked,
+	FlagAnomaly, FlagUnreadable, FlagZeroBytes, FlagDeleted, FlagNoState, FlagRescued, FlagOrphan, FlagCopied,
+	FlagUnversioned, FlagNeverLocked,
 }
 
 func (s *stock) readState(ctx context.Context, store *state.Store, st *State) error {

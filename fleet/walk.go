@@ -47,7 +47,9 @@ type Progress struct {
 //
 // Errors are the bucket's, ErrInvalid for a scope of another bucket, and ErrBroken for a store that does not list in
 // byte order of the keys.
-func Walk(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts WalkOptions, visit func(bucket.Object) error) error {
+func Walk(
+	ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts WalkOptions, visit func(bucket.Object) error,
+) error {
 	if err := scope.ValidateIn(b.Name()); err != nil {
 		return err
 	}
@@ -59,7 +61,10 @@ func Walk(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Wal
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &walk{WalkOptions: opts, bucket: b, scope: scope, visit: visit, cancel: cancel, slots: make(chan struct{}, opts.Workers)}
+	w := &walk{
+		WalkOptions: opts, bucket: b, scope: scope, visit: visit, cancel: cancel,
+		slots: make(chan struct{}, opts.Workers),
+	}
 	for _, prefix := range scope.ListPrefixes(opts.WorkspacePrefix) {
 		w.slots <- struct{}{}
 		w.start(ctx, span{prefix: prefix})

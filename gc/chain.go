@@ -48,7 +48,8 @@ func (c chain) goes(before time.Time) chain {
 	if !c.sound() {
 		return nil
 	}
-	young := func(t time.Time) bool { return !before.IsZero() && (t.IsZero() || !t.Before(before)) } // of an unknown age it may be
+	// of an unknown age it may be
+	young := func(t time.Time) bool { return !before.IsZero() && (t.IsZero() || !t.Before(before)) }
 	for i, l := range slices.Backward(c) {
 		superseded := l.modified
 		if i > 0 {

@@ -158,7 +158,8 @@ func (c *collector) remove(ctx context.Context, key string, l link) error {
 type wrongVersionError struct{ key, id string }
 
 func (e *wrongVersionError) Error() string {
-	return fmt.Sprintf("the store was asked to remove version %s of %s and says that it did something else: look at the lock of %s",
+	return fmt.Sprintf("the store was asked to remove version %s of %s and says that it did something else: look at "+
+		"the lock of %s",
 		e.id, e.key, statelatch.StateKey(e.key))
 }
 

@@ -3,8 +3,8 @@
 //
 // What it guarantees: no key reads differently after a removal, whatever fails and whoever else is at work, because
 // removing a version lets the one below come back to life, and so
-//   - only what a newer version or delete marker has superseded is removed, by its version ID, the oldest first, and behind the
-//     first failure nothing more of that key;
+//   - only what a newer version or delete marker has superseded is removed, by its version ID, the oldest first, and
+//     behind the first failure nothing more of that key;
 //   - a delete marker that is the newest goes only once it is seen to be all that is left of its key;
 //   - the version "null" stays, because a bucket whose versioning is suspended writes new locks under that ID.
 //
@@ -179,7 +179,8 @@ func askTime(ctx context.Context, b bucket.Bucket, key, version string) (time.Ti
 	case err != nil:
 		return time.Time{}, fmt.Errorf("ask the store for its time: %w", err)
 	case obj.Date.IsZero():
-		return time.Time{}, fmt.Errorf("%w: it does not tell its time (the Date of its answers), so the age of a version is not known", statelatch.ErrUnsupported)
+		return time.Time{}, fmt.Errorf("%w: it does not tell its time (the Date of its answers), so the age of a "+
+			"version is not known", statelatch.ErrUnsupported)
 	}
 	return obj.Date, nil
 }

@@ -36,7 +36,9 @@ func (s Snapshots) Total() Sum {
 // FindSnapshots lists all snapshots of each state but the newest, of which keep stay. It is for a bucket without
 // versions: elsewhere removing one would only hide it. keep is at least 1, because the newest may be the only copy of
 // what is being overwritten. It changes nothing. Of opts, OlderThan and Ours do not count.
-func FindSnapshots(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, keep int, opts Options) (Snapshots, error) {
+func FindSnapshots(
+	ctx context.Context, b bucket.Bucket, scope statelatch.Scope, keep int, opts Options,
+) (Snapshots, error) {
 	byState := map[string]Snapshots{}
 	err := fleet.Walk(ctx, b, scope, fleet.WalkOptions{
 		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, OnProgress: opts.OnProgress,
@@ -64,7 +66,9 @@ func FindSnapshots(ctx context.Context, b bucket.Bucket, scope statelatch.Scope,
 
 // CollectSnapshots removes snapshots, each only if it is still what was listed. Otherwise like [Collect]. A store
 // without conditional deletes refuses with ErrUnsupported.
-func CollectSnapshots(ctx context.Context, b bucket.Bucket, old Snapshots, workers int, onProgress func(Result)) (Result, error) {
+func CollectSnapshots(
+	ctx context.Context, b bucket.Bucket, old Snapshots, workers int, onProgress func(Result),
+) (Result, error) {
 	c := &collector{bucket: b, onProgress: onProgress}
 	err := fleet.Each(ctx, workers, old, func(ctx context.Context, s Snapshot) error {
 		if s.bucket != b.Name() {

@@ -25,7 +25,8 @@ const (
 func Find(entries []Entry, selector string) (Entry, error) {
 	switch selector {
 	case "":
-		return Entry{}, fmt.Errorf("%w version %q: want a version ID, a serial, %q or %q", statelatch.ErrInvalid, selector, Previous, Current)
+		return Entry{}, fmt.Errorf("%w version %q: want a version ID, a serial, %q or %q", statelatch.ErrInvalid, selector,
+			Previous, Current)
 	case Current:
 		for _, e := range entries {
 			if e.Current {
@@ -75,7 +76,8 @@ func beginning(entries []Entry, selector string) (found Entry, ok bool, many err
 		}
 	}
 	if len(names) > 1 {
-		many = fmt.Errorf("%w version %q: several begin like that: %s", statelatch.ErrInvalid, selector, strings.Join(names, ", "))
+		many = fmt.Errorf("%w version %q: several begin like that: %s", statelatch.ErrInvalid, selector,
+			strings.Join(names, ", "))
 	}
 	return found, len(names) > 0, many
 }
@@ -107,11 +109,13 @@ func withSerial(entries []Entry, serial uint64) (Entry, error) {
 	}
 	switch len(found) {
 	case 0:
-		return Entry{}, fmt.Errorf("%w: there is no version with serial %d: see 'statelatch history'", statelatch.ErrNotFound, serial)
+		return Entry{}, fmt.Errorf("%w: there is no version with serial %d: see 'statelatch history'", statelatch.ErrNotFound,
+			serial)
 	case 1:
 		return found[0], nil
 	}
-	return Entry{}, fmt.Errorf("%w version %d: several versions have this serial, because an update was lost or a rollback kept it: name one by its ID: %s",
+	return Entry{}, fmt.Errorf("%w version %d: several versions have this serial, because an update was lost or a "+
+		"rollback kept it: name one by its ID: %s",
 		statelatch.ErrInvalid, serial, strings.Join(ids, ", "))
 }
 

@@ -72,7 +72,8 @@ func List(ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options)
 		return nil, fmt.Errorf("list versions of %s: %w", ref, err)
 	}
 	kept, err := snapshots(ctx, s, ref)
-	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) && slices.ContainsFunc(entries, func(e Entry) bool { return e.VersionID != "" }) {
+	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) &&
+		slices.ContainsFunc(entries, func(e Entry) bool { return e.VersionID != "" }) {
 		err = nil // where there are versions, who may list these alone lacks nothing
 	}
 	if err != nil {
@@ -126,7 +127,8 @@ func listed(ctx context.Context, s *state.Store, ref statelatch.Ref, limit int) 
 		}
 		entries = append(entries, Entry{
 			Version: state.Version{
-				Ref: ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID, Size: obj.Size, LastModified: obj.LastModified,
+				Ref: ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID, Size: obj.Size,
+				LastModified: obj.LastModified,
 			},
 			Current: obj.IsLatest,
 		})
@@ -226,7 +228,8 @@ func readHeaders(ctx context.Context, s *state.Store, entries []Entry, progress 
 func Open(ctx context.Context, s *state.Store, e Entry) (state.Version, io.ReadSeekCloser, error) {
 	v, body, err := s.OpenVersion(ctx, e.Ref, e.VersionID)
 	if err == nil && e.ETag != "" && v.ETag != e.ETag {
-		err = errors.Join(fmt.Errorf("read state %s: %w: it was replaced since it was listed", e.Ref, statelatch.ErrConflict), body.Close())
+		err = errors.Join(fmt.Errorf("read state %s: %w: it was replaced since it was listed", e.Ref, statelatch.ErrConflict),
+			body.Close())
 	}
 	return v, body, err
 }

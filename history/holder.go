@@ -67,7 +67,8 @@ func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries 
 			}
 		}
 	}
-	err = fleet.Each(ctx, workers, wanted, func(ctx context.Context, l *lockVersion) error { return l.read(ctx, s.Bucket, ref) })
+	err = fleet.Each(ctx, workers, wanted,
+		func(ctx context.Context, l *lockVersion) error { return l.read(ctx, s.Bucket, ref) })
 	if err != nil {
 		return unlessUnreadable(ref, err)
 	}
@@ -81,7 +82,8 @@ func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries 
 func (e Entry) attributable() bool { return !e.Snapshot && !e.LastModified.IsZero() }
 
 func unlessUnreadable(ref statelatch.Ref, err error) error {
-	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
+	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) &&
+		!statelatch.BadCredentials(err) {
 		return nil
 	}
 	return fmt.Errorf("who stored %s: %w", ref, err)

@@ -146,7 +146,8 @@ func hcpTerraform(env environment) statelatch.Run {
 func spacelift(env environment) statelatch.Run {
 	return statelatch.Run{
 		Actor: env("TF_VAR_spacelift_run_trigger"), ID: env("TF_VAR_spacelift_run_id"),
-		Repo: env("TF_VAR_spacelift_repository"), Branch: env("TF_VAR_spacelift_commit_branch"), Commit: env("TF_VAR_spacelift_commit_sha"),
+		Repo: env("TF_VAR_spacelift_repository"), Branch: env("TF_VAR_spacelift_commit_branch"),
+		Commit: env("TF_VAR_spacelift_commit_sha"),
 	}
 }
 
@@ -172,7 +173,8 @@ func drone(env environment) statelatch.Run {
 
 func woodpecker(env environment) statelatch.Run {
 	return statelatch.Run{
-		Actor: env("CI_PIPELINE_AUTHOR"), URL: cmp.Or(env("CI_STEP_URL"), env("CI_PIPELINE_URL")), ID: env("CI_PIPELINE_NUMBER"),
+		Actor: env("CI_PIPELINE_AUTHOR"), URL: cmp.Or(env("CI_STEP_URL"), env("CI_PIPELINE_URL")),
+		ID:   env("CI_PIPELINE_NUMBER"),
 		Repo: env("CI_REPO"), Branch: cmp.Or(env("CI_COMMIT_TAG"), env("CI_COMMIT_BRANCH")), Commit: env("CI_COMMIT_SHA"),
 	}
 }
@@ -186,13 +188,15 @@ func travisCI(env environment) statelatch.Run {
 
 func teamCity(env environment) statelatch.Run {
 	return statelatch.Run{
-		ID: env("TEAMCITY_BUILDCONF_NAME") + " #" + env("BUILD_NUMBER"), Repo: env("TEAMCITY_PROJECT_NAME"), Commit: env("BUILD_VCS_NUMBER"),
+		ID: env("TEAMCITY_BUILDCONF_NAME") + " #" + env("BUILD_NUMBER"), Repo: env("TEAMCITY_PROJECT_NAME"),
+		Commit: env("BUILD_VCS_NUMBER"),
 	}
 }
 
 func awsCodeBuild(env environment) statelatch.Run {
 	return statelatch.Run{
 		Actor: env("CODEBUILD_INITIATOR"), URL: env("CODEBUILD_BUILD_URL"), ID: env("CODEBUILD_BUILD_ID"),
-		Repo: env("CODEBUILD_SOURCE_REPO_URL"), Branch: env("CODEBUILD_WEBHOOK_HEAD_REF"), Commit: env("CODEBUILD_RESOLVED_SOURCE_VERSION"),
+		Repo: env("CODEBUILD_SOURCE_REPO_URL"), Branch: env("CODEBUILD_WEBHOOK_HEAD_REF"),
+		Commit: env("CODEBUILD_RESOLVED_SOURCE_VERSION"),
 	}
 }

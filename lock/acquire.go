@@ -51,7 +51,10 @@ func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) 
 func (m *Manager) attempt(ctx context.Context, ref statelatch.Ref, req Request) (*attempt, context.CancelFunc) {
 	after, cancel := outlast(ctx, m.takeBackTimeout())
 	now := time.Now()
-	return &attempt{m: m, boot: m.clock(), caller: ctx, after: after, ref: ref, req: req, waitEnd: now.Add(req.Wait), deadline: now.Add(req.Wait)}, cancel
+	return &attempt{
+		m: m, boot: m.clock(), caller: ctx, after: after, ref: ref, req: req, waitEnd: now.Add(req.Wait),
+		deadline: now.Add(req.Wait),
+	}, cancel
 }
 
 // outlast is a context with the values of ctx that ends so much later.
@@ -260,7 +263,8 @@ func (a *attempt) final(err error, lastTry bool) bool {
 // hopeless reports whether waiting cannot mend err.
 func hopeless(err error) bool {
 	for _, kind := range []error{
-		statelatch.ErrUnsupported, statelatch.ErrUnsafeStore, statelatch.ErrDenied, statelatch.ErrNotFound, statelatch.ErrInvalid,
+		statelatch.ErrUnsupported, statelatch.ErrUnsafeStore, statelatch.ErrDenied, statelatch.ErrNotFound,
+		statelatch.ErrInvalid,
 	} {
 		if errors.Is(err, kind) && !errors.Is(err, statelatch.ErrLocked) {
 			return !statelatch.Expired(err)
@@ -288,7 +292,8 @@ func (a *attempt) create(ctx context.Context) (Held, error) {
 // send writes the lock object and keeps count of the creates that may have landed.
 func (a *attempt) send(ctx context.Context, body []byte, cond bucket.Condition) (bucket.Object, error) {
 	if len(body) > maxBody {
-		return bucket.Object{}, fmt.Errorf("%w lock request: the lock object would have %d bytes, more than %d: shorten Info, Reason or Run",
+		return bucket.Object{}, fmt.Errorf("%w lock request: the lock object would have %d bytes, more than %d: shorten "+
+			"Info, Reason or Run",
 			statelatch.ErrInvalid, len(body), maxBody)
 	}
 	a.sentAt = a.boot()
@@ -339,7 +344,8 @@ func (a *attempt) rekey(ctx context.Context, h Held) (Held, error) {
 
 // refusedOrGone reports whether a compare-and-swap was refused because the object is another or none.
 func refusedOrGone(err error) bool {
-	return errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
+	return errors.Is(err, statelatch.ErrPreconditionFailed) ||
+		errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket)
 }
 
 func (a *attempt) conflict(message string) error {

@@ -98,7 +98,9 @@ func (m *Manager) putItemBack(ctx context.Context, h Held) error {
 
 // removeBoth removes the item of h and then its lock object, by remove, or leaves both as they were where one may not
 // be removed. ItemGone says that an item that is not there any more is what was wanted.
-func (m *Manager) removeBoth(ctx context.Context, h Held, itemGone bool, remove func() (weak bool, err error)) (weak bool, err error) {
+func (m *Manager) removeBoth(
+	ctx context.Context, h Held, itemGone bool, remove func() (weak bool, err error),
+) (weak bool, err error) {
 	itemErr := m.removeItemFirst(ctx, h)
 	if h.ETag != "" && itemGone && errors.Is(itemErr, statelatch.ErrLockLost) {
 		itemErr = nil

@@ -13,7 +13,8 @@ import (
 func (a *attempt) leave(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, statelatch.ErrEncoding):
-		err = fmt.Errorf("%w: %w (a store that knows no conditions answers alike; a probe tells which)", statelatch.ErrEncoding, err)
+		err = fmt.Errorf("%w: %w (a store that knows no conditions answers alike; a probe tells which)",
+			statelatch.ErrEncoding, err)
 	case errors.Is(err, statelatch.ErrUnsupported):
 		err = fmt.Errorf("%w: %w", statelatch.ErrUnsafeStore, err)
 	}
@@ -77,7 +78,8 @@ func (a *attempt) takeBack() bool {
 func (a *attempt) leaveToLease(t *Tenure, why string, err error) error {
 	t.Abandon()
 	a.over = true
-	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why, t.Held().Info.ID, t.ttl, err)
+	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why,
+		t.Held().Info.ID, t.ttl, err)
 }
 
 // giveUp releases what was won when err stops the rest: the item first, as Release does. It goes on when ctx ends.

@@ -120,9 +120,10 @@ type Manager struct {
 	// all, and then ErrAmbiguous tells more often that a lock may stand.
 	TakeBackTimeout time.Duration
 
-	Now   func() time.Time     // for Created; nil: time.Now
-	Boot  func() time.Duration // a clock for leases that runs through suspend; nil: the system's, which under testing/synctest is the bubble's
-	NewID func() string        // nil: 16 random bytes as the engines format them
+	Now func() time.Time // for Created; nil: time.Now
+	// Boot: a clock for leases that runs through suspend; nil: the system's, which under testing/synctest is the bubble's
+	Boot  func() time.Duration
+	NewID func() string // nil: 16 random bytes as the engines format them
 }
 
 // Held is a lock as it was seen, or as we wrote it.
@@ -199,7 +200,8 @@ func (h Held) owns(item Item) bool {
 	return item.Err == nil && (item.Info.ID == h.Info.ID || h.Managed != nil && item.Info.ID == h.Managed.PrevID)
 }
 
-// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when the lock is taken over.
+// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when the lock is
+// taken over.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not
@@ -233,14 +235,15 @@ func (m *Manager) admit(ref statelatch.Ref) error {
 // proven refuses to change anything on a store of which nobody has said what its conditions are good for.
 func (m *Manager) proven() error {
 	if m.Tier == TierUnknown {
-		return fmt.Errorf("%w: %w lock manager: its Tier is not set; set it to what probe.Run finds, or to TierFull where you vouch for the store",
+		return fmt.Errorf("%w: %w lock manager: its Tier is not set; set it to what probe.Run finds, or to TierFull where "+
+			"you vouch for the store",
 			statelatch.ErrUnsafeStore, statelatch.ErrInvalid)
 	}
 	return nil
 }
 
-// Status reads the lock of ref, the lock object and the item. ErrNotLocked if there is none. It changes nothing, and needs no
-// Tier.
+// Status reads the lock of ref, the lock object and the item. ErrNotLocked if there is none. It changes nothing, and
+// needs no Tier.
 func (m *Manager) Status(ctx context.Context, ref statelatch.Ref) (Held, error) {
 	if err := m.serves(ref); err != nil {
 		return Held{}, err
@@ -306,7 +309,9 @@ func (h Held) isAny(bodies ...[]byte) bool {
 	return false
 }
 
-func (m *Manager) put(ctx context.Context, ref statelatch.Ref, body []byte, cond bucket.Condition) (bucket.Object, error) {
+func (m *Manager) put(
+	ctx context.Context, ref statelatch.Ref, body []byte, cond bucket.Condition,
+) (bucket.Object, error) {
 	return m.Bucket.Put(ctx, ref.LockKey(), bytes.NewReader(body), bucket.PutOptions{If: cond})
 }
 

@@ -35,7 +35,9 @@ func (m *Manager) Release(ctx context.Context, h Held) (weak bool, err error) {
 //	ErrAmbiguous   it could not be found out within ReleaseTimeout, or before the end of ctx
 //
 // by says who does it. See ForceRelease for what happens to a holder that is still alive.
-func (m *Manager) ForceUnlock(ctx context.Context, ref statelatch.Ref, id string, by Request) (removed Held, weak bool, err error) {
+func (m *Manager) ForceUnlock(
+	ctx context.Context, ref statelatch.Ref, id string, by Request,
+) (removed Held, weak bool, err error) {
 	if err := m.admit(ref); err != nil {
 		return Held{}, false, err
 	}
@@ -257,5 +259,6 @@ func bothOutcomes(h Held, objectErr, itemErr error) error {
 	case objectErr == nil:
 		return fmt.Errorf("the lock object is released; the item in the DynamoDB table %q: %w", h.Item.Table, itemErr)
 	}
-	return fmt.Errorf("neither is released: the lock object: %w; the item in the DynamoDB table %q: %w", objectErr, h.Item.Table, itemErr)
+	return fmt.Errorf("neither is released: the lock object: %w; the item in the DynamoDB table %q: %w", objectErr,
+		h.Item.Table, itemErr)
 }

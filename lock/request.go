@@ -74,9 +74,11 @@ func (m *Manager) check(ref statelatch.Ref, req Request) error {
 	}
 	switch {
 	case req.TTL != 0 && req.TTL < minTTL || req.TTL > statelatch.MaxPromise:
-		return fmt.Errorf("%w lease %v: from %v to %v, or 0 for none", statelatch.ErrInvalid, req.TTL, minTTL, statelatch.MaxPromise)
+		return fmt.Errorf("%w lease %v: from %v to %v, or 0 for none", statelatch.ErrInvalid, req.TTL, minTTL,
+			statelatch.MaxPromise)
 	case req.Expires < 0 || req.Expires > statelatch.MaxPromise || req.Expires > 0 && req.TTL > 0:
-		return fmt.Errorf("%w expiry %v: from 0 to %v, and a lock with a lease has none", statelatch.ErrInvalid, req.Expires, statelatch.MaxPromise)
+		return fmt.Errorf("%w expiry %v: from 0 to %v, and a lock with a lease has none", statelatch.ErrInvalid, req.Expires,
+			statelatch.MaxPromise)
 	case (req.TakeOver || req.FenceAlways || req.Under != nil) && m.Fence == nil:
 		return fmt.Errorf("%w lock manager: taking over, and working under a lock, need a Fence", statelatch.ErrInvalid)
 	case m.Tier == TierNone:

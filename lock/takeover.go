@@ -50,7 +50,8 @@ func (a *attempt) takeOver(ctx context.Context, h Held) (Held, error) {
 	}
 	body := a.fresh(a.info(), &h)
 	obj, err := a.send(ctx, body, bucket.IfMatch(h.ETag))
-	if err != nil && !errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, statelatch.ErrConflict) && !refusedOrGone(err) {
+	if err != nil && !errors.Is(err, statelatch.ErrAmbiguous) && !errors.Is(err, statelatch.ErrConflict) &&
+		!refusedOrGone(err) {
 		return Held{}, err
 	}
 	a.takenOver, a.fenced = &h, false
@@ -78,7 +79,8 @@ func (a *attempt) takeOver(ctx context.Context, h Held) (Held, error) {
 	return Held{}, a.conflict("the lock could not be taken over")
 }
 
-// unfenced reports whether a holder whose lock was taken over may still write: then our lock must stay until it cannot (R6).
+// unfenced reports whether a holder whose lock was taken over may still write: then our lock must stay until it
+// cannot (R6).
 func (a *attempt) unfenced() bool { return a.takenOver != nil && a.takenOver.Leased() && !a.fenced }
 
 // sameTable refuses to act on a lock whose holder keeps items in a table that m does not know: fencing
@@ -91,8 +93,8 @@ func (m *Manager) sameTable(h Held) error {
 		"name it with -backend-config dynamodb_table=%s", statelatch.ErrInvalid, h.Ref, h.Managed.Table, h.Managed.Table)
 }
 
-// enter turns the lock object that was won into a tenure, with the item in the table. If the lock was taken over the state
-// is fenced (R6), and the lock verified after that (R7).
+// enter turns the lock object that was won into a tenure, with the item in the table. If the lock was taken over the
+// state is fenced (R6), and the lock verified after that (R7).
 func (a *attempt) enter(ctx context.Context, won Held) (*Tenure, error) {
 	if a.takenOver != nil && a.under == nil && won.Managed.PrevETag == a.takenOver.ETag {
 		a.tellTakeOver(*a.takenOver)

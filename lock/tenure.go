@@ -110,7 +110,8 @@ func (t *Tenure) Remaining() time.Duration {
 // lost or given up or its lease is over, or ErrInvalid for a tenure without a lease, which nobody could fence.
 func (t *Tenure) Check() error {
 	if t.ttl == 0 {
-		return fmt.Errorf("%w lock of %s: it has no lease, so the state must not be written under it", statelatch.ErrInvalid, t.ref)
+		return fmt.Errorf("%w lock of %s: it has no lease, so the state must not be written under it", statelatch.ErrInvalid,
+			t.ref)
 	}
 	if err := t.over(); err != nil {
 		return err
@@ -216,7 +217,8 @@ func (c lossCause) Error() string { return c.err.Error() }
 
 // Is reports what the cause is.
 func (c lossCause) Is(target error) bool {
-	return target != statelatch.ErrAmbiguous && target != context.Canceled && target != context.DeadlineExceeded && errors.Is(c.err, target)
+	return target != statelatch.ErrAmbiguous && target != context.Canceled && target != context.DeadlineExceeded &&
+		errors.Is(c.err, target)
 }
 
 // As finds the cause's own type.
@@ -365,14 +367,15 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 
 // Release ends the tenure and removes its lock. It tries on even when ctx ends (B13), for Manager.ReleaseTimeout in
 // all, and never drops the condition (R4, B6). The item in the table goes first, while the lease is still renewed, so
-// that a crash in between leaves what can be taken over. Both are always tried, and the error names the one that failed.
+// that a crash in between leaves what can be taken over. Both are always tried, and the error names the one that
+// failed.
 //
 // Of a lock that the caller had before, with Request.Under, it ends the lease alone.
 //
 //	nil            the lock is gone and it was ours until then, or until a delete of ours whose reply was lost; also
 //	               after a Release that said so
-//	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs. Of a tenure
-//	               that was lost it says what Err does
+//	ErrLockLost    it was already gone or somebody else's: work done under it may have overlapped with theirs. Of a
+//	               tenure that was lost it says what Err does
 //	ErrAmbiguous   it could not be found out within the budget; or Hold forbids it, and the lock is left to its lease
 //	other          it is still there
 //
@@ -405,7 +408,8 @@ func (t *Tenure) release(ctx context.Context) (weak bool, err error) {
 		itemErr = t.m.removeItemFirst(ctx, held)
 		weak, objectErr = t.removeObject(ctx)
 		if deniedOutright(objectErr) && itemErr == nil {
-			objectErr = errors.Join(objectErr, t.m.putItemBack(ctx, held)) // it is locked still, for those who know only the table, too
+			// it is locked still, for those who know only the table, too
+			objectErr = errors.Join(objectErr, t.m.putItemBack(ctx, held))
 		}
 	}
 	err = bothOutcomes(held, objectErr, itemErr)

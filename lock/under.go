@@ -12,9 +12,9 @@ import (
 )
 
 // Working under a lock that a person keeps. Only a tenure with a lease may write a state, because only such a one is
-// fenced when its lock is taken over. So the lock is swapped for one with a lease, of the same holder and ID, and back again at
-// the end. It is never absent, and says all the while that it stays: if the command dies, nobody takes the lock over
-// when its lease is out, but whoever removes it, or works under it next, fences that command out (R6).
+// fenced when its lock is taken over. So the lock is swapped for one with a lease, of the same holder and ID, and
+// back again at the end. It is never absent, and says all the while that it stays: if the command dies, nobody takes
+// the lock over when its lease is out, but whoever removes it, or works under it next, fences that command out (R6).
 
 // workUnder swaps the caller's lock h for one with a lease. LockedError: a command works under it already.
 func (a *attempt) workUnder(ctx context.Context, h Held) (Held, error) {

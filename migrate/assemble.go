@@ -23,12 +23,14 @@ func (s *scanner) assemble() {
 	for _, dir := range dirs {
 		views := s.views(dir, units[dir])
 		if caller, called := modules[dir]; called && units[dir] == nil {
-			if strings.HasSuffix(caller, ".hcl") && len(variants[dir]) == 0 && !slices.ContainsFunc(views, func(v view) bool { return slices.ContainsFunc(v.places, (*Place).hasTable) }) {
+			if strings.HasSuffix(caller, ".hcl") && len(variants[dir]) == 0 &&
+				!slices.ContainsFunc(views, func(v view) bool { return slices.ContainsFunc(v.places, (*Place).hasTable) }) {
 				continue // terragrunt completes it for each unit
 			}
 			for _, v := range views {
 				for _, p := range v.places {
-					s.find("module-backend", Note, p.File, p.Line, "a backend in a module that "+caller+" calls does not count, and engines warn of it", "remove the block, or scan the directory alone if it is a root as well")
+					s.find("module-backend", Note, p.File, p.Line, "a backend in a module that "+caller+" calls does not count, and "+
+						"engines warn of it", "remove the block, or scan the directory alone if it is a root as well")
 				}
 			}
 			continue
@@ -48,14 +50,17 @@ func (s *scanner) assemble() {
 	}
 	for _, dir := range dirs { // what no unit includes that is in the tree
 		for _, src := range s.dirs[dir] {
-			if kindOfFile(path.Base(src.rel)) == fileTerragrunt && path.Base(src.rel) != unitFile && !taken[src] && len(src.doc.places) > 0 && src.doc.places[0].Kind != KindBackendConfig {
-				s.addRoots(dir, view{tool: ToolTerragrunt, variant: path.Base(src.rel)}, &unit{places: src.doc.places, requires: requiresOf(src)}, nil)
+			if kindOfFile(path.Base(src.rel)) == fileTerragrunt && path.Base(src.rel) != unitFile && !taken[src] &&
+				len(src.doc.places) > 0 && src.doc.places[0].Kind != KindBackendConfig {
+				s.addRoots(dir, view{tool: ToolTerragrunt, variant: path.Base(src.rel)},
+					&unit{places: src.doc.places, requires: requiresOf(src)}, nil)
 			}
 		}
 	}
 	for _, src := range variants[""] { // -backend-config files of no configuration
 		p := src.doc.places[0]
-		s.find("backend-config-alone", Note, p.File, p.Line, "no configuration in the tree leaves its backend to this file, as far as can be seen", "")
+		s.find("backend-config-alone", Note, p.File, p.Line,
+			"no configuration in the tree leaves its backend to this file, as far as can be seen", "")
 		s.add(Root{Dir: path.Dir(src.rel), Variant: path.Base(src.rel), Tool: ToolTerraform, Places: []*Place{p}}, nil)
 	}
 	slices.SortFunc(s.tree.Roots, func(a, b Root) int {
@@ -126,7 +131,9 @@ func (s *scanner) view(dir, tool string, u *unit) (view, bool) {
 	if len(v.places) > 1 {
 		v.blocked = "it has more than one backend block"
 		if tool == ToolTerraform {
-			s.find("duplicate-backend", Error, v.places[1].File, v.places[1].Line, fmt.Sprintf("a second backend block: the first is at %s:%d, and engines refuse both", v.places[0].File, v.places[0].Line), "keep one")
+			s.find("duplicate-backend", Error, v.places[1].File, v.places[1].Line,
+				fmt.Sprintf("a second backend block: the first is at %s:%d, and engines refuse both", v.places[0].File,
+					v.places[0].Line), "keep one")
 		}
 	}
 	seen := slices.Clone(v.places)
@@ -143,7 +150,8 @@ func (s *scanner) view(dir, tool string, u *unit) (view, bool) {
 	}
 	if len(v.places) == 0 {
 		if last.kind != "" && len(seen) > 0 && tool == ToolTerraform {
-			s.find("overridden", Note, seen[0].File, seen[0].Line, fmt.Sprintf("%s at %s replaces this backend", last.kind, last.at), "")
+			s.find("overridden", Note, seen[0].File, seen[0].Line,
+				fmt.Sprintf("%s at %s replaces this backend", last.kind, last.at), "")
 		}
 		return v, false
 	}
@@ -251,7 +259,8 @@ func (s *scanner) findUnits() map[string]*unit {
 			}
 			switch from := files[target]; {
 			case target == "":
-				s.find("not-static", Note, src.rel, inc.line, "what it includes is computed, or not in the tree", "scan the directory that has it")
+				s.find("not-static", Note, src.rel, inc.line, "what it includes is computed, or not in the tree",
+					"scan the directory that has it")
 			case from != nil:
 				shared[from] = true
 				u.includes = append(u.includes, from)
@@ -293,7 +302,10 @@ func (u *unit) live() []*Place {
 
 // addRoots adds the roots of a view: one, or one for each -backend-config file that stands for another environment.
 func (s *scanner) addRoots(dir string, v view, u *unit, files []*source) {
-	r := Root{Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked, assumed: s.assumed[dir]}
+	r := Root{
+		Dir: dir, Variant: v.variant, Tool: v.tool, Places: slices.Clone(v.places), blocked: v.blocked,
+		assumed: s.assumed[dir],
+	}
 	requires := slices.Concat(s.moduleRequires(dir), v.requires)
 	if u != nil {
 		r.Tool, r.binary = ToolTerragrunt, u.binary

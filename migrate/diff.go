@@ -32,7 +32,8 @@ func withoutSecrets(line string) string {
 func (f FileEdit) Diff() string {
 	before := string(f.Before)
 	edits := udiff.Lines(before, string(f.After))
-	diff, err := udiff.ToUnifiedDiff(diffName("a/"+f.Path), diffName("b/"+f.Path), before, edits, udiff.DefaultContextLines)
+	diff, err := udiff.ToUnifiedDiff(diffName("a/"+f.Path), diffName("b/"+f.Path), before, edits,
+		udiff.DefaultContextLines)
 	if err != nil {
 		panic(err) // the edits were made of this text
 	}
@@ -46,7 +47,8 @@ func (f FileEdit) Diff() string {
 
 // diffName is a file's name as git quotes it.
 func diffName(name string) string {
-	plain := utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' })
+	plain := utf8.ValidString(name) && !strings.ContainsFunc(name,
+		func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' })
 	if plain {
 		return name
 	}

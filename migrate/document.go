@@ -130,12 +130,16 @@ func lineOf(err error) int {
 
 var (
 	fileSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-		{Type: "terraform"}, {Type: "module", LabelNames: []string{"name"}}, {Type: "data", LabelNames: []string{"type", "name"}},
+		{Type: "terraform"},
+		{Type: "module", LabelNames: []string{"name"}},
+		{Type: "data", LabelNames: []string{"type", "name"}},
 	}}
 	terraformSchema = &hcl.BodySchema{
 		Attributes: []hcl.AttributeSchema{{Name: "required_version"}},
 		Blocks: []hcl.BlockHeaderSchema{
-			{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "state_store", LabelNames: []string{"type"}},
+			{Type: "backend", LabelNames: []string{"type"}},
+			{Type: "cloud"},
+			{Type: "state_store", LabelNames: []string{"type"}},
 		},
 	}
 	readerSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "backend"}, {Name: "config"}}}
@@ -180,7 +184,10 @@ func readBody(src *source, body hcl.Body, kind string) (doc document) {
 		}
 		for _, b := range inner.Blocks {
 			if b.Type != "backend" || b.Labels[0] != "s3" {
-				doc.others = append(doc.others, other{kind: strings.Join(append([]string{b.Type}, b.Labels...), " "), at: fmt.Sprintf("%s:%d", src.rel, b.DefRange.Start.Line)})
+				doc.others = append(doc.others, other{
+					kind: strings.Join(append([]string{b.Type}, b.Labels...), " "),
+					at:   fmt.Sprintf("%s:%d", src.rel, b.DefRange.Start.Line),
+				})
 				continue
 			}
 			doc.places = append(doc.places, blockPlace(src, b, kind))
@@ -252,7 +259,10 @@ func readBackendConfig(src *source) (doc document, flat bool, err error) {
 		p.syntax = syntaxJSON
 	}
 	ours := slices.ContainsFunc(p.entries, func(e entry) bool {
-		return slices.Contains([]string{"bucket", "key", argTable, argLockfile, argEndpoints, "workspace_key_prefix", "encrypt"}, e.name)
+		return slices.Contains([]string{
+			"bucket", "key", argTable, argLockfile, argEndpoints, "workspace_key_prefix",
+			"encrypt",
+		}, e.name)
 	})
 	alien := slices.ContainsFunc(p.entries, func(e entry) bool { return !backendconf.Known(e.name) })
 	if diags.HasErrors() || !ours || alien {

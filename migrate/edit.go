@@ -188,7 +188,8 @@ func insertAfter(data []byte, p *Place, e entry) []byte {
 		return splice(data, e.val[1], e.val[1], ","+gap+name+between+"true")
 	case p.body != [2]int{}:
 		deeper := newline + indent + "  "
-		text := deeper + strings.TrimSpace(string(data[p.body[0]:p.body[1]])) + deeper + aligned(name, between, e) + newline + indent
+		text := deeper + strings.TrimSpace(string(data[p.body[0]:p.body[1]])) + deeper + aligned(name, between, e) + newline +
+			indent
 		return splice(data, p.body[0], p.body[1], text)
 	}
 	end, comma, alone := restOfLine(data, e.val[1])

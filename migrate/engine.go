@@ -39,8 +39,8 @@ type Engine struct {
 }
 
 // pinsFor are what the nearest directory says of each tool, from dir upwards, as version managers look for it. Where it
-// says several things, all count. The user's word is for where nothing is said but by jobs and images, or cannot be read.
-// An empty tool stands for both.
+// says several things, all count. The user's word is for where nothing is said but by jobs and images, or cannot be
+// read. An empty tool stands for both.
 func (s *scanner) pinsFor(dir, tool string) []pin {
 	var found []pin
 	var known []string // tools

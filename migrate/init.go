@@ -84,7 +84,8 @@ root() {
 
 `, p.Phase)
 	for i, one := range inits {
-		fmt.Fprintf(&b, "root %s %s \"$%s\"", posixQuote(fmt.Sprintf("%d %s", i+1, statelatch.Printable(one.Name))), posixQuote("./"+one.Dir), strings.ToUpper(one.Words[0]))
+		fmt.Fprintf(&b, "root %s %s \"$%s\"", posixQuote(fmt.Sprintf("%d %s", i+1, statelatch.Printable(one.Name))),
+			posixQuote("./"+one.Dir), strings.ToUpper(one.Words[0]))
 		for _, word := range one.Words[1:] {
 			b.WriteString(" " + posixQuote(word))
 		}

@@ -52,16 +52,19 @@ func (s *scanner) judge() {
 	for _, sources := range s.dirs {
 		for _, src := range sources {
 			for _, line := range src.doc.readers {
-				s.find(idRemoteState, Warning, src.rel, line, "a terraform_remote_state checks what it reads by a digest in the table, which nobody writes after phase 2", "phase 2: drop the table there before")
+				s.find(idRemoteState, Warning, src.rel, line, "a terraform_remote_state checks what it reads by a digest in the "+
+					"table, which nobody writes after phase 2", "phase 2: drop the table there before")
 			}
 			for _, u := range src.doc.skipped {
-				s.find("not-static", Warning, src.rel, u.line, u.why+": whether it has a backend \"s3\" is not known", "look at it yourself")
+				s.find("not-static", Warning, src.rel, u.line, u.why+": whether it has a backend \"s3\" is not known",
+					"look at it yourself")
 			}
 		}
 	}
 	order := func(a, b Finding) int {
 		worse := slices.Index(severities, b.Severity) - slices.Index(severities, a.Severity)
-		return cmp.Or(worse, strings.Compare(a.File, b.File), a.Line-b.Line, strings.Compare(a.ID, b.ID), strings.Compare(a.Text, b.Text))
+		return cmp.Or(worse, strings.Compare(a.File, b.File), a.Line-b.Line, strings.Compare(a.ID, b.ID),
+			strings.Compare(a.Text, b.Text))
 	}
 	slices.SortFunc(t.Findings, order)
 	t.Findings = slices.CompactFunc(t.Findings, func(a, b Finding) bool { return order(a, b) == 0 })
@@ -79,14 +82,19 @@ func (s *scanner) judgeRoot(r *Root) {
 	table := r.Table()
 	switch r.Phase {
 	case PhaseTable:
-		s.find("table-only", Warning, table.File, table.Line, fmt.Sprintf("%s locks in the table %s alone", r.Name(), shown(table)), "statelatch migrate plan -phase 1")
+		s.find("table-only", Warning, table.File, table.Line,
+			fmt.Sprintf("%s locks in the table %s alone", r.Name(), shown(table)), "statelatch migrate plan -phase 1")
 	case PhaseBoth:
-		s.find("both-locks", Note, table.File, table.Line, fmt.Sprintf("%s locks in both places; the table %s can go once every checkout and job has this", r.Name(), shown(table)), "statelatch migrate plan -phase 2")
+		s.find("both-locks", Note, table.File, table.Line,
+			fmt.Sprintf("%s locks in both places; the table %s can go once every checkout and job has this", r.Name(),
+				shown(table)), "statelatch migrate plan -phase 2")
 	case PhaseNone:
-		s.find("no-lock", Error, file, line, r.Name()+" has no lock: two runs at a time can lose a state", "add use_lockfile = true")
+		s.find("no-lock", Error, file, line, r.Name()+" has no lock: two runs at a time can lose a state",
+			"add use_lockfile = true")
 	case PhaseUnknown:
 		if v := r.Args[argLockfile]; !v.Set() || v.Static {
-			s.find("incomplete", Warning, file, line, r.Name()+": the tree does not have all its arguments; a command line or an expression has the rest, and its lock perhaps", "look at what runs init there")
+			s.find("incomplete", Warning, file, line, r.Name()+": the tree does not have all its arguments; a command line or "+
+				"an expression has the rest, and its lock perhaps", "look at what runs init there")
 		}
 	}
 	for _, name := range []string{"bucket", "key", argTable, argLockTable, argLockfile} {
@@ -99,7 +107,9 @@ func (s *scanner) judgeRoot(r *Root) {
 		}
 	}
 	if v := r.Args[argLockfile]; v.quoted && v.Static && v.Text != "" {
-		s.find("lockfile-string", Note, v.File, v.Line, fmt.Sprintf("use_lockfile is the string %q: engines convert it, other programs may not", v.Text), "use_lockfile = "+v.Text)
+		s.find("lockfile-string", Note, v.File, v.Line,
+			fmt.Sprintf("use_lockfile is the string %q: engines convert it, other programs may not", v.Text),
+			"use_lockfile = "+v.Text)
 	}
 	for _, p := range r.Places {
 		if maker := p.source.doc.maker; maker != "" {
@@ -120,9 +130,11 @@ func (s *scanner) judgeVersions(r *Root, file string, line int) {
 	}
 	switch e.Verdict {
 	case EngineIsTooOld:
-		s.find("engine-too-old", Error, file, line, fmt.Sprintf("%s admits only engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
+		s.find("engine-too-old", Error, file, line,
+			fmt.Sprintf("%s admits only engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
 	case EngineMayBeOld:
-		s.find("engine-may-be-too-old", Warning, file, line, fmt.Sprintf("%s admits engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
+		s.find("engine-may-be-too-old", Warning, file, line,
+			fmt.Sprintf("%s admits engines before 1.10, which refuse use_lockfile (%s)", r.Name(), says), e.fix)
 	}
 }
 
@@ -146,10 +158,13 @@ func (s *scanner) judgeStates() {
 			before := roots[:i+1]
 			at := r.Args["key"]
 			if o := roots[0]; r.Dir != o.Dir {
-				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does %s", r.Name(), id, o.Name()), "give it a key of its own, unless both are meant to be one")
+				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does %s", r.Name(), id,
+					o.Name()), "give it a key of its own, unless both are meant to be one")
 			}
 			if o := first(before, func(o *Root) bool { return !excludes(o.Phase, r.Phase) }); o != nil {
-				s.find("mixed-phases", Error, at.File, at.Line, fmt.Sprintf("%s is at phase %q and %s at phase %q of %s: they do not exclude each other", r.Name(), r.Phase, o.Name(), o.Phase, id), "bring both to phase 1")
+				s.find("mixed-phases", Error, at.File, at.Line,
+					fmt.Sprintf("%s is at phase %q and %s at phase %q of %s: they do not exclude each other", r.Name(), r.Phase,
+						o.Name(), o.Phase, id), "bring both to phase 1")
 				continue
 			}
 			b := r.Table()
@@ -157,7 +172,9 @@ func (s *scanner) judgeStates() {
 				a := o.Table()
 				return a.Set() && b.Set() && a.Static && b.Static && a.Text != b.Text && (!r.UseLockfile() || !o.UseLockfile())
 			}); o != nil {
-				s.find("two-tables", Error, b.File, b.Line, fmt.Sprintf("%s locks %s in the table %q and %s in %q: they do not exclude each other", r.Name(), id, b.Text, o.Name(), o.Table().Text), "use one table")
+				s.find("two-tables", Error, b.File, b.Line,
+					fmt.Sprintf("%s locks %s in the table %q and %s in %q: they do not exclude each other", r.Name(), id, b.Text,
+						o.Name(), o.Table().Text), "use one table")
 			}
 		}
 	}
@@ -186,7 +203,8 @@ func (s *scanner) judgeWorkspaces() {
 			workspace, key, ok := statelatch.CutWorkspace(ref.Key, prefix)
 			if o := roots[place{ref.Bucket, r.endpoint(), prefix, key}]; ok && o != nil && o != r {
 				at := r.Args["key"]
-				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does the workspace %q of %s", r.Name(), ref, workspace, o.Name()), "give it a key of its own, unless both are meant to be one")
+				s.find("shared-state", Warning, at.File, at.Line, fmt.Sprintf("%s writes %s, and so does the workspace %q of %s",
+					r.Name(), ref, workspace, o.Name()), "give it a key of its own, unless both are meant to be one")
 			}
 		}
 	}
@@ -231,9 +249,11 @@ func (s *scanner) mentions(rel, text string, blocks bool) {
 		inBlock = inBlock || blocks && blockStart.MatchString(line)
 		switch {
 		case commandLine.MatchString(line):
-			s.find(idCommandLine, Warning, rel, i+1, "a command line passes the table", "phase 1: add -backend-config=use_lockfile=true; phase 2: drop the table")
+			s.find(idCommandLine, Warning, rel, i+1, "a command line passes the table",
+				"phase 1: add -backend-config=use_lockfile=true; phase 2: drop the table")
 		case inBlock && tableLine.MatchString(line):
-			s.find(idTemplate, Warning, rel, i+1, "a script or template writes a backend \"s3\" with a table", "phase 1: add use_lockfile = true; phase 2: drop the table")
+			s.find(idTemplate, Warning, rel, i+1, "a script or template writes a backend \"s3\" with a table",
+				"phase 1: add use_lockfile = true; phase 2: drop the table")
 		}
 	}
 }

@@ -21,8 +21,9 @@ const (
 )
 
 var (
-	backendConfigFlag = lazyre.New("-backend-config(?:=|[ \t]+|[\"'],[ \t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
-	computedPart      = lazyre.New(`\$\{\{[^}]*\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$\$?[A-Za-z_][A-Za-z0-9_]*|\$\d|\{\{[^}]*\}\}|\{[A-Za-z_.]*\}|<[^>]*>|%[A-Za-z_]+%|\*+`)
+	backendConfigFlag = lazyre.New("-backend-config(?:=|[ \t]+|[\"'],[ " +
+		"\t]*[\"'])(\"[^\"]+\"|'[^']+'|(?:\\$\\{\\{[^}]*\\}\\}|\\$\\([^)]*\\)|\\{\\{[^}]*\\}\\}|[^\\s\"'`;&|,)\\]])+)")
+	computedPart = lazyre.New(`\$\{\{[^}]*\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$\$?[A-Za-z_][A-Za-z0-9_]*|\$\d|\{\{[^}]*\}\}|\{[A-Za-z_.]*\}|<[^>]*>|%[A-Za-z_]+%|\*+`)
 )
 
 // namings finds the files for -backend-config that a text names.
@@ -37,7 +38,8 @@ func (s *scanner) namings(data []byte) {
 			pattern = strings.ReplaceAll(pattern, "**", "*")
 		}
 		n := naming(path.Clean(pattern))
-		if strings.Contains(pattern, "=") || strings.Trim(path.Base(pattern), "*.") == "" || strings.ContainsAny(pattern, `[\`) || len(s.named) == maxNamings || slices.Contains(s.named, n) {
+		if strings.Contains(pattern, "=") || strings.Trim(path.Base(pattern), "*.") == "" ||
+			strings.ContainsAny(pattern, `[\`) || len(s.named) == maxNamings || slices.Contains(s.named, n) {
 			continue
 		}
 		s.named = append(s.named, n)
@@ -79,8 +81,9 @@ const maxPartial = 16 << 10
 // partialLine is a line that such a file has.
 var partialLine = lazyre.New(`(?m)^\s*(?:bucket|dynamodb_table)\s*=`)
 
-// partials reads the files whose names do not tell, but whose content or a command line does: one is for -backend-config
-// if all that it has are arguments of backend "s3". What engines read as variables counts only if a command line names it.
+// partials reads the files whose names do not tell, but whose content or a command line does: one is for
+// -backend-config if all that it has are arguments of backend "s3". What engines read as variables counts only if a
+// command line names it.
 func (s *scanner) partials(ctx context.Context) {
 	for _, rel := range s.maybe {
 		if ctx.Err() != nil {
@@ -88,7 +91,8 @@ func (s *scanner) partials(ctx context.Context) {
 		}
 		base := path.Base(rel)
 		named := slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(rel) })
-		if !named && (base == "terraform.tfvars" || strings.HasSuffix(base, ".auto.tfvars") || strings.HasSuffix(base, ".json")) {
+		if !named && (base == "terraform.tfvars" || strings.HasSuffix(base, ".auto.tfvars") ||
+			strings.HasSuffix(base, ".json")) {
 			continue
 		}
 		name := filepath.Join(s.root, filepath.FromSlash(rel))
@@ -106,19 +110,24 @@ func (s *scanner) partials(ctx context.Context) {
 
 // telling reports whether the arguments of a file that nothing names are enough to know it by.
 func telling(p *Place) bool {
-	return p.hasTable() && p.has("bucket") || len(p.entries) > 1 && p.has("bucket") && (p.has("key") || p.has("region") || p.has("encrypt")) ||
+	return p.hasTable() && p.has("bucket") || len(p.entries) > 1 && p.has("bucket") &&
+		(p.has("key") || p.has("region") || p.has("encrypt")) ||
 		p.hasTable() && (p.has("region") || p.has("encrypt"))
 }
 
-// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or a command line
-// does and it has a table, or all of a state's address is in it.
+// sure reports whether a file is for -backend-config even if no configuration is near: its name says so, or a command
+// line does and it has a table, or all of a state's address is in it.
 func (s *scanner) sure(src *source) bool {
 	p := src.doc.places[0]
-	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") && (p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) }))
+	return kindOfFile(src.rel) != fileMaybe || p.hasTable() && p.has("bucket") &&
+		(p.has("key") || slices.ContainsFunc(s.named, func(n naming) bool { return n.mayName(src.rel) }))
 }
 
 // partDirs are names of directories that hold settings for what is beside them.
-var partDirs = []string{"config", "configs", "conf", "cfg", "backend", "backends", "backend-config", "backend-configs", "backend_config", "env", "envs", "environment", "environments", "vars", "tfvars", "settings", "common", ".config"}
+var partDirs = []string{
+	"config", "configs", "conf", "cfg", "backend", "backends", "backend-config", "backend-configs",
+	"backend_config", "env", "envs", "environment", "environments", "vars", "tfvars", "settings", "common", ".config",
+}
 
 // holder is the directory that one of settings stands in; itself if it is none.
 func holder(dir string) string {
@@ -128,16 +137,17 @@ func holder(dir string) string {
 	return dir
 }
 
-// attach finds the directories that each -backend-config file is for, among those with a backend "s3" without a bucket or
-// a key of its own: those in which a command line means it; else its own, or the nearest above; else all that are below the
-// directory that it, or the directory of settings that it is in, stands in, unless something is nearer to them. Those of no
-// directory are under the empty name.
+// attach finds the directories that each -backend-config file is for, among those with a backend "s3" without a
+// bucket or a key of its own: those in which a command line means it; else its own, or the nearest above; else all
+// that are below the directory that it, or the directory of settings that it is in, stands in, unless something is
+// nearer to them. Those of no directory are under the empty name.
 func (s *scanner) attach(dirs []string) map[string][]*source {
 	partial := map[string]bool{}
 	var all []string
 	for _, dir := range dirs {
 		for _, src := range s.dirs[dir] {
-			if slices.ContainsFunc(src.doc.places, func(p *Place) bool { return p.Kind == KindBackend && (!p.has("bucket") || !p.has("key")) }) && !partial[dir] {
+			if slices.ContainsFunc(src.doc.places,
+				func(p *Place) bool { return p.Kind == KindBackend && (!p.has("bucket") || !p.has("key")) }) && !partial[dir] {
 				partial[dir] = true
 				all = append(all, dir)
 			}
@@ -206,9 +216,11 @@ func (s *scanner) attach(dirs []string) map[string][]*source {
 // example is a name of a file that nobody gives to an engine as it is.
 var example = lazyre.New(`(?i)example|sample|template|skeleton|\.dist\b`)
 
-// forAll reports whether a file can be for each of n configurations: it is no example, and has no key, which can be of one alone.
+// forAll reports whether a file can be for each of n configurations: it is no example, and has no key, which can be
+// of one alone.
 func forAll(src *source, n int) bool {
-	return (n == 1 || !src.doc.places[0].has("key")) && !example.MatchString(path.Base(src.rel)) && !bytes.ContainsAny(src.data, "<>")
+	return (n == 1 || !src.doc.places[0].has("key")) && !example.MatchString(path.Base(src.rel)) &&
+		!bytes.ContainsAny(src.data, "<>")
 }
 
 // meant are the directories in which a command line means the file, wherever that stands.
@@ -240,7 +252,9 @@ func (s *scanner) near(dir string, files []*source, taken map[*source]bool) {
 	for _, src := range s.dirs[dir] {
 		for _, p := range src.doc.places {
 			if p.Kind == KindBackend {
-				s.find("backend-config-near", Note, p.File, p.Line, fmt.Sprintf("the rest of %s is taken to be in %s, which is nearest: nothing in the tree names it", dir, strings.Join(names, ", ")), "")
+				s.find("backend-config-near", Note, p.File, p.Line,
+					fmt.Sprintf("the rest of %s is taken to be in %s, which is nearest: nothing in the tree names it", dir,
+						strings.Join(names, ", ")), "")
 				return
 			}
 		}

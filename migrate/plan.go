@@ -88,7 +88,8 @@ func (t *Tree) move(r *Root, phase int) Move {
 	case r.Phase == PhaseUnknown:
 		return refuse("the tree does not have all its arguments", "look at what runs init there")
 	case phase == 2 && r.Phase == PhaseTable:
-		return refuse("it is not in phase 1 yet: clients with the table alone and with the lock object alone do not exclude each other", "statelatch migrate apply -phase 1, and wait until every checkout and job has it")
+		return refuse("it is not in phase 1 yet: clients with the table alone and with the lock object alone do not "+
+			"exclude each other", "statelatch migrate apply -phase 1, and wait until every checkout and job has it")
 	}
 	targets := m.places
 	if len(targets) == 0 {
@@ -105,7 +106,8 @@ func (t *Tree) move(r *Root, phase int) Move {
 	if phase == 2 {
 		for _, p := range targets {
 			if p.Shadowed && !p.arg(argLockfile).isTrue() {
-				return refuse(fmt.Sprintf("the replaced block at %s:%d is not in phase 1 yet", p.File, p.Line), "statelatch migrate apply -phase 1")
+				return refuse(fmt.Sprintf("the replaced block at %s:%d is not in phase 1 yet", p.File, p.Line),
+					"statelatch migrate apply -phase 1")
 			}
 		}
 	}
@@ -174,7 +176,8 @@ func (r *Root) targets(phase int) []*Place {
 			targets = append(targets, p)
 		case phase == 2 && p.hasTable():
 			targets = append(targets, p)
-		case phase == 2 && r.Table().Set() && (p.has(argEndpoint) || p.has(argEndpoints) && strings.Contains(p.arg(argEndpoints).Source, "dynamodb")):
+		case phase == 2 && r.Table().Set() && (p.has(argEndpoint) ||
+			p.has(argEndpoints) && strings.Contains(p.arg(argEndpoints).Source, "dynamodb")):
 			targets = append(targets, p)
 		}
 	}
@@ -212,7 +215,8 @@ func (t *Tree) together(p *Plan) {
 					m.places = []*Place{own}
 					break
 				}
-				m.Status, m.Why, m.Fix = MoveRefused, fmt.Sprintf("it shares %s with %s, which does not move: %s", key, o.Root.Name(), o.Why), o.Fix
+				m.Status, m.Why, m.Fix = MoveRefused,
+					fmt.Sprintf("it shares %s with %s, which does not move: %s", key, o.Root.Name(), o.Why), o.Fix
 				break
 			}
 		}
@@ -229,7 +233,8 @@ func (t *Tree) own(m *Move, phase int) *Place {
 		return nil
 	}
 	own := m.Root.Places[i]
-	if slices.Contains(m.places, own) || slices.ContainsFunc(m.Root.Places, func(p *Place) bool { return p.Shadowed }) || t.unsafe(own, phase) != "" {
+	if slices.Contains(m.places, own) || slices.ContainsFunc(m.Root.Places, func(p *Place) bool { return p.Shadowed }) ||
+		t.unsafe(own, phase) != "" {
 		return nil
 	}
 	return own

@@ -68,11 +68,14 @@ type sarifRegion struct {
 	StartLine int `json:"startLine"`
 }
 
-// SARIF is the findings as a SARIF log; version is the program's. Its paths are relative to the current directory if the
-// tree was given so, as code scanning wants them; else to the tree.
+// SARIF is the findings as a SARIF log; version is the program's. Its paths are relative to the current directory if
+// the tree was given so, as code scanning wants them; else to the tree.
 func (t *Tree) SARIF(version string) SARIFLog {
 	run := sarifRun{Results: []sarifResult{}}
-	run.Tool.Driver = sarifDriver{Name: "statelatch", Version: version, InformationURI: "https://github.com/statelatch/statelatch", Rules: []sarifRule{}}
+	run.Tool.Driver = sarifDriver{
+		Name: "statelatch", Version: version,
+		InformationURI: "https://github.com/statelatch/statelatch", Rules: []sarifRule{},
+	}
 	index := map[string]int{}
 	for _, f := range t.Findings {
 		text := f.Text
@@ -94,9 +97,16 @@ func (t *Tree) SARIF(version string) SARIFLog {
 		if f.Line > 0 {
 			at.PhysicalLocation.Region = &sarifRegion{f.Line}
 		}
-		run.Results = append(run.Results, sarifResult{f.ID, i, "fail", f.Severity, sarifText{sarifPlain(text)}, []sarifLocation{at}})
+		run.Results = append(run.Results, sarifResult{
+			f.ID, i, "fail", f.Severity,
+			sarifText{sarifPlain(text)},
+			[]sarifLocation{at},
+		})
 	}
-	return SARIFLog{sarifLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}}
+	return SARIFLog{sarifLog{
+		Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0",
+		Runs: []sarifRun{run},
+	}}
 }
 
 var sarifPlaceholder = lazyre.New(`\{(\d+)\}`)

@@ -24,13 +24,18 @@ const (
 
 // Options say what Scan looks at. The zero Options leave out what is not the tree's own.
 type Options struct {
-	Vendored bool   // look into directories of copies from elsewhere, such as vendor, too
-	Engine   string // what runs where no version manager's file says it, such as "1.11.4" or "tofu 1.10"; jobs and images do not count then
+	Vendored bool // look into directories of copies from elsewhere, such as vendor, too
+	// Engine: what runs where no version manager's file says it, such as "1.11.4" or "tofu 1.10"; jobs and images do not
+	// count then
+	Engine string
 }
 
 var (
 	// Caches and other people's programs are never looked at.
-	skippedDirs  = []string{".git", ".hg", ".svn", ".terraform", ".terragrunt-cache", ".terragrunt-stack", ".terramate-cache", "node_modules", "cdktf.out"}
+	skippedDirs = []string{
+		".git", ".hg", ".svn", ".terraform", ".terragrunt-cache", ".terragrunt-stack",
+		".terramate-cache", "node_modules", "cdktf.out",
+	}
 	vendoredDirs = []string{"vendor", "vendored", "third_party", "external_modules", ".external_modules"}
 )
 
@@ -62,7 +67,10 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
 	}
-	s := &scanner{root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{}, pins: map[string][]pin{}, engine: engine, assumed: map[string]bool{}}
+	s := &scanner{
+		root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{},
+		pins: map[string][]pin{}, engine: engine, assumed: map[string]bool{},
+	}
 	if err := s.walk(ctx, root, opts); err != nil {
 		return nil, err
 	}
@@ -126,7 +134,8 @@ func (s *scanner) entries(ctx context.Context, dir string) ([]fs.DirEntry, error
 			}
 		}
 		if s.seen += len(some); s.seen > maxEntries {
-			return nil, fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations", statelatch.ErrInvalid, s.tree.Dir, maxEntries)
+			return nil, fmt.Errorf("%w directory %s: it has more than %d files; give the part of it that has the configurations",
+				statelatch.ErrInvalid, s.tree.Dir, maxEntries)
 		}
 	}
 	if err == nil || errors.Is(err, io.EOF) {
@@ -163,7 +172,8 @@ func (s *scanner) rel(name string) string {
 }
 
 func (s *scanner) find(id string, severity Severity, file string, line int, text, fix string) {
-	s.tree.Findings = append(s.tree.Findings, Finding{ID: id, Severity: severity, File: file, Line: line, Text: text, Fix: fix})
+	s.tree.Findings = append(s.tree.Findings,
+		Finding{ID: id, Severity: severity, File: file, Line: line, Text: text, Fix: fix})
 }
 
 // file reads a file if its name says that it can matter.
@@ -205,7 +215,8 @@ func (s *scanner) keep(kind fileKind, rel, real string, data []byte) {
 	src.outside = !filepath.IsLocal(filepath.FromSlash(src.target))
 	var err error
 	if src.doc, err = read(kind, src); err != nil {
-		s.find("unreadable", Error, rel, lineOf(err), "the engines cannot read it, so it was not searched: "+err.Error(), "correct it and scan again")
+		s.find("unreadable", Error, rel, lineOf(err), "the engines cannot read it, so it was not searched: "+err.Error(),
+			"correct it and scan again")
 		return
 	}
 	if len(src.doc.places) == 0 && len(src.doc.includes) == 0 {
@@ -226,10 +237,12 @@ func (s *scanner) read(name, rel string, kind fileKind) (real string, data []byt
 	switch {
 	case err == nil:
 		return real, data, true
-	case errors.Is(err, treefile.ErrNotRegular), errors.Is(err, fs.ErrNotExist): // a directory, a device, a link to nothing
+	case errors.Is(err, treefile.ErrNotRegular), errors.Is(err, fs.ErrNotExist):
+		// a directory, a device, a link to nothing
 	case errors.Is(err, treefile.ErrTooLong):
 		if kind == fileTerraform {
-			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", treefile.MaxSize>>20), "")
+			s.find("unreadable", Error, rel, 0, fmt.Sprintf("it is longer than %d MiB and was not read", treefile.MaxSize>>20),
+				"")
 		}
 	default:
 		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
@@ -269,14 +282,23 @@ const (
 )
 
 var (
-	textSuffixes = []string{".sh", ".bash", ".yml", ".yaml", ".mk", ".ps1", ".tpl", ".tmpl", ".tftpl", ".j2", ".jinja", ".gotmpl", ".erb", ".env", ".envrc", ".py", ".groovy", ".bat", ".cmd"}
-	textNames    = []string{"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "devbox.json", "devcontainer.json", "Taskfile"}
+	textSuffixes = []string{
+		".sh", ".bash", ".yml", ".yaml", ".mk", ".ps1", ".tpl", ".tmpl", ".tftpl", ".j2", ".jinja",
+		".gotmpl", ".erb", ".env", ".envrc", ".py", ".groovy", ".bat", ".cmd",
+	}
+	textNames = []string{
+		"Makefile", "GNUmakefile", "makefile", "Justfile", "justfile", "Jenkinsfile", "devbox.json",
+		"devcontainer.json", "Taskfile",
+	}
 )
 
 // otherSuffixes are of files that nobody gives to -backend-config: programs, pictures, archives.
-var otherSuffixes = strings.Fields(`.go .js .mjs .cjs .ts .tsx .jsx .vue .svelte .java .kt .scala .rb .rs .c .h .cc .cpp .hpp .cs .php .pl .lua .swift .r .sql
-	.html .htm .css .scss .less .svg .png .jpg .jpeg .gif .ico .webp .bmp .pdf .woff .woff2 .ttf .eot .mp3 .mp4 .mov .zip .gz .tgz .tar .bz2 .xz .7z .jar
-	.whl .exe .dll .so .dylib .bin .o .a .class .pyc .lock .sum .mod .map .csv .tsv .parquet .xml .drawio .pem .crt .key .pub .ipynb .snap .log .tfstate .backup`)
+var otherSuffixes = strings.Fields(`
+	.go .js .mjs .cjs .ts .tsx .jsx .vue .svelte .java .kt .scala .rb .rs .c .h .cc .cpp .hpp .cs .php .pl .lua .swift .r
+	.sql .html .htm .css .scss .less .svg .png .jpg .jpeg .gif .ico .webp .bmp .pdf .woff .woff2 .ttf .eot .mp3 .mp4 .mov
+	.zip .gz .tgz .tar .bz2 .xz .7z .jar .whl .exe .dll .so .dylib .bin .o .a .class .pyc .lock .sum .mod .map .csv .tsv
+	.parquet .xml .drawio .pem .crt .key .pub .ipynb .snap .log .tfstate .backup
+`)
 
 func kindOfFile(rel string) fileKind {
 	base := path.Base(rel)
@@ -293,11 +315,13 @@ func kindOfFile(rel string) fileKind {
 			return fileOther // the engines do not read it either
 		}
 		return fileTerraform
-	case strings.Contains(strings.ToLower(base), "backend") && slices.Contains([]string{".hcl", ".json", ".conf", ".config", ".cfg", ".tfvars"}, path.Ext(base)):
+	case strings.Contains(strings.ToLower(base), "backend") &&
+		slices.Contains([]string{".hcl", ".json", ".conf", ".config", ".cfg", ".tfvars"}, path.Ext(base)):
 		return fileBackendConfig
 	case has(".hcl"), has(".hcl.json"):
 		return fileTerragrunt
-	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has), strings.Contains(base, "Dockerfile"), strings.Contains(base, "Containerfile"):
+	case slices.Contains(textNames, base), slices.ContainsFunc(textSuffixes, has), strings.Contains(base, "Dockerfile"),
+		strings.Contains(base, "Containerfile"):
 		return fileText
 	case slices.Contains([]string{".md", ".markdown", ".mdx", ".rst", ".adoc"}, path.Ext(base)):
 		return fileProse

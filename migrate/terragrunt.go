@@ -24,7 +24,8 @@ func readTerragrunt(src *source) (document, error) {
 	if strings.HasSuffix(src.rel, ".hcl.json") && containsAny(src.data, `"remote_state"`, `"generate"`) {
 		doc.skipped = []unread{{1, "terragrunt's JSON is not read"}}
 	}
-	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") { // of terraform_binary, too
+	if !strings.HasSuffix(src.rel, ".hcl") || !containsAny(src.data, "remote_state", "generate", "include", "terraform") {
+		// of terraform_binary, too
 		return doc, nil
 	}
 	parsed, err := parse(src)
@@ -108,10 +109,12 @@ func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
 			return
 		}
 		// Parsed where it stands, so that offsets are the file's.
-		f, diags := treefile.ParseHCL(text[from:to], src.rel, hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
+		f, diags := treefile.ParseHCL(text[from:to], src.rel,
+			hcl.Pos{Line: r.Start.Line + 1, Column: 1, Byte: r.Start.Byte + from})
 		if diags.HasErrors() {
 			if bytes.Contains(text, []byte("backend")) {
-				doc.skipped = append(doc.skipped, unread{line, "the contents of generate are a template that cannot be read as it stands"})
+				doc.skipped = append(doc.skipped,
+					unread{line, "the contents of generate are a template that cannot be read as it stands"})
 			}
 			return
 		}
@@ -122,7 +125,8 @@ func readGenerate(src *source, b *hclsyntax.Block, doc *document) {
 	}
 	v := valueOf(contents.Expr, src.data)
 	if !v.Static {
-		if a := b.Body.Attributes["path"]; strings.Contains(strings.Join(b.Labels, " "), "backend") || a != nil && strings.Contains(valueOf(a.Expr, src.data).Text, "backend") {
+		if a := b.Body.Attributes["path"]; strings.Contains(strings.Join(b.Labels, " "), "backend") ||
+			a != nil && strings.Contains(valueOf(a.Expr, src.data).Text, "backend") {
 			doc.skipped = append(doc.skipped, unread{line, "the contents of generate are computed"})
 		}
 		return
@@ -194,7 +198,10 @@ func (s *scanner) evaluate(dir string) terragrunt.Unit {
 	unit, done := s.units[dir]
 	if !done {
 		var err error
-		if unit, err = terragrunt.Evaluate(terragrunt.Options{Dir: filepath.Join(s.root, filepath.FromSlash(dir)), Tree: s.root}); err != nil {
+		if unit, err = terragrunt.Evaluate(terragrunt.Options{
+			Dir:  filepath.Join(s.root, filepath.FromSlash(dir)),
+			Tree: s.root,
+		}); err != nil {
 			unit = terragrunt.Unit{Includes: unit.Includes}
 		}
 		if s.units == nil {

@@ -37,13 +37,15 @@ const maxVersionFile = 1 << 20
 
 // managers are the files of version managers, and the tool that all of their text is the version of, if it is.
 var managers = map[string]string{
-	".terraform-version": ToolTerraform, ".tfswitchrc": ToolTerraform, ".opentofu-version": ToolTofu, ".tofu-version": ToolTofu,
+	".terraform-version": ToolTerraform, ".tfswitchrc": ToolTerraform, ".opentofu-version": ToolTofu,
+	".tofu-version":  ToolTofu,
 	".tool-versions": "", ".tfswitch.toml": "",
 }
 
 // miseFile is what the path of a file of mise ends with, below the directory that it is for.
 var miseFile = lazyre.New(`(?:^|/)(?:\.(?:mise|rtx)(?:\.[\w-]+)*\.toml|mise(?:\.[\w-]+)*\.toml|\.?mise/config(?:\.[\w-]+)*\.toml|` +
-	`\.config/mise(?:\.[\w-]+)*\.toml|\.config/mise/(?:config|mise)(?:\.[\w-]+)*\.toml|\.config/mise/conf\.d/[^/]+\.toml)$`)
+	`\.config/mise(?:\.[\w-]+)*\.toml|\.config/mise/(?:config|mise)(?:\.[\w-]+)*\.toml|` +
+	`\.config/mise/conf\.d/[^/]+\.toml)$`)
 
 // isManager reports whether a file is one of a version manager.
 func isManager(rel string) bool {
@@ -167,9 +169,12 @@ func tomlVersions(value any) (all []string) {
 
 // versionKeys are the names of settings that hold an engine's version, in small letters alone.
 var versionKeys = map[string]string{
-	"terraformversion": ToolTerraform, "tfversion": ToolTerraform, "defaulttfversion": ToolTerraform, "defaultterraformversion": ToolTerraform,
-	"atlantisdefaulttfversion": ToolTerraform, "tfenvterraformversion": ToolTerraform, "asdfterraformversion": ToolTerraform, "miseterraformversion": ToolTerraform,
-	"opentofuversion": ToolTofu, "tofuversion": ToolTofu, "tofuenvtofuversion": ToolTofu, "asdfopentofuversion": ToolTofu, "miseopentofuversion": ToolTofu,
+	"terraformversion": ToolTerraform, "tfversion": ToolTerraform, "defaulttfversion": ToolTerraform,
+	"defaultterraformversion":  ToolTerraform,
+	"atlantisdefaulttfversion": ToolTerraform, "tfenvterraformversion": ToolTerraform,
+	"asdfterraformversion": ToolTerraform, "miseterraformversion": ToolTerraform,
+	"opentofuversion": ToolTofu, "tofuversion": ToolTofu, "tofuenvtofuversion": ToolTofu, "asdfopentofuversion": ToolTofu,
+	"miseopentofuversion": ToolTofu,
 }
 
 func versionKey(name string) string {
@@ -258,8 +263,8 @@ func linePins(line string) []pin {
 	return found
 }
 
-// withTags are the lines that a line stands for whose image has a tag that is computed: one for each value that variable
-// knows, or for the default that the line itself has.
+// withTags are the lines that a line stands for whose image has a tag that is computed: one for each value that
+// variable knows, or for the default that the line itself has.
 func withTags(line string, variable func(name string) []string) []string {
 	m := imageVariable.FindStringSubmatchIndex(line)
 	if m == nil {
@@ -322,7 +327,8 @@ func (s *scanner) yamlPins(dir, rel string, data []byte) bool {
 		}
 		data = []byte(strings.ReplaceAll(strings.Join(lines, "\n"), "\t", " "))
 	}
-	y := settings{scanner: s, rel: rel, names: map[string][]*yaml.Node{}, npm: strings.Contains("/"+rel, "/.github/") || path.Base(path.Dir(rel)) == "workflows"}
+	y := settings{scanner: s, rel: rel, names: map[string][]*yaml.Node{}, npm: strings.Contains("/"+rel, "/.github/") ||
+		path.Base(path.Dir(rel)) == "workflows"}
 	var docs []*yaml.Node
 	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var doc yaml.Node
@@ -439,7 +445,8 @@ func (y *settings) image(dir string, repository, tag *yaml.Node) bool {
 // workDir is the directory that a group of settings is for, such as a project of Atlantis.
 func (y *settings) workDir(dir string, n *yaml.Node) string {
 	for _, name := range []string{"dir", "project_root", "working_directory", "working-directory"} {
-		if v := child(n, name); v != nil && v.Kind == yaml.ScalarNode && filepath.IsLocal(v.Value) && !strings.ContainsAny(v.Value, "$*{") {
+		if v := child(n, name); v != nil && v.Kind == yaml.ScalarNode && filepath.IsLocal(v.Value) &&
+			!strings.ContainsAny(v.Value, "$*{") {
 			return path.Join(dir, v.Value)
 		}
 	}

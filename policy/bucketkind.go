@@ -25,7 +25,8 @@ func (t Target) express() bool {
 
 // alias reports whether it is an access point under a name that no policy may use.
 func alias(bucket string) bool {
-	return strings.HasSuffix(bucket, "-s3alias") || strings.HasSuffix(bucket, "--ol-s3") || strings.HasSuffix(bucket, "--op-s3")
+	return strings.HasSuffix(bucket, "-s3alias") || strings.HasSuffix(bucket, "--ol-s3") ||
+		strings.HasSuffix(bucket, "--op-s3")
 }
 
 // sessions are what S3 Express asks for in place of all actions on objects: the right to open a session, on the bucket
@@ -49,7 +50,8 @@ func (t Target) inSessions(role Role) []Statement {
 	if role != Plan {
 		table, kms = append(table, "PutItem", "DeleteItem"), append(kms, "GenerateDataKey")
 	}
-	all := slices.Concat(t.sessions(), t.items("LockItems", t.objects("", statelatch.DigestIDSuffix), table...), t.kms(nil, kms...))
+	all := slices.Concat(t.sessions(), t.items("LockItems", t.objects("", statelatch.DigestIDSuffix), table...),
+		t.kms(nil, kms...))
 	if role == Unlock || role == Admin {
 		all = append(all, t.scan()...)
 	}
@@ -60,10 +62,12 @@ func (t Target) inSessions(role Role) []Statement {
 func (t Target) validateKind(role Role) error {
 	switch {
 	case alias(t.Bucket):
-		return fmt.Errorf("%w bucket %q: it is an alias of an access point, which no policy may name; give the access point itself, "+
+		return fmt.Errorf("%w bucket %q: it is an alias of an access point, which no policy may name; give the access "+
+			"point itself, "+
 			"s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/KEY", statelatch.ErrInvalid, t.Bucket)
 	case role == Bucket && (t.accessPoint() != "" || t.express()):
-		return fmt.Errorf("%w target: role %q is about a general purpose bucket, and %s is none; give s3://BUCKET", statelatch.ErrInvalid, role, t.Bucket)
+		return fmt.Errorf("%w target: role %q is about a general purpose bucket, and %s is none; give s3://BUCKET",
+			statelatch.ErrInvalid, role, t.Bucket)
 	}
 	return nil
 }
@@ -72,9 +76,11 @@ func (t Target) validateKind(role Role) error {
 func (t Target) Note() string {
 	switch {
 	case t.accessPoint() != "":
-		return "The policy of the bucket behind the access point has to allow the same, or to leave it to access points (s3:DataAccessPointAccount).\n"
+		return "The policy of the bucket behind the access point has to allow the same, or to leave it to access points " +
+			"(s3:DataAccessPointAccount).\n"
 	case t.express():
-		return "S3 Express knows sessions alone: one is for the whole bucket, and may read and write, as the engines open it.\n"
+		return "S3 Express knows sessions alone: one is for the whole bucket, and may read and write, as the " +
+			"engines open it.\n"
 	}
 	return ""
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/policytest"
 	"github.com/statelatch/statelatch/policy"
-	"github.com/statelatch/statelatch/policy/policytest"
 )
 
 // Behind an access point IAM is asked for the access point, and for its objects.

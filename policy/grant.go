@@ -28,7 +28,8 @@ func Grant(region string, denied ...*statelatch.StoreError) (d Document, ok bool
 // who asked.
 func ResourceGrant(region string, e *statelatch.StoreError) (d Document, ok bool) {
 	why := e.Denial()
-	if why.Cause != statelatch.DenialNoAllow || why.Policy != statelatch.PolicyResource || !strings.HasPrefix(why.Principal, "arn:") {
+	if why.Cause != statelatch.DenialNoAllow || why.Policy != statelatch.PolicyResource ||
+		!strings.HasPrefix(why.Principal, "arn:") {
 		return Document{}, false
 	}
 	all := allowing(region, e, why)

@@ -160,16 +160,22 @@ func (t Target) probes(role Role) bool { return role == Admin || role == Apply &
 func (t Target) probe() []Statement {
 	list := t.onBucket("ListProbes", "s3:ListBucket", "s3:ListBucketVersions")
 	list[0].Condition = stringLike("s3:prefix", probed)
-	return append(list, t.on("Probe", []string{probed}, append(t.puts(), "s3:GetObject", "s3:DeleteObject", "s3:DeleteObjectVersion")...)...)
+	return append(list, t.on("Probe", []string{probed},
+		append(t.puts(), "s3:GetObject", "s3:DeleteObject", "s3:DeleteObjectVersion")...)...)
 }
 
 // bucket is what setting up and checking a bucket takes.
 func (t Target) bucket() []Statement {
 	return slices.Concat(
-		t.onBucket("SetUpBucket", "s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutBucketPublicAccessBlock",
-			"s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketLogging", "s3:PutBucketTagging"),
-		t.onBucket("CheckBucket", "s3:GetBucketLocation", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetBucketPublicAccessBlock",
-			"s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPolicyStatus", "s3:GetLifecycleConfiguration", "s3:GetBucketLogging", "s3:GetBucketTagging",
-			"s3:GetBucketAcl", "s3:GetBucketObjectLockConfiguration", "s3:GetReplicationConfiguration", "s3:GetBucketRequestPayment"),
+		t.onBucket("SetUpBucket", "s3:CreateBucket", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration",
+			"s3:PutBucketPublicAccessBlock",
+			"s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketLogging",
+			"s3:PutBucketTagging"),
+		t.onBucket("CheckBucket", "s3:GetBucketLocation", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration",
+			"s3:GetBucketPublicAccessBlock",
+			"s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPolicyStatus", "s3:GetLifecycleConfiguration",
+			"s3:GetBucketLogging", "s3:GetBucketTagging",
+			"s3:GetBucketAcl", "s3:GetBucketObjectLockConfiguration", "s3:GetReplicationConfiguration",
+			"s3:GetBucketRequestPayment"),
 		t.onBucket("FindLocks", "s3:ListBucket", "s3:ListBucketVersions"))
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/policytest"
 	"github.com/statelatch/statelatch/policy"
-	"github.com/statelatch/statelatch/policy/policytest"
 )
 
 func parse(t *testing.T, d policy.Document) *policytest.Policy {

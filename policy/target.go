@@ -43,7 +43,8 @@ func (t Target) validate(role Role) error {
 		return fmt.Errorf("%w target: role %q is about a whole bucket, give s3://%s", statelatch.ErrInvalid, role, t.Bucket)
 	}
 	if role == Audit && (t.Key != "" || t.Prefix == "") {
-		return fmt.Errorf("%w target: role %q is about an audit log, give s3://%s/PREFIX", statelatch.ErrInvalid, role, t.Bucket)
+		return fmt.Errorf("%w target: role %q is about an audit log, give s3://%s/PREFIX", statelatch.ErrInvalid, role,
+			t.Bucket)
 	}
 	for _, f := range [...]struct {
 		name, value, want string
@@ -170,7 +171,8 @@ func (t Target) objects(suffixes ...string) []string {
 // listed are the values of s3:prefix, nil for any. To the question whether an object exists S3 answers with 403 instead
 // of 404 unless its key could be listed, so the keys themselves are among them.
 func (t Target) listed(suffixes ...string) []string {
-	if t.Key == "" && t.Prefix == "" || t.WorkspacePrefix == "" { // then the engines list the bucket to find the workspaces
+	if t.Key == "" && t.Prefix == "" || t.WorkspacePrefix == "" {
+		// then the engines list the bucket to find the workspaces
 		return nil
 	}
 	patterns := t.objects(suffixes...)

@@ -47,55 +47,71 @@ func checks() []check {
 		{name: nameSwap, need: NeedCAS, after: []string{nameETag}, run: checkSwap, advice: adviseNone},
 		{name: "compare-and-swap-absent", need: NeedCAS, after: []string{nameETag}, run: checkSwapAbsent, advice: adviseNone},
 		{name: nameDelete, need: NeedFull, after: []string{nameETag}, run: checkDelete, advice: adviseCAS},
-		{name: nameAfterDelete, need: NeedCAS, after: []string{nameETag, nameCreate}, run: checkAfterDelete, advice: adviseAfterDelete},
+		{
+			name: nameAfterDelete, need: NeedCAS, after: []string{nameETag, nameCreate}, run: checkAfterDelete,
+			advice: adviseAfterDelete,
+		},
 		{name: "clock", after: []string{nameETag}, run: checkClock, advice: adviseClock},
 		raceOf("race/create", NeedCAS, race{who: "creators", scene: free, cond: creates, decisive: true}, nameCreate),
 		raceOf("race/create-after-delete", NeedCAS, race{who: "creators", scene: deleted, cond: creates}, nameAfterDelete),
 		raceOf("race/compare-and-swap", NeedCAS, race{who: "writers", scene: taken, cond: matches, decisive: true}, nameSwap),
-		raceOf("race/compare-and-delete", NeedFull, race{who: "deleters", scene: taken, cond: matches, deletes: all}, nameDelete),
+		raceOf("race/compare-and-delete", NeedFull, race{who: "deleters", scene: taken, cond: matches, deletes: all},
+			nameDelete),
 		raceOf("race/replace-against-delete", NeedFull,
 			race{who: "writers and deleters", scene: taken, cond: matches, deletes: everySecond}, nameSwap, nameDelete),
 		raceOf("race/delete-against-create", NeedFull,
-			race{who: "clients", scene: taken, cond: deletesOrCreates, deletes: everySecond, handover: true}, nameCreate, nameDelete),
-		{name: "race/torn-reads", after: []string{nameETag, nameSwap}, once: true, long: true, run: raceTornReads, advice: adviseTorn},
+			race{who: "clients", scene: taken, cond: deletesOrCreates, deletes: everySecond, handover: true}, nameCreate,
+			nameDelete),
+		{
+			name: "race/torn-reads", after: []string{nameETag, nameSwap}, once: true, long: true, run: raceTornReads,
+			advice: adviseTorn,
+		},
 	}
 }
 
 func adviseNone(refused bool) string {
 	if refused {
-		return "The store refuses what a lock is made of. That harms nobody, but nothing can be locked here, by terraform's use_lockfile neither: " +
+		return "The store refuses what a lock is made of. That harms nobody, but nothing can be locked here, by " +
+			"terraform's use_lockfile neither: " +
 			"use a later version of the store or another one (docs/STORES.md)."
 	}
-	return "Two clients can hold one lock at the same time, with terraform's use_lockfile, too, and nothing fails until they overwrite each other. " +
+	return "Two clients can hold one lock at the same time, with terraform's use_lockfile, too, and nothing fails until " +
+		"they overwrite each other. " +
 		"Let only one client at a time write states here; use a later version of the store or another one (docs/STORES.md)."
 }
 
 func adviseCAS(refused bool) string {
 	if refused {
-		return "The store refuses conditional deletes. Locks exclude each other, but a release can only look first and delete then, " +
+		return "The store refuses conditional deletes. Locks exclude each other, but a release can only look first " +
+			"and delete then, " +
 			"and a lock whose holder died is not taken over: remove it with force-unlock once the holder is certainly gone."
 	}
-	return "A delete can remove a lock that somebody else took in between. Locks exclude each other, but releases look first and delete then, " +
+	return "A delete can remove a lock that somebody else took in between. Locks exclude each other, but releases look " +
+		"first and delete then, " +
 		"and a lock whose holder died is not taken over: remove it with force-unlock once the holder is certainly gone."
 }
 
 func adviseAfterDelete(refused bool) string {
 	if refused {
-		return "A state could be locked only once: what is deleted counts as still there. Switch versioning off or use a later version of the store (docs/STORES.md)."
+		return "A state could be locked only once: what is deleted counts as still there. Switch versioning off or use a " +
+			"later version of the store (docs/STORES.md)."
 	}
 	return adviseNone(false)
 }
 
 func adviseETag(bool) string {
-	return "No condition can name a version of an object here. Reach the store without a proxy that compresses or rewrites answers, or use another one (docs/STORES.md)."
+	return "No condition can name a version of an object here. Reach the store without a proxy that compresses or " +
+		"rewrites answers, or use another one (docs/STORES.md)."
 }
 
 func adviseClock(bool) string {
-	return "The age of locks, and with it whether an -expires has passed, is off by as much. Set the clocks of the store's machines."
+	return "The age of locks, and with it whether an -expires has passed, is off by as much. Set the clocks of the " +
+		"store's machines."
 }
 
 func adviseTorn(bool) string {
-	return "Who reads a state while it is written may get a mixture of two. Read states under their lock only, plans included."
+	return "Who reads a state while it is written may get a mixture of two. Read states under their lock only, " +
+		"plans included."
 }
 
 // seed writes the object that a check is about, under a key that nobody has used. Where the store cannot create
@@ -128,7 +144,8 @@ func (p *prober) holds(ctx context.Context, key, content, after string) error {
 	case !found:
 		return failure{evidence: "the object was gone after " + after}
 	case got != content:
-		return failure{evidence: fmt.Sprintf("%s was accepted or refused, but %s was there afterwards, not %s", after, left(got), left(content))}
+		return failure{evidence: fmt.Sprintf("%s was accepted or refused, but %s was there afterwards, not %s", after,
+			left(got), left(content))}
 	}
 	return nil
 }
@@ -148,7 +165,8 @@ func mustRefuse(err error, what string) error {
 	switch {
 	case err == nil:
 		return failure{evidence: what + " was accepted"}
-	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
+	case errors.Is(err, statelatch.ErrPreconditionFailed),
+		errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
 		return nil
 	case refusedOutright(err):
 		return failure{evidence: what + " is not supported: " + said(err), refused: true, again: true}
@@ -161,7 +179,8 @@ func mustAccept(err error, what string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, statelatch.ErrPreconditionFailed), errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
+	case errors.Is(err, statelatch.ErrPreconditionFailed),
+		errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket):
 		return failure{evidence: what + " was refused: " + said(err), refused: true, again: true}
 	case refusedOutright(err):
 		return failure{evidence: what + " is not supported: " + said(err), refused: true, again: true}
@@ -174,7 +193,8 @@ func checkETag(ctx context.Context, p *prober, name string) (string, error) {
 	obj, err := p.seed(ctx, key, name)
 	p.requests.Add(1)
 	head, headErr := p.door().Head(ctx, key, bucket.ReadOptions{})
-	if errors.Is(headErr, statelatch.ErrUnsupported) && (err == nil || errors.Is(err, statelatch.ErrAmbiguous)) { // after the write a driver cannot say more
+	if errors.Is(headErr, statelatch.ErrUnsupported) && (err == nil || errors.Is(err, statelatch.ErrAmbiguous)) {
+		// after the write a driver cannot say more
 		return "", failure{evidence: "an object has no usable ETag: " + said(headErr), refused: true}
 	}
 	if err != nil {
@@ -191,7 +211,8 @@ func checkETag(ctx context.Context, p *prober, name string) (string, error) {
 	case obj.ETag == "" || strings.HasPrefix(obj.ETag, "W/"):
 		return "", failure{evidence: fmt.Sprintf("the ETag of an object is %q", obj.ETag)}
 	case head.ETag != obj.ETag || got.ETag != obj.ETag:
-		return "", failure{evidence: fmt.Sprintf("one object has the ETag %s in the answer to PUT, %s to HEAD and %s to GET", obj.ETag, head.ETag, got.ETag)}
+		return "", failure{evidence: fmt.Sprintf("one object has the ETag %s in the answer to PUT, %s to HEAD and %s to GET",
+			obj.ETag, head.ETag, got.ETag)}
 	}
 	p.now = got.Date
 	sum := md5.Sum([]byte(name))
@@ -263,7 +284,8 @@ func checkSwapAbsent(ctx context.Context, p *prober, name string) (string, error
 	if err := mustRefuse(refusal, "a write on an ETag where there is no object"); err != nil {
 		return "", err
 	}
-	return "refused (" + said(refusal) + "), nothing was created", p.absent(ctx, key, "a write on an ETag where there was no object")
+	return "refused (" + said(refusal) + "), nothing was created",
+		p.absent(ctx, key, "a write on an ETag where there was no object")
 }
 
 func checkDelete(ctx context.Context, p *prober, name string) (string, error) {

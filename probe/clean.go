@@ -49,7 +49,8 @@ func (p *prober) cleanLitter(ctx context.Context, door bucket.Bucket) {
 		return
 	}
 	objects = slices.DeleteFunc(objects, func(o bucket.Object) bool {
-		return !ours.MatchString(o.Key) || strings.HasPrefix(o.Key, p.prefix) || o.LastModified.IsZero() || p.now.Sub(o.LastModified) < litterAge
+		return !ours.MatchString(o.Key) || strings.HasPrefix(o.Key, p.prefix) || o.LastModified.IsZero() ||
+			p.now.Sub(o.LastModified) < litterAge
 	})
 	if len(objects) == 0 || p.removeOne(ctx, door, objects[0]) != nil {
 		return // where one is retained, all are

@@ -52,7 +52,8 @@ func enginesCheck(engines []Engine) check {
 			said := e.Name + " can neither lock nor write here as it is configured."
 			for j, cure := range e.Cures {
 				if p.writesAs(ctx, cure.Write, fmt.Sprintf("%s-%d-%d", name, i, j)) == nil {
-					said = fmt.Sprintf("%s can neither lock nor write here unless it is told to send no checksums: set %s.", e.Name, cure.How)
+					said = fmt.Sprintf("%s can neither lock nor write here unless it is told to send no checksums: set %s.", e.Name,
+						cure.How)
 					break
 				}
 			}

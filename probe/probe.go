@@ -136,7 +136,8 @@ func Run(ctx context.Context, doors []bucket.Bucket, opts Options) (Result, erro
 	}
 	for _, door := range doors {
 		if door.Name() != doors[0].Name() {
-			return Result{}, fmt.Errorf("%w probe: the endpoints are given for bucket %q and for %q, but a verdict is of one", statelatch.ErrInvalid, doors[0].Name(), door.Name())
+			return Result{}, fmt.Errorf("%w probe: the endpoints are given for bucket %q and for %q, but a verdict is of one",
+				statelatch.ErrInvalid, doors[0].Name(), door.Name())
 		}
 	}
 	if opts.Clients == 0 {
@@ -146,7 +147,8 @@ func Run(ctx context.Context, doors []bucket.Bucket, opts Options) (Result, erro
 		opts.Rounds = DefaultRounds
 	}
 	if opts.Clients < 2 || opts.Rounds < 1 {
-		return Result{}, fmt.Errorf("%w probe with %d clients and %d rounds: at least 2 and 1", statelatch.ErrInvalid, opts.Clients, opts.Rounds)
+		return Result{}, fmt.Errorf("%w probe with %d clients and %d rounds: at least 2 and 1", statelatch.ErrInvalid,
+			opts.Clients, opts.Rounds)
 	}
 	start := time.Now()
 	p := &prober{
@@ -259,7 +261,8 @@ func (p *prober) decide(ctx context.Context, c check) (evidence string, err erro
 	for try := range tries {
 		evidence, err = c.run(ctx, p, fmt.Sprintf("%s-%d", name, try))
 		f, failed := errors.AsType[failure](err)
-		if err == nil || failed && (!f.again || try+1 >= confirmations) || !failed && (c.once || !transient(err)) || ctx.Err() != nil {
+		if err == nil || failed && (!f.again || try+1 >= confirmations) || !failed && (c.once || !transient(err)) ||
+			ctx.Err() != nil {
 			return evidence, err
 		}
 		pause(ctx, try)
@@ -307,7 +310,9 @@ func (p *prober) door() bucket.Bucket { return p.doors[int(p.turn.Add(1))%len(p.
 // key is a key of this run. It ends as a lock's does, so that policies, encryption and tags for locks apply to it.
 func (p *prober) key(name string) string { return p.prefix + name + statelatch.LockKeySuffix }
 
-func (p *prober) put(ctx context.Context, through bucket.Bucket, key, content string, cond bucket.Condition) (bucket.Object, error) {
+func (p *prober) put(
+	ctx context.Context, through bucket.Bucket, key, content string, cond bucket.Condition,
+) (bucket.Object, error) {
 	p.requests.Add(1)
 	obj, err := through.Put(ctx, key, strings.NewReader(content), bucket.PutOptions{If: cond})
 	p.note(key, obj.VersionID, err)

@@ -77,7 +77,8 @@ func deleted(ctx context.Context, p *prober, r *round) error {
 	err := taken(ctx, p, r)
 	if err == nil {
 		r.initial = ""
-		if err = p.remove(ctx, r.key, r.etag); errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket) {
+		if err = p.remove(ctx, r.key, r.etag); errors.Is(err, statelatch.ErrNotFound) &&
+			!errors.Is(err, statelatch.ErrNoBucket) {
 			err = nil // something on the way sent it twice; gone is gone
 		}
 	}
@@ -279,7 +280,8 @@ func (r *round) judge() error {
 	creator := func(client int) bool { return r.content[client] != "" }
 	if created := r.count(creator); r.final == "" || r.final == r.initial {
 		if created.won > 0 {
-			return failure{evidence: fmt.Sprintf("%s created the object, but %s was left: a delete on another ETag removed it, by one of %d deleters",
+			return failure{evidence: fmt.Sprintf("%s created the object, but %s was left: a delete on another ETag removed "+
+				"it, by one of %d deleters",
 				r.content[created.winner], left(r.final), r.count(deleter).clients)}
 		}
 		return r.oneWinner(deleter, "deleters")
@@ -299,7 +301,8 @@ func (r *round) oneWinner(of func(client int) bool, who string) error {
 	case t.won > 1:
 		return several(t, who)
 	case t.won == 1 && r.final != r.content[t.winner]:
-		return failure{evidence: fmt.Sprintf("one of %d %s was told that it won, but %s was left, not %s", t.clients, who, left(r.final), left(r.content[t.winner]))}
+		return failure{evidence: fmt.Sprintf("one of %d %s was told that it won, but %s was left, not %s", t.clients, who,
+			left(r.final), left(r.content[t.winner]))}
 	case t.won == 1:
 		return nil
 	case r.final != r.initial && !r.wrote(of, r.final):
@@ -307,7 +310,10 @@ func (r *round) oneWinner(of func(client int) bool, who string) error {
 	case r.final != r.initial:
 		return nil
 	case t.refused > 0 && t.refused+t.unknown == t.clients:
-		return failure{evidence: fmt.Sprintf("%d of %d %s were refused although nobody won", t.refused, t.clients, who), refused: true}
+		return failure{
+			evidence: fmt.Sprintf("%d of %d %s were refused although nobody won", t.refused, t.clients, who),
+			refused:  true,
+		}
 	}
 	return t.other
 }
@@ -374,7 +380,8 @@ func raceTornReads(ctx context.Context, p *prober, name string) (string, error) 
 			err = e
 		}
 	}
-	return fmt.Sprintf("%s during %s of %d KiB were whole", plural.Of(seen.reads-tornWrites, "read"), plural.Of(tornWrites, "write"), tornWords*tornWord>>10), err
+	return fmt.Sprintf("%s during %s of %d KiB were whole", plural.Of(seen.reads-tornWrites, "read"),
+		plural.Of(tornWrites, "write"), tornWords*tornWord>>10), err
 }
 
 // sightings remembers which body each ETag was seen with.
@@ -392,7 +399,8 @@ func (s *sightings) add(obj bucket.Object, content string) error {
 	var n int
 	_, err := fmt.Sscanf(word, "%d", &n)
 	if err != nil || content != strings.Repeat(word, tornWords+n) {
-		return failure{evidence: fmt.Sprintf("a read during a write got %s that are no body that was written", plural.Of(len(content), "byte"))}
+		return failure{evidence: fmt.Sprintf("a read during a write got %s that are no body that was written",
+			plural.Of(len(content), "byte"))}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,7 +26,10 @@ type contents struct {
 }
 
 func newContents() *contents {
-	return &contents{seed: maphash.MakeSeed(), trees: map[uint64]bool{}, leaves: map[any]bool{}, starts: map[string][]string{}}
+	return &contents{
+		seed: maphash.MakeSeed(), trees: map[uint64]bool{}, leaves: map[any]bool{},
+		starts: map[string][]string{},
+	}
 }
 
 // collect adds the secrets in a tree, and returns the tree's sum.

@@ -170,7 +170,8 @@ func moves(gone, fresh []Object) map[string]Object {
 
 func compareObject(old, now Object) (Change, bool) {
 	c := Change{
-		Kind: Changed, Address: now.Label(), place: now.place(), Tainted: now.Tainted && !old.Tainted, Untainted: old.Tainted && !now.Tainted,
+		Kind: Changed, Address: now.Label(), place: now.place(), Tainted: now.Tainted && !old.Tainted,
+		Untainted:  old.Tainted && !now.Tainted,
 		Attributes: compareValues(nil, "", old.Attributes, now.Attributes),
 	}
 	if old.Provider != now.Provider {

@@ -77,9 +77,11 @@ func ParseSome(r io.Reader, keep func(Object) bool) (File, error) {
 	case p.Header.Empty || p.Header.Encrypted():
 		return p.File, nil
 	case p.Header.Version < formatVersion:
-		return File{}, fmt.Errorf("%w state: it has format %d, of Terraform before 0.12, and only format %d is read here; an apply of a newer engine upgrades it", statelatch.ErrInvalid, p.Header.Version, formatVersion)
+		return File{}, fmt.Errorf("%w state: it has format %d, of Terraform before 0.12, and only format %d is read here; "+
+			"an apply of a newer engine upgrades it", statelatch.ErrInvalid, p.Header.Version, formatVersion)
 	case p.Header.Version > formatVersion:
-		return File{}, fmt.Errorf("%w state: it has format %d; this version of statelatch knows format %d", statelatch.ErrInvalid, p.Header.Version, formatVersion)
+		return File{}, fmt.Errorf("%w state: it has format %d; this version of statelatch knows format %d",
+			statelatch.ErrInvalid, p.Header.Version, formatVersion)
 	}
 	for {
 		if _, err := body.Seek(start, io.SeekStart); err != nil {
@@ -190,7 +192,10 @@ func (p *parser) outputs() error {
 	}
 	p.Outputs = nil
 	for name, o := range all {
-		p.Outputs = append(p.Outputs, Output{Name: name, Sensitive: o.Sensitive, Value: guardOutput(name, o.Sensitive, o.Value)})
+		p.Outputs = append(p.Outputs, Output{
+			Name: name, Sensitive: o.Sensitive,
+			Value: guardOutput(name, o.Sensitive, o.Value),
+		})
 	}
 	slices.SortFunc(p.Outputs, func(a, b Output) int { return strings.Compare(a.Name, b.Name) })
 	return nil
@@ -248,7 +253,8 @@ func (p *parser) resource() error {
 // add takes one instance in.
 func (p *parser) add(res resourceV4, i instanceV4) error {
 	o := Object{
-		Mode: res.Mode, Type: res.Type, Name: res.Name, Provider: res.Provider, Deposed: i.Deposed, Tainted: i.Status == "tainted", index: i.IndexKey,
+		Mode: res.Mode, Type: res.Type, Name: res.Name, Provider: res.Provider, Deposed: i.Deposed,
+		Tainted: i.Status == "tainted", index: i.IndexKey,
 	}
 	if i.Provider != "" {
 		o.Provider = i.Provider
@@ -283,7 +289,8 @@ func malformed(err error) error {
 		return fmt.Errorf("%w state: not JSON (at byte %d)", statelatch.ErrInvalid, syntax.Offset)
 	}
 	if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%w state: %s has a value of the wrong kind (at byte %d)", statelatch.ErrInvalid, kind.Field, kind.Offset)
+		return fmt.Errorf("%w state: %s has a value of the wrong kind (at byte %d)", statelatch.ErrInvalid, kind.Field,
+			kind.Offset)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w state: it ends too early", statelatch.ErrInvalid)

@@ -29,7 +29,9 @@ type Output struct {
 // Object is one object that a resource instance stands for: its current one, or a deposed one that is still to be
 // destroyed.
 type Object struct {
-	Address  string // of the instance, as the engines write it: module.app["a"].aws_instance.web[0]; keys that are secrets are [Redacted]
+	// Address: of the instance, as the engines write it: module.app["a"].aws_instance.web[0]; keys that are secrets are
+	// [Redacted]
+	Address  string
 	Module   string // its address, alike; empty: the root module
 	Mode     string // "managed", "data", ...
 	Type     string // such as "aws_instance"

@@ -91,7 +91,8 @@ func payloadName(name string) bool {
 	if secretlike.About(name) {
 		return false
 	}
-	for _, w := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+	for _, w := range strings.FieldsFunc(strings.ToLower(name),
+		func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 		if payloads[w] {
 			return true
 		}

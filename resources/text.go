@@ -47,7 +47,8 @@ func cut(text string, from, limit int) string {
 	return s + " (" + strconv.Itoa(len(text)) + " bytes)"
 }
 
-// TextPair is [Text] of two values that differ. Where they begin alike for long, both are shown from shortly before they differ.
+// TextPair is [Text] of two values that differ. Where they begin alike for long, both are shown from shortly before
+// they differ.
 func TextPair(a, b any, limit int) (string, string) {
 	x, y := Text(a, 0), Text(b, 0)
 	same := 0

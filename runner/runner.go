@@ -113,7 +113,8 @@ const (
 	Limit                 // nothing is sent, but the time until Terminate runs from now
 	Terminate             // SIGTERM was sent
 	Kill                  // the command and its group were killed
-	Unwatched             // nothing is sent, but the death of this process would leave the command without an interrupt; Err may say why
+	// nothing is sent, but the death of this process would leave the command without an interrupt; Err may say why
+	Unwatched
 )
 
 // Cause is why.
@@ -147,16 +148,19 @@ type Result struct {
 // ExitCode of 126 or 127. How it ended is no error.
 func Run(ctx context.Context, cmd Command, lease Lease, signals <-chan os.Signal) (Result, error) {
 	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
-		return Result{ExitCode: exitNotFound}, fmt.Errorf("%w command %q: it is empty; give the program to run", statelatch.ErrInvalid, cmd.Args)
+		return Result{ExitCode: exitNotFound},
+			fmt.Errorf("%w command %q: it is empty; give the program to run", statelatch.ErrInvalid, cmd.Args)
 	}
 	if lease != nil && isLost(lease) {
-		return Result{ExitCode: exitCannotRun, Lost: true}, fmt.Errorf("%w before %s was started; nothing was run", statelatch.ErrLockLost, cmd.Args[0])
+		return Result{ExitCode: exitCannotRun, Lost: true},
+			fmt.Errorf("%w before %s was started; nothing was run", statelatch.ErrLockLost, cmd.Args[0])
 	}
 	if cmd.Dir != "" {
 		if info, err := os.Stat(cmd.Dir); err != nil {
 			return Result{ExitCode: exitCannotRun}, fmt.Errorf("%w directory %q: %w", statelatch.ErrInvalid, cmd.Dir, err)
 		} else if !info.IsDir() {
-			return Result{ExitCode: exitCannotRun}, fmt.Errorf("%w directory %q: it is not a directory", statelatch.ErrInvalid, cmd.Dir)
+			return Result{ExitCode: exitCannotRun},
+				fmt.Errorf("%w directory %q: it is not a directory", statelatch.ErrInvalid, cmd.Dir)
 		}
 	}
 	if cmd.Grace == 0 {
@@ -179,7 +183,10 @@ func Run(ctx context.Context, cmd Command, lease Lease, signals <-chan os.Signal
 	}
 	defer group.close()
 
-	s := supervisor{cmd: cmd, group: group, exited: exitOf(child.Process), unwatched: group.unwatched(), terminal: tty, lease: lease, signals: signals}
+	s := supervisor{
+		cmd: cmd, group: group, exited: exitOf(child.Process), unwatched: group.unwatched(), terminal: tty,
+		lease: lease, signals: signals,
+	}
 	result := s.run(ctx)
 	tty.takeBack()
 	if !result.Leftover {

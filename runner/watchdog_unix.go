@@ -198,7 +198,9 @@ func watch(orders io.Reader, answers io.Writer) {
 	case announced:
 		return
 	case unix.Kill(group, 0) == nil:
-		return // the command itself is gone, so this is another process: nothing of the group is left, and its number is in use again
+		// the command itself is gone, so this is another process: nothing of the group is left, and its number is in use
+		// again
+		return
 	}
 	_ = unix.Kill(-group, unix.SIGINT)
 }

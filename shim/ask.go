@@ -86,7 +86,8 @@ func (a ask) decide(ctx context.Context, hold Holder, say func(string)) Answer {
 	switch {
 	case !answer.Held || answer.ExitCode != 0:
 	case kind == engine.Fixed:
-		return Answer{Why: "it has no flag to switch it off, and will find " + r.State.Ref.String() + " locked by the run around it"}
+		return Answer{Why: "it has no flag to switch it off, and will find " + r.State.Ref.String() +
+			" locked by the run around it"}
 	case kind == engine.Moves:
 		answer.Held = call.MovesOnlyInto(r.State.Ref, a.Dir, a.getenv)
 	}

@@ -32,8 +32,8 @@ func hasShims(dir string) bool {
 	return err == nil
 }
 
-// Holds reports whether that process holds the lock of a state in a store, named as s3bucket.Bucket.Store does. One that does
-// not answer holds none.
+// Holds reports whether that process holds the lock of a state in a store, named as s3bucket.Bucket.Store does. One
+// that does not answer holds none.
 func (a Above) Holds(ctx context.Context, ref statelatch.Ref, store string) bool {
 	answer, err := a.send(ctx, ask{Ref: &ref, Store: store}, func(string) {})
 	return err == nil && answer.Held

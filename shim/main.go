@@ -117,7 +117,8 @@ func next(name, path string) (string, error) {
 func (s *shim) countDepth() error {
 	depth, _ := strconv.Atoi(os.Getenv(depthVariable))
 	if depth >= maxDepth {
-		return fmt.Errorf("%s finds no end: %s, the next in the PATH, starts %s again and again; start the engine by its path",
+		return fmt.Errorf("%s finds no end: %s, the next in the PATH, starts %s again and again; start the "+
+			"engine by its path",
 			s.name, s.program, s.name)
 	}
 	s.env = slices.DeleteFunc(s.env, func(entry string) bool { return strings.HasPrefix(entry, depthVariable+"=") })
@@ -135,9 +136,10 @@ func (s *shim) hold(ctx context.Context) (held bool, code int) {
 	if err != nil {
 		return false, 0 // the engine has no directory either
 	}
-	answer, err := s.above.send(ctx, ask{PID: os.Getpid(), Name: s.name, Args: s.args, Dir: dir, Environ: telling(s.env)}, func(text string) {
-		fmt.Fprint(os.Stderr, text)
-	})
+	answer, err := s.above.send(ctx, ask{PID: os.Getpid(), Name: s.name, Args: s.args, Dir: dir, Environ: telling(s.env)},
+		func(text string) {
+			fmt.Fprint(os.Stderr, text)
+		})
 	if err != nil {
 		answer.Why = err.Error()
 	}

@@ -85,7 +85,8 @@ func Open(ctx context.Context, path string) (*Dir, error) {
 	}
 	dir, err := makeDir()
 	if err != nil {
-		return nil, fmt.Errorf("%w temporary directory: %w; set TMPDIR to one that can be written", statelatch.ErrInvalid, err)
+		return nil, fmt.Errorf("%w temporary directory: %w; set TMPDIR to one that can be written", statelatch.ErrInvalid,
+			err)
 	}
 	d := &Dir{path: dir, self: self}
 	if err := d.fill(ctx, path); err != nil {

@@ -57,7 +57,8 @@ func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
 			log.Warn("the lock cannot be renewed, trying on", slog.Any("error", failure))
 		},
 		OnTakeOver: func(was lock.Held, by string) {
-			log.Warn("a lock was taken over", "holder", was.Info.Who, "operation", was.Info.Operation, "id", was.Info.ID, "by", by)
+			log.Warn("a lock was taken over", "holder", was.Info.Who, "operation", was.Info.Operation, "id", was.Info.ID, "by",
+				by)
 		},
 	}
 	if l.Wait < 0 {
@@ -79,7 +80,9 @@ func (s *Site) Do(ctx context.Context, ref statelatch.Ref, l Lock, do func(ctx c
 	return s.under(ctx, ref, l, func(ctx context.Context, _ *lock.Tenure) error { return do(ctx) })
 }
 
-func (s *Site) under(ctx context.Context, ref statelatch.Ref, l Lock, do func(context.Context, *lock.Tenure) error) (err error) {
+func (s *Site) under(
+	ctx context.Context, ref statelatch.Ref, l Lock, do func(context.Context, *lock.Tenure) error,
+) (err error) {
 	tier, err := s.Prove(ctx)
 	if err != nil {
 		return err
@@ -117,7 +120,9 @@ func (s *Site) under(ctx context.Context, ref statelatch.Ref, l Lock, do func(co
 
 // Update changes the state of ref under its lock: edit gets the state, or an empty one if there is none, and what it
 // leaves is written with the next serial, as state.Update says. Errors are those of Do and of state.Update.
-func (s *Site) Update(ctx context.Context, ref statelatch.Ref, l Lock, edit func(*state.Doc) error) (state.Version, error) {
+func (s *Site) Update(
+	ctx context.Context, ref statelatch.Ref, l Lock, edit func(*state.Doc) error,
+) (state.Version, error) {
 	l.Operation = cmp.Or(l.Operation, "update")
 	var written state.Version
 	err := s.under(ctx, ref, l, func(ctx context.Context, t *lock.Tenure) (err error) {

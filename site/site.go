@@ -116,7 +116,8 @@ func Connect(ctx context.Context, backend backendconf.Backend, opts Options) (*S
 	}
 	s := &Site{
 		Backend: backend, Bucket: b,
-		Manager: &lock.Manager{Bucket: b, Tier: opts.Verdicts.ReleaseTier(b)}, Store: &state.Store{Bucket: b, Snapshots: true},
+		Manager:  &lock.Manager{Bucket: b, Tier: opts.Verdicts.ReleaseTier(b)},
+		Store:    &state.Store{Bucket: b, Snapshots: true},
 		verdicts: opts.Verdicts, getenv: opts.Getenv, log: opts.Logger, proven: make(chan lock.Tier, 1),
 	}
 	s.proven <- lock.TierUnknown
@@ -158,7 +159,8 @@ func OpenBucket(ctx context.Context, name string, cfg s3bucket.Config) (*s3bucke
 		}
 		break
 	}
-	return nil, fmt.Errorf("%w bucket owner: %s ignores it: leave out -expected-bucket-owner there", statelatch.ErrInvalid, b.Endpoint())
+	return nil, fmt.Errorf("%w bucket owner: %s ignores it: leave out -expected-bucket-owner there", statelatch.ErrInvalid,
+		b.Endpoint())
 }
 
 // Prove finds out how well the store locks, once for the life of the Site. Do does it by itself. ErrUnsafeStore: it

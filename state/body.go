@@ -198,6 +198,6 @@ func emptyState(serial uint64) (body, lineage string) {
 		writerVersion, serial, lineage), lineage
 }
 
-// writerVersion is what a state of ours says about the engine that wrote it. The engines before 0.14 refuse a state of a later
-// version than their own; format 4 began with 0.12.0; OpenTofu wants it not to be empty.
+// writerVersion is what a state of ours says about the engine that wrote it. The engines before 0.14 refuse a state
+// of a later version than their own; format 4 began with 0.12.0; OpenTofu wants it not to be empty.
 const writerVersion = "0.12.0"

@@ -39,7 +39,8 @@ func (r DigestReading) InStep() bool {
 func (r DigestReading) Malformed() bool { return r.Item && !hexMD5.MatchString(r.Stored) }
 
 func (r DigestReading) same(o DigestReading) bool {
-	return r.Item == o.Item && r.Stored == o.Stored && r.Now.Exists == o.Now.Exists && r.Now.ETag == o.Now.ETag && r.Now.MD5 == o.Now.MD5
+	return r.Item == o.Item && r.Stored == o.Stored && r.Now.Exists == o.Now.Exists && r.Now.ETag == o.Now.ETag &&
+		r.Now.MD5 == o.Now.MD5
 }
 
 // ReadDigest reads the state of ref whole and its digest. If they are not in step it reads both again until they are,
@@ -103,9 +104,11 @@ func (s *Store) FixDigest(ctx context.Context, t Tenure, shown DigestReading) (c
 	case now.InStep():
 		return false, nil
 	case !now.same(shown):
-		return false, fmt.Errorf("digest of %s: %w: the state or its digest changed since it was shown; look again", t.Ref(), statelatch.ErrConflict)
+		return false, fmt.Errorf("digest of %s: %w: the state or its digest changed since it was shown; look again", t.Ref(),
+			statelatch.ErrConflict)
 	case now.Stored == "":
-		return false, fmt.Errorf("digest of %s: %w: item %s has no Digest, so no engine wrote it as one; look at it and delete it by hand",
+		return false, fmt.Errorf("digest of %s: %w: item %s has no Digest, so no engine wrote it as one; look at it and "+
+			"delete it by hand",
 			t.Ref(), statelatch.ErrUnsupported, t.Ref().DynamoDBDigestID())
 	}
 	return true, s.syncDigest(ctx, now.Now, now.Stored)

@@ -116,9 +116,9 @@ func (d *Doc) Bytes() []byte {
 	return text.Bytes()
 }
 
-// Update changes the state under the session: edit gets a copy of the base, or an empty state if there is none, and what
-// it leaves is written with the next serial. Lineage, order of the members and whatever edit does not set stay. An edit
-// that changes nothing writes nothing.
+// Update changes the state under the session: edit gets a copy of the base, or an empty state if there is none, and
+// what it leaves is written with the next serial. Lineage, order of the members and whatever edit does not set stay.
+// An edit that changes nothing writes nothing.
 //
 // Where somebody writes the state without the lock meanwhile, Update reads it again and calls edit again, three times
 // in all. Its errors are those of Store.Begin and Session.Write, and edit's own, as it is; then nothing is written. The

@@ -38,7 +38,10 @@ func examine(r io.Reader) (Version, error) {
 	if source.err != nil && !errors.Is(source.err, io.EOF) {
 		return Version{}, source.err
 	}
-	v := Version{Exists: true, Size: e.size, MD5: hex.EncodeToString(e.md5.Sum(nil)), content: e.content, shape: e.outline.shape}
+	v := Version{
+		Exists: true, Size: e.size, MD5: hex.EncodeToString(e.md5.Sum(nil)), content: e.content,
+		shape: e.outline.shape,
+	}
 	v.shape.end = e.end
 	if err == nil && !header.Empty {
 		err = e.outline.whole()

@@ -25,7 +25,8 @@ const (
 
 // members are the top-level keys that decide something here.
 var members = [...]string{
-	"version", "terraform_version", "serial", "lineage", "encryption_version", "encrypted_data", "resources", "outputs", "modules",
+	"version", "terraform_version", "serial", "lineage", "encryption_version", "encrypted_data", "resources", "outputs",
+	"modules",
 	"backend", "state_store", "format_version",
 }
 
@@ -349,7 +350,8 @@ func (o *outline) known() string {
 	case o.has("format_version") != 0:
 		return "what 'terraform show -json' prints, not a state: 'terraform state pull' and 'statelatch pull' print the state"
 	case (o.has("backend") == '{' || o.has("state_store") == '{') && o.has("modules") == 0 && o.has("resources") == 0:
-		return "the backend file of a working directory (.terraform/terraform.tfstate), which names the backend and holds no state: " +
+		return "the backend file of a working directory (.terraform/terraform.tfstate), which names the backend and " +
+			"holds no state: " +
 			"'terraform state pull' and 'statelatch pull' print the state"
 	}
 	return ""

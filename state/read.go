@@ -39,7 +39,9 @@ func (s *Store) Open(ctx context.Context, ref statelatch.Ref) (Version, io.ReadS
 // OpenVersion is Open for one version that the bucket keeps, or for a [Snapshot] by its name; empty is the current
 // version. The digest is not compared: the table's is of the current one. A version that there is not, and a delete
 // marker, is ErrNotFound.
-func (s *Store) OpenVersion(ctx context.Context, ref statelatch.Ref, versionID string) (Version, io.ReadSeekCloser, error) {
+func (s *Store) OpenVersion(
+	ctx context.Context, ref statelatch.Ref, versionID string,
+) (Version, io.ReadSeekCloser, error) {
 	body := s.newSpool()
 	var v Version
 	err := s.admit(ref)
@@ -66,7 +68,9 @@ func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
 
 // readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it
 // takes a malformed one for none.
-func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool) (v Version, stored string, err error) {
+func (s *Store) readChecked(
+	ctx context.Context, ref statelatch.Ref, keep *spool,
+) (v Version, stored string, err error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, "", err
 	}
@@ -86,7 +90,8 @@ func (s *Store) readChecked(ctx context.Context, ref statelatch.Ref, keep *spool
 			return Version{}, "", &MismatchError{Ref: ref, Calculated: v.digest(), Stored: stored}
 		}
 		if err := pace.Sleep(ctx, mismatchPause); err != nil {
-			return Version{}, "", fmt.Errorf("read state %s: %w: wait for its DynamoDB digest: %w", ref, statelatch.ErrBroken, err)
+			return Version{}, "", fmt.Errorf("read state %s: %w: wait for its DynamoDB digest: %w", ref, statelatch.ErrBroken,
+				err)
 		}
 	}
 }
@@ -184,7 +189,8 @@ func (e *MismatchError) Error() string {
 	if e.Calculated == "" {
 		is, remedy = "there is no state", "remove the item"
 	}
-	return fmt.Sprintf("%v digest of %s: %s, but the DynamoDB item %s says %s. Either the state was replaced or lost without the table being told, "+
+	return fmt.Sprintf("%v digest of %s: %s, but the DynamoDB item %s says %s. Either the state was replaced or lost "+
+		"without the table being told, "+
 		"or a writer stopped before it told it. Compare with the bucket's versions; if what is there now is right, %s",
 		statelatch.ErrInvalid, e.Ref, is, e.Ref.DynamoDBDigestID(), e.Stored, remedy)
 }
@@ -231,7 +237,8 @@ func (e *DigestError) Error() string {
 	if e.MD5 == "" {
 		remedy = "remove item " + e.Ref.DynamoDBDigestID()
 	}
-	return fmt.Sprintf("%v: %s: clients with the table refuse to read it until you %s: %v", ErrDigestStale, e.Ref, remedy, e.Err)
+	return fmt.Sprintf("%v: %s: clients with the table refuse to read it until you %s: %v", ErrDigestStale, e.Ref, remedy,
+		e.Err)
 }
 
 // Unwrap matches ErrDigestStale and the cause.
@@ -282,7 +289,8 @@ func (s *Store) resyncDigest(ctx context.Context, v Version) error {
 func (s *Store) swapDigest(ctx context.Context, v Version, old string) error {
 	err := s.Digests.SwapDigest(ctx, v.Ref, old, v.digest())
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
-		return fmt.Errorf("%w: item %s is not what was read from it, %q", statelatch.ErrConflict, v.Ref.DynamoDBDigestID(), old)
+		return fmt.Errorf("%w: item %s is not what was read from it, %q", statelatch.ErrConflict, v.Ref.DynamoDBDigestID(),
+			old)
 	}
 	return err
 }

@@ -20,7 +20,9 @@ const maxRescues = 100
 //	nil           body is stored at key
 //	ErrAmbiguous  it may be stored at key, or may be yet
 //	other         it is not stored
-func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, body io.ReadSeeker) (key string, err error) {
+func (s *Store) SaveRescue(
+	ctx context.Context, ref statelatch.Ref, run string, body io.ReadSeeker,
+) (key string, err error) {
 	if err := s.admit(ref); err != nil {
 		return "", err
 	}
@@ -57,7 +59,8 @@ func (s *Store) SaveRescue(ctx context.Context, ref statelatch.Ref, run string, 
 			return "", fmt.Errorf("save state to %s: %w", place, out.err)
 		}
 	}
-	return "", fmt.Errorf("save state of %s: %w: run %q has saved %d others already", ref, statelatch.ErrInvalid, run, maxRescues)
+	return "", fmt.Errorf("save state of %s: %w: run %q has saved %d others already", ref, statelatch.ErrInvalid, run,
+		maxRescues)
 }
 
 // keySafe replaces what a key or a shell could misunderstand.

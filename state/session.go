@@ -107,7 +107,8 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 		}
 		return x.base, x.sync(ctx)
 	}
-	data := x.store.put(x.base.Ref, body, next, func(now Version) bool { return now.Exists && now.content == next.content })
+	data := x.store.put(x.base.Ref, body, next,
+		func(now Version) bool { return now.Exists && now.content == next.content })
 	data.builtOn = func(now Version) bool {
 		return now.Exists && (now.Header.Lineage != next.Header.Lineage || now.Header.Serial > next.Header.Serial)
 	}
@@ -152,7 +153,8 @@ func (x *Session) apply(ctx context.Context, next func() (c change, last bool)) 
 		case out.end == refused, out.end == superseded && same:
 			return &ChangedError{Base: x.base, Now: out.now}
 		case out.end == superseded && !out.late:
-			x.stuck = &ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage} // it is over, so the lock need not stay
+			// it is over, so the lock need not stay
+			x.stuck = &ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage}
 			return x.stuck
 		case out.end == superseded:
 			return x.hold(&ChangedError{Base: x.base, Now: out.now, Unknown: true, Err: out.damage})
@@ -200,10 +202,12 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	case next.Unfit() != nil:
 		return nil, Version{}, fmt.Errorf("nothing was written to %s: %w", x.base.Ref, next.Unfit())
 	case opts.Force && next.Header.Serial == math.MaxUint64:
-		return nil, Version{}, fmt.Errorf("%w state: its serial, %d, is the highest there is, so no state could follow; nothing was written to %s",
+		return nil, Version{}, fmt.Errorf("%w state: its serial, %d, is the highest there is, so no state could follow; "+
+			"nothing was written to %s",
 			statelatch.ErrInvalid, next.Header.Serial, x.base.Ref)
 	case next.Header.Empty:
-		return nil, Version{}, fmt.Errorf("%w state: it has zero bytes; nothing was written to %s", statelatch.ErrInvalid, x.base.Ref)
+		return nil, Version{}, fmt.Errorf("%w state: it has zero bytes; nothing was written to %s", statelatch.ErrInvalid,
+			x.base.Ref)
 	case x.base.Exists && x.base.content == next.content:
 		return body, next, nil
 	}
@@ -251,7 +255,8 @@ func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, er
 	case v.shape.serialEnd == 0:
 		return nil, fmt.Errorf("%w state: it has no serial that could be raised above %d", statelatch.ErrInvalid, base)
 	case serial <= base: // base+1 may be 0
-		return nil, fmt.Errorf("%w serial %d: it must be greater than the stored one, %d", statelatch.ErrInvalid, serial, base)
+		return nil, fmt.Errorf("%w serial %d: it must be greater than the stored one, %d", statelatch.ErrInvalid, serial,
+			base)
 	}
 	return []piece{
 		{body, 0, v.shape.serialAt},
@@ -272,7 +277,8 @@ func Guard(base, next Version, opts WriteOptions) error {
 	switch {
 	case !is.Encrypted() && is.Version > newestFormat && !opts.OfEngine:
 		return refuse("its format is %d, and engines read none above %d", is.Version, newestFormat)
-	case is.Encrypted() && is.EncryptionVersion != encryptionFormat && is.EncryptionVersion != was.EncryptionVersion && !opts.OfEngine:
+	case is.Encrypted() && is.EncryptionVersion != encryptionFormat && is.EncryptionVersion != was.EncryptionVersion &&
+		!opts.OfEngine:
 		return refuse("its encryption_version is %q, and engines read %q", is.EncryptionVersion, encryptionFormat)
 	case is.Lineage == "" && (is.Encrypted() || is.Version > formatWithoutLineage):
 		return refuse("it has no lineage, as every state has since format %d", formatWithoutLineage+1)
@@ -281,13 +287,15 @@ func Guard(base, next Version, opts WriteOptions) error {
 	case formats && is.Version < was.Version:
 		return refuse("its format is %d, older than the stored state's, %d", is.Version, was.Version)
 	case formats && is.Version > was.Version && !opts.OfEngine:
-		return refuse("its format is %d, newer than the stored state's, %d: the engine that wrote that cannot read it", is.Version, was.Version)
+		return refuse("its format is %d, newer than the stored state's, %d: the engine that wrote that cannot read it",
+			is.Version, was.Version)
 	case free:
 		return nil
 	case base.Err != nil && !restore:
 		return refuse("what is stored is no state: %v", base.Err)
 	case was.Lineage != is.Lineage && was.Lineage != "":
-		return refuse("the lineage is %q, the stored state's is %q: it is the state of something else, perhaps a copied key", is.Lineage, was.Lineage)
+		return refuse("the lineage is %q, the stored state's is %q: it is the state of something else, perhaps a copied key",
+			is.Lineage, was.Lineage)
 	case restore:
 		return nil
 	case is.Serial < was.Serial:
@@ -301,7 +309,8 @@ func Guard(base, next Version, opts WriteOptions) error {
 }
 
 func guarded(ref statelatch.Ref, format string, args ...any) error {
-	return &guardError{fmt.Sprintf("%v state for %s: %s (%v)", statelatch.ErrInvalid, ref, fmt.Sprintf(format, args...), ErrGuarded)}
+	return &guardError{fmt.Sprintf("%v state for %s: %s (%v)", statelatch.ErrInvalid, ref, fmt.Sprintf(format, args...),
+		ErrGuarded)}
 }
 
 type guardError struct{ text string }

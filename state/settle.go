@@ -55,9 +55,13 @@ func (s *Store) confirm(ctx context.Context, ref statelatch.Ref, obj bucket.Obje
 	case err != nil, !now.Exists, now.ETag != obj.ETag, now.sameBytes(is):
 		return nil //nolint:nilerr // it cannot be told
 	default:
-		err = fmt.Errorf("%w: %d bytes with the MD5 %s were sent, and %d with %s are stored", statelatch.ErrAltered, is.Size, is.MD5, now.Size, now.MD5)
+		err = fmt.Errorf("%w: %d bytes with the MD5 %s were sent, and %d with %s are stored", statelatch.ErrAltered, is.Size,
+			is.MD5, now.Size, now.MD5)
 	}
-	return &statelatch.StoreError{Kind: statelatch.ErrAmbiguous, Op: "put", Bucket: ref.Bucket, Key: ref.Key, Err: alteredError{err}}
+	return &statelatch.StoreError{
+		Kind: statelatch.ErrAmbiguous, Op: "put", Bucket: ref.Bucket, Key: ref.Key,
+		Err: alteredError{err},
+	}
 }
 
 // alteredError is ErrAltered in another's words, of whatever kind those are.
@@ -211,7 +215,8 @@ func (s *Store) Touch(ctx context.Context, ref statelatch.Ref) error {
 			return err
 		}
 	}
-	return fmt.Errorf("touch state %s: %w: it was written to %d times meanwhile, although it is locked", ref, statelatch.ErrConflict, touchRounds)
+	return fmt.Errorf("touch state %s: %w: it was written to %d times meanwhile, although it is locked", ref,
+		statelatch.ErrConflict, touchRounds)
 }
 
 // touch is one round of Touch. Again tells that somebody else wrote meanwhile.

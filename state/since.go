@@ -189,7 +189,8 @@ func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 		}
 		source := &errorReader{r: body}
 		header, err := statelatch.ReadStateHeader(source)
-		if (obj.Size <= verified || err != nil) && source.err == nil { // that it is no state must be true, however large it is
+		if (obj.Size <= verified || err != nil) && source.err == nil {
+			// that it is no state must be true, however large it is
 			_, _ = io.Copy(io.Discard, source)
 		}
 		_ = body.Close()

@@ -116,7 +116,8 @@ type snapshotError struct {
 }
 
 func (e *snapshotError) Error() string {
-	return fmt.Sprintf("the bucket keeps no versions, and a snapshot of the state of %s could not be put under %s: %v", e.ref, e.ref.HistoryPrefix(), e.err)
+	return fmt.Sprintf("the bucket keeps no versions, and a snapshot of the state of %s could not be put under %s: %v",
+		e.ref, e.ref.HistoryPrefix(), e.err)
 }
 
 func (e *snapshotError) Unwrap() error {

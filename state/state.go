@@ -96,7 +96,8 @@ type Version struct {
 	Size         int64                  // bytes
 	LastModified time.Time              // by the store's clock
 	Header       statelatch.StateHeader // what the body says of itself; zero: it was not read, see Err
-	MD5          string                 // of the exact bytes, in hex; empty if it does not exist or its body was not read whole
+	// MD5: of the exact bytes, in hex; empty if it does not exist or its body was not read whole
+	MD5 string
 	// Err says why the body cannot be understood as a state. Header is zero then.
 	Err error
 
@@ -113,7 +114,8 @@ func (v Version) blankObject() bool { return v.Exists && v.Header.Empty }
 // isPlain reports whether it can be seen what v contains: it was read whole, and is neither encrypted nor unreadable
 // nor of a format that no engine has yet.
 func (v Version) isPlain() bool {
-	return v.Exists && v.Err == nil && v.MD5 != "" && !v.Header.Empty && v.Header.Version <= newestFormat && !v.Header.Encrypted()
+	return v.Exists && v.Err == nil && v.MD5 != "" && !v.Header.Empty && v.Header.Version <= newestFormat &&
+		!v.Header.Encrypted()
 }
 
 // isEmpty reports whether v is known to hold neither resources nor outputs, which is when the engines
@@ -165,11 +167,13 @@ func (e *ChangedError) Error() string {
 	what := "nothing was written: the state changed"
 	switch {
 	case e.Err != nil:
-		what = "the state was damaged on its way to the store, so keep your copy, and bring back the version before; it changed"
+		what = "the state was damaged on its way to the store, so keep your copy, and bring back the version " +
+			"before; it changed"
 	case e.Unknown:
 		what = "our state may have been written and replaced since; keep it until that is clear: the state changed"
 	}
-	text := fmt.Sprintf("%v: %s: %s under the lock from %s to %s", e.kind(), e.Base.Ref, what, e.Base.describe(), e.Now.describe())
+	text := fmt.Sprintf("%v: %s: %s under the lock from %s to %s", e.kind(), e.Base.Ref, what, e.Base.describe(),
+		e.Now.describe())
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}

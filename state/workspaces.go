@@ -74,11 +74,13 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	case name == statelatch.DefaultWorkspace:
 		return fmt.Errorf("%w workspace %q: the default workspace cannot be deleted", statelatch.ErrInvalid, name)
 	case name == "" || ref.Bucket != w.Store.Bucket.Name():
-		return fmt.Errorf("%w state %s: it is not a workspace of key %q and prefix %q", statelatch.ErrInvalid, ref, w.Key, w.Prefix)
+		return fmt.Errorf("%w state %s: it is not a workspace of key %q and prefix %q", statelatch.ErrInvalid, ref, w.Key,
+			w.Prefix)
 	case !x.base.Exists:
 		return fmt.Errorf("delete workspace %q: %w: %s has no state", name, statelatch.ErrNotFound, ref)
 	case x.base.shape.resources && !force:
-		return guarded(ref, "the workspace %q still has resources, which nothing would manage any more: destroy them first", name)
+		return guarded(ref, "the workspace %q still has resources, which nothing would manage any more: destroy them first",
+			name)
 	case !x.base.blankObject() && !x.base.isPlain() && !force:
 		return guarded(ref, "the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
 	}
@@ -95,7 +97,8 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 		err = x.apply(ctx, func() (change, bool) { return gone, true })
 	}
 	if errors.Is(err, statelatch.ErrUnsupported) {
-		err = fmt.Errorf("%w; an unconditional delete could remove what somebody else just wrote: delete s3://%s/%s by hand while the lock is held", err, ref.Bucket, ref.Key)
+		err = fmt.Errorf("%w; an unconditional delete could remove what somebody else just wrote: delete s3://%s/%s by "+
+			"hand while the lock is held", err, ref.Bucket, ref.Key)
 	}
 	if err != nil {
 		return fmt.Errorf("delete workspace: %w", err)
@@ -134,7 +137,8 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 		if out.damage != nil {
 			return Version{}, fmt.Errorf("create state: %w", out.damage)
 		}
-		return Version{}, fmt.Errorf("create state %s: %w: it exists already, with %s", ref, statelatch.ErrPreconditionFailed, out.now.describe())
+		return Version{}, fmt.Errorf("create state %s: %w: it exists already, with %s", ref, statelatch.ErrPreconditionFailed,
+			out.now.describe())
 	default:
 		return Version{}, fmt.Errorf("create state: %w", out.err)
 	}

@@ -142,7 +142,8 @@ func (a aftermath) compare(ctx context.Context) {
 	}
 	budget := lookBudget(lost)
 	if budget == silentBudget {
-		a.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to release the lock\n", 2*budget)
+		a.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to "+
+			"release the lock\n", 2*budget)
 		for _, t := range a.states {
 			t.Manager.ReleaseTimeout = silentBudget
 		}
@@ -159,7 +160,8 @@ func (a aftermath) compare(ctx context.Context) {
 			a.Hooks.Compared(ctx, report)
 		}
 		for _, anomaly := range report.Anomalies {
-			a.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of the command: %s\n", statelatch.Printable(anomaly.String()))
+			a.say("\nWARNING: the state was overwritten while it was locked, by somebody else or by a forced push of "+
+				"the command: %s\n", statelatch.Printable(anomaly.String()))
 			if id := anomaly.Before.VersionID; id != "" && anomaly.Kind != state.MarkGone {
 				verb := "rollback "
 				if anomaly.Kind == state.LineageChanged {

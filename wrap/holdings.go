@@ -54,7 +54,10 @@ type holding struct {
 }
 
 func newHoldings(ctx context.Context, r *run) *holdings {
-	h := &holdings{run: r, req: r.Request, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{}, pids: map[int]bool{}}
+	h := &holdings{
+		run: r, req: r.Request, watched: ctx, lost: make(chan struct{}), dirs: map[string][]statelatch.Ref{},
+		pids: map[int]bool{},
+	}
 	h.lose = sync.OnceFunc(func() { close(h.lost) })
 	h.req.OnRenewal = h.tellRenewal
 	return h
@@ -234,7 +237,8 @@ func (h *holdings) refuse(ctx context.Context, talk io.Writer, r shim.Request, e
 func (h *holdings) outlived(signals <-chan os.Signal) bool {
 	for told := false; ; told = true {
 		h.mu.Lock()
-		runs := len(h.pids) > 0 && slices.ContainsFunc(runner.Survivors(identity.Client()), func(pid int) bool { return h.pids[pid] })
+		runs := len(h.pids) > 0 && slices.ContainsFunc(runner.Survivors(identity.Client()),
+			func(pid int) bool { return h.pids[pid] })
 		h.mu.Unlock()
 		if !runs {
 			return false

@@ -1,5 +1,5 @@
-// Package wrap runs a command under the locks of its states, as 'statelatch run' does: a shell script, make, terragrunt,
-// or an engine itself.
+// Package wrap runs a command under the locks of its states, as 'statelatch run' does: a shell script, make,
+// terragrunt, or an engine itself.
 //
 // What it guarantees: an engine's own lock is switched off only where the lock of that engine's state is held; what a
 // command holds is released when it is gone, however it ended, and never over the head of something of it that still
@@ -146,7 +146,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("%w run: a command is required, and a lease", statelatch.ErrInvalid)
 	}
 	if !shim.CanServe() {
-		return Result{}, fmt.Errorf("%w program: its main must begin with shim.Main, which turns it into the engines' shims", statelatch.ErrInvalid)
+		return Result{}, fmt.Errorf("%w program: its main must begin with shim.Main, which turns it into the engines' shims",
+			statelatch.ErrInvalid)
 	}
 	shims, err := shim.Open(ctx, o.Getenv("PATH"))
 	if err != nil {
@@ -297,7 +298,8 @@ func (r *run) start(ctx context.Context, env []string, lease runner.Lease) (runn
 		return runner.Result{ExitCode: interrupted}, fmt.Errorf("%w before the command was started", ctx.Err())
 	}
 	return runner.Run(context.WithoutCancel(ctx), runner.Command{
-		Args: append([]string{r.program}, r.Command[1:]...), Dir: r.Dir, Env: env, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Grace: r.Grace,
+		Args: append([]string{r.program}, r.Command[1:]...), Dir: r.Dir, Env: env, Stdin: r.Stdin, Stdout: r.Stdout,
+		Stderr: r.Stderr, Grace: r.Grace,
 		Notify: func(e runner.Event) { r.say("statelatch: %s\n", eventText(e)) },
 	}, lease, r.Signals)
 }
@@ -321,7 +323,8 @@ func (r *run) release(ctx context.Context, set lock.Set, leftover bool) error {
 		for _, t := range set {
 			t.Abandon()
 		}
-		return fmt.Errorf("processes of the command still run, so its locks are not released: end those first, then 'statelatch unlock' works; "+
+		return fmt.Errorf("processes of the command still run, so its locks are not released: end those first, then "+
+			"'statelatch unlock' works; "+
 			"others can take the locks over in %v", r.Request.TTL)
 	}
 	weak, err := set.Release(ctx)

@@ -337,8 +337,10 @@ func (s *scope) exposed(refs []hcl.Traversal) (cty.Value, bool) {
 
 // attributes of a configuration that other files can read and that are not worth evaluating here.
 var opaque = []string{
-	"terraform", "terraform_binary", "terraform_version_constraint", "terragrunt_version_constraint", "remote_state", "dependencies",
-	"dependency", "download_dir", "prevent_destroy", "iam_role", "iam_assume_role_duration", "iam_assume_role_session_name",
+	"terraform", "terraform_binary", "terraform_version_constraint", "terragrunt_version_constraint", "remote_state",
+	"dependencies",
+	"dependency", "download_dir", "prevent_destroy", "iam_role", "iam_assume_role_duration",
+	"iam_assume_role_session_name",
 	"iam_web_identity_token", "catalog", "engine", "generate", "exclude", "errors", "feature", "inputs",
 }
 

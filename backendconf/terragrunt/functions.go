@@ -38,22 +38,29 @@ import (
 // the time, and those that no key needs.
 var pure = func() map[string]function.Function {
 	return map[string]function.Function{
-		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
+		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc,
+		"max": stdlib.MaxFunc,
 		"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
-		"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "lower": stdlib.LowerFunc,
+		"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc,
+		"lower": stdlib.LowerFunc,
 		"regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc, "split": stdlib.SplitFunc, "strrev": stdlib.ReverseFunc,
 		"substr": stdlib.SubstrFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc,
 		"trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
 		"chunklist": stdlib.ChunklistFunc, "coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc,
-		"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
+		"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc,
+		"element": stdlib.ElementFunc,
 		"flatten": stdlib.FlattenFunc, "keys": stdlib.KeysFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc,
-		"reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc, "setsubtract": stdlib.SetSubtractFunc,
-		"setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc,
-		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": shallow(stdlib.JSONDecodeFunc, json.Valid),
+		"reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
+		"setsubtract": stdlib.SetSubtractFunc,
+		"setunion":    stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc,
+		"zipmap": stdlib.ZipmapFunc, "csvdecode": stdlib.CSVDecodeFunc,
+		"jsondecode": shallow(stdlib.JSONDecodeFunc, json.Valid),
 		"jsonencode": stdlib.JSONEncodeFunc, "formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
 		"yamldecode": shallow(ctyyaml.YAMLDecodeFunc, validYAML), "yamlencode": ctyyaml.YAMLEncodeFunc,
-		"coalesce": coalesce, "index": index, "join": stdlib.JoinFunc, "length": length, "lookup": lookup, "replace": replace, "try": try, "can": can,
-		"tostring": to(cty.String), "tonumber": to(cty.Number), "tobool": to(cty.Bool), "toset": to(cty.Set(cty.DynamicPseudoType)),
+		"coalesce": coalesce, "index": index, "join": stdlib.JoinFunc, "length": length, "lookup": lookup, "replace": replace,
+		"try": try, "can": can,
+		"tostring": to(cty.String), "tonumber": to(cty.Number), "tobool": to(cty.Bool),
+		"toset":  to(cty.Set(cty.DynamicPseudoType)),
 		"tolist": to(cty.List(cty.DynamicPseudoType)), "tomap": to(cty.Map(cty.DynamicPseudoType)),
 		"basename":     ofString(filepath.Base),
 		"dirname":      ofString(filepath.Dir),
@@ -61,8 +68,14 @@ var pure = func() map[string]function.Function {
 		"urlencode":    ofString(url.QueryEscape),
 		"md5":          ofString(func(s string) string { sum := md5.Sum([]byte(s)); return hex.EncodeToString(sum[:]) }),
 		"sha1":         ofString(func(s string) string { sum := sha1.Sum([]byte(s)); return hex.EncodeToString(sum[:]) }),
-		"sha256":       ofString(func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) }),
-		"sha512":       ofString(func(s string) string { sum := sha512.Sum512([]byte(s)); return hex.EncodeToString(sum[:]) }),
+		"sha256": ofString(func(s string) string {
+			sum := sha256.Sum256([]byte(s))
+			return hex.EncodeToString(sum[:])
+		}),
+		"sha512": ofString(func(s string) string {
+			sum := sha512.Sum512([]byte(s))
+			return hex.EncodeToString(sum[:])
+		}),
 		"base64sha256": ofString(func(s string) string {
 			sum := sha256.Sum256([]byte(s))
 			return base64.StdEncoding.EncodeToString(sum[:])
@@ -283,7 +296,10 @@ func attempt(arg cty.Value) (v cty.Value, failed bool) {
 }
 
 var coalesce = function.New(&function.Spec{
-	VarParam: &function.Parameter{Name: "vals", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowNull: true},
+	VarParam: &function.Parameter{
+		Name: "vals", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true,
+		AllowNull: true,
+	},
 	Type: func(args []cty.Value) (cty.Type, error) {
 		types := make([]cty.Type, len(args))
 		for i, v := range args {
@@ -327,8 +343,11 @@ var length = function.New(&function.Spec{
 })
 
 var index = function.New(&function.Spec{
-	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}, {Name: "value", Type: cty.DynamicPseudoType}},
-	Type:   function.StaticReturnType(cty.Number),
+	Params: []function.Parameter{
+		{Name: "list", Type: cty.DynamicPseudoType},
+		{Name: "value", Type: cty.DynamicPseudoType},
+	},
+	Type: function.StaticReturnType(cty.Number),
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 		if ty := args[0].Type(); !ty.IsListType() && !ty.IsTupleType() {
 			return cty.UnknownVal(cty.Number), errors.New("want a list")
@@ -348,9 +367,12 @@ var index = function.New(&function.Spec{
 })
 
 var lookup = function.New(&function.Spec{
-	Params:   []function.Parameter{{Name: "map", Type: cty.DynamicPseudoType}, {Name: "key", Type: cty.String}},
-	VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowNull: true},
-	Type:     function.StaticReturnType(cty.DynamicPseudoType),
+	Params: []function.Parameter{{Name: "map", Type: cty.DynamicPseudoType}, {Name: "key", Type: cty.String}},
+	VarParam: &function.Parameter{
+		Name: "default", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true,
+		AllowNull: true,
+	},
+	Type: function.StaticReturnType(cty.DynamicPseudoType),
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 		m, key := args[0], args[1]
 		switch ty := m.Type(); {
@@ -412,8 +434,11 @@ func (s *scope) functions(expr hcl.Expression) map[string]function.Function {
 		}
 		at := Unknown{What: name, File: s.tree.rel(s.file.name), Line: lineOf(expr, s.file.data, name)}
 		all[name] = function.New(&function.Spec{
-			VarParam: &function.Parameter{Name: "args", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
-			Type:     function.StaticReturnType(cty.DynamicPseudoType),
+			VarParam: &function.Parameter{
+				Name: "args", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true,
+				AllowDynamicType: true,
+			},
+			Type: function.StaticReturnType(cty.DynamicPseudoType),
 			Impl: func([]cty.Value, cty.Type) (cty.Value, error) {
 				s.note(at)
 				return cty.DynamicVal, nil
@@ -520,7 +545,8 @@ func (s *scope) contextual() map[string]function.Function {
 		if root := repository(real); root != "" && contains(root, dir) {
 			from, _ := filepath.Rel(root, dir)
 			to, _ := filepath.Rel(dir, root)
-			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(root), constant(from), constant(to)
+			all["get_repo_root"], all["get_path_from_repo_root"], all["get_path_to_repo_root"] = constant(root), constant(from),
+				constant(to)
 		}
 	}
 	return all
@@ -627,9 +653,12 @@ func (s *scope) tfvars(name string) (cty.Value, error) {
 // readConfig is read_terragrunt_config: a file as a unit of its own.
 func (s *scope) readConfig() function.Function {
 	return function.New(&function.Spec{
-		Params:   []function.Parameter{{Name: "path", Type: cty.String}},
-		VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
-		Type:     function.StaticReturnType(cty.DynamicPseudoType),
+		Params: []function.Parameter{{Name: "path", Type: cty.String}},
+		VarParam: &function.Parameter{
+			Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true,
+			AllowDynamicType: true,
+		},
+		Type: function.StaticReturnType(cty.DynamicPseudoType),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			if len(args) > 2 {
 				return cty.DynamicVal, errors.New("want a path and a default")

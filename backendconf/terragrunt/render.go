@@ -42,7 +42,8 @@ func Render(ctx context.Context, opts Options, program string) (backendconf.Back
 // complete fills in what was unknown.
 func (u *Unit) complete(rendered backendconf.Block) error {
 	if u.Type != "" && u.Type != rendered.Type {
-		return fmt.Errorf("%w terragrunt unit %s: terragrunt says backend %q, not %q: give the REF that is right", statelatch.ErrInvalid, u.File, rendered.Type, u.Type)
+		return fmt.Errorf("%w terragrunt unit %s: terragrunt says backend %q, not %q: give the REF that is right",
+			statelatch.ErrInvalid, u.File, rendered.Type, u.Type)
 	}
 	partial := len(u.Args) > 0
 	u.Type = rendered.Type
@@ -58,7 +59,8 @@ func (u *Unit) complete(rendered backendconf.Block) error {
 			}
 			u.Args[name] = Argument{Value: value}
 		case fmt.Sprint(have.Value) != fmt.Sprint(value) && backendconf.Known(name):
-			return fmt.Errorf("%w terragrunt unit %s: terragrunt says another %s than its files: give the REF that is right", statelatch.ErrInvalid, u.File, name)
+			return fmt.Errorf("%w terragrunt unit %s: terragrunt says another %s than its files: give the REF that is right",
+				statelatch.ErrInvalid, u.File, name)
 		}
 	}
 	return nil
@@ -70,7 +72,8 @@ func render(ctx context.Context, dir, program string) (backendconf.Block, error)
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return backendconf.Block{}, fmt.Errorf("`terragrunt render --json` failed (%w): %s", err, statelatch.Printable(lastLine(stderr.Bytes())))
+		return backendconf.Block{}, fmt.Errorf("`terragrunt render --json` failed (%w): %s", err,
+			statelatch.Printable(lastLine(stderr.Bytes())))
 	}
 	var doc struct {
 		RemoteState *struct {

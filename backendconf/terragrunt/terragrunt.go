@@ -125,7 +125,8 @@ func (e *UnknownError) Error() string {
 	if e.Argument != "" {
 		what = "the backend's " + e.Argument
 	}
-	text := fmt.Sprintf("%v terragrunt unit %s: %s is not known: cannot evaluate %s; give s3://BUCKET/KEY, or have terragrunt in the PATH to ask it",
+	text := fmt.Sprintf("%v terragrunt unit %s: %s is not known: cannot evaluate %s; give s3://BUCKET/KEY, or have "+
+		"terragrunt in the PATH to ask it",
 		statelatch.ErrInvalid, e.Unit, what, e.Because)
 	if len(e.Initialized) > 0 {
 		text += "; it was initialized for " + strings.Join(e.Initialized, ", ")
@@ -172,11 +173,15 @@ func (u Unit) backend(opts Options) (backendconf.Backend, error) {
 	if err != nil {
 		return backendconf.Backend{}, err
 	}
-	b, err := backendconf.FromBlock(block, backendconf.Options{Dir: opts.Dir, BackendConfig: opts.BackendConfig, Workspace: workspace, Getenv: func(string) string { return "" }})
+	b, err := backendconf.FromBlock(block, backendconf.Options{
+		Dir: opts.Dir, BackendConfig: opts.BackendConfig,
+		Workspace: workspace, Getenv: func(string) string { return "" },
+	})
 	if err != nil {
 		return b, err
 	}
-	if role := cmp.Or(env(opts.LookupEnv, "TG_IAM_ASSUME_ROLE"), env(opts.LookupEnv, "TERRAGRUNT_IAM_ROLE"), u.iamRole); role != "" {
+	if role := cmp.Or(env(opts.LookupEnv, "TG_IAM_ASSUME_ROLE"), env(opts.LookupEnv, "TERRAGRUNT_IAM_ROLE"),
+		u.iamRole); role != "" {
 		b.S3.AssumeRole = append([]s3bucket.AssumeRole{{RoleARN: role}}, b.S3.AssumeRole...)
 	}
 	return b, agree(b, copies)

@@ -40,7 +40,8 @@ func evaluate(dir, root string, lookupEnv func(string) (string, bool)) (Unit, er
 	if name == "" {
 		if IsStack(dir) {
 			return Unit{}, fmt.Errorf("%w directory %s: it is a stack of terragrunt, and each of its units has a state; "+
-				"give -chdir %s, after `terragrunt stack generate`", statelatch.ErrInvalid, dir, filepath.Join(dir, ".terragrunt-stack", "UNIT"))
+				"give -chdir %s, after `terragrunt stack generate`", statelatch.ErrInvalid, dir,
+				filepath.Join(dir, ".terragrunt-stack", "UNIT"))
 		}
 		return Unit{}, fmt.Errorf("%w directory %s: there is no %s in it", statelatch.ErrInvalid, dir, unitFile)
 	}
@@ -105,7 +106,8 @@ func (e *evaluator) fill(u *Unit) error {
 		return err
 	}
 	if block.Type == "" {
-		return fmt.Errorf("%w terragrunt unit %s: neither it nor its module has a backend; give s3://BUCKET/KEY", statelatch.ErrInvalid, u.File)
+		return fmt.Errorf("%w terragrunt unit %s: neither it nor its module has a backend; give s3://BUCKET/KEY",
+			statelatch.ErrInvalid, u.File)
 	}
 	u.Type = block.Type
 	for name, v := range block.Args {
@@ -200,14 +202,15 @@ func (s *scope) remoteState(u *Unit, module func() (backendconf.Block, error)) (
 			return true, err
 		}
 	}
-	if table, old := u.Args["dynamodb_table"], u.Args["lock_table"]; table.Value == nil && len(table.Unknown) == 0 && (old.Value != nil || len(old.Unknown) > 0) {
+	if table, old := u.Args["dynamodb_table"], u.Args["lock_table"]; table.Value == nil && len(table.Unknown) == 0 &&
+		(old.Value != nil || len(old.Unknown) > 0) {
 		u.Args["dynamodb_table"] = old
 	}
 	return true, nil
 }
 
-// replaced refuses a generated backend that a block of the module may replace: skip says that a file of the module's may
-// stay.
+// replaced refuses a generated backend that a block of the module may replace: skip says that a file of the module's
+// may stay.
 func (s *scope) replaced(skip bool, at hcl.Range, module func() (backendconf.Block, error)) error {
 	block, err := module()
 	if err != nil || block.Type == "" {
@@ -292,7 +295,10 @@ func (s *scope) generates() ([]generate, error) {
 	for _, b := range s.file.blocks("generate") {
 		g := generate{name: strings.Join(b.labels, " "), text: b.text(s.file.data), at: b.at}
 		attrs := b.attributes()
-		for name, to := range map[string]*hcl.Expression{"contents": &g.contents, "disable": &g.disable, "if_exists": &g.ifExists} {
+		for name, to := range map[string]*hcl.Expression{
+			"contents": &g.contents, "disable": &g.disable,
+			"if_exists": &g.ifExists,
+		} {
 			if a := attrs[name]; a != nil {
 				*to = a.Expr
 			}
@@ -400,7 +406,8 @@ func moduleBlock(scopes []*scope) func() (backendconf.Block, error) {
 				return backendconf.Block{}, err
 			}
 			base, sub, _ := strings.Cut(text, "//")
-			local := filepath.IsAbs(base) || strings.HasPrefix(base, "./") || strings.HasPrefix(base, "../") || base == "." || base == ".."
+			local := filepath.IsAbs(base) || strings.HasPrefix(base, "./") || strings.HasPrefix(base, "../") || base == "." ||
+				base == ".."
 			if !local {
 				return backendconf.Block{}, s.unknownAt("the backend of a module that is elsewhere", source.Range).err()
 			}
@@ -409,7 +416,10 @@ func moduleBlock(scopes []*scope) func() (backendconf.Block, error) {
 		}
 		real, err := filepath.EvalSymlinks(dir)
 		if err != nil || !contains(unit.tree.real, real) {
-			return backendconf.Block{}, Unknown{What: "the backend of a module that is not in the tree", File: unit.tree.rel(unit.unit), Line: 1}.err()
+			return backendconf.Block{}, Unknown{
+				What: "the backend of a module that is not in the tree",
+				File: unit.tree.rel(unit.unit), Line: 1,
+			}.err()
 		}
 		for _, name := range [...]string{"TG_SOURCE", "TERRAGRUNT_SOURCE", "TG_SOURCE_MAP", "TERRAGRUNT_SOURCE_MAP"} {
 			if unit.isSet(name) {
@@ -450,7 +460,8 @@ func noOverride(scopes []*scope) error {
 // role is the role that terragrunt assumes before it runs an engine; empty if there is none, or it is not known.
 func role(scopes []*scope) string {
 	for _, s := range scopes {
-		if s.isSet("TG_IAM_ASSUME_ROLE") || s.isSet("TERRAGRUNT_IAM_ROLE") || s.file.attribute("iam_web_identity_token") != nil {
+		if s.isSet("TG_IAM_ASSUME_ROLE") || s.isSet("TERRAGRUNT_IAM_ROLE") ||
+			s.file.attribute("iam_web_identity_token") != nil {
 			return ""
 		}
 	}

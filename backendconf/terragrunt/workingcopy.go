@@ -90,7 +90,8 @@ func isWorkingCopy(dir string) bool {
 // agree compares what the unit says with what it was initialized for.
 func agree(b backendconf.Backend, copies []workingCopy) error {
 	for _, c := range copies {
-		same := c.backend.Type == "s3" && fmt.Sprint(c.backend.Args["bucket"]) == b.Bucket && fmt.Sprint(c.backend.Args["key"]) == b.Key
+		same := c.backend.Type == "s3" && fmt.Sprint(c.backend.Args["bucket"]) == b.Bucket &&
+			fmt.Sprint(c.backend.Args["key"]) == b.Key
 		if same {
 			return nil
 		}
@@ -129,5 +130,6 @@ func workspaceOf(copies []workingCopy, opts Options) (string, error) {
 		return names[0], nil
 	}
 	slices.Sort(names)
-	return "", fmt.Errorf("%w terragrunt unit: its working copies have selected different workspaces (%s); set TF_WORKSPACE", statelatch.ErrInvalid, strings.Join(names, ", "))
+	return "", fmt.Errorf("%w terragrunt unit: its working copies have selected different workspaces (%s); "+
+		"set TF_WORKSPACE", statelatch.ErrInvalid, strings.Join(names, ", "))
 }

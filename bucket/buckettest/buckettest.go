@@ -39,8 +39,8 @@ func WithoutVersioning() Option {
 }
 
 // KnownFailures lists checks that the store is known to fail, by name, for one kind of bucket
-// ("versioned/delete/if-match-wrong") or for both ("delete/if-match-wrong"). A listed check that fails is logged; one that
-// passes, or that does not exist, fails the test, so that the list stays true.
+// ("versioned/delete/if-match-wrong") or for both ("delete/if-match-wrong"). A listed check that fails is logged; one
+// that passes, or that does not exist, fails the test, so that the list stays true.
 func KnownFailures(names ...string) Option {
 	return func(s *suite) { s.known = append(s.known, names...) }
 }
@@ -82,7 +82,8 @@ func Run(t *testing.T, open func(t *testing.T, versioned bool) bucket.Bucket, op
 	t.Helper()
 	s := newSuite(testing.Short(), opts)
 	for _, name := range s.idle() {
-		t.Errorf("known failure %q names no check that runs here: got a list that is not true, want its entry corrected", name)
+		t.Errorf("known failure %q names no check that runs here: got a list that is not true, want its entry corrected",
+			name)
 	}
 	run := "buckettest/" + strings.ToLower(rand.Text()[:10]) + "/"
 	for _, versioned := range s.modes {
@@ -133,7 +134,8 @@ func (s *suite) verdict(versioned bool, name string, err error) (failed bool, me
 	case err == nil && race:
 		return false, "known race: not lost this time"
 	case err == nil && known:
-		return true, fmt.Sprintf("expected to fail, but passed: take %q off the list of known failures for %s buckets", name, mode(versioned))
+		return true, fmt.Sprintf("expected to fail, but passed: take %q off the list of known failures for %s buckets", name,
+			mode(versioned))
 	case err == nil:
 		return false, ""
 	case race:

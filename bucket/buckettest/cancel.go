@@ -97,7 +97,8 @@ func cancelGetBody(ctx context.Context, p *Probe) error {
 	cancel()
 	n, err := io.Copy(io.Discard, r)
 	if err == nil && n != largeSize-1 {
-		return fmt.Errorf("read a body whose context was cancelled: got %d of %d bytes and no error, want an error", n+1, largeSize)
+		return fmt.Errorf("read a body whose context was cancelled: got %d of %d bytes and no error, want an error", n+1,
+			largeSize)
 	}
 	return nil
 }

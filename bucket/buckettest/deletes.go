@@ -31,7 +31,8 @@ func deletePresent(ctx context.Context, p *Probe) error {
 		return err
 	}
 	if deleted.DeleteMarker != p.Versioned || (deleted.VersionID != "") != p.Versioned {
-		return fmt.Errorf("delete on a bucket with versioning %t: got marker %t with version %q, want a marker exactly where there are versions",
+		return fmt.Errorf("delete on a bucket with versioning %t: got marker %t with version %q, want a marker exactly "+
+			"where there are versions",
 			p.Versioned, deleted.DeleteMarker, deleted.VersionID)
 	}
 	return p.absent(ctx, key, "")
@@ -63,7 +64,8 @@ func deleteIfMatchWrong(ctx context.Context, p *Probe) error {
 	if err != nil {
 		return err
 	}
-	if err := p.deleteRefused(ctx, key, bucket.DeleteOptions{If: bucket.IfMatch(otherETag)}, statelatch.ErrPreconditionFailed); err != nil {
+	if err := p.deleteRefused(ctx, key, bucket.DeleteOptions{If: bucket.IfMatch(otherETag)},
+		statelatch.ErrPreconditionFailed); err != nil {
 		return err
 	}
 	return p.holds(ctx, key, "", "object", obj.ETag)
@@ -79,14 +81,16 @@ func deleteIfMatchStale(ctx context.Context, p *Probe) error {
 	if err != nil {
 		return err
 	}
-	if err := p.deleteRefused(ctx, key, bucket.DeleteOptions{If: bucket.IfMatch(stale.ETag)}, statelatch.ErrPreconditionFailed); err != nil {
+	if err := p.deleteRefused(ctx, key, bucket.DeleteOptions{If: bucket.IfMatch(stale.ETag)},
+		statelatch.ErrPreconditionFailed); err != nil {
 		return err
 	}
 	return p.holds(ctx, key, "", "current", current.ETag)
 }
 
 func deleteIfMatchAbsent(ctx context.Context, p *Probe) error {
-	return p.deleteRefused(ctx, p.key("absent"), bucket.DeleteOptions{If: bucket.IfMatch(otherETag)}, statelatch.ErrNotFound)
+	return p.deleteRefused(ctx, p.key("absent"), bucket.DeleteOptions{If: bucket.IfMatch(otherETag)},
+		statelatch.ErrNotFound)
 }
 
 func deleteIfMatchAfterDelete(ctx context.Context, p *Probe) error {

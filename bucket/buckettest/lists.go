@@ -98,7 +98,8 @@ func listPrefix(ctx context.Context, p *Probe) error {
 	if err := p.putAll(ctx, p.keys("a", "ab", "ab-", "abc/d", "abc/e", "abcd", "b", "ca")...); err != nil {
 		return err
 	}
-	if err := p.lists(ctx, bucket.ListOptions{Prefix: p.key("ab")}, p.keys("ab", "ab-", "abc/d", "abc/e", "abcd")...); err != nil {
+	if err := p.lists(ctx, bucket.ListOptions{Prefix: p.key("ab")},
+		p.keys("ab", "ab-", "abc/d", "abc/e", "abcd")...); err != nil {
 		return err
 	}
 	return p.lists(ctx, bucket.ListOptions{Prefix: p.key("abc/")}, p.keys("abc/d", "abc/e")...)
@@ -154,7 +155,10 @@ func listStartAfter(ctx context.Context, p *Probe) error {
 	if err := p.putAll(ctx, p.keys(names...)...); err != nil {
 		return err
 	}
-	for after, want := range map[string][]string{"a": names[1:], "a0": names[1:], "b/": names[1:], "b/1": names[2:], "c~": nil, "d": nil} {
+	for after, want := range map[string][]string{
+		"a": names[1:], "a0": names[1:], "b/": names[1:], "b/1": names[2:],
+		"c~": nil, "d": nil,
+	} {
 		for _, size := range []int{1, 1000} {
 			opts := bucket.ListOptions{Prefix: p.Prefix, StartAfter: p.key(after), PageSize: size}
 			if err := p.lists(ctx, opts, p.keys(want...)...); err != nil {
@@ -195,7 +199,8 @@ func listVersions(ctx context.Context, p *Probe) error {
 	if err != nil {
 		return fmt.Errorf("list versions: got %w, want success", err)
 	}
-	if len(objects) != 1 || objects[0].Key != obj.Key || objects[0].ETag != obj.ETag || !objects[0].IsLatest || objects[0].DeleteMarker {
+	if len(objects) != 1 || objects[0].Key != obj.Key || objects[0].ETag != obj.ETag || !objects[0].IsLatest ||
+		objects[0].DeleteMarker {
 		return fmt.Errorf("list versions: got %+v, want one latest version of %q with ETag %s", objects, obj.Key, obj.ETag)
 	}
 	if strings.TrimSpace(objects[0].VersionID) == "" && p.Versioned {

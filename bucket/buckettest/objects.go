@@ -12,7 +12,8 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 )
 
-// largeSize is above every buffer and part size that a client or a store may have (terraform switches to multipart at 5 MiB).
+// largeSize is above every buffer and part size that a client or a store may have (terraform switches to multipart at
+// 5 MiB).
 const largeSize = 6 << 20
 
 // clockSkew is how far the clocks behind Date and Last-Modified may be apart.
@@ -63,7 +64,8 @@ func putLargeBody(ctx context.Context, p *Probe) error {
 		return err
 	}
 	if obj.Size != largeSize || stamp != 1 || obj.ETag != put.ETag {
-		return fmt.Errorf("get: got %d bytes of body %d with ETag %s, want %d of body 1 with ETag %s", obj.Size, stamp, obj.ETag, largeSize, put.ETag)
+		return fmt.Errorf("get: got %d bytes of body %d with ETag %s, want %d of body 1 with ETag %s", obj.Size, stamp,
+			obj.ETag, largeSize, put.ETag)
 	}
 	return nil
 }
@@ -167,7 +169,8 @@ func putContentType(ctx context.Context, p *Probe) error {
 			return err
 		}
 		if head.ContentType != want || got.ContentType != want {
-			return fmt.Errorf("content type %q: got %q from head and %q from get, want %q", given, head.ContentType, got.ContentType, want)
+			return fmt.Errorf("content type %q: got %q from head and %q from get, want %q", given, head.ContentType,
+				got.ContentType, want)
 		}
 	}
 	return nil
@@ -200,21 +203,26 @@ func putTimes(ctx context.Context, p *Probe) error {
 		return err
 	}
 	for name, t := range map[string]time.Time{
-		"Last-Modified of head": head.LastModified, "Last-Modified of get": got.LastModified, "Last-Modified of list": listed[0].LastModified,
-		"Date of put": put.Date, "Date of head": head.Date, "Date of get": got.Date, "Date of delete": deleted.Date,
+		"Last-Modified of head": head.LastModified, "Last-Modified of get": got.LastModified,
+		"Last-Modified of list": listed[0].LastModified,
+		"Date of put":           put.Date, "Date of head": head.Date, "Date of get": got.Date, "Date of delete": deleted.Date,
 	} {
 		if t.IsZero() {
 			return fmt.Errorf("%s: got none, want the store's clock", name)
 		}
 	}
 	if !head.LastModified.Equal(got.LastModified) || listed[0].LastModified.Sub(head.LastModified).Abs() >= time.Second {
-		return fmt.Errorf("times of the object: got Last-Modified %v from head, %v from get, %v from list, want them equal to the second", head.LastModified, got.LastModified, listed[0].LastModified)
+		return fmt.Errorf("times of the object: got Last-Modified %v from head, %v from get, %v from list, want them "+
+			"equal to the second", head.LastModified, got.LastModified, listed[0].LastModified)
 	}
 	if age := head.Date.Sub(head.LastModified); age < -clockSkew || head.LastModified.Before(put.Date.Add(-clockSkew)) {
-		return fmt.Errorf("time of the object: got Last-Modified %v, want it between the Date of put %v and the Date of head %v", head.LastModified, put.Date, head.Date)
+		return fmt.Errorf("time of the object: got Last-Modified %v, want it between the Date of put %v and the "+
+			"Date of head %v", head.LastModified, put.Date, head.Date)
 	}
-	if head.Date.Before(put.Date.Add(-clockSkew)) || got.Date.Before(head.Date.Add(-clockSkew)) || deleted.Date.Before(got.Date.Add(-clockSkew)) {
-		return fmt.Errorf("times of answers: got put %v, head %v, get %v, delete %v, want them in this order", put.Date, head.Date, got.Date, deleted.Date)
+	if head.Date.Before(put.Date.Add(-clockSkew)) || got.Date.Before(head.Date.Add(-clockSkew)) ||
+		deleted.Date.Before(got.Date.Add(-clockSkew)) {
+		return fmt.Errorf("times of answers: got put %v, head %v, get %v, delete %v, want them in this order", put.Date,
+			head.Date, got.Date, deleted.Date)
 	}
 	return nil
 }

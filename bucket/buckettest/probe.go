@@ -133,7 +133,8 @@ func (p *Probe) holds(ctx context.Context, key, versionID, content, etag string)
 		return fmt.Errorf("get %q, version %q: got %s, want %s", key, versionID, brief(got), brief(content))
 	}
 	if obj.ETag != etag || obj.Key != key {
-		return fmt.Errorf("get %q, version %q: got key %q with ETag %s, want ETag %s", key, versionID, obj.Key, obj.ETag, etag)
+		return fmt.Errorf("get %q, version %q: got key %q with ETag %s, want ETag %s", key, versionID, obj.Key, obj.ETag,
+			etag)
 	}
 	obj, err = p.Bucket.Head(ctx, key, bucket.ReadOptions{VersionID: versionID})
 	if err != nil {
@@ -175,7 +176,8 @@ func (p *Probe) want(err error, op, key string, kinds ...error) error {
 		return fmt.Errorf("%s: got a %T, want a *statelatch.StoreError: %w", target, err, err)
 	}
 	if e.Op != op || e.Bucket != p.Bucket.Name() || e.Key != key {
-		return fmt.Errorf("%s: got a StoreError for %s s3://%s/%s, want one for this operation, bucket and key", target, e.Op, e.Bucket, e.Key)
+		return fmt.Errorf("%s: got a StoreError for %s s3://%s/%s, want one for this operation, bucket and key", target, e.Op,
+			e.Bucket, e.Key)
 	}
 	return nil
 }

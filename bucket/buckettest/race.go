@@ -281,11 +281,13 @@ func (r *race) explained(t tally) error {
 	}
 	switch {
 	case len(t.winners) == 1 && !slices.Contains(authors, t.winners[0]):
-		return fmt.Errorf("client %d won, but %s is left, want what it wrote or did: %s", t.winners[0], left(r.final), left(r.content[t.winners[0]]))
+		return fmt.Errorf("client %d won, but %s is left, want what it wrote or did: %s", t.winners[0], left(r.final),
+			left(r.content[t.winners[0]]))
 	case len(t.winners) == 0 && len(authors) == 0 && r.final != r.initial:
 		return fmt.Errorf("nobody won, but %s is left, want %s as before", left(r.final), left(r.initial))
 	case len(t.winners) == 0 && len(authors) == 0 && len(t.refused) > 0:
-		return fmt.Errorf("nobody won, and clients %v were refused although the condition held, want exactly one winner", t.refused)
+		return fmt.Errorf("nobody won, and clients %v were refused although the condition held, want exactly one winner",
+			t.refused)
 	case len(t.winners) == 0 && len(t.unknown) == 0:
 		return fmt.Errorf("nobody won: all met conflicts for %d tries, want exactly one winner", patience)
 	}
@@ -294,17 +296,20 @@ func (r *race) explained(t tally) error {
 
 // handedOver judges a race of deletes against creates.
 func (r *race) handedOver() error {
-	deletes, err := r.count(func(client int) bool { return r.content[client] == "" }, []error{statelatch.ErrPreconditionFailed, statelatch.ErrNotFound})
+	deletes, err := r.count(func(client int) bool { return r.content[client] == "" },
+		[]error{statelatch.ErrPreconditionFailed, statelatch.ErrNotFound})
 	if err != nil {
 		return fmt.Errorf("deleting %w", err)
 	}
-	creates, err := r.count(func(client int) bool { return r.content[client] != "" }, []error{statelatch.ErrPreconditionFailed})
+	creates, err := r.count(func(client int) bool { return r.content[client] != "" },
+		[]error{statelatch.ErrPreconditionFailed})
 	if err != nil {
 		return fmt.Errorf("creating %w", err)
 	}
 	if r.final == "" || r.final == r.initial {
 		if len(creates.winners) > 0 {
-			return fmt.Errorf("client %d created the object, but %s is left: a delete on another ETag removed it", creates.winners[0], left(r.final))
+			return fmt.Errorf("client %d created the object, but %s is left: a delete on another ETag removed it",
+				creates.winners[0], left(r.final))
 		}
 		return r.explained(deletes)
 	}

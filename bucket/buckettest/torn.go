@@ -30,8 +30,8 @@ func tornChecks() []Check {
 	}
 }
 
-// stampedBody tells in every word which body it is and where in it the word stands, so that a mixture of two bodies shows. It
-// is made as it is read and costs no memory. The size is a multiple of 8.
+// stampedBody tells in every word which body it is and where in it the word stands, so that a mixture of two bodies
+// shows. It is made as it is read and costs no memory. The size is a multiple of 8.
 type stampedBody struct {
 	stamp        uint32
 	size, offset int64
@@ -100,7 +100,8 @@ func readStamped(r io.Reader) (stamp uint32, size int64, err error) {
 			expected = stamped(uint32(got>>32), 0)
 		}
 		if got != expected.word() {
-			return 0, 0, fmt.Errorf("%w: got word %d of body %d at offset %d of body %d", errTorn, got&0xffffffff, got>>32, expected.offset, expected.stamp)
+			return 0, 0, fmt.Errorf("%w: got word %d of body %d at offset %d of body %d", errTorn, got&0xffffffff, got>>32,
+				expected.offset, expected.stamp)
 		}
 		expected.offset += 8
 	}

@@ -31,7 +31,8 @@ func (p *Probe) twoVersions(ctx context.Context, key string) (older, newer bucke
 		return older, newer, err
 	}
 	if older.VersionID == "" || newer.VersionID == "" || older.VersionID == newer.VersionID {
-		return older, newer, fmt.Errorf("put twice: got version IDs %q and %q, want two different ones", older.VersionID, newer.VersionID)
+		return older, newer, fmt.Errorf("put twice: got version IDs %q and %q, want two different ones", older.VersionID,
+			newer.VersionID)
 	}
 	return older, newer, nil
 }
@@ -58,7 +59,8 @@ func versionRead(ctx context.Context, p *Probe) error {
 			return err
 		}
 		if head.VersionID != want.VersionID || got.VersionID != want.VersionID {
-			return fmt.Errorf("read version %q: got version %q from head and %q from get, want %q", want.versionID, head.VersionID, got.VersionID, want.VersionID)
+			return fmt.Errorf("read version %q: got version %q from head and %q from get, want %q", want.versionID,
+				head.VersionID, got.VersionID, want.VersionID)
 		}
 	}
 	return nil
@@ -111,7 +113,8 @@ func versionDelete(ctx context.Context, p *Probe) error {
 		return err
 	}
 	if deleted.VersionID != newer.VersionID || deleted.DeleteMarker {
-		return fmt.Errorf("delete version %q: got version %q, marker %t, want this version and no marker", newer.VersionID, deleted.VersionID, deleted.DeleteMarker)
+		return fmt.Errorf("delete version %q: got version %q, marker %t, want this version and no marker", newer.VersionID,
+			deleted.VersionID, deleted.DeleteMarker)
 	}
 	if err := p.absent(ctx, key, newer.VersionID); err != nil {
 		return err
@@ -135,7 +138,8 @@ func versionDeleteMarker(ctx context.Context, p *Probe) error {
 		return err
 	}
 	if deleted.VersionID != marker.VersionID || !deleted.DeleteMarker {
-		return fmt.Errorf("delete the marker %q: got version %q, marker %t, want this version and that it was a marker", marker.VersionID, deleted.VersionID, deleted.DeleteMarker)
+		return fmt.Errorf("delete the marker %q: got version %q, marker %t, want this version and that it was a marker",
+			marker.VersionID, deleted.VersionID, deleted.DeleteMarker)
 	}
 	return p.holds(ctx, key, "", "revived", obj.ETag)
 }

@@ -44,35 +44,35 @@ type passage interface {
 
 // LoseRequest drops the request before the store sees it. A write is ErrAmbiguous, a read ErrBroken.
 func LoseRequest() Fault {
-	return Fault{fault.LoseRequest, func(f passage) error { return f.lost() }}
+	return Fault{fault.LoseRequest, func(p passage) error { return p.lost() }}
 }
 
 // LoseReply executes the request and drops the reply. A write is ErrAmbiguous, a read ErrBroken.
 func LoseReply() Fault {
-	return Fault{fault.LoseReply, func(f passage) error {
-		_ = f.execute(false)
-		return f.lost()
+	return Fault{fault.LoseReply, func(p passage) error {
+		_ = p.execute(false)
+		return p.lost()
 	}}
 }
 
 // Late fails a write with ErrAmbiguous like [LoseRequest], but the store gets it later: when so
 // many further requests have been answered, or [Held]. Reads are only lost. With 0 it is [LoseReply].
 func Late(after int) Fault {
-	return Fault{fault.Late, func(f passage) error {
-		if f.isWrite() {
-			f.again(after)
+	return Fault{fault.Late, func(p passage) error {
+		if p.isWrite() {
+			p.again(after)
 		}
-		return f.lost()
+		return p.lost()
 	}}
 }
 
 // Duplicate executes a write twice and returns the first reply. The second execution follows
 // at once (0), when so many further requests have been answered, or [Held]. Reads pass unharmed.
 func Duplicate(after int) Fault {
-	return Fault{fault.Duplicate, func(f passage) error {
-		err := f.execute(false)
-		if f.isWrite() {
-			f.again(after)
+	return Fault{fault.Duplicate, func(p passage) error {
+		err := p.execute(false)
+		if p.isWrite() {
+			p.again(after)
 		}
 		return err
 	}}
@@ -81,11 +81,11 @@ func Duplicate(after int) Fault {
 // Resend executes a write twice and returns the second reply, as a client
 // library that repeats a request by itself does (B1). Reads pass unharmed.
 func Resend() Fault {
-	return Fault{fault.Resend, func(f passage) error {
-		if f.isWrite() {
-			_ = f.execute(false)
+	return Fault{fault.Resend, func(p passage) error {
+		if p.isWrite() {
+			_ = p.execute(false)
 		}
-		return f.execute(false)
+		return p.execute(false)
 	}}
 }
 
@@ -98,11 +98,11 @@ func Hold(release <-chan struct{}) Fault { return DelayWith(fault.Receive(releas
 
 // DelayWith holds a request back until wait returns. wait must return an error once ctx is done.
 func DelayWith(wait func(ctx context.Context) error) Fault {
-	return Fault{fault.Delay, func(f passage) error {
-		if err := f.wait(wait); err != nil {
+	return Fault{fault.Delay, func(p passage) error {
+		if err := p.wait(wait); err != nil {
 			return err
 		}
-		return f.execute(false)
+		return p.execute(false)
 	}}
 }
 
@@ -114,9 +114,9 @@ func HoldReply(release <-chan struct{}) Fault { return DelayReplyWith(fault.Rece
 
 // DelayReplyWith executes a request at once and holds its reply back until wait returns.
 func DelayReplyWith(wait func(ctx context.Context) error) Fault {
-	return Fault{fault.DelayReply, func(f passage) error {
-		result := f.execute(false)
-		if err := f.wait(wait); err != nil {
+	return Fault{fault.DelayReply, func(p passage) error {
+		result := p.execute(false)
+		if err := p.wait(wait); err != nil {
 			return err
 		}
 		return result
@@ -127,28 +127,28 @@ func DelayReplyWith(wait func(ctx context.Context) error) Fault {
 // other as a failure of the server. The kinds of error follow package statelatch:
 // a 500 or 503 leaves a write ErrAmbiguous, and Over.
 func Answer(status int) Fault {
-	return Fault{fault.Answer(status), func(f passage) error { return f.answer(status) }}
+	return Fault{fault.Answer(status), func(p passage) error { return p.answer(status) }}
 }
 
 // AnswerAfter executes the request, then answers as [Answer] does. With a status
 // that promises that nothing was changed, such as 409, this is a store that lies.
 func AnswerAfter(status int) Fault {
-	return Fault{fault.AnswerAfter(status), func(f passage) error {
-		_ = f.execute(false)
-		return f.answer(status)
+	return Fault{fault.AnswerAfter(status), func(p passage) error {
+		_ = p.execute(false)
+		return p.answer(status)
 	}}
 }
 
 // IgnoreCondition executes a write without its condition (Q1, Q5).
 func IgnoreCondition() Fault {
-	return Fault{fault.IgnoreCondition, func(f passage) error { return f.execute(true) }}
+	return Fault{fault.IgnoreCondition, func(p passage) error { return p.execute(true) }}
 }
 
 // CutBody ends the body of a Get with io.ErrUnexpectedEOF after n bytes, as a broken connection does.
 func CutBody(n int64) Fault {
-	return Fault{fault.CutBody, func(f passage) error {
-		err := f.execute(false)
-		f.cut(n)
+	return Fault{fault.CutBody, func(p passage) error {
+		err := p.execute(false)
+		p.cut(n)
 		return err
 	}}
 }

@@ -159,7 +159,9 @@ func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (
 }
 
 // Put implements [bucket.Bucket].
-func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+func (b *Bucket) Put(
+	ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions,
+) (bucket.Object, error) {
 	copies := &copies{original: body}
 	return call(ctx, b, Request{Op: OpPut, Key: key, If: opts.If},
 		func(ctx context.Context, cond bucket.Condition) (bucket.Object, error) {
@@ -191,7 +193,9 @@ func (b *Bucket) ListVersions(ctx context.Context, opts bucket.ListOptions) iter
 
 type lister func(context.Context, bucket.ListOptions) iter.Seq2[bucket.Object, error]
 
-func (b *Bucket) list(ctx context.Context, op string, opts bucket.ListOptions, inner lister) iter.Seq2[bucket.Object, error] {
+func (b *Bucket) list(
+	ctx context.Context, op string, opts bucket.ListOptions, inner lister,
+) iter.Seq2[bucket.Object, error] {
 	return func(yield func(bucket.Object, error) bool) {
 		entries, err := call(ctx, b, Request{Op: op, Key: opts.Prefix},
 			func(ctx context.Context, _ bucket.Condition) (iter.Seq2[bucket.Object, error], error) {
@@ -213,7 +217,10 @@ type opened struct {
 
 // call logs a request, lets it meet its fault, and delivers what becomes due by its answer.
 // prepare runs before a request that meets a fault; it keeps a body that may be needed again.
-func call[T any](ctx context.Context, b *Bucket, r Request, send func(context.Context, bucket.Condition) (T, error), prepare ...func() error) (T, error) {
+func call[T any](
+	ctx context.Context, b *Bucket, r Request, send func(context.Context, bucket.Condition) (T, error),
+	prepare ...func() error,
+) (T, error) {
 	if ctx.Err() != nil {
 		// Nothing is sent once ctx is done, so there is nothing to log and nothing to go wrong.
 		return send(ctx, r.If)

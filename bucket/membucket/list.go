@@ -90,7 +90,8 @@ func (b *Bucket) currentEntries(opts bucket.ListOptions) []entry {
 			entries = append(entries, entry{Object: bucket.Object{Key: opts.Prefix + head + opts.Delimiter, IsPrefix: true}})
 			continue
 		}
-		entries = append(entries, entry{Object: bucket.Object{Key: key, ETag: v.etag, Size: int64(len(v.data)), LastModified: v.modified}})
+		entries = append(entries,
+			entry{Object: bucket.Object{Key: key, ETag: v.etag, Size: int64(len(v.data)), LastModified: v.modified}})
 	}
 	return entries
 }

@@ -110,7 +110,8 @@ func (b *Bucket) read(ctx context.Context, op, key string, opts bucket.ReadOptio
 		return bucket.Object{}, nil, b.refuse(statelatch.ErrNotFound, op, key, http.StatusNotFound, "NoSuchKey")
 	case v.deleteMarker:
 		// S3 answers 405 when a marker is asked for by its version ID.
-		return bucket.Object{}, nil, b.refuse(statelatch.ErrNotFound, op, key, http.StatusMethodNotAllowed, "MethodNotAllowed")
+		return bucket.Object{}, nil, b.refuse(statelatch.ErrNotFound, op, key, http.StatusMethodNotAllowed,
+			"MethodNotAllowed")
 	}
 	return bucket.Object{
 		Key:          key,
@@ -124,14 +125,19 @@ func (b *Bucket) read(ctx context.Context, op, key string, opts bucket.ReadOptio
 }
 
 // Put implements [bucket.Bucket].
-func (b *Bucket) Put(ctx context.Context, key string, content io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+func (b *Bucket) Put(
+	ctx context.Context, key string, content io.ReadSeeker, opts bucket.PutOptions,
+) (bucket.Object, error) {
 	const op = "put"
 	if err := b.admit(ctx, op, key); err != nil {
 		return bucket.Object{}, err
 	}
 	data, err := readAll(content)
 	if err != nil {
-		return bucket.Object{}, &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: op, Bucket: b.name, Key: key, Err: fmt.Errorf("read the body: %w", err)}
+		return bucket.Object{}, &statelatch.StoreError{
+			Kind: statelatch.ErrBroken, Op: op, Bucket: b.name, Key: key,
+			Err: fmt.Errorf("read the body: %w", err),
+		}
 	}
 	sum := md5.Sum(data)
 	v := version{etag: `"` + hex.EncodeToString(sum[:]) + `"`, data: data, contentType: opts.ContentType}

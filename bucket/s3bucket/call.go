@@ -63,11 +63,20 @@ type operation struct {
 }
 
 var (
-	opHead = operation{Op: sdkcall.Op{Name: "head", Action: "s3:GetObject", Mute: true}, versionAction: "s3:GetObjectVersion"}
-	opGet  = operation{Op: sdkcall.Op{Name: "get", Action: "s3:GetObject"}, which: "that arrived", versionAction: "s3:GetObjectVersion"}
-	opPut  = operation{Op: sdkcall.Op{Name: "put", Action: "s3:PutObject", Write: true}, which: "that were sent"}
+	opHead = operation{
+		Op:            sdkcall.Op{Name: "head", Action: "s3:GetObject", Mute: true},
+		versionAction: "s3:GetObjectVersion",
+	}
+	opGet = operation{
+		Op: sdkcall.Op{Name: "get", Action: "s3:GetObject"}, which: "that arrived",
+		versionAction: "s3:GetObjectVersion",
+	}
+	opPut = operation{Op: sdkcall.Op{Name: "put", Action: "s3:PutObject", Write: true}, which: "that were sent"}
 
-	opDelete       = operation{Op: sdkcall.Op{Name: "delete", Action: "s3:DeleteObject", Write: true}, versionAction: "s3:DeleteObjectVersion"}
+	opDelete = operation{
+		Op:            sdkcall.Op{Name: "delete", Action: "s3:DeleteObject", Write: true},
+		versionAction: "s3:DeleteObjectVersion",
+	}
 	opList         = operation{Op: sdkcall.Op{Name: "list", Action: "s3:ListBucket"}}
 	opListVersions = operation{Op: sdkcall.Op{Name: "list versions", Action: "s3:ListBucketVersions"}}
 )
@@ -102,7 +111,9 @@ func (b *Bucket) begin(parent context.Context, op operation, key, version string
 }
 
 // beginUpload is begin for a request with a body of size bytes.
-func (b *Bucket) beginUpload(parent context.Context, op operation, key, version string, size int64) (context.Context, *call) {
+func (b *Bucket) beginUpload(
+	parent context.Context, op operation, key, version string, size int64,
+) (context.Context, *call) {
 	if version != "" && op.versionAction != "" {
 		op.Action = op.versionAction
 	}

@@ -147,10 +147,12 @@ func (o ObjectOptions) validate() error {
 		return nil
 	}
 	if o.KMSKeyID != "" {
-		return fmt.Errorf("%w sse_customer_key: it cannot be combined with kms_key_id (is AWS_SSE_CUSTOMER_KEY set?); give one of them", statelatch.ErrInvalid)
+		return fmt.Errorf("%w sse_customer_key: it cannot be combined with kms_key_id (is AWS_SSE_CUSTOMER_KEY set?); "+
+			"give one of them", statelatch.ErrInvalid)
 	}
 	if key, err := base64.StdEncoding.DecodeString(o.SSECustomerKey); err != nil || len(key) != 32 {
-		return fmt.Errorf("%w sse_customer_key: want 32 bytes in base64, which is 44 characters; got %d characters", statelatch.ErrInvalid, len(o.SSECustomerKey))
+		return fmt.Errorf("%w sse_customer_key: want 32 bytes in base64, which is 44 characters; got %d characters",
+			statelatch.ErrInvalid, len(o.SSECustomerKey))
 	}
 	return nil
 }

@@ -55,11 +55,14 @@ func (w EngineWrite) String() string {
 
 // PutAs writes an object as an engine does; create makes it a lock's write, If-None-Match. Nothing is verified. It is
 // for finding out whether a store understands that. Errors as for Put; the version ID may be empty.
-func (b *Bucket) PutAs(ctx context.Context, w EngineWrite, key string, body []byte, create bool) (version string, err error) {
+func (b *Bucket) PutAs(
+	ctx context.Context, w EngineWrite, key string, body []byte, create bool,
+) (version string, err error) {
 	ctx, c := b.beginUpload(ctx, opPut, key, "", int64(len(body)))
 	defer c.End()
 	in := &s3.PutObjectInput{
-		Bucket: &b.name, Key: &key, Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ContentType: aws.String("application/json"),
+		Bucket: &b.name, Key: &key, Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
+		ContentType: aws.String("application/json"),
 	}
 	if create {
 		in.IfNoneMatch = aws.String("*")

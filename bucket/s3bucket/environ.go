@@ -23,7 +23,8 @@ type Environ struct {
 
 // harmless variables say nothing about how to reach a bucket, or nothing that is needed once there are credentials.
 var harmless = []string{
-	"AWS_EXECUTION_ENV", "AWS_PAGER", "AWS_DEFAULT_OUTPUT", "AWS_CREDENTIAL_EXPIRATION", "AWS_SESSION_EXPIRATION", "AWS_SECURITY_TOKEN",
+	"AWS_EXECUTION_ENV", "AWS_PAGER", "AWS_DEFAULT_OUTPUT", "AWS_CREDENTIAL_EXPIRATION", "AWS_SESSION_EXPIRATION",
+	"AWS_SECURITY_TOKEN",
 	"AWS_VAULT", "AWS_SDK_LOAD_CONFIG", "AWS_ACCOUNT_ID", "AWS_USER_AGENT", "AWS_SDK_UA_APP_ID",
 }
 
@@ -62,7 +63,8 @@ func (c *Config) Adopt(ours, theirs Environ) error {
 		d.adopt(v.field, v.names...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.differ)) {
-		return fmt.Errorf("%w environment: %s is not what it is here, and how to reach the bucket depends on it", statelatch.ErrInvalid, name)
+		return fmt.Errorf("%w environment: %s is not what it is here, and how to reach the bucket depends on it",
+			statelatch.ErrInvalid, name)
 	}
 	return nil
 }
@@ -91,8 +93,10 @@ func aboutRights(name string) bool {
 		return true
 	}
 	return slices.Contains(slices.Concat(accessKeyVars, secretKeyVars, tokenVars, webIdentityVars, []string{
-		"AWS_WEB_IDENTITY_TOKEN", "AWS_METADATA_URL", "AWS_SSE_CUSTOMER_KEY", "AWS_CA_BUNDLE", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE",
-		"AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT",
+		"AWS_WEB_IDENTITY_TOKEN", "AWS_METADATA_URL", "AWS_SSE_CUSTOMER_KEY", "AWS_CA_BUNDLE", "AWS_MAX_ATTEMPTS",
+		"AWS_RETRY_MODE",
+		"AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION", "AWS_USE_DUALSTACK_ENDPOINT",
+		"AWS_USE_FIPS_ENDPOINT",
 	}), name)
 }
 
@@ -154,8 +158,16 @@ func first(env map[string]string, names []string) string {
 
 // sharedFiles are the two files that the SDK reads: either can name endpoints.
 var sharedFiles = []sharedFile{
-	{[]string{"AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"}, ".aws/config", func(c *Config) *[]string { return &c.SharedConfigFiles }},
-	{[]string{"AWS_SHARED_CREDENTIALS_FILE"}, ".aws/credentials", func(c *Config) *[]string { return &c.SharedCredentialsFiles }},
+	{
+		[]string{"AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"},
+		".aws/config",
+		func(c *Config) *[]string { return &c.SharedConfigFiles },
+	},
+	{
+		[]string{"AWS_SHARED_CREDENTIALS_FILE"},
+		".aws/credentials",
+		func(c *Config) *[]string { return &c.SharedCredentialsFiles },
+	},
 }
 
 type sharedFile struct {
@@ -194,7 +206,8 @@ func (c *Config) adoptFiles(d difference) error {
 		field, their := f.field(c), f.path(d.their, d.theirs.Dir)
 		if len(*field) == 0 && d.differ[f.names[0]] && their != "" {
 			if homeOf(d.our) != homeOf(d.their) && logsIn(their) {
-				return fmt.Errorf("%w environment: HOME is not what it is here, and %s uses a login that is kept there", statelatch.ErrInvalid, their)
+				return fmt.Errorf("%w environment: HOME is not what it is here, and %s uses a login that is kept there",
+					statelatch.ErrInvalid, their)
 			}
 			*field = []string{their}
 		}
@@ -224,7 +237,8 @@ func (c *Config) atTheirHome(d difference) {
 			*path = filepath.Join(home, rest)
 		}
 	}
-	c.SharedConfigFiles, c.SharedCredentialsFiles = slices.Clone(c.SharedConfigFiles), slices.Clone(c.SharedCredentialsFiles)
+	c.SharedConfigFiles, c.SharedCredentialsFiles = slices.Clone(c.SharedConfigFiles),
+		slices.Clone(c.SharedCredentialsFiles)
 	for _, files := range [][]string{c.SharedConfigFiles, c.SharedCredentialsFiles} {
 		for i := range files {
 			expand(&files[i])
@@ -246,14 +260,16 @@ func (c *Config) adoptCredentials(d difference) {
 	if !own && c.Profile == "" && !slices.ContainsFunc(rights, func(name string) bool { return d.differ[name] }) {
 		return
 	}
-	id, secret, tokenFile := first(d.their, accessKeyVars), first(d.their, secretKeyVars), d.their["AWS_WEB_IDENTITY_TOKEN_FILE"]
+	id, secret, tokenFile := first(d.their, accessKeyVars), first(d.their, secretKeyVars),
+		d.their["AWS_WEB_IDENTITY_TOKEN_FILE"]
 	switch {
 	case own:
 	case id != "" && secret != "":
 		c.AccessKey, c.SecretKey, c.Token = id, secret, first(d.their, tokenVars)
 	case tokenFile != "":
 		c.AssumeRoleWithWebIdentity = &AssumeRoleWithWebIdentity{
-			RoleARN: d.their["AWS_ROLE_ARN"], SessionName: d.their["AWS_ROLE_SESSION_NAME"], WebIdentityTokenFile: absolute(d.theirs.Dir, tokenFile),
+			RoleARN: d.their["AWS_ROLE_ARN"], SessionName: d.their["AWS_ROLE_SESSION_NAME"],
+			WebIdentityTokenFile: absolute(d.theirs.Dir, tokenFile),
 		}
 	case c.Profile == "":
 		return // nothing can be taken back here

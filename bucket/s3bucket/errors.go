@@ -29,7 +29,8 @@ func (c *call) fail(err error) error {
 		se.Kind = statelatch.ErrNotFound // a version that is a delete marker answers 405
 	case errors.Is(se.Kind, statelatch.ErrBroken) || se.Status/100 == 3:
 		if is, want := c.region(), c.header.Get("X-Amz-Bucket-Region"); want != "" && want != is {
-			se.Message = fmt.Sprintf("the bucket is in region %q and was asked for in %q: set the region (AWS_REGION) to %[1]q", want, is)
+			se.Message = fmt.Sprintf("the bucket is in region %q and was asked for in %q: set the region (AWS_REGION) to %[1]q",
+				want, is)
 		}
 	}
 	if errors.Is(se.Kind, statelatch.ErrUnsupported) && c.Op.Name == opPut.Name && len(c.bucket.Encoding()) > 0 {

@@ -39,7 +39,9 @@ func (b *Bucket) List(ctx context.Context, opts bucket.ListOptions) iter.Seq2[bu
 }
 
 // listPage makes one request; next is empty after the last.
-func (b *Bucket) listPage(ctx context.Context, in *s3.ListObjectsV2Input) (page []bucket.Object, next string, err error) {
+func (b *Bucket) listPage(
+	ctx context.Context, in *s3.ListObjectsV2Input,
+) (page []bucket.Object, next string, err error) {
 	ctx, c := b.begin(ctx, opList, "", "")
 	defer c.End()
 	c.answer = new(bytes.Buffer)
@@ -91,7 +93,9 @@ func (b *Bucket) ListVersions(ctx context.Context, opts bucket.ListOptions) iter
 }
 
 // versionsPage makes one request and moves the markers of in behind its page.
-func (b *Bucket) versionsPage(ctx context.Context, in *s3.ListObjectVersionsInput) (page []bucket.Object, more bool, err error) {
+func (b *Bucket) versionsPage(
+	ctx context.Context, in *s3.ListObjectVersionsInput,
+) (page []bucket.Object, more bool, err error) {
 	ctx, c := b.begin(ctx, opListVersions, "", "")
 	defer c.End()
 	c.answer = new(bytes.Buffer)

@@ -14,7 +14,10 @@ import (
 )
 
 // The codes with which IAM Identity Center refuses a session that is over.
-var sessionOver = map[string]bool{"UnauthorizedException": true, "InvalidGrantException": true, "ExpiredTokenException": true}
+var sessionOver = map[string]bool{
+	"UnauthorizedException": true, "InvalidGrantException": true,
+	"ExpiredTokenException": true,
+}
 
 // loginAdvice adds to a failure to get credentials how to log in, where they come from IAM Identity Center and its
 // session is what is missing: nothing of it is kept on this machine, it is over, or the service says so.
@@ -25,14 +28,16 @@ func (c *Config) loginAdvice(ctx context.Context, err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok && !sessionOver[api.ErrorCode()] {
 		return err // somebody was asked, and it is something else
 	}
-	if errors.As(err, new(*net.OpError)) || errors.As(err, new(*net.DNSError)) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, new(*net.OpError)) || errors.As(err, new(*net.DNSError)) ||
+		errors.Is(err, context.DeadlineExceeded) {
 		return err // nobody could be asked
 	}
 	profile := c.ssoProfile(ctx)
 	if profile == "" {
 		return err
 	}
-	return fmt.Errorf("the session of IAM Identity Center is over, or there is none: log in with: aws sso login --profile %s (%w)", profile, err)
+	return fmt.Errorf("the session of IAM Identity Center is over, or there is none: log in with: aws sso login "+
+		"--profile %s (%w)", profile, err)
 }
 
 // ssoProfile is the profile to log in with, empty where the credentials come from elsewhere.
@@ -40,7 +45,8 @@ func (c *Config) ssoProfile(ctx context.Context) string {
 	if c.AccessKey != "" || c.Profile == "" && os.Getenv("AWS_ACCESS_KEY_ID") != "" {
 		return ""
 	}
-	name := cmp.Or(c.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), config.DefaultSharedConfigProfile)
+	name := cmp.Or(c.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"),
+		config.DefaultSharedConfigProfile)
 	shared, err := config.LoadSharedConfigProfile(ctx, name, func(o *config.LoadSharedConfigOptions) {
 		expanded := func(files []string) (out []string) {
 			for _, f := range files {

@@ -112,7 +112,8 @@ func (c *Config) resolve() error {
 			return err
 		}
 	}
-	c.EC2MetadataServiceEndpoint = cmp.Or(c.EC2MetadataServiceEndpoint, env("AWS_EC2_METADATA_SERVICE_ENDPOINT"), env("AWS_METADATA_URL"))
+	c.EC2MetadataServiceEndpoint = cmp.Or(c.EC2MetadataServiceEndpoint, env("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+		env("AWS_METADATA_URL"))
 	if f := env("AWS_SHARED_CONFIG_FILE"); len(c.SharedConfigFiles) == 0 && f != "" {
 		c.SharedConfigFiles = []string{f}
 	}
@@ -151,7 +152,8 @@ func (c *Config) validate() error {
 	case w != nil && w.RoleARN == "":
 		return invalid("assume_role_with_web_identity.role_arn: it is empty; give it or set AWS_ROLE_ARN")
 	case w != nil && w.WebIdentityToken == "" && w.WebIdentityTokenFile == "":
-		return invalid("assume_role_with_web_identity.web_identity_token: give it, web_identity_token_file, or AWS_WEB_IDENTITY_TOKEN_FILE")
+		return invalid("assume_role_with_web_identity.web_identity_token: give it, web_identity_token_file, or " +
+			"AWS_WEB_IDENTITY_TOKEN_FILE")
 	}
 	for i, r := range c.AssumeRole {
 		if r.RoleARN == "" {
@@ -178,7 +180,8 @@ const maxNamedFile = 4 << 20
 // device.
 func (c *Config) checkFiles(invalid func(string, ...any) error) error {
 	named := map[string][]string{
-		"custom_ca_bundle": {c.CustomCABundle}, "shared_config_files": c.SharedConfigFiles, "shared_credentials_files": c.SharedCredentialsFiles,
+		"custom_ca_bundle": {c.CustomCABundle}, "shared_config_files": c.SharedConfigFiles,
+		"shared_credentials_files": c.SharedCredentialsFiles,
 	}
 	if w := c.AssumeRoleWithWebIdentity; w != nil {
 		named["assume_role_with_web_identity.web_identity_token_file"] = []string{w.WebIdentityTokenFile}
@@ -209,8 +212,10 @@ func resolveEndpoint(service string, value *string) error {
 		*value = "https://" + *value
 	}
 	u, err := url.Parse(*value)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com, without user, query and fragment", statelatch.ErrInvalid, service, shownURL(u))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" {
+		return fmt.Errorf("%w endpoints.%s %q: want a URL such as https://%[2]s.example.com, without user, "+
+			"query and fragment", statelatch.ErrInvalid, service, shownURL(u))
 	}
 	return nil
 }
@@ -329,7 +334,8 @@ func (c *Config) loadError(ctx context.Context, err error) error {
 		return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "open", Err: ctx.Err()}
 	}
 	if missing, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
-		return fmt.Errorf("%w profile %q: there is none of that name in the AWS configuration ('aws configure list-profiles' shows them)", statelatch.ErrInvalid, missing.Profile)
+		return fmt.Errorf("%w profile %q: there is none of that name in the AWS configuration ('aws configure "+
+			"list-profiles' shows them)", statelatch.ErrInvalid, missing.Profile)
 	}
 	if _, ok := errors.AsType[*credentialsError](err); !ok {
 		return fmt.Errorf("%w AWS configuration: %w", statelatch.ErrInvalid, err)
@@ -412,13 +418,15 @@ func (c *Config) onlyMetadataLeft() bool {
 
 // metadataReachable reports whether something listens where the metadata service would.
 func (c *Config) metadataReachable(ctx context.Context) bool {
-	if skip := c.SkipMetadataAPICheck; skip != nil && *skip || skip == nil && strings.EqualFold(os.Getenv(metadataDisabled), "true") {
+	if skip := c.SkipMetadataAPICheck; skip != nil && *skip ||
+		skip == nil && strings.EqualFold(os.Getenv(metadataDisabled), "true") {
 		return false
 	}
 	endpoint := c.EC2MetadataServiceEndpoint
 	if endpoint == "" {
 		endpoint = "http://169.254.169.254"
-		if strings.EqualFold(cmp.Or(c.EC2MetadataServiceEndpointMode, os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")), "IPv6") {
+		if strings.EqualFold(cmp.Or(c.EC2MetadataServiceEndpointMode, os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")),
+			"IPv6") {
 			endpoint = "http://[fd00:ec2::254]"
 		}
 	}

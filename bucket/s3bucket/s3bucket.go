@@ -81,7 +81,8 @@ func (b *Bucket) Server() string {
 // of one byte asks for it, which needs the same right.
 func (b *Bucket) Head(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, error) {
 	obj, err := b.head(ctx, key, opts)
-	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Code == "" && slices.Contains(mayBeDenied[:], se.Status) {
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && se.Code == "" &&
+		slices.Contains(mayBeDenied[:], se.Status) {
 		if why := b.whyDenied(ctx, key, opts); why != nil {
 			return bucket.Object{}, why
 		}
@@ -96,7 +97,10 @@ var mayBeDenied = [...]int{http.StatusBadRequest, http.StatusUnauthorized, http.
 func (b *Bucket) whyDenied(ctx context.Context, key string, opts bucket.ReadOptions) error {
 	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
 	defer c.End()
-	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID), Range: aws.String("bytes=0-0")}
+	in := &s3.GetObjectInput{
+		Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID),
+		Range: aws.String("bytes=0-0"),
+	}
 	b.objects.applyToGet(in)
 	out, err := b.client.GetObject(ctx, in, c.options)
 	if err == nil {
@@ -149,7 +153,9 @@ func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (
 	return obj, body, err
 }
 
-func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, ask bool) (bucket.Object, io.ReadCloser, error) {
+func (b *Bucket) get(
+	ctx context.Context, key string, opts bucket.ReadOptions, ask bool,
+) (bucket.Object, io.ReadCloser, error) {
 	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
 	b.objects.applyToGet(in)
@@ -177,7 +183,8 @@ func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, a
 	switch {
 	case err != nil:
 	case c.endUnknown:
-		err = c.error(statelatch.ErrUnsupported, "the store sends bodies without a length, so a cut connection would look like a whole object")
+		err = c.error(statelatch.ErrUnsupported, "the store sends bodies without a length, so a cut connection would look "+
+			"like a whole object")
 	case out.ContentRange != nil:
 		err = c.error(statelatch.ErrBroken, "the answer is a part of the object, which nobody asked for")
 	}
@@ -195,7 +202,9 @@ func (b *Bucket) get(ctx context.Context, key string, opts bucket.ReadOptions, a
 }
 
 // Put implements [bucket.Bucket].
-func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+func (b *Bucket) Put(
+	ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions,
+) (bucket.Object, error) {
 	sums, err := digest(body)
 	if err != nil {
 		return bucket.Object{}, &statelatch.StoreError{
@@ -266,7 +275,8 @@ func (b *Bucket) Delete(ctx context.Context, key string, opts bucket.DeleteOptio
 	out, err := b.client.DeleteObject(ctx, in, c.options)
 	if err != nil {
 		err := c.fail(err)
-		if se, ok := errors.AsType[*statelatch.StoreError](err); ok && opts == (bucket.DeleteOptions{}) && se.Code == "NoSuchKey" {
+		if se, ok := errors.AsType[*statelatch.StoreError](err); ok && opts == (bucket.DeleteOptions{}) &&
+			se.Code == "NoSuchKey" {
 			return bucket.Deleted{Date: c.date}, nil // some stores report what S3 passes over
 		}
 		return bucket.Deleted{}, err
@@ -346,7 +356,9 @@ func (c *call) options(o *s3.Options) {
 // it once more or leaving it unsigned.
 func signPayload(sum []byte) func(*middleware.Stack) error {
 	set := middleware.FinalizeMiddlewareFunc("statelatchPayloadHash",
-		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput,
+			middleware.Metadata, error,
+		) {
 			return next.HandleFinalize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum)), in)
 		})
 	return func(stack *middleware.Stack) error {
@@ -384,7 +396,8 @@ func (c *call) checkETag(etag string) error {
 	case etag == "":
 		return c.error(kind, "the answer has no ETag")
 	case strings.HasPrefix(etag, "W/"):
-		return c.error(kind, "the answer has a weak ETag, "+etag+", which no condition can name; is there a proxy that compresses or rewrites answers?")
+		return c.error(kind, "the answer has a weak ETag, "+etag+", which no condition can name; is there a proxy that "+
+			"compresses or rewrites answers?")
 	}
 	return nil
 }

@@ -55,7 +55,10 @@ func (c *Config) service(awsConfig aws.Config, endpoint string) (Service, error)
 	awsConfig.HTTPClient = httpClient
 	awsConfig.Credentials = markedCredentials{advisedCredentials{credentials, c}}
 	awsConfig.Logger = logging.Nop{}
-	return Service{AWS: awsConfig, Timeouts: c.Timeouts.orDefaults(), endpoint: endpoint, skipRegionValidation: c.SkipRegionValidation}, nil
+	return Service{
+		AWS: awsConfig, Timeouts: c.Timeouts.orDefaults(), endpoint: endpoint,
+		skipRegionValidation: c.SkipRegionValidation,
+	}, nil
 }
 
 // Locate completes the BaseEndpoint and the Region in a client's Options, as the SDK prefilled them from s.AWS, and
@@ -70,9 +73,11 @@ func (s Service) Locate(baseEndpoint **string, region *string) error {
 	}
 	switch {
 	case *region == "":
-		return fmt.Errorf("%w region: it is not set; set AWS_REGION, or region in the backend configuration", statelatch.ErrInvalid)
+		return fmt.Errorf("%w region: it is not set; set AWS_REGION, or region in the backend configuration",
+			statelatch.ErrInvalid)
 	case !custom && !s.skipRegionValidation && validation.SupportedRegion(*region) != nil:
-		return fmt.Errorf("%w region %q: AWS has none of that name that this version knows; correct it (AWS_REGION), or set skip_region_validation", statelatch.ErrInvalid, *region)
+		return fmt.Errorf("%w region %q: AWS has none of that name that this version knows; correct it (AWS_REGION), or "+
+			"set skip_region_validation", statelatch.ErrInvalid, *region)
 	}
 	return nil
 }

@@ -54,7 +54,8 @@ func traced(to http.RoundTripper, req *http.Request) (*http.Response, error) {
 	started := time.Now()
 	resp, err := to.RoundTrip(req)
 	a := Attempt{
-		Method: req.Method, Host: req.URL.Host, Path: req.URL.EscapedPath(), Query: harmlessQuery(req.URL.Query()), Took: time.Since(started), Err: err,
+		Method: req.Method, Host: req.URL.Host, Path: req.URL.EscapedPath(), Query: harmlessQuery(req.URL.Query()),
+		Took: time.Since(started), Err: err,
 	}
 	if target := req.Header.Get("X-Amz-Target"); target != "" {
 		_, a.Operation, _ = strings.Cut(target, ".")

@@ -25,7 +25,9 @@ func leaveUnsigned(stack *middleware.Stack) error {
 		return nil
 	}
 	take := middleware.FinalizeMiddlewareFunc(unsignedID,
-		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput,
+			middleware.Metadata, error,
+		) {
 			if req, ok := in.Request.(*smithyhttp.Request); ok {
 				taken := make(http.Header)
 				for _, name := range unsignedHeaders {
@@ -39,7 +41,9 @@ func leaveUnsigned(stack *middleware.Stack) error {
 			return next.HandleFinalize(ctx, in)
 		})
 	restore := middleware.FinalizeMiddlewareFunc(restoredID,
-		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput,
+			middleware.Metadata, error,
+		) {
 			taken, _ := middleware.GetStackValue(ctx, unsignedKey{}).(http.Header)
 			if req, ok := in.Request.(*smithyhttp.Request); ok {
 				for name, values := range taken {

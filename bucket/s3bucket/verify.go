@@ -59,7 +59,8 @@ type claim struct {
 // claimOf is what an answer says of the bytes of its object, by one of the checksums given or by the ETag; nil if
 // nothing that can be checked.
 func (b *Bucket) claimOf(header http.Header, etag string, among []checksum) *claim {
-	if !b.objects.SkipS3Checksum && !strings.EqualFold(header.Get(checksumPrefix+"Type"), string(types.ChecksumTypeComposite)) {
+	if !b.objects.SkipS3Checksum && !strings.EqualFold(header.Get(checksumPrefix+"Type"),
+		string(types.ChecksumTypeComposite)) {
 		for _, c := range among {
 			// One that ends in "-N" is of the checksums of N parts, and no base64.
 			want, err := base64.StdEncoding.DecodeString(header.Get(checksumPrefix + c.name))
@@ -109,7 +110,8 @@ func (c *claim) holds() bool { return string(c.hash.Sum(nil)) == string(c.want) 
 // altered is the error for a body that is not what the store says it is, or that the store says is not what was sent.
 func (c *call) altered(kind error, what string, want, got []byte) error {
 	se := c.error(kind, "")
-	se.Err = fmt.Errorf("%w: their %s is %x by the word of the store, and %x by the bytes %s; does something between here and the store change bodies?",
+	se.Err = fmt.Errorf("%w: their %s is %x by the word of the store, and %x by the bytes %s; does something between "+
+		"here and the store change bodies?",
 		statelatch.ErrAltered, what, want, got, c.which)
 	return se
 }
@@ -141,5 +143,6 @@ func askChecksum(stack *middleware.Stack) error {
 // isBadRequest reports whether a store says that it cannot do anything with a request.
 func isBadRequest(err error) bool {
 	se, ok := errors.AsType[*statelatch.StoreError](err)
-	return ok && (se.Status == http.StatusBadRequest || se.Status == http.StatusNotImplemented) && !errors.Is(se.Kind, statelatch.ErrDenied)
+	return ok && (se.Status == http.StatusBadRequest || se.Status == http.StatusNotImplemented) &&
+		!errors.Is(se.Kind, statelatch.ErrDenied)
 }

@@ -69,9 +69,11 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 			more += "\n" + statelatch.Printable(strings.ReplaceAll(tail, "\n", "; ")) + "\n"
 		}
 	}
-	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && errors.Is(err, statelatch.ErrNoBucket) && se.Bucket != "" {
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && errors.Is(err, statelatch.ErrNoBucket) &&
+		se.Bucket != "" {
 		why = fmt.Sprintf("there is no bucket %s", statelatch.Printable(se.Bucket))
-		more = "Is that its name, and this the right account and endpoint? To make it: statelatch bucket init " + shellQuote("s3://"+se.Bucket) + "\n" + more
+		more = "Is that its name, and this the right account and endpoint? To make it: statelatch bucket init " +
+			shellQuote("s3://"+se.Bucket) + "\n" + more
 	}
 	term.Say("%s %s\n%s%s", term.PaintTalk(red, "Error:"), why, more, refused.grant)
 	if errors.As(err, new(usageError)) {
@@ -90,12 +92,16 @@ func app(term terminal) *cli.Command {
 			"engines: .terraform/terraform.tfstate, else the backend \"s3\" block.\n" +
 			"Flags take one dash or two, and stand before or after the REF.",
 		Commands: slices.Concat(
-			group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term), locksCommand(term), runCommand(term)),
-			group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term), diffCommand(term), rollbackCommand(term),
+			group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term),
+				locksCommand(term), runCommand(term)),
+			group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term), diffCommand(term),
+				rollbackCommand(term),
 				workspaceCommand(term), statesCommand(term)),
-			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), exportCommand(term), serveCommand(term)),
+			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), exportCommand(term),
+				serveCommand(term)),
 			group("Migration", migrateCommand(term), digestCommand(term)),
-			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term), versionCommand(term)),
+			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term),
+				versionCommand(term)),
 		),
 		Metadata: map[string]any{cliargs.Width: term.OutWidth(), bucketKey: bucketNamed(term.Getenv)},
 		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },

@@ -37,7 +37,8 @@ func (b backendBlock) String() string {
 		if b.pathStyle {
 			line("    use_path_style              = true")
 		}
-		line("    skip_credentials_validation = true\n    skip_requesting_account_id  = true\n    skip_metadata_api_check     = true")
+		line("    skip_credentials_validation = true\n    skip_requesting_account_id  = true\n    " +
+			"skip_metadata_api_check     = true")
 		if b.foreignRegion {
 			line("    skip_region_validation      = true")
 		}

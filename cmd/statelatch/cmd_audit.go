@@ -22,7 +22,8 @@ import (
 // maxFindings is how many findings are told one by one.
 const maxFindings = 20
 
-const auditWhere = "LOCATION is s3://BUCKET/PREFIX or file:PATH; without it the first such location of STATELATCH_AUDIT counts.\n"
+const auditWhere = "LOCATION is s3://BUCKET/PREFIX or file:PATH; without it the first such location of " +
+	"STATELATCH_AUDIT counts.\n"
 
 func auditCommand(term terminal) *cli.Command {
 	return &cli.Command{
@@ -47,7 +48,8 @@ func auditLogCommand(term terminal) *cli.Command {
 		Usage:     "show the events of an audit log, the newest last",
 		UsageText: "statelatch audit log [flags] [LOCATION]",
 		Description: "Shows what was recorded with -audit: who locked, unlocked, forced, took over, ran, pushed, rolled back, deleted,\n" +
-			"set up or collected what, and when by the clock of whoever did it. It does not check the log: see audit verify.\n" + auditWhere + "\n" +
+			"set up or collected what, and when by the clock of whoever did it. It does not check the log: see audit verify.\n" +
+			auditWhere + "\n" +
 			"Examples:\n" +
 			"  statelatch audit log -since 24h s3://acme-state/audit\n" +
 			"  statelatch audit log -action force-unlock -ref s3://acme-state/prod/ file:/var/log/statelatch.log",
@@ -55,14 +57,18 @@ func auditLogCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "ref", Usage: "only this state, or with a slash at the end all below"},
 			&choiceFlag{Name: "action", Config: actionNames(), Usage: "only this action"},
 			&cli.StringFlag{Name: "who", Usage: "only who has this in the name; also the holder of a lock that ended"},
-			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as 2026-11-01T12:00:00Z"},
+			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as " +
+				"2026-11-01T12:00:00Z"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			location, err := atMostOne(c, "LOCATION")
 			if err != nil {
 				return err
 			}
-			o := auditLogOptions{targetOptions: targetOf(c, ""), refs: c.String("ref"), action: c.String("action"), who: c.String("who")}
+			o := auditLogOptions{
+				targetOptions: targetOf(c, ""), refs: c.String("ref"), action: c.String("action"),
+				who: c.String("who"),
+			}
 			o.ref = location
 			if o.since, err = sinceOf(c.String("since"), time.Now()); err != nil {
 				return err
@@ -82,7 +88,8 @@ func auditVerifyCommand(term terminal) *cli.Command {
 			"anything was. Where the bucket keeps versions they are compared, too, so that an event that was written again or\n" +
 			"deleted is found although all hashes behind it fit. With " + envAuditKey + " events must be signed with it.\n" +
 			"docs/GUARANTEES.md says who is kept out by what. Who has the key, or may delete versions, can hide what was:\n" +
-			"keep the log under Object Lock, or the last line that this command prints somewhere else, for -known.\n" + auditWhere + "\n" +
+			"keep the log under Object Lock, or the last line that this command prints somewhere else, for -known.\n" +
+			auditWhere + "\n" +
 			"Examples:\n" +
 			"  statelatch audit verify s3://acme-state/audit\n" +
 			"  statelatch audit verify -known 512:9f86d081884c7d65...b0f00a08 s3://acme-state/audit\n" +
@@ -126,7 +133,8 @@ func sinceOf(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h or 7d, or a time such as 2026-11-01 or 2026-11-01T12:00:00Z", s)}
+	return time.Time{}, usageError{fmt.Errorf("-since %q: want a duration such as 24h or 7d, or a time such as "+
+		"2026-11-01 or 2026-11-01T12:00:00Z", s)}
 }
 
 // knownOf reads an event that was kept, if one was.
@@ -137,7 +145,8 @@ func knownOf(s string) ([]audit.Head, error) {
 	number, hash, _ := strings.Cut(s, ":")
 	seq, err := strconv.ParseUint(number, 10, 64)
 	if sum, hexErr := hex.DecodeString(hash); err != nil || seq == 0 || hexErr != nil || len(sum) != sha256.Size {
-		return nil, usageError{fmt.Errorf("-known %q: want EVENT:SHA256, the number and the 64 hex digits that audit verify printed", s)}
+		return nil, usageError{fmt.Errorf("-known %q: want EVENT:SHA256, the number and the 64 hex digits that audit "+
+			"verify printed", s)}
 	}
 	return []audit.Head{{Seq: seq, Hash: strings.ToLower(hash)}}, nil
 }
@@ -184,7 +193,8 @@ func (o targetOptions) openLog(ctx context.Context, term terminal) (audit.Log, e
 		}
 		sent = append(sent, sink.String()) // not the location, which may be a secret
 	}
-	return nil, usageError{fmt.Errorf("%s: events that were sent there cannot be read back: name s3://BUCKET/PREFIX or file:PATH", strings.Join(sent, ", "))}
+	return nil, usageError{fmt.Errorf("%s: events that were sent there cannot be read back: name "+
+		"s3://BUCKET/PREFIX or file:PATH", strings.Join(sent, ", "))}
 }
 
 // auditLogJSON are the events that were asked for, as they are stored.
@@ -339,7 +349,8 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 		result := auditVerifyJSON{
 			Location: log.String(), Intact: broken == nil, Events: report.Events, Chain: report.Last.Chain,
 			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind,
-			Signed: report.Signed, Unsigned: report.Unsigned, KeyUsed: len(keys) > 0, Compared: report.Compared, Findings: []auditFindingJSON{},
+			Signed: report.Signed, Unsigned: report.Unsigned, KeyUsed: len(keys) > 0, Compared: report.Compared,
+			Findings: []auditFindingJSON{},
 		}
 		if !report.Time.IsZero() {
 			result.LastTime = &report.Time
@@ -360,7 +371,8 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 		term.Print("%s is intact.\n", statelatch.Printable(log.String()))
 	}
 	if report.Last.Seq > 0 {
-		term.Print("chain %s, event %d of %s, sha256 %s\n", statelatch.Printable(report.Last.Chain), report.Last.Seq, timeOf(report.Time), report.Last.Hash)
+		term.Print("chain %s, event %d of %s, sha256 %s\n", statelatch.Printable(report.Last.Chain), report.Last.Seq,
+			timeOf(report.Time), report.Last.Hash)
 	}
 	return broken
 }
@@ -388,16 +400,20 @@ func tellReport(term terminal, r audit.Report, keyUsed bool) {
 	}
 	term.Say("%s.\n", what)
 	if r.NotCompared != nil {
-		term.Say("Note: nothing older was compared, so an event that was written again with all behind it would not be seen: %s\n", oneLine(r.NotCompared))
+		term.Say("Note: nothing older was compared, so an event that was written again with all behind it would "+
+			"not be seen: %s\n", oneLine(r.NotCompared))
 	}
 	if !keyUsed && r.Signed > 0 {
-		term.Say("Note: %s signed; with %s set the signatures are checked.\n", map[bool]string{true: "an event is", false: count(r.Signed, "event") + " are"}[r.Signed == 1], envAuditKey)
+		term.Say("Note: %s signed; with %s set the signatures are checked.\n",
+			map[bool]string{true: "an event is", false: count(r.Signed, "event") + " are"}[r.Signed == 1], envAuditKey)
 	}
 	if r.Unsigned > 0 && r.Signed > 0 {
-		term.Say("Note: nothing before the first signature is signed (%s): it is from before the key was used, or written anew by somebody without it.\n", count(r.Unsigned, "event"))
+		term.Say("Note: nothing before the first signature is signed (%s): it is from before the key was used, or written "+
+			"anew by somebody without it.\n", count(r.Unsigned, "event"))
 	}
 	if r.Behind > 0 {
-		term.Say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n", count(int(min(r.Behind, 1<<30)), "event"))
+		term.Say("Note: the head does not cover the last %s: a writer was stopped in between, or is just at work.\n",
+			count(int(min(r.Behind, 1<<30)), "event"))
 	}
 	for _, f := range slices.Clip(r.Findings[:min(len(r.Findings), maxFindings)]) {
 		if f.Event > 0 {

@@ -58,12 +58,22 @@ func bucketInitCommand(term terminal) *cli.Command {
 			"  statelatch bucket init -auto-approve -expected-bucket-owner 123456789012 s3://acme-state >backend.tf\n" +
 			"  statelatch bucket init -format hcl s3://acme-state",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "encryption", Usage: "AES256 or the ARN of a KMS key (default: AES256, or what the bucket has)"},
-			&cli.IntFlag{Name: "litter-days", Value: 30, Usage: "keep old versions of locks so many days (default 30)", HideDefault: true},
-			&cli.BoolFlag{Name: "require-conditions", Usage: "refuse lock objects that are written without a condition; engines comply"},
+			&cli.StringFlag{Name: "encryption", Usage: "AES256 or the ARN of a KMS key (default: AES256, or what " +
+				"the bucket has)"},
+			&cli.IntFlag{
+				Name: "litter-days", Value: 30, Usage: "keep old versions of locks so many days (default 30)",
+				HideDefault: true,
+			},
+			&cli.BoolFlag{
+				Name:  "require-conditions",
+				Usage: "refuse lock objects that are written without a condition; engines comply",
+			},
 			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
 			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
-			&cli.StringSliceFlag{Name: "tag", Usage: "tag the bucket, beside the tags that it has; repeatable", HideDefault: true},
+			&cli.StringSliceFlag{
+				Name: "tag", Usage: "tag the bucket, beside the tags that it has; repeatable",
+				HideDefault: true,
+			},
 			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
@@ -73,10 +83,14 @@ func bucketInitCommand(term terminal) *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := bucketInitOptions{targetOptions: targetOf(c, ref), format: c.String("format"), autoApprove: c.Bool("auto-approve"), dryRun: c.Bool("dry-run")}
+			o := bucketInitOptions{
+				targetOptions: targetOf(c, ref), format: c.String("format"),
+				autoApprove: c.Bool("auto-approve"), dryRun: c.Bool("dry-run"),
+			}
 			o.desired = bootstrap.Desired{
-				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"), RequireConditions: c.Bool("require-conditions"),
-				LogBucket: c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
+				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"),
+				RequireConditions: c.Bool("require-conditions"),
+				LogBucket:         c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
 			}
 			if o.desired.Tags, err = tagsOf(c.StringSlice("tag")); err != nil {
 				return err
@@ -116,7 +130,8 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 		d.LogPrefix = d.Bucket + "/"
 	}
 	if acl := backend.S3.ACL; acl != "" && acl != "private" && acl != "bucket-owner-full-control" {
-		return usageError{fmt.Errorf("acl = %q in the backend: with bucket owner enforced ownership S3 refuses it; remove it, and share with a bucket policy", acl)}
+		return usageError{fmt.Errorf("acl = %q in the backend: with bucket owner enforced ownership S3 refuses it; remove "+
+			"it, and share with a bucket policy", acl)}
 	}
 	if o.format != "" {
 		return printEquivalent(o.format, d, backend, term)
@@ -140,7 +155,10 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	if err := o.show(ctx, term, backend, d, before, plan); err != nil {
 		return err
 	}
-	result := bucketInitJSON{Bucket: d.Bucket, Region: d.Region, DryRun: o.dryRun, Created: !before.Exists, Changed: []stepJSON{}, Skipped: []skipJSON{}}
+	result := bucketInitJSON{
+		Bucket: d.Bucket, Region: d.Region, DryRun: o.dryRun, Created: !before.Exists,
+		Changed: []stepJSON{}, Skipped: []skipJSON{},
+	}
 	for _, s := range plan.Skipped {
 		result.Skipped = append(result.Skipped, skipJSON{s.ID, s.Why})
 	}
@@ -172,7 +190,8 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 		return err
 	}
 	if after.Versioning.Value.Status != string(types.BucketVersioningStatusEnabled) {
-		term.Say("\nWarning: this store keeps no versions. What an engine overwrites is gone; statelatch keeps what its own writes replace\n" +
+		term.Say("\nWarning: this store keeps no versions. What an engine overwrites is gone; statelatch keeps what its " +
+			"own writes replace\n" +
 			"(KEY.history/), and 'statelatch run' what was there before its command.\n")
 	}
 	block := blockFor(d, client, after)
@@ -208,7 +227,10 @@ func (o bucketInitOptions) rehearsed(term terminal, plan bootstrap.Plan, r bucke
 }
 
 // show tells what would be changed.
-func (o bucketInitOptions) show(ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual, plan bootstrap.Plan) error {
+func (o bucketInitOptions) show(
+	ctx context.Context, term terminal, backend backendconf.Backend, d bootstrap.Desired, before bootstrap.Actual,
+	plan bootstrap.Plan,
+) error {
 	for _, s := range plan.Skipped {
 		term.Say("Skipped: %s: %s\n", s.ID, s.Why)
 	}
@@ -237,20 +259,24 @@ func (o bucketInitOptions) show(ctx context.Context, term terminal, backend back
 func (o bucketInitOptions) checkCreator(ctx context.Context, cfg s3bucket.Config) error {
 	cfg.AllowedAccountIDs, cfg.ForbiddenAccountIDs = []string{o.owner}, nil
 	if _, err := s3bucket.OpenClient(ctx, cfg); err != nil {
-		return fmt.Errorf("the bucket does not exist, and it cannot be created in account %s with these credentials: %w", o.owner, err)
+		return fmt.Errorf("the bucket does not exist, and it cannot be created in account %s with these credentials: %w",
+			o.owner, err)
 	}
 	return nil
 }
 
 func notOurs(err error, bucket, owner string) error {
 	se, ok := errors.AsType[*statelatch.StoreError](err)
-	if !ok || !errors.Is(se.Kind, statelatch.ErrDenied) || se.Code != "" && se.Code != "AccessDenied" { // such as wrong credentials
+	if !ok || !errors.Is(se.Kind, statelatch.ErrDenied) || se.Code != "" && se.Code != "AccessDenied" {
+		// such as wrong credentials
 		return err
 	}
 	if owner != "" {
-		return fmt.Errorf("s3://%s does not belong to account %s, or the credentials may not see it; nothing was changed: %w", bucket, owner, err)
+		return fmt.Errorf("s3://%s does not belong to account %s, or the credentials may not see it; nothing was changed: %w",
+			bucket, owner, err)
 	}
-	return fmt.Errorf("s3://%s belongs to somebody else, or the credentials may not see it; nothing was changed: %w", bucket, err)
+	return fmt.Errorf("s3://%s belongs to somebody else, or the credentials may not see it; nothing was changed: %w",
+		bucket, err)
 }
 
 // tellContents warns who is about to turn a bucket full of other things into one for states.
@@ -267,9 +293,11 @@ func tellContents(ctx context.Context, term terminal, name string, backend backe
 	if more {
 		among = fmt.Sprintf(" among its first %s", count(glance, "object"))
 	}
-	term.Say("s3://%s exists: %s, %s, %s%s.\n", name, count(c.States, "state"), count(len(c.Locks), "lock"), count(c.Others, "other object"), among)
+	term.Say("s3://%s exists: %s, %s, %s%s.\n", name, count(c.States, "state"), count(len(c.Locks), "lock"),
+		count(c.Others, "other object"), among)
 	if c.Others > 0 {
-		term.Say("It is not for states alone (there is %s): the plan is for all of it.\n", statelatch.Printable(fmt.Sprintf("%q", c.Example)))
+		term.Say("It is not for states alone (there is %s): the plan is for all of it.\n",
+			statelatch.Printable(fmt.Sprintf("%q", c.Example)))
 	}
 	return nil
 }
@@ -317,7 +345,8 @@ func forgetVerdict(ctx context.Context, term terminal, name string, backend back
 
 // printEquivalent prints what does the same by other means.
 func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Backend, term terminal) error {
-	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"), term.Getenv("AWS_ENDPOINT_URL"))
+	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"),
+		term.Getenv("AWS_ENDPOINT_URL"))
 	if d.Endpoint != "" && !strings.Contains(d.Endpoint, "://") {
 		d.Endpoint = "https://" + d.Endpoint
 	}

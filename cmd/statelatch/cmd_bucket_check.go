@@ -31,7 +31,10 @@ func bucketCheckCommand(term terminal) *cli.Command {
 			"  statelatch bucket check s3://acme-state\n" +
 			"  statelatch bucket check -fail-on warning -json s3://acme-state/prod",
 		Flags: append([]cli.Flag{
-			&choiceFlag{Name: "fail-on", Value: "error", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on (default error)"},
+			&choiceFlag{
+				Name: "fail-on", Value: "error", Config: choices{"error", "warning", "note"},
+				Usage: "exit with 1 from that severity on (default error)",
+			},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
@@ -63,12 +66,15 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	region, endpoint := client.Options().Region, aws.ToString(client.Options().BaseEndpoint)
 	switch {
 	case !is.Exists:
-		return fmt.Errorf("bucket s3://%s: %w: create it with: %s", p.scope.Bucket, statelatch.ErrNotFound, o.wholeBucket(p.scope).again(term).command("bucket init"))
+		return fmt.Errorf("bucket s3://%s: %w: create it with: %s", p.scope.Bucket, statelatch.ErrNotFound,
+			o.wholeBucket(p.scope).again(term).command("bucket init"))
 	case s3bucket.OnAWS(endpoint) && is.Region != "" && is.Region != region:
-		return usageError{fmt.Errorf("region %q: the bucket %s is in %q: set the region to that (AWS_REGION)", region, p.scope.Bucket, is.Region)}
+		return usageError{fmt.Errorf("region %q: the bucket %s is in %q: set the region to that (AWS_REGION)", region,
+			p.scope.Bucket, is.Region)}
 	}
 	line := term.LiveLine()
-	contents, contentsErr := bootstrap.Look(ctx, p.Bucket, p.scope, fleet.WalkOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: walked(line)})
+	contents, contentsErr := bootstrap.Look(ctx, p.Bucket, p.scope,
+		fleet.WalkOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, OnProgress: walked(line)})
 	line.Clear()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -128,7 +134,8 @@ func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.F
 			}
 		}
 	}
-	term.Print("\n%s, %s, %s, %d ok\n", count(of[bootstrap.Error], "error"), count(of[bootstrap.Warning], "warning"), count(of[bootstrap.Note], "note"), of[bootstrap.OK])
+	term.Print("\n%s, %s, %s, %d ok\n", count(of[bootstrap.Error], "error"), count(of[bootstrap.Warning], "warning"),
+		count(of[bootstrap.Note], "note"), of[bootstrap.OK])
 }
 
 // bucketCheckJSON is a report on a bucket.

@@ -28,7 +28,9 @@ var (
 const completeName = "__complete"
 
 func completionCommand(term terminal) *cli.Command {
-	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion, "pwsh": pwshCompletion}
+	scripts := map[string]string{
+		"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion, "pwsh": pwshCompletion,
+	}
 	shells := []string{"bash", "zsh", "fish", "pwsh"}
 	return &cli.Command{
 		Name:      "completion",
@@ -46,7 +48,8 @@ func completionCommand(term terminal) *cli.Command {
 				return usageError{fmt.Errorf("want one shell of %s, %s", strings.Join(shells, ", "), cliargs.Got(args))}
 			}
 			if !slices.Contains(shells, args[0]) {
-				return usageError{fmt.Errorf("no completion for %q: %s", args[0], cliargs.Suggestion(args[0], shells, "want one of "+strings.Join(shells, ", ")))}
+				return usageError{fmt.Errorf("no completion for %q: %s", args[0],
+					cliargs.Suggestion(args[0], shells, "want one of "+strings.Join(shells, ", ")))}
 			}
 			term.Print("%s", scripts[args[0]])
 			return nil

@@ -183,7 +183,8 @@ func (c *completing) lockIDs(ctx context.Context) (list []string) {
 	if !ok {
 		return nil
 	}
-	found, err := fleet.Locks(ctx, &lock.Manager{Bucket: p.Bucket}, p.scope, fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix})
+	found, err := fleet.Locks(ctx, &lock.Manager{Bucket: p.Bucket}, p.scope,
+		fleet.LockOptions{WorkspacePrefix: p.Backend.WorkspaceKeyPrefix})
 	if err != nil {
 		return nil
 	}

@@ -28,7 +28,8 @@ func diffCommand(term terminal) *cli.Command {
 		Description: "Compares V1 with V2, which is the current version if it is left out: a version ID or the name of a snapshot as\n" +
 			"history shows it, a serial, 'previous' or 'current'. Tells by address what was added (+), removed (-), changed (~),\n" +
 			"replaced (-/+: it has another id), moved (>: the same at another address), tainted or deposed, and by path which\n" +
-			"values; the outputs, too. Exits with 0 whether or not there are differences. Encrypted states cannot be compared.\n\n" + redaction +
+			"values; the outputs, too. Exits with 0 whether or not there are differences. Encrypted states cannot " +
+			"be compared.\n\n" + redaction +
 			"Examples:\n" +
 			"  statelatch diff previous\n" +
 			"  statelatch diff s3://acme-state/prod/terraform.tfstate 41 43",
@@ -43,10 +44,12 @@ func diffCommand(term terminal) *cli.Command {
 				}
 			}
 			if len(refs) > 1 || len(versions) < 1 || len(versions) > 2 {
-				return usageError{fmt.Errorf("want [REF] V1 [V2], got %q; 'statelatch history' lists the versions", c.Args().Slice())}
+				return usageError{fmt.Errorf("want [REF] V1 [V2], got %q; 'statelatch history' lists the versions",
+					c.Args().Slice())}
 			}
 			o := diffOptions{
-				targetOptions: targetOf(c, strings.Join(refs, "")), from: versions[0], to: history.Current, reveal: c.Bool("reveal"),
+				targetOptions: targetOf(c, strings.Join(refs, "")), from: versions[0], to: history.Current,
+				reveal: c.Bool("reveal"),
 			}
 			if len(versions) == 2 {
 				o.to = versions[1]
@@ -101,7 +104,8 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 // contentLine names a version on one line.
 func contentLine(c content) string {
 	h := c.Header
-	s := fmt.Sprintf("serial %d, %s, stored %s UTC, version %s", h.Serial, count(c.Size, "byte"), timeOf(c.LastModified), c.Name())
+	s := fmt.Sprintf("serial %d, %s, stored %s UTC, version %s", h.Serial, count(c.Size, "byte"), timeOf(c.LastModified),
+		c.Name())
 	if who := whoStored(c.Entry); who != "" {
 		s += ", by " + who
 	}
@@ -158,7 +162,10 @@ func isSecret(v any) bool {
 
 func totalOf(d resources.Diff) string {
 	var parts []string
-	for _, kind := range []string{resources.Added, resources.Changed, resources.Replaced, resources.Moved, resources.Removed} {
+	for _, kind := range []string{
+		resources.Added, resources.Changed, resources.Replaced, resources.Moved,
+		resources.Removed,
+	} {
 		if n := d.Count[kind]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, kind))
 		}

@@ -34,7 +34,8 @@ func digestCommand(term terminal) *cli.Command {
 func versionsFlag() cli.Flag {
 	return &cli.IntFlag{
 		Name: "versions", Value: digest.DefaultVersions,
-		Usage: fmt.Sprintf("versions of a state to read for the one that a digest is of; 0: all (default %d)", digest.DefaultVersions),
+		Usage: fmt.Sprintf("versions of a state to read for the one that a digest is of; 0: all (default %d)",
+			digest.DefaultVersions),
 	}
 }
 
@@ -152,7 +153,8 @@ func (o digestOptions) needsTable(table string) error {
 	if table != "" {
 		return nil
 	}
-	return usageError{errors.New("no DynamoDB table is configured, and digests are kept there: add -backend-config dynamodb_table=NAME, " +
+	return usageError{errors.New("no DynamoDB table is configured, and digests are kept there: add -backend-config " +
+		"dynamodb_table=NAME, " +
 		"or name a directory whose backend has one")}
 }
 
@@ -196,14 +198,16 @@ func (o digestOptions) check(ctx context.Context, term terminal) (*digests, erro
 	}
 	line := term.LiveLine()
 	defer line.Clear()
-	d.without, err = digest.Without(ctx, d.all.Bucket, scope, fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: walked(line)}, keys)
+	d.without, err = digest.Without(ctx, d.all.Bucket, scope,
+		fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: walked(line)}, keys)
 	if err != nil {
 		return nil, err
 	}
 	line.Clear()
-	found, err := digest.Checker{Store: d.all.Store, Versions: o.versions}.CheckAll(ctx, scope.Bucket, keys, func(done int) {
-		line.Part("Comparing digests", done, len(keys))
-	})
+	found, err := digest.Checker{Store: d.all.Store, Versions: o.versions}.CheckAll(ctx, scope.Bucket, keys,
+		func(done int) {
+			line.Part("Comparing digests", done, len(keys))
+		})
 	d.add(term, found...)
 	return d, err
 }
@@ -248,7 +252,8 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 	d.tellPlan(term)
 	if planned > 0 && !o.dryRun {
 		if !o.autoApprove {
-			if err := term.Confirm(ctx, fmt.Sprintf("Change %s in the DynamoDB table?", count(planned, "digest")), "-auto-approve"); err != nil {
+			if err := term.Confirm(ctx, fmt.Sprintf("Change %s in the DynamoDB table?", count(planned, "digest")),
+				"-auto-approve"); err != nil {
 				return err
 			}
 		}
@@ -293,7 +298,9 @@ func (d *digests) fix(ctx context.Context, term terminal) {
 }
 
 // fixOne brings one digest in step under the lock of its state.
-func (o digestOptions) fixOne(ctx context.Context, term terminal, t target, shown state.DigestReading) (changed bool, err error) {
+func (o digestOptions) fixOne(
+	ctx context.Context, term terminal, t target, shown state.DigestReading,
+) (changed bool, err error) {
 	req := o.request(term, "digest fix")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)

@@ -68,7 +68,8 @@ func (d *digests) table(shows func(*digestRow) bool, details func(*digestRow) st
 		}
 		shown = append(shown, f)
 		t.Rows = append(t.Rows, []string{
-			statelatch.Printable(f.Ref.Key), string(f.Status), orDash(f.Reading.Stored), orDash(f.Reading.Want()), serialCell(serialOf(f.Reading.Now)),
+			statelatch.Printable(f.Ref.Key), string(f.Status), orDash(f.Reading.Stored), orDash(f.Reading.Want()),
+			serialCell(serialOf(f.Reading.Now)),
 			timeOf(f.Reading.Now.LastModified),
 		})
 	}

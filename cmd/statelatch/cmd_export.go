@@ -54,8 +54,10 @@ func exportCommand(term terminal) *cli.Command {
 			"their serial only after they were written. Keys beyond -max-series have no series of their own, locked ones\n" +
 			"come first; totals count all. Lock IDs are never labels, holders only with -holder. Clients that wait for a lock leave no\n" +
 			"trace in the bucket and are not counted.\n\n" +
-			"With -alert-webhook a lock that is older than -alert-older-than is reported as JSON with a \"text\" for Slack and its\n" +
-			"like, once, and once more when it is gone; signed with " + envAlertKey + " if that is set. After a restart it is\n" +
+			"With -alert-webhook a lock that is older than -alert-older-than is reported as JSON with a \"text\" for " +
+			"Slack and its\n" +
+			"like, once, and once more when it is gone; signed with " + envAlertKey +
+			" if that is set. After a restart it is\n" +
 			"reported again. -alert-verdict says which locks: stale; unknown: all that are not provably live; any.\n\n" +
 			"/metrics answers to this machine's names and addresses, on a loopback address to localhost alone, and to what\n" +
 			"-allow-host names.\n\n" +
@@ -70,7 +72,10 @@ func exportCommand(term terminal) *cli.Command {
 				Usage: "a host name that /metrics is asked by, beyond this machine's; repeatable",
 			},
 			&cli.StringFlag{Name: "textfile", Usage: "write the metrics there instead, in one step"},
-			&durationFlag{Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)", HideDefault: true},
+			&durationFlag{
+				Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)",
+				HideDefault: true,
+			},
 			&cli.IntFlag{
 				Name: "max-series", Value: export.DefaultMaxSeries,
 				Usage: fmt.Sprintf("keys with series of their own (default %d)", export.DefaultMaxSeries),
@@ -78,18 +83,27 @@ func exportCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "holder", Usage: "put who holds a lock into a label"},
 			askCIFlag(),
 			&cli.BoolFlag{Name: "probe", Usage: "probe the store first, if no verdict is known"},
-			&cli.StringFlag{Name: "alert-webhook", Sources: cli.EnvVars(envAlertWebhook), Usage: "tell it about old locks; better in " + envAlertWebhook},
-			&durationFlag{Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)", HideDefault: true},
+			&cli.StringFlag{
+				Name: "alert-webhook", Sources: cli.EnvVars(envAlertWebhook),
+				Usage: "tell it about old locks; better in " + envAlertWebhook,
+			},
+			&durationFlag{
+				Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)",
+				HideDefault: true,
+			},
 			&choiceFlag{
 				Name: "alert-verdict", Value: string(export.VerdictsAny),
-				Config: choices{string(export.VerdictsStale), string(export.VerdictsUnknown), string(export.VerdictsAny)}, Usage: "of which locks (default any)",
+				Config: choices{string(export.VerdictsStale), string(export.VerdictsUnknown), string(export.VerdictsAny)},
+				Usage:  "of which locks (default any)",
 			},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := exportOptions{
-				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), listen: c.String("listen"), hosts: c.StringSlice("allow-host"), textfile: c.String("textfile"), interval: c.Duration("interval"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), listen: c.String("listen"),
+				hosts: c.StringSlice("allow-host"), textfile: c.String("textfile"), interval: c.Duration("interval"),
 				once: c.String("textfile") != "" && !c.IsSet("interval"), maxSeries: c.Int("max-series"), holder: c.Bool("holder"),
-				askCI: c.Bool("ask-ci"), probe: c.Bool("probe"), webhook: c.String("alert-webhook"), alertAge: c.Duration("alert-older-than"),
+				askCI: c.Bool("ask-ci"), probe: c.Bool("probe"), webhook: c.String("alert-webhook"),
+				alertAge:     c.Duration("alert-older-than"),
 				alertVerdict: c.String("alert-verdict"),
 			}
 			if err := notTwice(o.scopes); err != nil {
@@ -117,7 +131,8 @@ func (o *exportOptions) check(alertGiven bool) error {
 	case alertGiven && o.webhook == "":
 		return usageError{fmt.Errorf("-alert-older-than and -alert-verdict need -alert-webhook URL, or %s", envAlertWebhook)}
 	case o.webhook != "" && o.once:
-		return usageError{errors.New("-alert-webhook with -textfile needs -interval: nothing is remembered from one run to the next")}
+		return usageError{errors.New("-alert-webhook with -textfile needs -interval: nothing is remembered from one " +
+			"run to the next")}
 	}
 	if o.listen == "" && o.textfile == "" {
 		o.listen = defaultMetricsAddr
@@ -159,14 +174,16 @@ func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*e
 		return nil, err
 	}
 	cfg := export.Config{
-		Locks: &lock.Manager{Bucket: p.Bucket}, Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Evidence: evidenceOf(term, o.askCI),
+		Locks: &lock.Manager{Bucket: p.Bucket}, Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix,
+		Evidence:  evidenceOf(term, o.askCI),
 		MaxSeries: o.maxSeries, Holder: o.holder, Tier: tier, Log: slog.New(slog.NewTextHandler(term.Err, nil)),
 	}
 	if p.Table != nil {
 		cfg.Locks.Table = p.Table
 	}
 	if o.webhook != "" {
-		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.Getenv(envAlertKey)), o.alertAge, export.Verdicts(o.alertVerdict), nil); err != nil {
+		if cfg.Alerts, err = export.NewAlerts(o.webhook, []byte(term.Getenv(envAlertKey)), o.alertAge,
+			export.Verdicts(o.alertVerdict), nil); err != nil {
 			return nil, usageError{fmt.Errorf("-alert-webhook, %s: %w", envAlertKey, err)}
 		}
 	}

@@ -71,7 +71,8 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	}
 	if !o.force {
 		term.Say("%s\n", describe(s.held, false))
-		err = term.Confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may write this state.", "-force")
+		err = term.Confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may "+
+			"write this state.", "-force")
 		if err != nil {
 			return err
 		}
@@ -113,13 +114,16 @@ func (o forceUnlockOptions) chosen(ctx context.Context, t target) (lock.Held, er
 // anotherID refuses a lock that has another ID than was given. A cause comes before what it is about.
 func anotherID(held lock.Held, id string) error {
 	if id != "" && held.Err == nil && strings.HasPrefix(held.Info.ID, strings.TrimSuffix(id, "…")) {
-		return fmt.Errorf("%s is only the beginning of the lock's ID; all of it is wanted: %w", statelatch.Printable(id), held.LockedError())
+		return fmt.Errorf("%s is only the beginning of the lock's ID; all of it is wanted: %w", statelatch.Printable(id),
+			held.LockedError())
 	}
 	return fmt.Errorf("the lock has another ID than %s: %w", statelatch.Printable(id), held.LockedError())
 }
 
 // remove removes the lock as it was shown, or with -force whatever the holder has made of it by now.
-func (o forceUnlockOptions) remove(ctx context.Context, term terminal, t target, held lock.Held) (lock.Held, bool, error) {
+func (o forceUnlockOptions) remove(
+	ctx context.Context, term terminal, t target, held lock.Held,
+) (lock.Held, bool, error) {
 	by := o.request(term, "force-unlock")
 	if o.force {
 		return t.Manager.ForceUnlock(ctx, t.ref, o.id, by)

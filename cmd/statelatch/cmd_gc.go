@@ -137,7 +137,8 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 		return err
 	}
 	result := gcJSON{
-		Scope: at.scope.String(), Versioned: plan.Versioned, DryRun: o.dryRun, Kept: plan.Kept, Planned: gcSumOf(plan.total()),
+		Scope: at.scope.String(), Versioned: plan.Versioned, DryRun: o.dryRun, Kept: plan.Kept,
+		Planned: gcSumOf(plan.total()),
 	}
 	if !plan.Before.IsZero() {
 		result.Before = &plan.Before
@@ -176,7 +177,10 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 func (o gcOptions) plan(ctx context.Context, term terminal, at place) (gcPlan, error) {
 	line := term.LiveLine()
 	defer line.Clear()
-	opts := gc.Options{OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.Backend.WorkspaceKeyPrefix, OnProgress: walked(line)}
+	opts := gc.Options{
+		OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.Backend.WorkspaceKeyPrefix,
+		OnProgress: walked(line),
+	}
 	locks, err := gc.Find(ctx, at.Bucket, at.scope, opts)
 	p := gcPlan{Plan: locks}
 	switch {
@@ -195,13 +199,15 @@ func (p gcPlan) show(say func(string, ...any), sayTable func(table), o gcOptions
 	switch {
 	case len(p.snapshots) > 0:
 		say("To remove from %s: %s of states, all but the newest %d of each, %s, stored from %s to %s.\n",
-			scope, count(total.Versions, "snapshot"), o.snapshots, count(total.Bytes, "byte"), timeOf(total.Oldest), timeOf(total.Newest))
+			scope, count(total.Versions, "snapshot"), o.snapshots, count(total.Bytes, "byte"), timeOf(total.Oldest),
+			timeOf(total.Newest))
 		return
 	case !p.Versioned:
 		say("Nothing to collect in %s: no old versions of locks are kept there.\n", scope)
 		return
 	case len(p.Keys) == 0:
-		say("Nothing to collect in %s: no version of a lock may go (superseded%s%s); %d stay.\n", scope, o.ago(), o.andOurs(), p.Kept)
+		say("Nothing to collect in %s: no version of a lock may go (superseded%s%s); %d stay.\n", scope, o.ago(), o.andOurs(),
+			p.Kept)
 		return
 	}
 	shown := slices.SortedStableFunc(slices.Values(p.Keys), func(a, b gc.Key) int {
@@ -217,7 +223,8 @@ func (p gcPlan) show(say func(string, ...any), sayTable func(table), o gcOptions
 	}}
 	for _, k := range shown[:min(len(shown), maxGCKeys)] {
 		t.Rows = append(t.Rows, []string{
-			strconv.Itoa(k.Versions), strconv.Itoa(k.Markers), strconv.FormatInt(k.Bytes, 10), timeOf(k.Oldest), timeOf(k.Newest), statelatch.Printable(k.Key),
+			strconv.Itoa(k.Versions), strconv.Itoa(k.Markers), strconv.FormatInt(k.Bytes, 10), timeOf(k.Oldest),
+			timeOf(k.Newest), statelatch.Printable(k.Key),
 		})
 	}
 	sayTable(t)
@@ -225,7 +232,8 @@ func (p gcPlan) show(say func(string, ...any), sayTable func(table), o gcOptions
 		say("and %s more (-json lists all)\n", count(more, "lock object"))
 	}
 	say("\nTo remove from %s: %s and %s of %s, %s, superseded%s%s. %d stay.\n",
-		scope, count(total.Versions, "old version"), count(total.Markers, "delete marker"), count(len(p.Keys), "lock object"), count(total.Bytes, "byte"),
+		scope, count(total.Versions, "old version"), count(total.Markers, "delete marker"), count(len(p.Keys), "lock object"),
+		count(total.Bytes, "byte"),
 		o.ago(), o.andOurs(), p.Kept)
 }
 
@@ -305,7 +313,8 @@ func (o gcOptions) tell(term terminal, what string, p gcPlan, r gc.Result, err e
 	case err != nil && len(r.Denied) == 0:
 		term.Say("%d were not reached. No lock has changed; run it again to go on.\n", left)
 	case len(r.Denied) > 0:
-		term.Say("Warning: the store refused %s, so %d stay: Object Lock retains them, or the credentials lack the right.\nThe first: %s\n",
+		term.Say("Warning: the store refused %s, so %d stay: Object Lock retains them, or the credentials lack the "+
+			"right.\nThe first: %s\n",
 			count(len(r.Denied), "removal"), left, oneLine(r.Denied[0]))
 	case left > 0:
 		term.Say("%d were gone already, or are in use again.\n", left)

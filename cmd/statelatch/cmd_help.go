@@ -58,10 +58,11 @@ func init() { help.Install() }
 
 func helpCommand(t terminal) *cli.Command {
 	return &cli.Command{
-		Name:        "help",
-		Usage:       "show the help of a command",
-		UsageText:   "statelatch help [COMMAND... | exit-codes]",
-		Description: "The same as -h after a command.\n\nExamples:\n  statelatch help run\n  statelatch help workspace new\n  statelatch help exit-codes",
+		Name:      "help",
+		Usage:     "show the help of a command",
+		UsageText: "statelatch help [COMMAND... | exit-codes]",
+		Description: "The same as -h after a command.\n\nExamples:\n  statelatch help run\n" +
+			"  statelatch help workspace new\n  statelatch help exit-codes",
 		Action: func(_ context.Context, c *cli.Command) error {
 			page := c.Root()
 			args := c.Args().Slice()

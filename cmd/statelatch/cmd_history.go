@@ -107,7 +107,8 @@ func printVersions(term terminal, entries []history.Entry) {
 	}}
 	for _, e := range entries {
 		t.Rows = append(t.Rows, []string{
-			serialCell(serialOf(e.Version)), timeOf(e.LastModified), strconv.FormatInt(e.Size, 10), orDash(e.Header.TerraformVersion), orDash(whoStored(e)),
+			serialCell(serialOf(e.Version)), timeOf(e.LastModified), strconv.FormatInt(e.Size, 10),
+			orDash(e.Header.TerraformVersion), orDash(whoStored(e)),
 			orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)),
 		})
 	}

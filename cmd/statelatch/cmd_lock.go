@@ -32,7 +32,8 @@ func lockCommand(term terminal) *cli.Command {
 			"  statelatch lock -reason 'database failover' -expires 2h -lock-timeout 5m\n" +
 			"  statelatch lock -chdir infra/prod -json",
 		Flags: append(append([]cli.Flag{
-			&durationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or -takeover=expired"},
+			&durationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or " +
+				"-takeover=expired"},
 		}, requestFlags()...), targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), expires: c.Duration("expires")}
@@ -61,7 +62,8 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 	}
 	if t := targets[0]; t.unlocked != "" {
 		// A lock that nobody honours is worse than none.
-		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run terraform init -reconfigure, "+
+		return usageError{fmt.Errorf("%s, so terraform here would ignore the lock: set use_lockfile = true and run "+
+			"terraform init -reconfigure, "+
 			"or name the state to lock it for those who honour it: statelatch lock %s", t.unlocked, shellQuote(t.ref.String()))}
 	}
 	absent := noteMissing(ctx, term, targets, o.json)
@@ -109,7 +111,8 @@ func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims
 	}
 	term.Say("Locked %s.\n", t.ref)
 	if o.expires > 0 {
-		term.Say("It stays locked until you release it; from %s on anybody may remove it with 'statelatch unlock -expired'.\n",
+		term.Say("It stays locked until you release it; from %s on anybody may remove it with 'statelatch "+
+			"unlock -expired'.\n",
 			time.Now().Add(o.expires).Format(time.RFC3339))
 	}
 	term.Say("Release it with: %s\n", t.again.command("unlock"))

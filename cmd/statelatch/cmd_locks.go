@@ -58,12 +58,16 @@ func locksCommand(term terminal) *cli.Command {
 			&durationFlag{Name: "older-than", Usage: "only locks of at least that age by the store's clock, such as 2h"},
 			askCIFlag(),
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and show what changes"},
-			&durationFlag{Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)", HideDefault: true},
+			&durationFlag{
+				Name: "interval", Value: 5 * time.Second, Usage: "how often -watch looks (default 5s)",
+				HideDefault: true,
+			},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			o := locksOptions{
-				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), stale: c.Bool("stale"), mine: c.Bool("mine"), olderThan: c.Duration("older-than"),
-				askCI: c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
+				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), stale: c.Bool("stale"), mine: c.Bool("mine"),
+				olderThan: c.Duration("older-than"),
+				askCI:     c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
 			}
 			if err := notTwice(o.scopes); err != nil {
 				return err
@@ -270,7 +274,8 @@ func (v *lockView) cells(l fleet.Lock) []string {
 		lease = "for " + evidence.Span(m.Expires)
 	}
 	return []string{
-		v.stateName(l.Ref), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind), cell(l.Info.ID),
+		v.stateName(l.Ref), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind),
+		cell(l.Info.ID),
 	}
 }
 
@@ -347,7 +352,8 @@ func totalsOf(locks []fleet.Lock) totals {
 
 func (v *lockView) summary(locks []fleet.Lock) string {
 	t := totalsOf(locks)
-	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.where(), t.Live, t.Stale, t.Unknown)
+	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.where(), t.Live, t.Stale,
+		t.Unknown)
 }
 
 func count[N int | int32 | int64](n N, noun string) string { return plural.Of(n, noun) }

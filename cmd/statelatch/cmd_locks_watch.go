@@ -183,6 +183,7 @@ func (v *lockView) tellChange(what string, l fleet.Lock) error {
 	case what != lockReleased:
 		detail = fmt.Sprintf("  %s: %s", l.Verdict.State, l.Verdict.Proof)
 	}
-	v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref), clip(holder, maxDetail), detail)
+	v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), what, v.stateName(l.Ref), clip(holder, maxDetail),
+		detail)
 	return nil
 }

@@ -18,7 +18,8 @@ func migrateCommand(term terminal) *cli.Command {
 		Usage:     "move the locks of many configurations off DynamoDB",
 		UsageText: "statelatch migrate COMMAND [flags]",
 		Commands: []*cli.Command{
-			migrateScanCommand(term), migratePlanCommand(term), migrateApplyCommand(term), migrateVerifyCommand(term), migrateCleanCommand(term),
+			migrateScanCommand(term), migratePlanCommand(term), migrateApplyCommand(term), migrateVerifyCommand(term),
+			migrateCleanCommand(term),
 		},
 	}
 }
@@ -42,13 +43,17 @@ func treeFlags() []cli.Flag {
 // rootFlags are those of commands that say of each root whether it may move.
 func rootFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "engine", Usage: "what runs where no version file says it, as `VERSION` (1.11.4) or 'tofu 1.10': counts more than what jobs and images have"},
+		&cli.StringFlag{Name: "engine", Usage: "what runs where no version file says it, as `VERSION` (1.11.4) or 'tofu " +
+			"1.10': counts more than what jobs and images have"},
 		&cli.BoolFlag{Name: "wide", Usage: "tell everything of each root, not the first few of a kind"},
 	}, treeFlags()...)
 }
 
 func treeOf(c *cli.Command) (treeOptions, error) {
-	o := treeOptions{dir: ".", vendored: c.Bool("vendored"), engine: c.String("engine"), wide: c.Bool("wide"), json: c.Bool("json")}
+	o := treeOptions{
+		dir: ".", vendored: c.Bool("vendored"), engine: c.String("engine"), wide: c.Bool("wide"),
+		json: c.Bool("json"),
+	}
 	switch args := c.Args().Slice(); len(args) {
 	case 0:
 	case 1:
@@ -88,7 +93,8 @@ func migrateScanCommand(term terminal) *cli.Command {
 		Name:      "scan",
 		Usage:     "find every backend \"s3\" of a tree, and where it locks",
 		UsageText: "statelatch migrate scan [flags] [DIR]",
-		Description: "Reads the files below DIR (the current directory) and changes nothing: backend \"s3\" blocks in .tf, .tofu and JSON,\n" +
+		Description: "Reads the files below DIR (the current directory) and changes nothing: backend \"s3\" blocks in .tf, " +
+			".tofu and JSON,\n" +
 			"override files, files for -backend-config, terragrunt's remote_state and generate. It runs no engine: what is computed\n" +
 			"is reported as such and never guessed. Give the whole repository, so that version files and shared files are seen.\n" +
 			".git, .terraform, .terragrunt-cache and node_modules are left out, and so are vendor, third_party and the like.\n\n" +
@@ -102,7 +108,10 @@ func migrateScanCommand(term terminal) *cli.Command {
 			"  statelatch migrate scan -fail-on error -json infra\n" +
 			"  statelatch migrate scan -format sarif >locks.sarif",
 		Flags: append([]cli.Flag{
-			&choiceFlag{Name: "fail-on", Config: choices{"error", "warning", "note"}, Usage: "exit with 1 from that severity on"},
+			&choiceFlag{
+				Name: "fail-on", Config: choices{"error", "warning", "note"},
+				Usage: "exit with 1 from that severity on",
+			},
 			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, rootFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -186,7 +195,8 @@ func printScan(term terminal, tree *migrate.Tree, wide bool) {
 		phases[tree.Roots[i].Phase]++
 	}
 	term.Print("\n%s: %d table, %d both, %d lockfile, %d none, %d unknown. %s, %s, %s.\n", count(len(tree.Roots), "root"),
-		phases[migrate.PhaseTable], phases[migrate.PhaseBoth], phases[migrate.PhaseLockfile], phases[migrate.PhaseNone], phases[migrate.PhaseUnknown],
+		phases[migrate.PhaseTable], phases[migrate.PhaseBoth], phases[migrate.PhaseLockfile], phases[migrate.PhaseNone],
+		phases[migrate.PhaseUnknown],
 		count(sums[migrate.Error], "error"), count(sums[migrate.Warning], "warning"), count(sums[migrate.Note], "note"))
 }
 
@@ -296,10 +306,13 @@ func migrateScanOf(t *migrate.Tree) migrateScanJSON {
 
 func migrateRootOf(r *migrate.Root) migrateRootJSON {
 	j := migrateRootJSON{
-		Dir: r.Dir, Variant: r.Variant, Tool: r.Tool, Phase: r.Phase, Engine: r.Engine.Verdict, Constraints: r.Engine.Constraints,
-		Bucket: migrateValueOf(r.Args["bucket"]), Key: migrateValueOf(r.Args["key"]), Region: migrateValueOf(r.Args["region"]),
-		Table: migrateValueOf(r.Table()), UseLockfile: migrateValueOf(r.Args["use_lockfile"]), Encrypt: migrateValueOf(r.Args["encrypt"]),
-		Places: []migratePlaceJSON{},
+		Dir: r.Dir, Variant: r.Variant, Tool: r.Tool, Phase: r.Phase, Engine: r.Engine.Verdict,
+		Constraints: r.Engine.Constraints,
+		Bucket:      migrateValueOf(r.Args["bucket"]), Key: migrateValueOf(r.Args["key"]),
+		Region: migrateValueOf(r.Args["region"]),
+		Table:  migrateValueOf(r.Table()), UseLockfile: migrateValueOf(r.Args["use_lockfile"]),
+		Encrypt: migrateValueOf(r.Args["encrypt"]),
+		Places:  []migratePlaceJSON{},
 	}
 	if ref, ok := r.Ref(); ok {
 		j.Ref = ref.String()

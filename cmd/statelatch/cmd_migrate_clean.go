@@ -158,7 +158,9 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]cleanPart, err
 		}
 		parts = append(parts, cleanPart{&cutover.Part{Site: p.Site, Scope: p.scope}, p.scope.String()})
 	} else {
-		found, err := cutover.Parts(ctx, tree, func(ctx context.Context, r *migrate.Root, ref statelatch.Ref) (*site.Site, error) {
+		found, err := cutover.Parts(ctx, tree, func(ctx context.Context, r *migrate.Root, ref statelatch.Ref) (*site.Site,
+			error,
+		) {
 			t, err := o.way.openRoot(ctx, term, tree.Dir, r, ref)
 			return t.Site, err
 		})
@@ -170,11 +172,13 @@ func (o cleanOptions) open(ctx context.Context, term terminal) ([]cleanPart, err
 		}
 	}
 	if len(parts) == 0 {
-		return nil, usageError{fmt.Errorf("%s: no root in it tells its bucket and key: name the bucket, as s3://BUCKET", o.dir)}
+		return nil, usageError{fmt.Errorf("%s: no root in it tells its bucket and key: name the bucket, as s3://BUCKET",
+			o.dir)}
 	}
 	for _, p := range parts {
 		if p.Table == nil {
-			return nil, usageError{errors.New("which table? In phase 2 no configuration names it any more: add -backend-config dynamodb_table=NAME")}
+			return nil, usageError{errors.New("which table? In phase 2 no configuration names it any more: add " +
+				"-backend-config dynamodb_table=NAME")}
 		}
 	}
 	return parts, nil
@@ -205,14 +209,17 @@ func (o cleanOptions) approve(ctx context.Context, term terminal, parts []cleanP
 	}
 	if len(unproven) > 0 && (o.autoApprove || !term.Interactive) {
 		return fmt.Errorf("a holder that uses the table alone may be at work, so nothing was removed: "+
-			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID': %w", errors.Join(unproven...))
+			"see to it that none is, and run this at a terminal, or remove the lock with 'statelatch unlock -id ID': %w",
+			errors.Join(unproven...))
 	}
 	if o.autoApprove || digests+items == 0 {
 		return nil
 	}
-	question := fmt.Sprintf("Remove %s and %s? They do not come back.", count(digests, "digest"), count(items, "lock item"))
+	question := fmt.Sprintf("Remove %s and %s? They do not come back.", count(digests, "digest"),
+		count(items, "lock item"))
 	if len(unproven) > 0 {
-		question += fmt.Sprintf("\n%d of the locks may be held by a client that uses the table alone. If it is alive, two runs may write one state.", len(unproven))
+		question += fmt.Sprintf("\n%d of the locks may be held by a client that uses the table alone. If it is alive, two "+
+			"runs may write one state.", len(unproven))
 	}
 	return term.Confirm(ctx, question, "-auto-approve")
 }
@@ -244,10 +251,12 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, do
 	done.Digests, done.Locks = append(done.Digests, removed.Digests...), append(done.Locks, removed.Locks...)
 	e := audit.Event{
 		Action: audit.MigrateClean, Outcome: audit.OK, Ref: p.Scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()),
+		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"),
+			count(len(done.Locks), "lock item"), p.Table.Name()),
 	}
 	if err != nil {
-		term.Say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks), count(total, "item"))
+		term.Say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks),
+			count(total, "item"))
 		e.Outcome = audit.Failed
 		e.Detail += ": " + oneLine(err)
 	}

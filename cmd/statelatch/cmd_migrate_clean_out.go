@@ -32,21 +32,30 @@ type cleanPartJSON struct {
 func showCleaning(say func(string, ...any), sayTable func(table), parts []cleanPart) {
 	for _, p := range parts {
 		if p.Planned() > 0 {
-			t := table{Columns: []column{{Head: "TO BE REMOVED"}, {Head: "STATE", Least: 20, Middle: true}, {Head: "ITEM", Least: 20}}}
+			t := table{Columns: []column{
+				{Head: "TO BE REMOVED"},
+				{Head: "STATE", Least: 20, Middle: true},
+				{Head: "ITEM", Least: 20},
+			}}
 			for _, l := range p.Items {
 				t.Rows = append(t.Rows, []string{
-					"lock", statelatch.Printable(l.Ref.String()), fmt.Sprintf("%s; %s: %s", l.Holder(), l.Verdict.State, l.Verdict.Proof),
+					"lock", statelatch.Printable(l.Ref.String()),
+					fmt.Sprintf("%s; %s: %s", l.Holder(), l.Verdict.State, l.Verdict.Proof),
 				})
 			}
 			for _, f := range p.Digests {
-				t.Rows = append(t.Rows, []string{"digest", statelatch.Printable(f.Ref.String()), fmt.Sprintf("%s, %s", statelatch.Printable(f.Reading.Stored), f.Status)})
+				t.Rows = append(t.Rows, []string{
+					"digest", statelatch.Printable(f.Ref.String()),
+					fmt.Sprintf("%s, %s", statelatch.Printable(f.Reading.Stored), f.Status),
+				})
 			}
 			sayTable(t)
 		}
 		for _, l := range p.Left {
 			say("Left alone: s3://%s: %s\n", statelatch.Printable(p.Scope.Bucket+"/"+l.Key), statelatch.Printable(l.Why))
 		}
-		say("%s and %s of %s in the table %s, %d left alone.\n", count(len(p.Digests), "digest"), count(len(p.Items), "lock item"),
+		say("%s and %s of %s in the table %s, %d left alone.\n", count(len(p.Digests), "digest"),
+			count(len(p.Items), "lock item"),
 			statelatch.Printable(p.where), statelatch.Printable(p.Table.Name()), len(p.Left))
 	}
 }
@@ -66,7 +75,8 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done 
 	}
 	if done.Items > 0 {
 		if !o.json {
-			term.Say("%s still in the table %s, of these states or of others: keep it until it is empty.\n", count(done.Items, "item"), statelatch.Printable(p.Table.Name()))
+			term.Say("%s still in the table %s, of these states or of others: keep it until it is empty.\n",
+				count(done.Items, "item"), statelatch.Printable(p.Table.Name()))
 		}
 		return nil
 	}
@@ -76,7 +86,8 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done 
 	}
 	done.Revoke, done.DeleteTable = &revoke, deleteTable(p, term)
 	if !o.json {
-		term.Say("The table is empty. Once no client anywhere names it, these rights can go from their policies, wherever they are allowed on it:\n")
+		term.Say("The table is empty. Once no client anywhere names it, these rights can go from their policies, wherever " +
+			"they are allowed on it:\n")
 		term.Print("%s", revoke.JSON())
 		term.Say("And so can the table:\n")
 		term.Print("%s\n", done.DeleteTable)
@@ -88,7 +99,9 @@ func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done 
 func deleteTable(p cleanPart, term terminal) string {
 	command := "aws dynamodb delete-table --table-name " + shellQuote(p.Table.Name())
 	for _, flag := range [...][2]string{
-		{"--region", regionOf(p.Backend, term)}, {"--profile", p.Backend.S3.Profile}, {"--endpoint-url", p.Backend.DynamoDBEndpoint},
+		{"--region", regionOf(p.Backend, term)},
+		{"--profile", p.Backend.S3.Profile},
+		{"--endpoint-url", p.Backend.DynamoDBEndpoint},
 	} {
 		if flag[1] != "" {
 			command += " " + flag[0] + " " + shellQuote(flag[1])

@@ -19,7 +19,8 @@ type migratePlanOptions struct {
 	autoApprove bool
 }
 
-const phaseHelp = "Phase 1 adds use_lockfile = true beside the table, phase 2 removes the table and an endpoint of DynamoDB. A root with the\n" +
+const phaseHelp = "Phase 1 adds use_lockfile = true beside the table, phase 2 removes the table and an endpoint of " +
+	"DynamoDB. A root with the\n" +
 	"table alone and one with the lock object alone do not see each other, so all of a state's clients must have phase 1\n" +
 	"before any gets phase 2; and an engine in phase 1 refuses a state that one in phase 2 has written, until its own init,\n" +
 	"because the digest in the table is stale then: nothing is lost. A root that admits engines before 1.10 does not move: they refuse use_lockfile. Roots that\n" +
@@ -47,7 +48,8 @@ func migratePlanCommand(term terminal) *cli.Command {
 		Usage:     "show the edits of a phase as a diff",
 		UsageText: "statelatch migrate plan -phase 1|2 [flags] [DIR]",
 		Description: "Shows what 'migrate apply' would write, as a diff on stdout that git apply takes (--directory=DIR), and tells what\n" +
-			"would not move and why. Values that are secrets are not shown, and git refuses a diff that lacks one. Changes nothing.\n\n" + phaseHelp + "\n" +
+			"would not move and why. Values that are secrets are not shown, and git refuses a diff that lacks one. " +
+			"Changes nothing.\n\n" + phaseHelp + "\n" +
 			"Examples:\n" +
 			"  statelatch migrate plan -phase 1 -engine 1.11.4\n" +
 			"  statelatch migrate plan -phase 2 infra >phase2.diff",
@@ -70,7 +72,8 @@ func migrateApplyCommand(term terminal) *cli.Command {
 		UsageText: "statelatch migrate apply -phase 1|2 [flags] [DIR]",
 		Description: "Shows the plan, asks, and edits the files, each at once: it is as it was or as it will be. A file that has changed\n" +
 			"since the plan stops it. Stopping anywhere is safe; a second run goes on, and finds nothing to do at the end. Nothing is\n" +
-			"committed and no engine is run: a script, init-phase-N.sh in DIR, is written that runs init in each root that moved.\n\n" + phaseHelp + "\n" +
+			"committed and no engine is run: a script, init-phase-N.sh in DIR, is written that runs init in each root " +
+			"that moved.\n\n" + phaseHelp + "\n" +
 			"Examples:\n" +
 			"  statelatch migrate apply -phase 1\n" +
 			"  statelatch migrate apply -phase 2 -auto-approve infra",
@@ -121,7 +124,9 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 }
 
 // applyPlan writes a plan once a person has agreed, and makes sure that nothing of it is left to do.
-func applyPlan(ctx context.Context, o migratePlanOptions, term terminal, plan *migrate.Plan, result *migratePlanJSON) error {
+func applyPlan(
+	ctx context.Context, o migratePlanOptions, term terminal, plan *migrate.Plan, result *migratePlanJSON,
+) error {
 	if !o.autoApprove {
 		if err := term.Confirm(ctx, fmt.Sprintf("Edit %s?", count(len(plan.Files), "file")), "-auto-approve"); err != nil {
 			return err
@@ -134,7 +139,8 @@ func applyPlan(ctx context.Context, o migratePlanOptions, term terminal, plan *m
 		term.Say("Edited: %s\n", statelatch.Printable(f.Path))
 	})
 	if err != nil {
-		term.Say("%d of %s edited. Each is whole, and their locks exclude each other; run it again to go on.\n", written, count(len(plan.Files), "file"))
+		term.Say("%d of %s edited. Each is whole, and their locks exclude each other; run it again to go on.\n", written,
+			count(len(plan.Files), "file"))
 		return err
 	}
 	tree, err := o.scan(ctx)
@@ -178,7 +184,8 @@ func tellMoves(term terminal, plan *migrate.Plan, wide bool) {
 	for _, f := range plan.Loose {
 		term.Say("By hand: %s:%d: %s: %s\n", statelatch.Printable(f.File), f.Line, f.Text, f.Fix)
 	}
-	term.Say("Phase %d: %s in %s to move, %d there already, %d not moved, %d by hand.\n", plan.Phase, count(sums[migrate.MoveEdit], "root"),
+	term.Say("Phase %d: %s in %s to move, %d there already, %d not moved, %d by hand.\n", plan.Phase,
+		count(sums[migrate.MoveEdit], "root"),
 		count(len(plan.Files), "file"), sums[migrate.MoveDone], sums[migrate.MoveRefused], sums[migrate.MoveManual])
 }
 
@@ -214,12 +221,15 @@ func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script 
 	if o.phase == 2 {
 		order = "all clients of one state at a time"
 	}
-	term.Say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients exclude each other.\n"+
-		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n", order)
+	term.Say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients "+
+		"exclude each other.\n"+
+		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n",
+		order)
 	inits := plan.Inits()
 	script, err := writeInitScript(o.dir, plan)
 	if err == nil {
-		term.Say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n", shellQuote(runnable(script)), count(len(inits), "root"))
+		term.Say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n",
+			shellQuote(runnable(script)), count(len(inits), "root"))
 	} else {
 		term.Say("     No script of it could be written: %s\n", oneLine(err))
 	}
@@ -245,10 +255,12 @@ func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script 
 		term.Say("       and %d more\n", n)
 	}
 	if o.phase == 1 {
-		term.Say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n", shellQuote(o.dir))
+		term.Say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n",
+			shellQuote(o.dir))
 		return script
 	}
-	term.Say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and statelatch migrate clean %[1]s\n", shellQuote(o.dir))
+	term.Say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and "+
+		"statelatch migrate clean %[1]s\n", shellQuote(o.dir))
 	return script
 }
 
@@ -296,7 +308,10 @@ type migrateFileJSON struct {
 }
 
 func migratePlanResult(o migratePlanOptions, p *migrate.Plan) migratePlanJSON {
-	j := migratePlanJSON{Dir: o.dir, Phase: p.Phase, DryRun: o.dryRun, Roots: []migrateMoveJSON{}, Files: []migrateFileJSON{}, Loose: []migrateFindingJSON{}, Written: []string{}}
+	j := migratePlanJSON{
+		Dir: o.dir, Phase: p.Phase, DryRun: o.dryRun, Roots: []migrateMoveJSON{},
+		Files: []migrateFileJSON{}, Loose: []migrateFindingJSON{}, Written: []string{},
+	}
 	for _, m := range p.Moves {
 		one := migrateMoveJSON{Dir: m.Root.Dir, Variant: m.Root.Variant, Status: m.Status, Why: m.Why, Fix: m.Fix}
 		for _, e := range m.Manual {

@@ -109,7 +109,9 @@ func runMigrateVerify(ctx context.Context, o verifyOptions, term terminal) error
 
 // openRoot connects to the bucket of a root. What is given on the command line counts, but for a table where the root
 // has its own.
-func (o targetOptions) openRoot(ctx context.Context, term terminal, dir string, r *migrate.Root, ref statelatch.Ref) (target, error) {
+func (o targetOptions) openRoot(
+	ctx context.Context, term terminal, dir string, r *migrate.Root, ref statelatch.Ref,
+) (target, error) {
 	typed := o.backendConfig
 	o.backendConfig = slices.Concat(r.BackendConfig(), o.backendConfig)
 	if table := r.Table(); table.Static && table.Set() {

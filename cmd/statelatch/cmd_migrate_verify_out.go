@@ -41,7 +41,8 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	for i := range j.Roots {
 		r := &j.Roots[i]
 		t.Rows = append(t.Rows, []string{
-			string(r.Verdict), string(r.Phase), statelatch.Printable(r.Name), cell(r.Ref), serialCell(r.Serial), strconv.Itoa(len(r.Locks)), cell(r.Digest), cell(r.Tier),
+			string(r.Verdict), string(r.Phase), statelatch.Printable(r.Name), cell(r.Ref), serialCell(r.Serial),
+			strconv.Itoa(len(r.Locks)), cell(r.Digest), cell(r.Tier),
 		})
 		for _, text := range slices.Concat(r.InTheWay, r.Notes) {
 			switch {
@@ -57,6 +58,7 @@ func (j *verifiedJSON) print(term terminal, bad int, wide bool) {
 	for _, text := range common {
 		term.Print("%s (%d): %s\n", some(of[text]), len(of[text]), text)
 	}
-	term.Say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing were not, and rights were not tried.\n",
+	term.Say("\n%s: %d not ready. Seen were the clients that held a lock just now; checkouts and jobs that did nothing "+
+		"were not, and rights were not tried.\n",
 		count(len(j.Roots), "root"), bad)
 }

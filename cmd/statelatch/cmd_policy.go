@@ -109,7 +109,8 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 	t.KMSKey, t.Table = cmp.Or(t.KMSKey, encryptionKey(backend)), cmp.Or(t.Table, backend.DynamoDBTable)
 	t.Region = cmp.Or(t.Region, regionOf(backend, term))
 	t.Tags, t.ACL = len(backend.S3.StateTags)+len(backend.S3.LockTags) > 0, backend.S3.ACL != ""
-	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"), term.Getenv("AWS_ENDPOINT_URL")) != ""
+	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"),
+		term.Getenv("AWS_ENDPOINT_URL")) != ""
 	switch {
 	case o.ref == "" && role == policy.Bucket:
 	case o.ref == "":
@@ -142,7 +143,8 @@ func policyNotes(role policy.Role, t policy.Target, doc policy.Document) string 
 	case t.Key != "" && t.Workspaces:
 		fmt.Fprintf(&b, "For role %s on s3://%s/%s and its workspaces.\n", role, t.Bucket, t.Key)
 	case t.Key != "":
-		fmt.Fprintf(&b, "For role %s on the one state s3://%s/%[3]s. Its workspaces: -workspaces. The states below a prefix: s3://%[2]s/%[3]s/\n", role, t.Bucket, t.Key)
+		fmt.Fprintf(&b, "For role %s on the one state s3://%s/%[3]s. Its workspaces: -workspaces. The states below a "+
+			"prefix: s3://%[2]s/%[3]s/\n", role, t.Bucket, t.Key)
 	case role == policy.Bucket, role == policy.Audit:
 		fmt.Fprintf(&b, "For role %s on %s.\n", role, place)
 	default:
@@ -155,7 +157,8 @@ func policyNotes(role policy.Role, t policy.Target, doc policy.Document) string 
 		}
 	}
 	if n := doc.Size(); n > policy.MaxManaged {
-		fmt.Fprintf(&b, "It has %d characters without white space; AWS allows %d in a managed policy. Split it, or use an inline policy of a role (10240).\n", n, policy.MaxManaged)
+		fmt.Fprintf(&b, "It has %d characters without white space; AWS allows %d in a managed policy. Split it, or use an "+
+			"inline policy of a role (10240).\n", n, policy.MaxManaged)
 	}
 	return b.String()
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/statelatch/statelatch/internal/policytest"
 	"github.com/statelatch/statelatch/policy"
-	"github.com/statelatch/statelatch/policy/policytest"
 )
 
 func TestPolicy_FromTheWorkingDirectory(t *testing.T) {

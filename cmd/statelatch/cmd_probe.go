@@ -39,9 +39,16 @@ func probeCommand(term terminal) *cli.Command {
 			"  statelatch probe -endpoint http://node1:9000 -endpoint http://node2:9000 s3://acme-state\n" +
 			"  statelatch probe -json -chdir infra/prod",
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is one; repeatable", HideDefault: true},
-			&cli.IntFlag{Name: "clients", Value: probe.DefaultClients, Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients)},
-			&cli.IntFlag{Name: "rounds", Value: probe.DefaultRounds, Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds)},
+			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is " +
+				"one; repeatable", HideDefault: true},
+			&cli.IntFlag{
+				Name: "clients", Value: probe.DefaultClients,
+				Usage: fmt.Sprintf("that race for one object (default %d)", probe.DefaultClients),
+			},
+			&cli.IntFlag{
+				Name: "rounds", Value: probe.DefaultRounds,
+				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds),
+			},
 		}, without(targetFlags(), "endpoint")...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
@@ -49,7 +56,8 @@ func probeCommand(term terminal) *cli.Command {
 				return err
 			}
 			o := probeOptions{
-				targetOptions: targetOf(c, ref), endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"), rounds: c.Int("rounds"),
+				targetOptions: targetOf(c, ref), endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"),
+				rounds: c.Int("rounds"),
 			}
 			switch {
 			case o.clients < 2:
@@ -68,7 +76,8 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 		return err
 	}
 	line := term.LiveLine()
-	v, err := keeper(term).Probe(ctx, doors, probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
+	v, err := keeper(term).Probe(ctx, doors,
+		probe.Options{Clients: o.clients, Rounds: o.rounds, OnProgress: tellProbe(line)})
 	line.Clear()
 	if err != nil {
 		return err
@@ -139,7 +148,8 @@ func tellProbe(line *term.LiveLine) func(probe.Progress) {
 // tierMeans says what a tier is, in one sentence.
 var tierMeans = map[lock.Tier]string{
 	lock.TierFull: "locks safely: tier full.",
-	lock.TierCAS:  "locks, but releases are weak: tier cas. Locks exclude each other; giving one back cannot be made conditional.",
+	lock.TierCAS: "locks, but releases are weak: tier cas. Locks exclude each other; giving one back cannot be " +
+		"made conditional.",
 	lock.TierNone: "cannot lock safely: tier none. Statelatch takes no locks there.",
 }
 
@@ -151,7 +161,8 @@ func printVerdict(term terminal, v verdict.Verdict) {
 	}
 	means := tierMeans[v.Tier]
 	if v.EnginesFail() != "" {
-		means = "locks for Statelatch alone: tier " + v.Tier.String() + ". The engines themselves cannot write there as they are configured, see below."
+		means = "locks for Statelatch alone: tier " + v.Tier.String() +
+			". The engines themselves cannot write there as they are configured, see below."
 	}
 	term.Print("%s %s\n\n", where, means)
 	t := table{Columns: []column{{}, {}, {Least: 20}}}

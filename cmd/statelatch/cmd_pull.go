@@ -31,7 +31,8 @@ func pullCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch pull > backup.tfstate\n" +
 			"  statelatch pull -version previous > before.tfstate\n" +
-			"  statelatch pull -version 3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY -out old.tfstate s3://acme-state/prod/terraform.tfstate",
+			"  statelatch pull -version 3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY -out old.tfstate " +
+			"s3://acme-state/prod/terraform.tfstate",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "version", Usage: "an older version: its ID, its serial, or 'previous' (see history)"},
 			&cli.StringFlag{Name: "out", Usage: "write there instead of stdout, readable by you alone; must not exist"},

@@ -110,7 +110,9 @@ func writeUnknown(err error) bool {
 }
 
 // write replaces the state under tenure.
-func (t target) write(ctx context.Context, tenure *lock.Tenure, body io.ReadSeeker, opts state.WriteOptions) (state.Version, error) {
+func (t target) write(
+	ctx context.Context, tenure *lock.Tenure, body io.ReadSeeker, opts state.WriteOptions,
+) (state.Version, error) {
 	session, err := t.Store.Begin(ctx, tenure)
 	if err != nil {
 		return state.Version{}, err

@@ -86,7 +86,8 @@ func runRollback(ctx context.Context, o rollbackOptions, term terminal) (err err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	result := rollbackJSON{
-		versionJSON: versionOf(p.now), RolledBackTo: p.to.Name(), FromSerial: p.now.Header.Serial, ToSerial: p.to.Header.Serial, DryRun: o.dryRun,
+		versionJSON: versionOf(p.now), RolledBackTo: p.to.Name(), FromSerial: p.now.Header.Serial,
+		ToSerial: p.to.Header.Serial, DryRun: o.dryRun,
 	}
 	if p.to.SameContent(p.now) {
 		term.Say("Nothing to do: %s has the content of that version already.\n", t.ref)
@@ -132,7 +133,9 @@ type rollbackPlan struct {
 }
 
 // plan finds the version, reads it, and refuses what must not be done.
-func (o rollbackOptions) plan(ctx context.Context, term terminal, t target) (p rollbackPlan, body io.ReadSeekCloser, err error) {
+func (o rollbackOptions) plan(
+	ctx context.Context, term terminal, t target,
+) (p rollbackPlan, body io.ReadSeekCloser, err error) {
 	entries, err := t.versions(ctx, term, 0)
 	if err != nil {
 		return p, nil, err
@@ -150,7 +153,8 @@ func (o rollbackOptions) plan(ctx context.Context, term terminal, t target) (p r
 	}
 	p.from, _ = history.Find(entries, history.Current)
 	if p.now.Exists != p.from.Exists || p.now.ETag != p.from.ETag { // 'previous' would be another one
-		return p, nil, fmt.Errorf("%w: %s was written while its versions were listed; nothing was changed: repeat", statelatch.ErrConflict, t.ref)
+		return p, nil, fmt.Errorf("%w: %s was written while its versions were listed; nothing was changed: repeat",
+			statelatch.ErrConflict, t.ref)
 	}
 	shown := []history.Entry{p.from, p.to}
 	if err := history.Attribute(ctx, t.Store, t.ref, shown); err != nil {
@@ -170,7 +174,8 @@ func (o rollbackOptions) plan(ctx context.Context, term terminal, t target) (p r
 func (o rollbackOptions) judge(p *rollbackPlan) error {
 	header := p.to.Header
 	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("%w version %q of %s: %s; nothing was changed", statelatch.ErrInvalid, p.to.Name(), p.ref, fmt.Sprintf(format, args...))
+		return fmt.Errorf("%w version %q of %s: %s; nothing was changed", statelatch.ErrInvalid, p.to.Name(), p.ref,
+			fmt.Sprintf(format, args...))
 	}
 	switch {
 	case p.to.SameContent(p.now):
@@ -180,7 +185,8 @@ func (o rollbackOptions) judge(p *rollbackPlan) error {
 	case header.Empty:
 		return refuse("it has zero bytes")
 	case header.Encrypted() && !o.keepSerial:
-		return refuse("it is encrypted, so its serial, %d, cannot be raised above %d, the highest of any version: add -keep-serial to write it with its old serial", header.Serial, p.newest)
+		return refuse("it is encrypted, so its serial, %d, cannot be raised above %d, the highest of any version: add "+
+			"-keep-serial to write it with its old serial", header.Serial, p.newest)
 	case !header.Encrypted() && o.keepSerial:
 		return refuse("-keep-serial is for encrypted versions alone: this one's serial is raised")
 	case p.newest == math.MaxUint64:
@@ -203,7 +209,12 @@ func (p rollbackPlan) tell(term terminal) {
 	now := history.Entry{Version: p.now, Holder: p.from.Holder}
 	term.Say("Plan: roll back %s\n\n", p.ref)
 	t := table{Indent: 2, Columns: []column{
-		{Head: ""}, {Head: "SERIAL"}, {Head: "STORED (UTC)"}, {Head: "BYTES", Rank: 1}, {Head: "WHO", Least: 10}, {Head: "VERSION", ID: true},
+		{Head: ""},
+		{Head: "SERIAL"},
+		{Head: "STORED (UTC)"},
+		{Head: "BYTES", Rank: 1},
+		{Head: "WHO", Least: 10},
+		{Head: "VERSION", ID: true},
 	}}
 	for _, row := range []struct {
 		name string
@@ -214,7 +225,8 @@ func (p rollbackPlan) tell(term terminal) {
 			version = "no state"
 		}
 		t.Rows = append(t.Rows, []string{
-			row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10), orDash(whoStored(row.e)), statelatch.Printable(version),
+			row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10),
+			orDash(whoStored(row.e)), statelatch.Printable(version),
 		})
 	}
 	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "a copy of 'to'"})
@@ -226,7 +238,9 @@ func (p rollbackPlan) tell(term terminal) {
 }
 
 // carryOut does what was planned, under the lock.
-func (o rollbackOptions) carryOut(ctx context.Context, term terminal, t target, p rollbackPlan, body io.ReadSeeker) (state.Version, error) {
+func (o rollbackOptions) carryOut(
+	ctx context.Context, term terminal, t target, p rollbackPlan, body io.ReadSeeker,
+) (state.Version, error) {
 	req := o.request(term, "rollback")
 	req.TTL = defaultLease
 	tenure, err := t.acquire(ctx, term, req)
@@ -257,13 +271,16 @@ func (o rollbackOptions) repeat(version string) string {
 }
 
 // restore writes the version of p under tenure, if the state is still the one that was shown.
-func (t target) restore(ctx context.Context, tenure *lock.Tenure, p rollbackPlan, body io.ReadSeeker, force bool) (state.Version, error) {
+func (t target) restore(
+	ctx context.Context, tenure *lock.Tenure, p rollbackPlan, body io.ReadSeeker, force bool,
+) (state.Version, error) {
 	session, err := t.Store.BeginRestore(ctx, tenure)
 	if err != nil {
 		return state.Version{}, err
 	}
 	if base := session.Base(); !base.SameContent(p.now) {
-		return state.Version{}, fmt.Errorf("%w: %s was written since the plan was shown; nothing was changed: look again and repeat", statelatch.ErrConflict, t.ref)
+		return state.Version{}, fmt.Errorf("%w: %s was written since the plan was shown; nothing was changed: look "+
+			"again and repeat", statelatch.ErrConflict, t.ref)
 	}
 	return writeRecorded(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
 }

@@ -48,6 +48,7 @@ type serveOptions struct {
 	data, addr, bucket string
 	domain, region     string
 	tlsCert, tlsKey    string
+	behindTLS          bool
 }
 
 func serveCommand(term terminal) *cli.Command {
@@ -72,18 +73,24 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "addr", Usage: "address to listen on (default " + defaultAddr + ")", Value: defaultAddr},
 			&cli.StringFlag{Name: "bucket", Usage: "bucket to make (default " + defaultBucket + ")", Value: defaultBucket},
 			&cli.StringFlag{Name: "domain", Usage: "also serve BUCKET.DOMAIN (virtual-host style)"},
-			&cli.StringFlag{Name: "region", Usage: "make the bucket there, and refuse requests signed for another region than their bucket's, as AWS does (default: any region will do)"},
+			&cli.StringFlag{Name: "region", Usage: "make the bucket there, and refuse requests signed for another region than " +
+				"their bucket's, as AWS does (default: any region will do)"},
 			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
+			&cli.BoolFlag{
+				Name:  "behind-tls",
+				Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted",
+			},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return usageError{fmt.Errorf("serve takes no arguments, got %q", c.Args().First())}
 			}
 			o := serveOptions{
-				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"), region: c.String("region"),
-				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"),
+				data: c.String("data"), addr: c.String("addr"), bucket: c.String("bucket"), domain: c.String("domain"),
+				region:  c.String("region"),
+				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"), behindTLS: c.Bool("behind-tls"),
 			}
 			if c.Bool("env") {
 				return runServeEnv(ctx, o, term)
@@ -128,7 +135,8 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(term.Err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, Logger: logger,
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region,
+		BehindTLS: o.behindTLS, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return lockevents.Watch(s, term.Out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
@@ -186,6 +194,9 @@ func (o serveOptions) tls() (*tls.Config, error) {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return nil, usageError{errors.New("-tls-cert and -tls-key go together: give both or neither")}
 	}
+	if o.behindTLS && o.tlsCert != "" {
+		return nil, usageError{errors.New("-behind-tls and -tls-cert: want one, for where TLS ends")}
+	}
 	if o.tlsCert == "" {
 		host, _, err := net.SplitHostPort(o.addr)
 		if err != nil {
@@ -201,13 +212,17 @@ func (o serveOptions) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("-tls-cert %q, -tls-key %q: %w", o.tlsCert, o.tlsKey, err)}
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, nil
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+	}, nil
 }
 
 func (o serveOptions) listen(ctx context.Context, tlsConfig *tls.Config) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("-addr %q: the port is in use: stop what listens there, or give another, such as -addr 127.0.0.1:0 for any free one", o.addr)
+		return nil, fmt.Errorf("-addr %q: the port is in use: stop what listens there, or give another, such as -addr "+
+			"127.0.0.1:0 for any free one", o.addr)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-addr %q: %w", o.addr, err)
@@ -243,10 +258,12 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 	id, secret := getenv(envAccessKey), getenv(envSecretKey)
 	if id != "" || secret != "" {
 		if id == "" || secret == "" {
-			return keyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made", envAccessKey, envSecretKey)}
+			return keyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made",
+				envAccessKey, envSecretKey)}
 		}
 		if err := embedded.CheckKeyPair(id, secret); err != nil {
-			return keyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey, envSecretKey, err)}
+			return keyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey, envSecretKey,
+				err)}
 		}
 		return keyPair{id: id, secret: secret}, nil
 	}
@@ -258,11 +275,13 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 		lo.ConfigFiles, lo.CredentialsFiles = []string{}, []string{file}
 	})
 	if err != nil || !profile.Credentials.HasKeys() {
-		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file, credentialsProfile)
+		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file,
+			credentialsProfile)
 	}
 	keys := keyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, file}
 	if err := embedded.CheckKeyPair(keys.id, keys.secret); err != nil {
-		return keyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file, credentialsProfile, err)
+		return keyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file,
+			credentialsProfile, err)
 	}
 	return keys, nil
 }
@@ -276,7 +295,8 @@ func makeCredentials(file string) error {
 	}
 	var random [10 + 30]byte
 	_, _ = rand.Read(random[:]) // never fails
-	body := fmt.Sprintf("# The key pair of the Statelatch store in this directory.\n[%s]\naws_access_key_id = SLAT%s\naws_secret_access_key = %s\n",
+	body := fmt.Sprintf("# The key pair of the Statelatch store in this directory.\n[%s]\naws_access_key_id = "+
+		"SLAT%s\naws_secret_access_key = %s\n",
 		credentialsProfile, base32.StdEncoding.EncodeToString(random[:10]), base64.RawURLEncoding.EncodeToString(random[10:]))
 	tmp, err := os.CreateTemp(filepath.Dir(file), "credentials-*") // mode 0600
 	if err != nil {

@@ -96,19 +96,23 @@ func runServeEnv(ctx context.Context, o serveOptions, term terminal) error {
 				fmt.Fprintf(&b, "unset %s\n", name)
 			}
 		}
-		fmt.Fprintf(&b, "export AWS_SHARED_CREDENTIALS_FILE=%s\nexport AWS_PROFILE=%s\n", shellQuote(filepath.Join(o.data, credentialsFile)), credentialsProfile)
+		fmt.Fprintf(&b, "export AWS_SHARED_CREDENTIALS_FILE=%s\nexport AWS_PROFILE=%s\n",
+			shellQuote(filepath.Join(o.data, credentialsFile)), credentialsProfile)
 	} else {
 		if term.Getenv(envAccessKey) == "" || term.Getenv(envSecretKey) == "" {
-			return fmt.Errorf("the store on %s was started with %s and %s: export them in this shell too, then run this again", o.data, envAccessKey, envSecretKey)
+			return fmt.Errorf("the store on %s was started with %s and %s: export them in this shell too, then run this again",
+				o.data, envAccessKey, envSecretKey)
 		}
 		for _, name := range []string{"AWS_SESSION_TOKEN", "AWS_PROFILE"} {
 			if term.Getenv(name) != "" {
 				fmt.Fprintf(&b, "unset %s\n", name)
 			}
 		}
-		fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=\"$%s\"\nexport AWS_SECRET_ACCESS_KEY=\"$%s\"\n", envAccessKey, envSecretKey)
+		fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=\"$%s\"\nexport AWS_SECRET_ACCESS_KEY=\"$%s\"\n", envAccessKey,
+			envSecretKey)
 	}
-	fmt.Fprintf(&b, "export AWS_ENDPOINT_URL_S3=%s\nexport AWS_REGION=%s\n", shellQuote(r.Endpoint), shellQuote(clientRegion(r.Region)))
+	fmt.Fprintf(&b, "export AWS_ENDPOINT_URL_S3=%s\nexport AWS_REGION=%s\n", shellQuote(r.Endpoint),
+		shellQuote(clientRegion(r.Region)))
 	term.Print("%s", b.String())
 	return nil
 }

@@ -274,6 +274,31 @@ func TestServe_Region(t *testing.T) {
 	s.want(s.runContext(t.Context(), "serve", "-data", data, "-addr", "127.0.0.1:0", "-region", "us-west-2"), 1, defaultBucket, "eu-central-1", "us-west-2", "-region")
 }
 
+// A policy that wants TLS, as bucket init writes it, is about the clients, not about the way from a proxy to the store.
+func TestServe_BehindTLS(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.want(s.run("serve", "-data", t.TempDir(), "-behind-tls", "-tls-cert", "x", "-tls-key", "y"), exitUsage, "-behind-tls")
+	s.env[envAccessKey], s.env[envSecretKey] = "container-access-key-id", "container-secret-access-key-of-the-tests"
+	for denied, args := range map[bool][]string{true: nil, false: {"-behind-tls"}} {
+		url := s.serve(append(args, "-data", t.TempDir(), "-addr", "127.0.0.1:0")...).await(`s3 = "(http://127\.0\.0\.1:\d+)"`)[1]
+		client := s3.New(s3.Options{
+			BaseEndpoint: &url, Region: "us-east-1", UsePathStyle: true,
+			Credentials: credentials.NewStaticCredentialsProvider(s.env[envAccessKey], s.env[envSecretKey], ""),
+		})
+		if _, err := client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: aws.String(defaultBucket), Policy: aws.String(`{
+			"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*",
+			"Resource": ["arn:aws:s3:::` + defaultBucket + `", "arn:aws:s3:::` + defaultBucket + `/*"],
+			"Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}`)}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(defaultBucket)})
+		if refused := err != nil && strings.Contains(err.Error(), "AccessDenied"); refused != denied || err != nil && !refused {
+			t.Errorf("serve %q: got %v, want it denied: %v", args, err, denied)
+		}
+	}
+}
+
 func TestServe_Domain(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)

@@ -17,7 +17,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-const redaction = "Secrets are not shown without -reveal: what the state marks as sensitive, and beyond that what has a name or looks like\n" +
+const redaction = "Secrets are not shown without -reveal: what the state marks as sensitive, and beyond that what " +
+	"has a name or looks like\n" +
 	"one (password, token, private key, a URL with a password, a script with DB_PASSWORD=..., ...). That is a guess: a secret under a harmless name is shown.\n\n"
 
 type showOptions struct {
@@ -52,7 +53,8 @@ func showCommand(term terminal) *cli.Command {
 				return err
 			}
 			o := showOptions{
-				targetOptions: targetOf(c, ref), version: c.String("version"), addresses: c.StringSlice("address"), reveal: c.Bool("reveal"),
+				targetOptions: targetOf(c, ref), version: c.String("version"), addresses: c.StringSlice("address"),
+				reveal: c.Bool("reveal"),
 			}
 			return o.finish(ctx, term, runShow(ctx, o, term))
 		},

@@ -58,7 +58,8 @@ func statesCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "versions", Usage: "count the versions that the bucket keeps"},
 			&cli.BoolFlag{Name: "anomalies", Usage: "compare the versions: find lost updates"},
 			&cli.BoolFlag{Name: "all", Usage: "every object, whatever its name"},
-			&cli.StringFlag{Name: "match", Usage: "only keys like that; * is any text, also with slashes, ? a character, [a-z] a range"},
+			&cli.StringFlag{Name: "match", Usage: "only keys like that; * is any text, also with slashes, ? a " +
+				"character, [a-z] a range"},
 			&cli.BoolFlag{Name: "locked", Usage: "only states that are locked"},
 			&cli.BoolFlag{Name: "flagged", Usage: "only states with a flag"},
 			&cli.BoolFlag{Name: "fail-on-flags", Usage: "exit with 1 if a state shown has a flag"},
@@ -122,7 +123,8 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 		return err
 	}
 	if !o.json {
-		term.Say("%s in %s: %s\n", count(totals.States, "state"), strings.Join(where, " "), totals.describe(time.Since(started)))
+		term.Say("%s in %s: %s\n", count(totals.States, "state"), strings.Join(where, " "),
+			totals.describe(time.Since(started)))
 	}
 	if o.failOnFlags && totals.Flagged > 0 {
 		return reportedError{fmt.Errorf("%s flagged", count(totals.Flagged, "state"))}
@@ -137,7 +139,9 @@ type bucketState struct {
 }
 
 // look takes stock of one scope, and adds what that cost.
-func (o statesOptions) look(ctx context.Context, term terminal, p place, totals *stateTotalsJSON) ([]fleet.State, error) {
+func (o statesOptions) look(
+	ctx context.Context, term terminal, p place, totals *stateTotalsJSON,
+) ([]fleet.State, error) {
 	line := term.LiveLine()
 	defer line.Clear()
 	before := *totals
@@ -191,15 +195,22 @@ func (t stateTotalsJSON) describe(took time.Duration) string {
 		s += fmt.Sprintf(" (%s in all versions)", byteSize(t.VersionBytes))
 	}
 	s += fmt.Sprintf(", %d locked, %d flagged", t.Locked, t.Flagged)
-	return s + fmt.Sprintf("; %s listed in %s, %v", count(t.Objects, "object"), count(t.Requests, "request"), took.Round(10*time.Millisecond))
+	return s + fmt.Sprintf("; %s listed in %s, %v", count(t.Objects, "object"), count(t.Requests, "request"),
+		took.Round(10*time.Millisecond))
 }
 
 // table shows states to people: a line each, and below it what needs more words.
 func (o statesOptions) table(states []bucketState) table {
 	t := table{Details: func(row int) string { return stateDetails(states[row].State) }}
-	t.Columns = []column{{Head: "KEY", Least: 20, Middle: true}, {Head: "SIZE"}, {Head: "WRITTEN (UTC)", Rank: 1}, {Head: "LOCKED (UTC)"}}
+	t.Columns = []column{
+		{Head: "KEY", Least: 20, Middle: true},
+		{Head: "SIZE"},
+		{Head: "WRITTEN (UTC)", Rank: 1},
+		{Head: "LOCKED (UTC)"},
+	}
 	if o.headers {
-		t.Columns = append(t.Columns, column{Head: "SERIAL"}, column{Head: "LINEAGE", Rank: 4}, column{Head: "ENGINE", Rank: 2})
+		t.Columns = append(t.Columns, column{Head: "SERIAL"}, column{Head: "LINEAGE", Rank: 4},
+			column{Head: "ENGINE", Rank: 2})
 	}
 	if o.versions {
 		t.Columns = append(t.Columns, column{Head: "VERSIONS", Rank: 2}, column{Head: "IN ALL", Rank: 3})

@@ -85,17 +85,21 @@ func statesJSONOf(scopes []string, states []bucketState, totals stateTotalsJSON)
 	}
 	for _, s := range states {
 		one := stateJSON{
-			Ref: statelatch.Ref{Bucket: s.bucket, Key: s.Key}.String(), Key: s.Key, Workspace: workspaceName(s.State), Exists: s.Exists, Size: s.Size, Written: nonZero(s.Written), ETag: s.ETag, VersionID: s.VersionID,
+			Ref: statelatch.Ref{Bucket: s.bucket, Key: s.Key}.String(), Key: s.Key, Workspace: workspaceName(s.State),
+			Exists: s.Exists, Size: s.Size, Written: nonZero(s.Written), ETag: s.ETag, VersionID: s.VersionID,
 			Locked: s.Locked, LockedSince: nonZero(s.LockedSince), Rescued: s.Rescued, Snapshots: s.Snapshots,
-			Versions: s.Versions, VersionBytes: s.VersionBytes, Problem: problemOf(s.State), Flags: append([]fleet.Flag{}, s.Flags...),
+			Versions: s.Versions, VersionBytes: s.VersionBytes, Problem: problemOf(s.State),
+			Flags: append([]fleet.Flag{}, s.Flags...),
 		}
 		if h := s.Header; h != nil {
 			one.Header = &stateHeaderJSON{
-				Format: h.Version, Serial: h.Serial, Lineage: h.Lineage, TerraformVersion: h.TerraformVersion, Encrypted: h.Encrypted(),
+				Format: h.Version, Serial: h.Serial, Lineage: h.Lineage, TerraformVersion: h.TerraformVersion,
+				Encrypted: h.Encrypted(),
 			}
 		}
 		for _, a := range s.Anomalies {
-			one.Anomalies = append(one.Anomalies, stateAnomalyJSON{Kind: a.Kind, Before: anomalySide(a.Before), After: anomalySide(a.After)})
+			one.Anomalies = append(one.Anomalies,
+				stateAnomalyJSON{Kind: a.Kind, Before: anomalySide(a.Before), After: anomalySide(a.After)})
 		}
 		out.States = append(out.States, one)
 	}
@@ -104,7 +108,8 @@ func statesJSONOf(scopes []string, states []bucketState, totals stateTotalsJSON)
 
 func anomalySide(v state.Version) anomalySideJSON {
 	return anomalySideJSON{
-		VersionID: v.VersionID, Exists: v.Exists, Serial: v.Header.Serial, Lineage: v.Header.Lineage, Written: nonZero(v.LastModified),
+		VersionID: v.VersionID, Exists: v.Exists, Serial: v.Header.Serial, Lineage: v.Header.Lineage,
+		Written: nonZero(v.LastModified),
 	}
 }
 
@@ -113,14 +118,16 @@ func (o statesOptions) writeCSV(out io.Writer, states []bucketState) error {
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
 	_ = w.Write([]string{ // w remembers errors
-		"key", "workspace", "exists", "size", "written", "locked", "locked_since", "rescued", "snapshots", "versions", "version_bytes",
+		"key", "workspace", "exists", "size", "written", "locked", "locked_since", "rescued", "snapshots", "versions",
+		"version_bytes",
 		"format", "serial", "lineage", "terraform_version", "encrypted", "flags", "anomalies", "problem", "bucket",
 	})
 	for _, s := range states {
 		header := []string{"", "", "", "", ""}
 		if h := s.Header; h != nil {
 			header = []string{
-				strconv.FormatUint(h.Version, 10), strconv.FormatUint(h.Serial, 10), harmless(h.Lineage), harmless(h.TerraformVersion), strconv.FormatBool(h.Encrypted()),
+				strconv.FormatUint(h.Version, 10), strconv.FormatUint(h.Serial, 10), harmless(h.Lineage),
+				harmless(h.TerraformVersion), strconv.FormatBool(h.Encrypted()),
 			}
 		}
 		versions, versionBytes := "", ""
@@ -132,8 +139,10 @@ func (o statesOptions) writeCSV(out io.Writer, states []bucketState) error {
 			anomalies = append(anomalies, string(a.Kind))
 		}
 		_ = w.Write(slices.Concat([]string{
-			harmless(s.Key), harmless(workspaceName(s.State)), strconv.FormatBool(s.Exists), strconv.FormatInt(s.Size, 10), csvTime(s.Written),
-			strconv.FormatBool(s.Locked), csvTime(s.LockedSince), strconv.Itoa(s.Rescued), strconv.Itoa(s.Snapshots), versions, versionBytes,
+			harmless(s.Key), harmless(workspaceName(s.State)), strconv.FormatBool(s.Exists), strconv.FormatInt(s.Size, 10),
+			csvTime(s.Written),
+			strconv.FormatBool(s.Locked), csvTime(s.LockedSince), strconv.Itoa(s.Rescued), strconv.Itoa(s.Snapshots), versions,
+			versionBytes,
 		}, header, []string{flagNames(s.State), strings.Join(anomalies, ", "), harmless(problemOf(s.State)), s.bucket}))
 	}
 	w.Flush()

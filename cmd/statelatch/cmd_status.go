@@ -154,7 +154,8 @@ func background(m *statelatch.Managed) string {
 		{"Reason:", m.Reason},
 		{"Run:", runURL(m.Run)},
 		{"Client:", m.Client + map[identity.Liveness]string{
-			identity.Alive: " (a process of this machine that still runs)", identity.Dead: " (a process of this machine that is gone)",
+			identity.Alive: " (a process of this machine that still runs)",
+			identity.Dead:  " (a process of this machine that is gone)",
 		}[aliveHere(m)]},
 	} {
 		if f[1] != "" {
@@ -215,7 +216,8 @@ func lockedAdvice(term terminal, l *statelatch.LockedError, again naming) string
 	if mine, _ := claims.Open(term.Getenv); mine.Has(l.Ref, l.Holder.ID) {
 		return s + "\n" + ownAdvice(l, again)
 	}
-	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n", again.command("status"))
+	s += fmt.Sprintf("\nHow old is it?        %s\nWait for it:          -lock-timeout 10m, of lock, run and push\n",
+		again.command("status"))
 	if m := l.Managed; m != nil && (m.TTL > 0 || m.Expires > 0) {
 		s += fmt.Sprintf("If it is over:        %s\n", again.command("unlock -expired"))
 	}
@@ -236,9 +238,11 @@ func ownAdvice(l *statelatch.LockedError, again naming) string {
 	case h.Leased() && alive == identity.Alive && h.Stays():
 		return fmt.Sprintf("It is yours%s, and a command of yours works under it, which still runs.\n", since) + wait
 	case h.Leased() && alive == identity.Alive:
-		return fmt.Sprintf("It is held by a run of yours on this machine%s, which still runs: stop it, and it releases the lock.\n", since) + wait
+		return fmt.Sprintf("It is held by a run of yours on this machine%s, which still runs: stop it, and it "+
+			"releases the lock.\n", since) + wait
 	case h.Stays():
-		return fmt.Sprintf("It is yours%s. A command of yours worked under it and has not released it.\n", since) + release + under
+		return fmt.Sprintf("It is yours%s. A command of yours worked under it and has not released it.\n", since) + release +
+			under
 	case h.Leased():
 		return fmt.Sprintf("It was taken by a run of yours%s. If that is over:\n", since) + release
 	}

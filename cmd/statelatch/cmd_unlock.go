@@ -57,7 +57,8 @@ func unlockCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "id", Usage: "release the lock with this ID, taken elsewhere"},
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took; never asks"},
-			&durationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since the last renewal"},
+			&durationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since " +
+				"the last renewal"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be done, and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; a lock whose holder is provably alive is left alone"},
 			askCIFlag(),
@@ -96,7 +97,8 @@ func (o *unlockOptions) check(ageGiven bool) error {
 	case o.many && len(o.refs) > 1:
 		return usageError{errors.New("give one bucket or prefix alone, or REFs")}
 	case o.many && !o.mine && !o.expired && o.olderThan == 0:
-		return usageError{fmt.Errorf("%s means every lock below it: add -mine, -expired or -if-older-than, or name one state as s3://BUCKET/KEY", o.refs[0])}
+		return usageError{fmt.Errorf("%s means every lock below it: add -mine, -expired or -if-older-than, or name one "+
+			"state as s3://BUCKET/KEY", o.refs[0])}
 	case o.many && o.id != "":
 		return usageError{errors.New("-id names one lock, so give its REF")}
 	}
@@ -203,7 +205,8 @@ func (u *unlocking) decide(s *unlockStep) {
 	case u.olderThan > 0 && h.Since.IsZero():
 		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
 	case u.olderThan > 0 && h.Age < u.olderThan:
-		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan), evidence.Span(h.Age))
+		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan),
+			evidence.Span(h.Age))
 	case u.expired:
 		s.action = actExpired
 	case u.id != "" && h.Err == nil && h.Info.ID != u.id:
@@ -214,7 +217,8 @@ func (u *unlocking) decide(s *unlockStep) {
 		(own || u.mine) && givesBack(h, s.verdict):
 		s.action, s.err = actRelease, notAlive(h)
 	case u.mine:
-		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that it is over: %s", s.verdict.Proof)
+		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that "+
+			"it is over: %s", s.verdict.Proof)
 	case !u.mayForce() && u.owner.err != nil:
 		s.err = fmt.Errorf("which locks are yours is not known: %w: %w", u.owner.err, h.LockedError())
 	case !u.mayForce():
@@ -287,7 +291,8 @@ func givesBack(h lock.Held, v evidence.Verdict) bool {
 // notAlive refuses to pull the lock from under a run of this user that is still going.
 func notAlive(held lock.Held) error {
 	if held.Leased() && aliveHere(held.Managed) == identity.Alive {
-		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it releases the lock: %w",
+		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it "+
+			"releases the lock: %w",
 			statelatch.Printable(held.Managed.Client), held.LockedError())
 	}
 	return nil

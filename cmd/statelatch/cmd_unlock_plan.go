@@ -36,7 +36,8 @@ func (u *unlocking) planScope(ctx context.Context) ([]unlockStep, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := connect(ctx, u.term, statelatch.Ref{Bucket: scope.Bucket}, backend) // its manager is for every state of the bucket
+	// its manager is for every state of the bucket
+	all, err := connect(ctx, u.term, statelatch.Ref{Bucket: scope.Bucket}, backend)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,10 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 		switch {
 		case s.err != nil: // told below
 		case u.json:
-			p := plannedJSON{Ref: s.ref.String(), WouldRelease: s.action != actNone, Asks: s.action == actForce && !u.approved, Verdict: s.verdict.State, Proof: s.verdict.Proof}
+			p := plannedJSON{
+				Ref: s.ref.String(), WouldRelease: s.action != actNone, Asks: s.action == actForce && !u.approved,
+				Verdict: s.verdict.State, Proof: s.verdict.Proof,
+			}
 			if s.held.Err == nil && s.verdict.State != "" {
 				p.Lock = lockInfoJSON(s.held.Info)
 			}
@@ -124,7 +128,8 @@ func (u *unlocking) rehearse(steps []unlockStep) error {
 			if s.action == actForce && !u.approved {
 				asks = ", once that is confirmed with yes"
 			}
-			u.term.PrintProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()), s.held.Holder(), asks, verdictLine(s.verdict, verdictIn(u.term.Paint)))
+			u.term.PrintProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.ref.String()),
+				s.held.Holder(), asks, verdictLine(s.verdict, verdictIn(u.term.Paint)))
 		}
 	}
 	return u.leftAlone(steps)
@@ -137,11 +142,13 @@ func (u *unlocking) notOver(s unlockStep) error {
 	case s.verdict.State == evidence.Stale: // by something else than its promise
 		next = "; without -expired it is released at once: " + s.again.command("unlock")
 	case h.Err != nil || h.ETag == "" || m == nil || m.TTL == 0 && m.Expires == 0:
-		next = "; -expired is for a lease, or an -expires; without -expired it is shown and asked about: " + s.again.command("unlock")
+		next = "; -expired is for a lease, or an -expires; without -expired it is shown and asked about: " +
+			s.again.command("unlock")
 	case aliveHere(m) == identity.Alive:
 		next = "; stop that, and it releases the lock"
 	case h.Leased() && u.dryRun:
-		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile", evidence.Span(m.TTL))
+		next = fmt.Sprintf("; without -dry-run it is watched for up to %s, and released if it is not renewed meanwhile",
+			evidence.Span(m.TTL))
 	}
 	return fmt.Errorf("it is not over: %s: %w%s", s.verdict.Proof, h.LockedError(), next)
 }
@@ -291,7 +298,8 @@ func leftAlone(err error) string {
 		return oneLine(err)
 	}
 	why := strings.Replace(oneLine(err), ": "+oneLine(locked), "", 1)
-	return fmt.Sprintf("%v: %s: %s", statelatch.ErrLocked, statelatch.Printable(locked.Ref.String()), strings.TrimPrefix(why, fmt.Sprintf("%v: %s: ", statelatch.ErrLocked, locked.Ref)))
+	return fmt.Sprintf("%v: %s: %s", statelatch.ErrLocked, statelatch.Printable(locked.Ref.String()),
+		strings.TrimPrefix(why, fmt.Sprintf("%v: %s: ", statelatch.ErrLocked, locked.Ref)))
 }
 
 // proveRemovals refuses to remove locks on a store that cannot lock, because nothing there can be made conditional: it
@@ -312,7 +320,8 @@ func proveRemovals(ctx context.Context, term terminal, steps []unlockStep) {
 		case s.held.Leased() && err != nil && !errors.Is(err, statelatch.ErrUnsafeStore):
 			s.err = err
 		case s.Manager.Tier == lock.TierNone:
-			s.err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' removes its lock, or delete s3://%s/%s",
+			s.err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' "+
+				"removes its lock, or delete s3://%s/%s",
 				statelatch.ErrUnsafeStore, s.again.command("probe"), shellQuote(s.held.Info.ID), s.ref.Bucket, s.ref.LockKey())
 		case s.action == actExpired && s.held.Leased() && s.Manager.Tier != lock.TierFull:
 			s.err = fmt.Errorf("%w: without an atomic conditional delete nobody can prove that a lease is over for good; "+

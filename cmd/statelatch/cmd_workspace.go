@@ -21,7 +21,8 @@ type workspaceOptions struct {
 	approved bool
 }
 
-const workspaceRef = "REF is the state of the default workspace; the prefix of the others is 'env:' unless the backend or\n" +
+const workspaceRef = "REF is the state of the default workspace; the prefix of the others is 'env:' unless " +
+	"the backend or\n" +
 	"-backend-config workspace_key_prefix=... says otherwise.\n\n"
 
 func workspaceCommand(term terminal) *cli.Command {
@@ -31,11 +32,12 @@ func workspaceCommand(term terminal) *cli.Command {
 		UsageText: "statelatch workspace list|new|delete [flags] [NAME] [REF]",
 		Commands: []*cli.Command{
 			{
-				Name:        "list",
-				Usage:       "list the workspaces",
-				UsageText:   "statelatch workspace list [flags] [REF]",
-				Description: "Prints one name a line, 'default' first; of a working directory as engines do, with a star before the one it is on. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
-				Flags:       targetFlags(),
+				Name:      "list",
+				Usage:     "list the workspaces",
+				UsageText: "statelatch workspace list [flags] [REF]",
+				Description: "Prints one name a line, 'default' first; of a working directory as engines do, with a star before " +
+					"the one it is on. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
+				Flags: targetFlags(),
 				Action: func(ctx context.Context, c *cli.Command) error {
 					ref, err := atMostOne(c, "REF")
 					if err != nil {
@@ -192,7 +194,8 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	}
 	active := o.current(t) == o.workspace
 	if active && !o.approved {
-		question := fmt.Sprintf("%s is on the workspace %q. Delete it, %s, all the same?", cmp.Or(o.chdir, "This directory"), o.workspace, t.ref)
+		question := fmt.Sprintf("%s is on the workspace %q. Delete it, %s, all the same?", cmp.Or(o.chdir, "This directory"),
+			o.workspace, t.ref)
 		if err := term.Confirm(ctx, question, "-auto-approve"); err != nil {
 			return err
 		}
@@ -221,7 +224,8 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	}
 	term.Say("Deleted workspace %q: %s\n", o.workspace, t.ref)
 	if active {
-		term.Say("This directory is still on it: 'workspace select default' of the engine, or TF_WORKSPACE, chooses another; else the next run creates it anew.\n")
+		term.Say("This directory is still on it: 'workspace select default' of the engine, or TF_WORKSPACE, chooses " +
+			"another; else the next run creates it anew.\n")
 	}
 	return nil
 }

@@ -55,9 +55,13 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 		return
 	}
 	l.silent[a.Host] = now.Add(sayAgain)
-	l.term.Wipe()
-	l.term.Say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host), statelatch.Printable(why))
-	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") && l.term.Getenv("AWS_ENDPOINT_URL_S3") == "" {
+	if l.term.Live {
+		l.term.Say("\r\033[K")
+	}
+	l.term.Say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host),
+		statelatch.Printable(why))
+	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") &&
+		l.term.Getenv("AWS_ENDPOINT_URL_S3") == "" {
 		l.term.Say("That is AWS itself. Where the bucket is elsewhere: -endpoint URL, or AWS_ENDPOINT_URL_S3.\n")
 	}
 }
@@ -85,7 +89,10 @@ func debugLine(at time.Time, a s3bucket.Attempt) string {
 // debugged gives every command that connects somewhere the flag that shows its requests.
 func debugged(c *cli.Command) {
 	if cliargs.FindFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
-		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "debug", Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body"})
+		c.Flags = append(c.Flags, &cli.BoolFlag{
+			Name:  "debug",
+			Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body",
+		})
 		act := c.Action
 		c.Action = func(ctx context.Context, c *cli.Command) error {
 			if l, ok := ctx.Value(requestLogKey{}).(*requestLog); ok && c.Bool("debug") {

@@ -21,7 +21,8 @@ type denials struct {
 }
 
 func (o targetOptions) denied(ctx context.Context, term terminal, err error) denials {
-	d := denials{all: slices.DeleteFunc(storeErrors(err), func(e *statelatch.StoreError) bool { return !errors.Is(e.Kind, statelatch.ErrDenied) })}
+	d := denials{all: slices.DeleteFunc(storeErrors(err),
+		func(e *statelatch.StoreError) bool { return !errors.Is(e.Kind, statelatch.ErrDenied) })}
 	if len(d.all) > 0 {
 		_, backend, _ := o.scope(ctx, term) // what cannot be read leaves the environment's region
 		d.region, d.objects, d.owner = regionOf(backend, term), backend.S3.ObjectOptions, o.owner
@@ -35,11 +36,13 @@ func (d denials) grant() (policy.Document, bool) { return policy.Grant(d.region,
 // advice says why e was denied, and what else may be the cause.
 func (d denials) advice(e *statelatch.StoreError) string {
 	advice, why := policy.Advice(e), e.Denial()
-	bucketSays := why.Cause == statelatch.DenialExplicit && why.Policy == statelatch.PolicyResource && strings.HasPrefix(why.Action, "s3:")
+	bucketSays := why.Cause == statelatch.DenialExplicit && why.Policy == statelatch.PolicyResource &&
+		strings.HasPrefix(why.Action, "s3:")
 	silent := why.Cause == statelatch.DenialUnknown && strings.HasPrefix(e.Action, "s3:")
 	if (bucketSays || silent) && e.Op == "put" {
 		if lacks := d.lacks(); len(lacks) > 0 {
-			advice += " A bucket's policy may demand that objects are written with " + strings.Join(lacks, ", ") + ", which the configuration does not set."
+			advice += " A bucket's policy may demand that objects are written with " + strings.Join(lacks, ", ") +
+				", which the configuration does not set."
 		}
 	}
 	if d.owner != "" && (silent || bucketSays) {
@@ -68,8 +71,9 @@ func (d denials) json() []deniedJSON {
 	for _, e := range d.all {
 		why := e.Denial()
 		out := deniedJSON{
-			Reason: why.Cause, Policy: why.Policy, PolicyARN: why.PolicyARN, Principal: why.Principal, Action: why.Action, Resource: why.Resource,
-			Advice: d.advice(e),
+			Reason: why.Cause, Policy: why.Policy, PolicyARN: why.PolicyARN, Principal: why.Principal, Action: why.Action,
+			Resource: why.Resource,
+			Advice:   d.advice(e),
 		}
 		if lacking, ok := policy.ResourceGrant(d.region, e); ok {
 			out.ResourceGrant = &lacking
@@ -108,7 +112,8 @@ func roleFor(denied []*statelatch.StoreError) string {
 		switch {
 		case se.Action == "s3:DeleteObjectVersion":
 			return "admin"
-		case strings.Contains(se.Action, "Bucket") && !strings.HasPrefix(se.Action, "s3:List"), strings.Contains(se.Action, "Configuration"):
+		case strings.Contains(se.Action, "Bucket") && !strings.HasPrefix(se.Action, "s3:List"),
+			strings.Contains(se.Action, "Configuration"):
 			return "bucket"
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/internal/faultproxy"
-	"github.com/statelatch/statelatch/policy/policytest"
+	"github.com/statelatch/statelatch/internal/policytest"
 )
 
 // behindProxy puts a proxy between the shell and its store.

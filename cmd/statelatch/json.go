@@ -150,7 +150,8 @@ func statusOf(h lock.Held, mine bool) statusJSON {
 	}
 	if m := h.Managed; m != nil {
 		s.Managed = &managedJSON{
-			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Stays: m.Stays, Writes: m.Seq,
+			LeaseSeconds: int64(m.TTL / time.Second), ExpiresSeconds: int64(m.Expires / time.Second), Stays: m.Stays,
+			Writes: m.Seq,
 			Reason: m.Reason, Client: m.Client, TookOverID: m.PrevID, Run: m.Run,
 		}
 	}

@@ -31,7 +31,9 @@ func (t target) missing(ctx context.Context) (near []string, missing bool) {
 }
 
 // noteMissing finds the targets without a state, with what is near, and tells of them unless JSON is to.
-func noteMissing(ctx context.Context, term terminal, targets []target, inJSON bool) (absent map[statelatch.Ref][]string) {
+func noteMissing(
+	ctx context.Context, term terminal, targets []target, inJSON bool,
+) (absent map[statelatch.Ref][]string) {
 	absent = map[statelatch.Ref][]string{}
 	for _, t := range targets {
 		near, missing := t.missing(ctx)
@@ -56,5 +58,6 @@ func sayMissing(term terminal, ref statelatch.Ref, near []string) {
 	for _, n := range near {
 		names = append(names, "  "+shellQuote(n))
 	}
-	term.Say("Note: there is no state at %s. Did you mean:\n%s\n", statelatch.Printable(ref.String()), strings.Join(names, "\n"))
+	term.Say("Note: there is no state at %s. Did you mean:\n%s\n", statelatch.Printable(ref.String()),
+		strings.Join(names, "\n"))
 }

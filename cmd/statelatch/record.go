@@ -28,16 +28,20 @@ const (
 // recordedCommands are the commands that change something, with the act that they stand for.
 var recordedCommands = map[string]audit.Action{
 	"lock": audit.Lock, "unlock": audit.Unlock, "force-unlock": audit.ForceUnlock, "run": audit.Run,
-	"push": audit.Push, "rollback": audit.Rollback, "workspace new": audit.WorkspaceNew, "workspace delete": audit.WorkspaceDelete,
-	"bucket init": audit.BucketInit, "gc": audit.GC, "digest fix": audit.DigestFix, "migrate clean": audit.MigrateClean,
+	"push": audit.Push, "rollback": audit.Rollback, "workspace new": audit.WorkspaceNew,
+	"workspace delete": audit.WorkspaceDelete,
+	"bucket init":      audit.BucketInit, "gc": audit.GC, "digest fix": audit.DigestFix,
+	"migrate clean": audit.MigrateClean,
 }
 
 // recorded lets every command below c that changes something record what it did, where -audit asks for it.
 func recorded(term terminal, c *cli.Command, path ...string) {
 	if action, ok := recordedCommands[strings.Join(path, " ")]; ok {
 		c.Flags = append(c.Flags,
-			&cli.StringFlag{Name: "audit", Usage: "record what is done: s3://BUCKET/PREFIX, file:PATH, syslog:, https://...; commas between several"},
-			&cli.BoolFlag{Name: "audit-required", Usage: "change nothing unless that it is about to be done was recorded before"})
+			&cli.StringFlag{Name: "audit", Usage: "record what is done: s3://BUCKET/PREFIX, file:PATH, syslog:, https://...; " +
+				"commas between several"},
+			&cli.BoolFlag{Name: "audit-required", Usage: "change nothing unless that it is about to be done was " +
+				"recorded before"})
 		act := c.Action
 		c.Action = func(ctx context.Context, c *cli.Command) error {
 			r, err := openRecorder(ctx, c, term, action)
@@ -49,7 +53,8 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 			}
 			err = act(context.WithValue(ctx, recorderKey{}, r), c)
 			for _, m := range r.Close(err) {
-				term.Say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"), statelatch.Printable(m.Location), oneLine(m.First))
+				term.Say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"),
+					statelatch.Printable(m.Location), oneLine(m.First))
 			}
 			return err
 		}
@@ -100,7 +105,8 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 	}
 	switch {
 	case len(locations) == 0 && required:
-		return nil, usageError{fmt.Errorf("-audit-required, but there is no location to record to: set -audit or %s", envAudit)}
+		return nil, usageError{fmt.Errorf("-audit-required, but there is no location to record to: set -audit or %s",
+			envAudit)}
 	case len(locations) == 0:
 		return nil, nil
 	}

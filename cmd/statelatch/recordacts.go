@@ -17,7 +17,8 @@ import (
 )
 
 // What the commands record. An event says that something was done or, with the outcome "unknown", may have been. What
-// was not done leaves no event, unless an intent was recorded before: then audit.Recorder.Close tells that nothing followed.
+// was not done leaves no event, unless an intent was recorded before: then audit.Recorder.Close tells that nothing
+// followed.
 
 // intend is recorder.intend of an act on ref, or on a part of a bucket.
 func intend(ctx context.Context, action audit.Action, ref fmt.Stringer) error {
@@ -55,7 +56,10 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 		return lock.AcquireAll(ctx, targets, req)
 	}
 	for _, t := range targets {
-		if err := r.intend(ctx, audit.Event{Action: r.action, Ref: t.Ref.String(), Operation: req.Operation, LockID: t.ID}); err != nil {
+		if err := r.intend(ctx, audit.Event{
+			Action: r.action, Ref: t.Ref.String(), Operation: req.Operation,
+			LockID: t.ID,
+		}); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +77,10 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 	}
 	for _, t := range set {
 		h := t.Held()
-		e := audit.Event{Action: r.action, Outcome: audit.OK, Ref: t.Ref().String(), Operation: req.Operation, LockID: h.Info.ID, ETagAfter: h.ETag}
+		e := audit.Event{
+			Action: r.action, Outcome: audit.OK, Ref: t.Ref().String(), Operation: req.Operation,
+			LockID: h.Info.ID, ETagAfter: h.ETag,
+		}
 		switch r.action {
 		case audit.Run:
 			e.Outcome = audit.Started
@@ -86,7 +93,8 @@ func acquireRecorded(ctx context.Context, targets []lock.Target, req lock.Reques
 }
 
 // releaseRecorded releases a lock as unlock does.
-func releaseRecorded(ctx context.Context, how unlockAction, release func(context.Context, lock.Held, lock.Request) (bool, error),
+func releaseRecorded(ctx context.Context, how unlockAction,
+	release func(context.Context, lock.Held, lock.Request) (bool, error),
 	held lock.Held, by lock.Request,
 ) (weak bool, err error) {
 	action := audit.ForceUnlock
@@ -103,7 +111,10 @@ func releaseRecorded(ctx context.Context, how unlockAction, release func(context
 
 // recordRelease records that a lock was released or removed.
 func recordRelease(ctx context.Context, action audit.Action, ref statelatch.Ref, held lock.Held, weak bool, err error) {
-	e := audit.Event{Action: action, Ref: ref.String(), Operation: held.Info.Operation, Holder: held.Info.Who, ETagBefore: held.ETag}
+	e := audit.Event{
+		Action: action, Ref: ref.String(), Operation: held.Info.Operation, Holder: held.Info.Who,
+		ETagBefore: held.ETag,
+	}
 	if action == audit.ForceUnlock {
 		e.PrevLockID = held.Info.ID
 	} else {
@@ -117,7 +128,10 @@ func recordRelease(ctx context.Context, action audit.Action, ref statelatch.Ref,
 
 // stateEvent is about a state that was base and is now.
 func stateEvent(ctx context.Context, base, now state.Version) audit.Event {
-	e := audit.Event{Ref: base.Ref.String(), ETagBefore: base.ETag, Lineage: cmp.Or(now.Header.Lineage, base.Header.Lineage)}
+	e := audit.Event{
+		Ref: base.Ref.String(), ETagBefore: base.ETag,
+		Lineage: cmp.Or(now.Header.Lineage, base.Header.Lineage),
+	}
 	e.Action = recorderOf(ctx).action
 	e.SerialBefore, e.SerialAfter = serialOf(base), serialOf(now)
 	if now.Exists {
@@ -127,7 +141,9 @@ func stateEvent(ctx context.Context, base, now state.Version) audit.Event {
 }
 
 // writeRecorded writes a state as session does. Under run that is a state which an engine could not save.
-func writeRecorded(ctx context.Context, tenure *lock.Tenure, session *state.Session, body io.ReadSeeker, opts state.WriteOptions) (state.Version, error) {
+func writeRecorded(
+	ctx context.Context, tenure *lock.Tenure, session *state.Session, body io.ReadSeeker, opts state.WriteOptions,
+) (state.Version, error) {
 	base := session.Base()
 	written, err := session.Write(ctx, body, opts)
 	e := stateEvent(ctx, base, written)
@@ -142,7 +158,8 @@ func writeRecorded(ctx context.Context, tenure *lock.Tenure, session *state.Sess
 // recordRescue records that a copy of a state which could not be saved is kept in the bucket.
 func recordRescue(ctx context.Context, tenure *lock.Tenure, key string) {
 	recorderOf(ctx).Record(audit.Event{
-		Action: audit.Rescue, Outcome: audit.Kept, Ref: tenure.Ref().String(), LockID: tenure.Held().Info.ID, Detail: "kept at " + key,
+		Action: audit.Rescue, Outcome: audit.Kept, Ref: tenure.Ref().String(), LockID: tenure.Held().Info.ID,
+		Detail: "kept at " + key,
 	})
 }
 
@@ -173,7 +190,9 @@ func newRecorded(ctx context.Context, t target) (state.Version, error) {
 }
 
 // deleteRecorded deletes the state of a workspace.
-func deleteRecorded(ctx context.Context, tenure *lock.Tenure, all state.Workspaces, session *state.Session, force bool) error {
+func deleteRecorded(
+	ctx context.Context, tenure *lock.Tenure, all state.Workspaces, session *state.Session, force bool,
+) error {
 	e := stateEvent(ctx, session.Base(), state.Version{})
 	e.LockID, e.Operation = tenure.Held().Info.ID, tenure.Held().Info.Operation
 	err := all.Delete(ctx, session, force)
@@ -250,7 +269,8 @@ func recordBucketInit(ctx context.Context, scope statelatch.Scope, result bucket
 func recordGC(ctx context.Context, scope statelatch.Scope, what string, r gc.Result, err error) {
 	e := audit.Event{
 		Action: audit.GC, Outcome: audit.OK, Ref: scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s, %s", count(r.Removed.Versions, what), count(r.Removed.Markers, "delete marker"), count(r.Removed.Bytes, "byte")),
+		Detail: fmt.Sprintf("removed %s and %s, %s", count(r.Removed.Versions, what),
+			count(r.Removed.Markers, "delete marker"), count(r.Removed.Bytes, "byte")),
 	}
 	if err != nil {
 		e.Outcome = audit.Failed

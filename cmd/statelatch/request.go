@@ -31,14 +31,16 @@ type requestOptions struct {
 func requestFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&durationFlag{Name: "lock-timeout", Usage: "how long to wait for another holder, such as 90s or 10m"},
-		&cli.BoolFlag{Name: "under-lock", Usage: "work under the lock that you took here with 'statelatch lock', which stays"},
+		&cli.BoolFlag{Name: "under-lock", Usage: "work under the lock that you took here with 'statelatch " +
+			"lock', which stays"},
 		&choiceFlag{
 			Name: "takeover", Config: choices{"never", "expired"},
 			Usage: "expired: take over a lock whose lease or -expires has run out (default never)",
 		},
 		&choiceFlag{
 			Name: "fence", Config: choices{"takeover", "always"},
-			Usage: "always: write the state anew also without a takeover, where engines' force-unlock removes such locks (default takeover)",
+			Usage: "always: write the state anew also without a takeover, where engines' force-unlock removes such locks " +
+				"(default takeover)",
 		},
 	}, identityFlags()...)
 }
@@ -93,7 +95,8 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 // holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is
 // all that runs under it: an engine whose run was killed may write its state yet.
 func holderGone(h lock.Held) bool {
-	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead && len(runner.Survivors(h.Managed.Client)) == 0
+	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead &&
+		len(runner.Survivors(h.Managed.Client)) == 0
 }
 
 // waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.
@@ -109,7 +112,8 @@ func (w *waitTeller) tell(now lock.Waiting) {
 		if now.Held.Age > 0 && !now.Held.Leased() {
 			age = fmt.Sprintf(" for %v", now.Held.Age.Round(time.Second))
 		}
-		w.term.Say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age, now.Held.Holder())
+		w.term.Say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age,
+			now.Held.Holder())
 		if now.TakeOver > 0 {
 			w.term.Say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
 		}
@@ -138,7 +142,8 @@ func (w *waitTeller) clear() {
 func notNested(ctx context.Context, term terminal, targets ...target) error {
 	for _, t := range targets {
 		if wrap.HeldAround(ctx, term.Getenv, t.ref, t.Bucket.Store()) {
-			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the inner one, or do this after that run", t.ref)}
+			return usageError{fmt.Errorf("%s is locked already by the 'statelatch run' around this command: leave out the "+
+				"inner one, or do this after that run", t.ref)}
 		}
 	}
 	return nil
@@ -154,7 +159,9 @@ func (t target) acquire(ctx context.Context, term terminal, req lock.Request) (*
 }
 
 // acquireAll takes the locks of all targets or none, telling about the wait. ids are theirs; nil: fresh ones.
-func acquireAll(ctx context.Context, term terminal, targets []target, ids []string, req lock.Request) (lock.Set, error) {
+func acquireAll(
+	ctx context.Context, term terminal, targets []target, ids []string, req lock.Request,
+) (lock.Set, error) {
 	if err := notNested(ctx, term, targets...); err != nil {
 		return nil, err
 	}

@@ -58,8 +58,14 @@ func runCommand(term terminal) *cli.Command {
 			"  statelatch run -read -- terraform plan -detailed-exitcode",
 		Flags: append(append([]cli.Flag{
 			&cli.BoolFlag{Name: "read", Usage: "do not lock; tell at the end whether the state changed meanwhile"},
-			&durationFlag{Name: "lease", Value: defaultLease, Usage: "how long others must see no renewal before they may take over (default 1m30s)"},
-			&durationFlag{Name: "grace", Value: 30 * time.Second, Usage: "how long the command may take to end once it must (default 30s)"},
+			&durationFlag{
+				Name: "lease", Value: defaultLease,
+				Usage: "how long others must see no renewal before they may take over (default 1m30s)",
+			},
+			&durationFlag{
+				Name: "grace", Value: 30 * time.Second,
+				Usage: "how long the command may take to end once it must (default 30s)",
+			},
 		}, requestFlags()...), without(directoryFlags(), "endpoint")...),
 		OnUsageError: func(_ context.Context, c *cli.Command, err error, _ bool) error {
 			return usageError{fmt.Errorf("%w; write -- before COMMAND if that is meant for it", badUsage(c, err))}
@@ -217,7 +223,8 @@ func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.
 			return acquireAll(ctx, on, targets, nil, req)
 		},
 		Refuse: func(ctx context.Context, ref statelatch.Ref, err error, talk io.Writer) int {
-			report(ctx, at(talk), commandLine{Name: "statelatch run"}, targetOptions{ref: ref.String(), owner: o.owner}.finish(ctx, at(talk), err))
+			report(ctx, at(talk), commandLine{Name: "statelatch run"},
+				targetOptions{ref: ref.String(), owner: o.owner}.finish(ctx, at(talk), err))
 			return exitCode(ctx, err)
 		},
 		Write: func(ctx context.Context, s wrap.State, t *lock.Tenure, body io.ReadSeeker) (state.Version, error) {
@@ -267,7 +274,8 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 			if backendconf.IsElsewhere(err) {
 				err = errors.New("there is no backend \"s3\" here")
 			}
-			term.Say("statelatch: nothing is locked yet (%s); the states of engines are locked when the command starts them\n", oneLine(err))
+			term.Say("statelatch: nothing is locked yet (%s); the states of engines are locked when the command starts them\n",
+				oneLine(err))
 			return nil, nil
 		}
 	}
@@ -281,7 +289,8 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 	switch named := slices.ContainsFunc(targets, func(t target) bool { return t.ref == own.Ref }); {
 	case ownErr == nil && !named:
 		return nil, usageError{fmt.Errorf("%s works on another state than %s: on %s, by %s. "+
-			"Leave the REF out to lock that one, or start %s where the REF's state belongs", call, targets[0].ref, own.Ref, own.Backend.Source, call.Name)}
+			"Leave the REF out to lock that one, or start %s where the REF's state belongs", call, targets[0].ref, own.Ref,
+			own.Backend.Source, call.Name)}
 	case backendconf.IsElsewhere(ownErr):
 		term.Say("Warning: what %s does here is not locked by this run: %s\n", call, oneLine(ownErr))
 	}

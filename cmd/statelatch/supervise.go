@@ -40,7 +40,8 @@ func (c *caught) tidying() {
 			select {
 			case <-c.signals:
 				signal.Stop(c.signals)
-				c.term.Say("statelatch: a signal came: the command is gone, its lock is being released; one more signal leaves the lock to its lease\n")
+				c.term.Say("statelatch: a signal came: the command is gone, its lock is being released; one more signal leaves " +
+					"the lock to its lease\n")
 			case <-c.done:
 			}
 		}()

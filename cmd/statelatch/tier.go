@@ -47,7 +47,8 @@ func proveTiers(ctx context.Context, term terminal, targets []target) error {
 		}
 		t.Manager.Tier = v.Tier
 		if err := v.Err(); err != nil {
-			return fmt.Errorf("%w. Probe again for the details, or once the store has been changed: %s", err, t.again.command("probe"))
+			return fmt.Errorf("%w. Probe again for the details, or once the store has been changed: %s", err,
+				t.again.command("probe"))
 		}
 	}
 	return nil
@@ -67,7 +68,8 @@ func proveStore(ctx context.Context, term terminal, b *s3bucket.Bucket) (verdict
 		term.Say("Waiting for another process that probes whether %s can lock safely.\n", endpoint)
 	}
 	k.OnProbe = func(endpoint string) {
-		term.Say("Probing whether %s can lock safely, as not every S3 store can (once a day; STATELATCH_PROBE=off skips it).\n", endpoint)
+		term.Say("Probing whether %s can lock safely, as not every S3 store can (once a day; "+
+			"STATELATCH_PROBE=off skips it).\n", endpoint)
 	}
 	k.OnProgress = tellProbe(line)
 	k.OnLearn = func(v verdict.Verdict) {

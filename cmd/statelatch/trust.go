@@ -83,7 +83,8 @@ func askTrust(ctx context.Context, term terminal, dir string, says, files []stri
 	}
 	switch {
 	case term.Interactive:
-		if err := term.Confirm(ctx, "Before anything is sent: "+list.String()+"\nGo on only if you trust whoever wrote it. The answer is remembered until any of this changes.", ""); err != nil {
+		if err := term.Confirm(ctx, "Before anything is sent: "+list.String()+
+			"\nGo on only if you trust whoever wrote it. The answer is remembered until any of this changes.", ""); err != nil {
 			return err
 		}
 		if err := rememberTrust(memory, dir, says); err != nil {

@@ -42,7 +42,9 @@ type renderedUnit struct {
 }
 
 // render asks terragrunt itself.
-func (o targetOptions) render(ctx context.Context, term terminal, opts terragrunt.Options, program string, why *terragrunt.UnknownError) (backendconf.Backend, error) {
+func (o targetOptions) render(
+	ctx context.Context, term terminal, opts terragrunt.Options, program string, why *terragrunt.UnknownError,
+) (backendconf.Backend, error) {
 	dir, err := filepath.Abs(opts.Dir)
 	if err != nil {
 		return backendconf.Backend{}, err
@@ -53,7 +55,8 @@ func (o targetOptions) render(ctx context.Context, term terminal, opts terragrun
 		return a.backend, a.err
 	}
 	unit, _ := terragrunt.Evaluate(opts) // for the files that it read
-	if err := askTrust(ctx, term, dir, []string{"makes terragrunt run what it names: " + why.Because.String()}, unit.Files, true); err != nil {
+	if err := askTrust(ctx, term, dir, []string{"makes terragrunt run what it names: " + why.Because.String()}, unit.Files,
+		true); err != nil {
 		return backendconf.Backend{}, err
 	}
 	term.Say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)

@@ -22,7 +22,8 @@ func tellUnsaved(term terminal, left unsaved.Copies, again naming, given string)
 			continue
 		}
 		term.Say("Note: a push of this state did not end. What it was to store (serial %d, %d bytes, of %s UTC) is in %s\n"+
-			"Store it:  %s\nIf it is of no use: rm %[4]s\n\n", l.Serial, l.Size, timeOf(l.Kept), shellQuote(l.Path), again.command("push "+shellQuote(l.Path)))
+			"Store it:  %s\nIf it is of no use: rm %[4]s\n\n", l.Serial, l.Size, timeOf(l.Kept), shellQuote(l.Path),
+			again.command("push "+shellQuote(l.Path)))
 	}
 }
 

@@ -26,7 +26,11 @@ func (w wayOptions) words() (words []string) {
 	if u, err := url.Parse(endpoint); err == nil && u.User != nil {
 		endpoint = "..."
 	}
-	for _, f := range [...]struct{ name, value string }{{"-profile", w.profile}, {"-region", w.region}, {"-endpoint", endpoint}} {
+	for _, f := range [...]struct{ name, value string }{
+		{"-profile", w.profile},
+		{"-region", w.region},
+		{"-endpoint", endpoint},
+	} {
 		if f.value != "" {
 			words = append(words, f.name, f.value)
 		}

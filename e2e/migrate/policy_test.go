@@ -18,7 +18,7 @@ import (
 	"github.com/statelatch/statelatch/e2e/internal/rig"
 	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/internal/faultproxy"
-	"github.com/statelatch/statelatch/policy/policytest"
+	"github.com/statelatch/statelatch/internal/policytest"
 )
 
 // iamCall is one call that was made, and everything it asks IAM for.

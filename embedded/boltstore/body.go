@@ -35,7 +35,9 @@ type stage struct {
 // memory, more in a file that is durable when it returns. secret is nil for plain
 // text. finish, which may be nil, is called at the end of r; its error and those of r
 // are returned as they are, and leave nothing behind.
-func (s *Store) writeBody(ctx context.Context, r io.Reader, secret []byte, bind binding, finish func() (s3model.Checksum, error)) (*stage, s3model.Checksum, error) {
+func (s *Store) writeBody(
+	ctx context.Context, r io.Reader, secret []byte, bind binding, finish func() (s3model.Checksum, error),
+) (*stage, s3model.Checksum, error) {
 	var none s3model.Checksum
 	g := &stage{body: body{Part: bind.part}}
 	var key []byte
@@ -105,7 +107,9 @@ func fill(ctx context.Context, r io.Reader, buf []byte) (n int, end bool, err er
 }
 
 // writeFile streams a body of which buf is the beginning into a file.
-func (s *Store) writeFile(ctx context.Context, g *stage, r io.Reader, buf, key []byte, finish func() (s3model.Checksum, error)) (_ *stage, sum s3model.Checksum, err error) {
+func (s *Store) writeFile(
+	ctx context.Context, g *stage, r io.Reader, buf, key []byte, finish func() (s3model.Checksum, error),
+) (_ *stage, sum s3model.Checksum, err error) {
 	file, name, err := s.files.create()
 	if err != nil {
 		return nil, sum, failure(err)

@@ -24,7 +24,8 @@ func (s *Store) CreateBucketWith(ctx context.Context, name, location string, set
 		if t.Bucket(bucketTable).Get([]byte(name)) != nil {
 			return s3model.ErrBucketAlreadyOwnedByYou
 		}
-		return t.put(bucketTable, []byte(name), &bucketRecord{Location: location, Created: s.now().UnixNano(), Settings: settings})
+		return t.put(bucketTable, []byte(name),
+			&bucketRecord{Location: location, Created: s.now().UnixNano(), Settings: settings})
 	})
 }
 

@@ -19,7 +19,8 @@ const completeAttempts = 10
 
 // errPartsChanged means that a part was uploaded again between the look at the parts
 // and the commit.
-var errPartsChanged = s3model.ErrInvalidPart.With("A part was uploaded again while the upload was being completed.", nil)
+var errPartsChanged = s3model.ErrInvalidPart.With("A part was uploaded again while the upload was being completed.",
+	nil)
 
 // assembly is an upload that could be completed, as a view saw it.
 type assembly struct {
@@ -211,13 +212,16 @@ func (s *Store) assemble(t *txn, req s3model.CompleteRequest) (*assembly, error)
 	for i, want := range req.Parts {
 		p, ok := uploaded[want.Number]
 		if !ok || p.ETag != want.ETag {
-			return nil, s3model.ErrInvalidPart.With(fmt.Sprintf("Part %d was not uploaded, or its ETag differs.", want.Number), nil)
+			return nil, s3model.ErrInvalidPart.With(fmt.Sprintf("Part %d was not uploaded, or its ETag differs.", want.Number),
+				nil)
 		}
 		if want.Checksum.Value != "" && want.Checksum != p.Checksum.model() && !p.sameSum(want.Checksum) {
-			return nil, s3model.ErrInvalidPart.With(fmt.Sprintf("The checksum of part %d differs from the one it was uploaded with.", want.Number), nil)
+			return nil, s3model.ErrInvalidPart.With(fmt.Sprintf("The checksum of part %d differs from the one it was "+
+				"uploaded with.", want.Number), nil)
 		}
 		if i < len(req.Parts)-1 && p.Body.Size < minPartSize {
-			return nil, s3model.ErrEntityTooSmall.With(fmt.Sprintf("Part %d has %d bytes; every part but the last must have at least %d.", want.Number, p.Body.Size, minPartSize), nil)
+			return nil, s3model.ErrEntityTooSmall.With(fmt.Sprintf("Part %d has %d bytes; every part but the last must "+
+				"have at least %d.", want.Number, p.Body.Size, minPartSize), nil)
 		}
 		raw, err := hex.DecodeString(p.ETag)
 		if err != nil {
@@ -229,7 +233,8 @@ func (s *Store) assemble(t *txn, req s3model.CompleteRequest) (*assembly, error)
 		a.bodies = append(a.bodies, p.Body)
 	}
 	if req.Size >= 0 && req.Size != a.size {
-		return nil, s3model.ErrInvalidRequest.With(fmt.Sprintf("The parts have %d bytes together, not the %d of the request.", a.size, req.Size), nil)
+		return nil, s3model.ErrInvalidRequest.With(fmt.Sprintf("The parts have %d bytes together, not the %d of the request.",
+			a.size, req.Size), nil)
 	}
 	a.etag = multipartETag(hash, len(a.parts))
 	a.small, err = t.smallBodies(a.bodies)
@@ -283,8 +288,10 @@ func (s *Store) wholeChecksum(ctx context.Context, a *assembly, req s3model.Comp
 		return none, err
 	}
 	kind = alg.kind(kind)
-	if c := req.Checksum; c.Algorithm != "" && !strings.EqualFold(c.Algorithm, alg.name) || c.Type != "" && c.Type != kind {
-		return none, s3model.ErrInvalidRequest.With(fmt.Sprintf("The upload was begun with a %s checksum of type %s.", alg.name, kind), nil)
+	if c := req.Checksum; c.Algorithm != "" && !strings.EqualFold(c.Algorithm, alg.name) ||
+		c.Type != "" && c.Type != kind {
+		return none, s3model.ErrInvalidRequest.With(fmt.Sprintf("The upload was begun with a %s checksum of type %s.",
+			alg.name, kind), nil)
 	}
 	var value string
 	if kind == fullObject && alg.width == 0 {

@@ -29,14 +29,21 @@ var (
 	errClosed  = errors.New("the store is closed")
 	errDamaged = errors.New("damaged")
 	// errUnknown marks a commit of which nobody can say whether it will survive.
-	errUnknown = errors.New("the outcome of the write is unknown, and no more writes are accepted until the store is opened again")
+	errUnknown = errors.New("the outcome of the write is unknown, and no more writes are accepted until the store " +
+		"is opened again")
 )
 
 // Refusals that only a store can pronounce.
 var (
-	errKeyTooLong      = &s3model.Error{Code: "KeyTooLongError", Status: 400, Message: "The key is longer than 1024 bytes."}
+	errKeyTooLong = &s3model.Error{
+		Code: "KeyTooLongError", Status: 400,
+		Message: "The key is longer than 1024 bytes.",
+	}
 	errInvalidArgument = &s3model.Error{Code: "InvalidArgument", Status: 400, Message: "An argument is not valid."}
-	errBadDigest       = &s3model.Error{Code: "BadDigest", Status: 400, Message: "The checksum of the whole object differs from the one in the request."}
+	errBadDigest       = &s3model.Error{
+		Code: "BadDigest", Status: 400,
+		Message: "The checksum of the whole object differs from the one in the request.",
+	}
 )
 
 // failure translates an error of the disk or the database into S3's terms. Refusals

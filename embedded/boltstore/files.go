@@ -179,7 +179,8 @@ func (s *Store) sweepFiles(present map[string]bool) error {
 		return scan(t.Tx, fileTable, nil, func(k, v []byte) (bool, error) {
 			if !present[string(k)] {
 				missing++
-				s.log.Error("the file of a body is gone; reading that object fails", "path", s.files.path(string(k)), "object", string(v))
+				s.log.Error("the file of a body is gone; reading that object fails", "path", s.files.path(string(k)), "object",
+					string(v))
 			}
 			delete(present, string(k))
 			return true, nil

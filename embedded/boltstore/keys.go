@@ -81,7 +81,8 @@ func cipherConfig(key []byte, firstPackage uint32) sio.Config {
 func (s *Store) newSeal(e s3model.Encryption, byDefault bool) (*seal, []byte, error) {
 	switch {
 	case len(e.CustomerKey) > 0 && e.SSES3:
-		return nil, nil, s3model.ErrInvalidRequest.With("Server-side encryption with AES256 and with a customer key exclude each other.", nil)
+		return nil, nil, s3model.ErrInvalidRequest.With("Server-side encryption with AES256 and with a customer key "+
+			"exclude each other.", nil)
 	case len(e.CustomerKey) > 0:
 		if len(e.CustomerKey) != keySize {
 			return nil, nil, errInvalidArgument.With("The customer key must have 256 bits.", nil)
@@ -103,14 +104,16 @@ func (s *Store) unseal(l *seal, e s3model.Encryption) ([]byte, error) {
 	switch {
 	case l == nil || !l.Customer:
 		if len(e.CustomerKey) > 0 {
-			return nil, s3model.ErrInvalidRequest.With("A customer key was given for an object that is not encrypted with one.", nil)
+			return nil, s3model.ErrInvalidRequest.With("A customer key was given for an object that is not encrypted with one.",
+				nil)
 		}
 		if l == nil {
 			return nil, nil
 		}
 		return s.masterKey, nil
 	case len(e.CustomerKey) == 0:
-		return nil, s3model.ErrInvalidRequest.With("The object is encrypted with a customer key (SSE-C), which the request must give.", nil)
+		return nil, s3model.ErrInvalidRequest.With("The object is encrypted with a customer key (SSE-C), which the "+
+			"request must give.", nil)
 	case len(e.CustomerKey) != keySize:
 		return nil, errInvalidArgument.With("The customer key must have 256 bits.", nil)
 	}
@@ -145,7 +148,8 @@ func (s *Store) loadKey(check []byte) ([]byte, error) {
 	err := private.File(path)
 	switch {
 	case isNotExist(err) && check != nil:
-		return nil, fmt.Errorf("%w: %s is missing, and the store holds encrypted objects: put the key file back from its backup", ErrKey, path)
+		return nil, fmt.Errorf("%w: %s is missing, and the store holds encrypted objects: put the key file back "+
+			"from its backup", ErrKey, path)
 	case isNotExist(err):
 		return s.makeKey(path)
 	case err != nil:
@@ -165,7 +169,8 @@ func (s *Store) loadKey(check []byte) ([]byte, error) {
 			return nil, err
 		}
 		if !hmac.Equal(have, check) {
-			return nil, fmt.Errorf("%w: %s holds another key than the one the objects were encrypted with: put the right key file back", ErrKey, path)
+			return nil, fmt.Errorf("%w: %s holds another key than the one the objects were encrypted with: put the "+
+				"right key file back", ErrKey, path)
 		}
 	}
 	return key, nil

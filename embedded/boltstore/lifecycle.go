@@ -55,7 +55,8 @@ func (s *Store) sweepBucket(ctx context.Context, bucket string) error {
 	defer func() {
 		if total != (tally{}) {
 			s.log.Info("applied lifecycle rules", "bucket", bucket, "expired", total.expired,
-				"noncurrent versions removed", total.noncurrent, "delete markers removed", total.markers, "uploads aborted", total.uploads)
+				"noncurrent versions removed", total.noncurrent, "delete markers removed", total.markers, "uploads aborted",
+				total.uploads)
 		}
 	}()
 	for range sweepPasses {

@@ -123,7 +123,8 @@ func (s *Store) CreateUpload(ctx context.Context, req s3model.PutRequest) (strin
 // PutPart implements s3model.Store. A part that was uploaded before is replaced.
 func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reader) (s3model.Part, error) {
 	if req.Number < 1 || req.Number > maxPartNumber {
-		return s3model.Part{}, errInvalidArgument.With(fmt.Sprintf("The part number %d is not between 1 and %d.", req.Number, maxPartNumber), nil)
+		return s3model.Part{}, errInvalidArgument.With(fmt.Sprintf("The part number %d is not between 1 and %d.", req.Number,
+			maxPartNumber), nil)
 	}
 	var (
 		secret []byte

@@ -289,7 +289,9 @@ func (t *txn) insertMarker(b *bucketRecord, bucket, key string, id []byte, now i
 // Copy implements s3model.Store. The body is streamed, decrypted and encrypted anew. A
 // checksum of the whole object is kept, or computed if dst names an algorithm;
 // one that is composed of parts is not, because the copy has none.
-func (s *Store) Copy(ctx context.Context, src s3model.ReadRequest, dst s3model.PutRequest, replaceMetadata, replaceTags bool) (s3model.Object, error) {
+func (s *Store) Copy(
+	ctx context.Context, src s3model.ReadRequest, dst s3model.PutRequest, replaceMetadata, replaceTags bool,
+) (s3model.Object, error) {
 	rec, _, r, err := s.openVersion(src)
 	if err != nil {
 		return s3model.Object{}, err

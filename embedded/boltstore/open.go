@@ -161,7 +161,8 @@ func (s *Store) checkLoss(path string, bodies int) error {
 	switch {
 	case isNotExist(err):
 		if bodies > 0 {
-			return fmt.Errorf("%w: %s is missing while %s holds %d bodies; nothing was changed: put the database back from its backup", ErrCorrupt, path, s.files.dir, bodies)
+			return fmt.Errorf("%w: %s is missing while %s holds %d bodies; nothing was changed: put the database back "+
+				"from its backup", ErrCorrupt, path, s.files.dir, bodies)
 		}
 		return nil
 	case err != nil:
@@ -173,7 +174,8 @@ func (s *Store) checkLoss(path string, bodies int) error {
 	}
 	_, err = os.Stat(filepath.Join(s.dir, keyFile))
 	if bodies > 0 || err == nil {
-		return fmt.Errorf("%w: %s is empty although the store was in use; nothing was changed: put the database back from its backup", ErrCorrupt, path)
+		return fmt.Errorf("%w: %s is empty although the store was in use; nothing was changed: put the database back "+
+			"from its backup", ErrCorrupt, path)
 	}
 	return nil
 }
@@ -237,7 +239,8 @@ var unwritable = []syscall.Errno{
 func explain(err error) error {
 	switch {
 	case isErrno(err, syscall.EROFS, syscall.EACCES, syscall.EPERM):
-		return fmt.Errorf("the data directory cannot be written: %w: check its owner, its mode and how its disk is mounted", err)
+		return fmt.Errorf("the data directory cannot be written: %w: check its owner, its mode and how its disk is mounted",
+			err)
 	case isErrno(err, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG):
 		return fmt.Errorf("the data directory cannot be written: %w: free space on its disk", err)
 	}
@@ -289,7 +292,8 @@ func (s *Store) checkFormat(path string) (check []byte, err error) {
 			return nil //nolint:nilerr // reported by refusal
 		}
 		if version > formatVersion {
-			refusal = fmt.Errorf("%w: %s has format %d, this version reads up to %d: use a newer version", ErrFormat, path, version, formatVersion)
+			refusal = fmt.Errorf("%w: %s has format %d, this version reads up to %d: use a newer version", ErrFormat, path,
+				version, formatVersion)
 			return nil
 		}
 		for _, name := range allTables {

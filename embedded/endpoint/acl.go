@@ -88,7 +88,8 @@ func (c *call) checkACLBody() error {
 	}
 	if len(doc) == 0 {
 		if c.r.Header.Get("X-Amz-Acl") == "" {
-			return refuse("MissingSecurityHeader", http.StatusBadRequest, "Your request was missing a required header: x-amz-acl, or a body.")
+			return refuse("MissingSecurityHeader", http.StatusBadRequest,
+				"Your request was missing a required header: x-amz-acl, or a body.")
 		}
 		return nil
 	}

@@ -44,7 +44,8 @@ func (c *call) hostBucket() (string, bool) {
 // It is empty for others.
 func (c *call) hostHint() string {
 	host := hostOnly(c.r.Host)
-	if _, served := c.hostBucket(); served || host == c.Domain || !strings.Contains(host, ".") || net.ParseIP(host) != nil {
+	if _, served := c.hostBucket(); served || host == c.Domain || !strings.Contains(host, ".") ||
+		net.ParseIP(host) != nil {
 		return ""
 	}
 	named := ""
@@ -68,7 +69,8 @@ func (c *call) hostHint() string {
 		return what + ": this store was started without a domain, so the bucket belongs into the path. " +
 			"Use path style (use_path_style = true), or start the store with its domain (statelatch serve -domain DOMAIN)."
 	}
-	return what + ": the domain of this store is " + c.Domain + ". Send requests to BUCKET." + c.Domain + ", or use path style (use_path_style = true)."
+	return what + ": the domain of this store is " + c.Domain + ". Send requests to BUCKET." + c.Domain +
+		", or use path style (use_path_style = true)."
 }
 
 func checkKey(key string) error {

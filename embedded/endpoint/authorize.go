@@ -39,7 +39,10 @@ func (c *call) authorize(op *operation) error {
 	if policy == nil {
 		return err
 	}
-	a := ask{action: op.action, bucket: c.bucket, key: c.key, version: c.query.Get("versionId"), ifMatch: c.r.Header.Get("If-Match")}
+	a := ask{
+		action: op.action, bucket: c.bucket, key: c.key, version: c.query.Get("versionId"),
+		ifMatch: c.r.Header.Get("If-Match"),
+	}
 	if op.versionAction != "" && c.query.Has("versionId") {
 		a.action = op.versionAction
 	}
@@ -81,7 +84,8 @@ func (c *call) permit(policy *iampolicy.Policy, a ask) error {
 	if policy.Decide(request) != iampolicy.Denied {
 		return nil
 	}
-	return s3model.ErrAccessDenied.With(fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %q with an explicit deny in a resource-based policy",
+	return s3model.ErrAccessDenied.With(fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %q with an "+
+		"explicit deny in a resource-based policy",
 		ownerARN, a.action, request.Resource), nil)
 }
 

@@ -110,7 +110,8 @@ func parseCreateBucket(doc []byte) (string, error) {
 		return "", err
 	}
 	if location != "" && !s3model.ValidRegion(location) {
-		return "", refuse("InvalidLocationConstraint", http.StatusBadRequest, "The specified location-constraint is not valid")
+		return "", refuse("InvalidLocationConstraint", http.StatusBadRequest,
+			"The specified location-constraint is not valid")
 	}
 	if location == s3model.DefaultRegion {
 		location = ""

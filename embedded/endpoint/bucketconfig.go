@@ -120,7 +120,8 @@ func (c *call) getBucketEncryption() error {
 		return err
 	}
 	if !b.Settings.EncryptByDefault {
-		return refuse("ServerSideEncryptionConfigurationNotFoundError", http.StatusNotFound, "The server side encryption configuration was not found")
+		return refuse("ServerSideEncryptionConfigurationNotFoundError", http.StatusNotFound,
+			"The server side encryption configuration was not found")
 	}
 	rule := encryptionXML{Algorithm: "AES256", BucketKey: b.Settings.BucketKey}
 	if blocked := b.Settings.BlockedEncryption; len(blocked) > 0 {
@@ -195,7 +196,8 @@ func parseEncryption(doc []byte) (encryptionXML, error) {
 	case algorithm != "AES256":
 		return out, malformedXML("the Rule needs ApplyServerSideEncryptionByDefault with SSEAlgorithm AES256")
 	case kmsKey != "":
-		return out, invalidArgument("a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse")
+		return out, invalidArgument("a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms " +
+			"or aws:kms:dsse")
 	case out.Blocked != nil && (len(blocked) == 0 || len(blocked) > 1 && slices.Contains(blocked, s3model.BlockNone)):
 		return out, malformedXML("BlockedEncryptionTypes needs SSE-C, or NONE alone")
 	}
@@ -212,7 +214,8 @@ type publicAccessBlockXML struct {
 
 func (c *call) getPublicAccessBlock() error {
 	doc, err := c.storedDocument("publicAccessBlock",
-		refuse("NoSuchPublicAccessBlockConfiguration", http.StatusNotFound, "The public access block configuration was not found"))
+		refuse("NoSuchPublicAccessBlockConfiguration", http.StatusNotFound,
+			"The public access block configuration was not found"))
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ const (
 )
 
 func (c *call) getPolicy() error {
-	doc, err := c.storedDocument("policy", refuse("NoSuchBucketPolicy", http.StatusNotFound, "The bucket policy does not exist"))
+	doc, err := c.storedDocument("policy",
+		refuse("NoSuchBucketPolicy", http.StatusNotFound, "The bucket policy does not exist"))
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,8 @@ func (c *call) bucketPolicy(bucket string) (*iampolicy.Policy, error) {
 	}
 	read := &cachedPolicy{document: doc}
 	if read.policy, err = parsePolicy(bucket, doc); err != nil {
-		read.err = s3model.ErrAccessDenied.With("The bucket policy was stored by an earlier version, which did not enforce it, and cannot be evaluated, "+
+		read.err = s3model.ErrAccessDenied.With("The bucket policy was stored by an earlier version, which did not enforce "+
+			"it, and cannot be evaluated, "+
 			"so that nothing is allowed but to get, replace or delete it: "+err.Error(), err)
 	}
 	c.policies.Store(bucket, read)
@@ -99,7 +101,8 @@ func malformedPolicy(why string) *s3model.Error {
 func checkStatement(bucket string, s *iampolicy.Statement) error {
 	for _, p := range slices.Concat(s.Principals, s.NotPrincipals) {
 		if p.Kind == "AWS" && strings.Contains(p.ID, ":"+ownerAccount+":") && p.ID != ownerARN {
-			return malformedPolicy("Invalid principal in policy: " + p.ID + "; the account of this store has only its root, " + ownerARN)
+			return malformedPolicy("Invalid principal in policy: " + p.ID + "; the account of this store has only its root, " +
+				ownerARN)
 		}
 	}
 	if !s.Deny && s.Everybody() && len(s.Conditions) == 0 {
@@ -118,7 +121,8 @@ func checkStatement(bucket string, s *iampolicy.Statement) error {
 	for _, cond := range s.Conditions {
 		key, ok := findConditionKey(cond.Key)
 		if !ok {
-			return notImplemented(fmt.Sprintf("The policy cannot be enforced by this store: it does not know the condition key %s.", cond.Key))
+			return notImplemented(fmt.Sprintf("The policy cannot be enforced by this store: it does not know the "+
+				"condition key %s.", cond.Key))
 		}
 		if len(key.actions) > 0 && len(s.Actions) > 0 && !slices.ContainsFunc(key.actions, s.Actions.Match) {
 			return malformedPolicy("Conditions do not apply to combination of actions and resources in statement: " + cond.Key)
@@ -186,15 +190,19 @@ func checkAction(bucket string, action iampolicy.Pattern, s *iampolicy.Statement
 
 // absentActions are actions of S3 that this store never performs: it refuses the request, whatever a policy says.
 var absentActions = []string{
-	"s3:BypassGovernanceRetention", "s3:DeleteBucketWebsite", "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration",
+	"s3:BypassGovernanceRetention", "s3:DeleteBucketWebsite", "s3:GetAccelerateConfiguration",
+	"s3:GetAnalyticsConfiguration",
 	"s3:GetBucketCORS", "s3:GetBucketLogging", "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration",
-	"s3:GetBucketPolicyStatus", "s3:GetBucketRequestPayment", "s3:GetBucketWebsite", "s3:GetIntelligentTieringConfiguration",
+	"s3:GetBucketPolicyStatus", "s3:GetBucketRequestPayment", "s3:GetBucketWebsite",
+	"s3:GetIntelligentTieringConfiguration",
 	"s3:GetInventoryConfiguration", "s3:GetMetricsConfiguration", "s3:GetObjectAttributes", "s3:GetObjectLegalHold",
 	"s3:GetObjectRetention", "s3:GetObjectTorrent", "s3:GetObjectVersionAttributes", "s3:GetObjectVersionForReplication",
-	"s3:GetObjectVersionTorrent", "s3:GetReplicationConfiguration", "s3:InitiateReplication", "s3:ObjectOwnerOverrideToBucketOwner",
+	"s3:GetObjectVersionTorrent", "s3:GetReplicationConfiguration", "s3:InitiateReplication",
+	"s3:ObjectOwnerOverrideToBucketOwner",
 	"s3:PutAccelerateConfiguration", "s3:PutAnalyticsConfiguration", "s3:PutBucketCORS", "s3:PutBucketLogging",
 	"s3:PutBucketNotification", "s3:PutBucketObjectLockConfiguration", "s3:PutBucketRequestPayment", "s3:PutBucketWebsite",
 	"s3:PutIntelligentTieringConfiguration", "s3:PutInventoryConfiguration", "s3:PutMetricsConfiguration",
-	"s3:PutObjectLegalHold", "s3:PutObjectRetention", "s3:PutReplicationConfiguration", "s3:ReplicateDelete", "s3:ReplicateObject",
+	"s3:PutObjectLegalHold", "s3:PutObjectRetention", "s3:PutReplicationConfiguration", "s3:ReplicateDelete",
+	"s3:ReplicateObject",
 	"s3:ReplicateTags", "s3:RestoreObject",
 }

@@ -190,7 +190,7 @@ func TestPolicy_SecureTransport(t *testing.T) {
 	t.Parallel()
 	policy := deny(`"Action":"s3:*","Resource":["` + bucketARN + `","` + bucketARN + `/*"],"Condition":{"Bool":{"aws:SecureTransport":"false"}}`)
 	plain, encrypted := newFixture(t), newTLSFixture(t)
-	behindProxy := newFixture(t, func(cfg *Config) { cfg.AllowPlainSSEC = true })
+	behindProxy := newFixture(t, func(cfg *Config) { cfg.BehindTLS = true })
 	for f, denied := range map[*fixture]bool{plain: true, encrypted: false, behindProxy: false} {
 		f.setPolicy(t, policy)
 		code := ""

@@ -33,8 +33,14 @@ type checksumAlgorithm struct {
 
 var checksumAlgorithms = []*checksumAlgorithm{
 	{"CRC32", "x-amz-checksum-crc32", 4, func() hash.Hash { return crc32.NewIEEE() }, []string{composite, fullObject}},
-	{"CRC32C", "x-amz-checksum-crc32c", 4, func() hash.Hash { return crc32.New(tableCRC32C) }, []string{composite, fullObject}},
-	{"CRC64NVME", "x-amz-checksum-crc64nvme", 8, func() hash.Hash { return crc64.New(tableCRC64NVME) }, []string{fullObject}},
+	{
+		"CRC32C", "x-amz-checksum-crc32c", 4, func() hash.Hash { return crc32.New(tableCRC32C) },
+		[]string{composite, fullObject},
+	},
+	{
+		"CRC64NVME", "x-amz-checksum-crc64nvme", 8, func() hash.Hash { return crc64.New(tableCRC64NVME) },
+		[]string{fullObject},
+	},
 	{"SHA1", "x-amz-checksum-sha1", sha1.Size, sha1.New, []string{composite}},
 	{"SHA256", "x-amz-checksum-sha256", sha256.Size, sha256.New, []string{composite}},
 }

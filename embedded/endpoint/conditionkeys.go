@@ -40,14 +40,22 @@ var (
 // conditionKeys are the keys that are known, in lower case. A policy with another is refused.
 var conditionKeys = map[string]conditionKey{
 	"aws:securetransport": {value: always(func(c *call, _ ask) string {
-		return strconv.FormatBool(c.r.TLS != nil || c.AllowPlainSSEC)
+		return strconv.FormatBool(c.r.TLS != nil || c.BehindTLS)
 	})},
 	"aws:sourceip": {value: func(c *call, _ ask) (string, bool) {
 		host, _, err := net.SplitHostPort(c.r.RemoteAddr)
 		return host, err == nil
 	}},
-	"aws:currenttime":           {value: always(func(c *call, _ ask) string { return c.Clock().UTC().Format(time.RFC3339) })},
-	"aws:epochtime":             {value: always(func(c *call, _ ask) string { return strconv.FormatInt(c.Clock().Unix(), 10) })},
+	"aws:currenttime": {value: always(func(c *call,
+		_ ask,
+	) string {
+		return c.Clock().UTC().Format(time.RFC3339)
+	})},
+	"aws:epochtime": {value: always(func(c *call,
+		_ ask,
+	) string {
+		return strconv.FormatInt(c.Clock().Unix(), 10)
+	})},
 	"aws:useragent":             {value: header("User-Agent")},
 	"aws:referer":               {value: header("Referer")},
 	"aws:requestedregion":       {value: always(func(c *call, _ ask) string { return c.sig.Region })},
@@ -72,7 +80,10 @@ var conditionKeys = map[string]conditionKey{
 		if c.r.TLS == nil {
 			return "", false
 		}
-		return map[uint16]string{tls.VersionTLS10: "1.0", tls.VersionTLS11: "1.1", tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"}[c.r.TLS.Version], true
+		return map[uint16]string{
+			tls.VersionTLS10: "1.0", tls.VersionTLS11: "1.1", tls.VersionTLS12: "1.2",
+			tls.VersionTLS13: "1.3",
+		}[c.r.TLS.Version], true
 	}},
 
 	"s3:prefix":    {query("prefix"), listActions},

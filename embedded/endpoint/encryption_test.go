@@ -96,7 +96,7 @@ func TestEncryption_SSECNeedsTransport(t *testing.T) {
 	} {
 		t.Run(tt.peer, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t, func(c *Config) { c.AllowPlainSSEC = tt.allow })
+			f := newFixture(t, func(c *Config) { c.BehindTLS = tt.allow })
 			algorithm, k, sum := customerKey("k")
 			r := f.signed(t, request{method: "PUT", target: "/" + testBucket + "/k", body: "x", header: map[string]string{
 				"x-amz-server-side-encryption-customer-algorithm": *algorithm,

@@ -53,9 +53,8 @@ type Config struct {
 	Verified func(context.Context)
 	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
 	Patience time.Duration
-	// AllowPlainSSEC accepts customer keys over plain HTTP also from peers that are not
-	// on the loopback interface, for an endpoint behind a proxy that terminates TLS. Policies take it for TLS, too.
-	AllowPlainSSEC bool
+	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with customer keys.
+	BehindTLS bool
 }
 
 type server struct {
@@ -115,7 +114,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				panic(v)
 			}
 			s.Logger.LogAttrs(c.ctx, slog.LevelError, "request panicked",
-				slog.String("request", c.id), slog.String("op", c.op), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+				slog.String("request", c.id), slog.String("op", c.op), slog.Any("panic", v),
+				slog.String("stack", string(debug.Stack())))
 			c.fail(s3model.ErrInternal)
 		}
 		s.Logger.LogAttrs(c.ctx, slog.LevelDebug, "request",
@@ -177,7 +177,8 @@ func (c *call) hoist() error {
 			return invalidArgument("The parameter " + lower + " of the presigned URL contradicts another one or a header.")
 		}
 		if strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || !validHeaderValue(values[0]) {
-			return invalidArgument("The parameter " + strconv.Quote(name) + " of the presigned URL stands for a header, which may not have such characters.")
+			return invalidArgument("The parameter " + strconv.Quote(name) +
+				" of the presigned URL stands for a header, which may not have such characters.")
 		}
 		c.r.Header.Set(lower, values[0])
 	}
@@ -186,7 +187,7 @@ func (c *call) hoist() error {
 
 // overTrustedTransport says whether a customer's key may be sent on this connection.
 func (c *call) overTrustedTransport() bool {
-	if c.r.TLS != nil || c.AllowPlainSSEC {
+	if c.r.TLS != nil || c.BehindTLS {
 		return true
 	}
 	addr, err := netip.ParseAddrPort(c.r.RemoteAddr)

@@ -65,7 +65,10 @@ func (c *call) fail(err error) {
 			slog.String("key", c.key), slog.String("code", e.Code), slog.Any("err", err))
 	}
 	h := c.w.Header()
-	for _, name := range []string{"Content-Length", "Content-Range", "Content-Encoding", "Etag", "Last-Modified", "Accept-Ranges"} {
+	for _, name := range []string{
+		"Content-Length", "Content-Range", "Content-Encoding", "Etag", "Last-Modified",
+		"Accept-Ranges",
+	} {
 		h.Del(name)
 	}
 	if e.DeleteMarker {

@@ -40,14 +40,16 @@ func (c *call) checkHeaders(conditions []string) error {
 			return notImplemented("A header you provided implies functionality that is not implemented: " + lower)
 		case strings.HasPrefix(lower, "x-amz-grant-"):
 			return errNoACLs
-		case len(values) > 1 && strings.HasPrefix(lower, "x-amz-") && !strings.HasPrefix(lower, "x-amz-meta-") && lower != "x-amz-trailer":
+		case len(values) > 1 && strings.HasPrefix(lower, "x-amz-") && !strings.HasPrefix(lower, "x-amz-meta-") &&
+			lower != "x-amz-trailer":
 			// For the signature this is one header with a comma in it; we would read its first part.
 			return invalidRequest("The header " + lower + " is repeated.")
 		}
 	}
 	for _, name := range []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Source-Expected-Bucket-Owner"} {
 		if v, ok := c.r.Header[name]; ok && v[0] != ownerAccount {
-			return s3model.ErrAccessDenied.With("The bucket is not owned by the account that the request expects; buckets of this store belong to "+ownerAccount+".", nil)
+			return s3model.ErrAccessDenied.With("The bucket is not owned by the account that the request expects; buckets of "+
+				"this store belong to "+ownerAccount+".", nil)
 		}
 	}
 	if !reads {
@@ -55,7 +57,8 @@ func (c *call) checkHeaders(conditions []string) error {
 			return err
 		}
 		if v := c.r.Header.Get("X-Amz-Storage-Class"); v != "" && v != "STANDARD" {
-			return refuse("InvalidStorageClass", http.StatusBadRequest, "The storage class you specified is not valid; this store has only STANDARD.")
+			return refuse("InvalidStorageClass", http.StatusBadRequest,
+				"The storage class you specified is not valid; this store has only STANDARD.")
 		}
 	}
 	return nil
@@ -159,7 +162,8 @@ func (c *call) metadata() (map[string]string, error) {
 		}
 	}
 	if size > maxUserMetadata {
-		return nil, refuse("MetadataTooLarge", http.StatusBadRequest, "Your metadata headers exceed the maximum allowed metadata size of 2048 bytes.")
+		return nil, refuse("MetadataTooLarge", http.StatusBadRequest,
+			"Your metadata headers exceed the maximum allowed metadata size of 2048 bytes.")
 	}
 	return out, nil
 }
@@ -172,7 +176,8 @@ func (c *call) taggingHeader() (map[string]string, error) {
 	}
 	values, err := sigv4.ParseQuery(raw)
 	if err != nil {
-		return nil, invalidArgument("The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+		return nil, invalidArgument("The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query " +
+			"parameters without tag name duplicates.")
 	}
 	tags := map[string]string{}
 	for key, v := range values {
@@ -200,11 +205,13 @@ func (c *call) writeEncryption() (s3model.Encryption, error) {
 	switch {
 	case len(given) == 0:
 		if c.r.Header.Get(headerSSE+"-Aws-Kms-Key-Id") != "" || c.r.Header.Get(headerSSE+"-Context") != "" {
-			return enc, invalidArgument("x-amz-server-side-encryption-aws-kms-key-id and -context need x-amz-server-side-encryption: aws:kms, and " + noKMS)
+			return enc, invalidArgument("x-amz-server-side-encryption-aws-kms-key-id and -context need " +
+				"x-amz-server-side-encryption: aws:kms, and " + noKMS)
 		}
 		return enc, nil
 	case enc.CustomerKey != nil:
-		return enc, invalidArgument("Server Side Encryption with Customer provided key is incompatible with the encryption method specified.")
+		return enc, invalidArgument("Server Side Encryption with Customer provided key is incompatible with the encryption " +
+			"method specified.")
 	case value == "AES256" && len(given) == 1:
 		if c.r.Header.Get(headerSSE+"-Aws-Kms-Key-Id") != "" {
 			return enc, invalidArgument("A KMS key cannot be used with AES256; " + noKMS)
@@ -214,7 +221,8 @@ func (c *call) writeEncryption() (s3model.Encryption, error) {
 	case value == "aws:kms", value == "aws:kms:dsse":
 		return enc, notImplemented("x-amz-server-side-encryption " + value + " is not possible: " + noKMS)
 	}
-	return enc, refuse("InvalidArgument", http.StatusBadRequest, "The encryption method specified is not supported; use AES256.")
+	return enc, refuse("InvalidArgument", http.StatusBadRequest,
+		"The encryption method specified is not supported; use AES256.")
 }
 
 const noKMS = "this store has no KMS; use AES256 or SSE-C."
@@ -222,7 +230,8 @@ const noKMS = "this store has no KMS; use AES256 or SSE-C."
 // readEncryption is the key that the client gives to read with.
 func (c *call) readEncryption() (s3model.Encryption, error) {
 	if len(c.r.Header.Values(headerSSE)) > 0 {
-		return s3model.Encryption{}, invalidArgument("x-amz-server-side-encryption header is not supported for this operation.")
+		return s3model.Encryption{},
+			invalidArgument("x-amz-server-side-encryption header is not supported for this operation.")
 	}
 	return c.customerKey(headerSSEC)
 }
@@ -237,13 +246,16 @@ func (c *call) customerKey(prefix string) (s3model.Encryption, error) {
 		return enc, nil
 	}
 	if !c.overTrustedTransport() {
-		return enc, invalidRequest("Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection.")
+		return enc, invalidRequest("Requests specifying Server Side Encryption with Customer provided keys must be made " +
+			"over a secure connection.")
 	}
 	if algorithm == "" || key == "" || sum == "" {
-		return enc, invalidArgument("Requests specifying Server Side Encryption with Customer provided keys must provide the algorithm, the secret key and its MD5.")
+		return enc, invalidArgument("Requests specifying Server Side Encryption with Customer provided keys must provide " +
+			"the algorithm, the secret key and its MD5.")
 	}
 	if algorithm != "AES256" {
-		return enc, refuse("InvalidEncryptionAlgorithmError", http.StatusBadRequest, "The Encryption request you specified is not valid. Supported value: AES256.")
+		return enc, refuse("InvalidEncryptionAlgorithmError", http.StatusBadRequest,
+			"The Encryption request you specified is not valid. Supported value: AES256.")
 	}
 	raw, err := base64.StdEncoding.DecodeString(key)
 	if err != nil || len(raw) != 32 {

@@ -202,9 +202,13 @@ func parseLifecycleRule(n *node) (s3model.LifecycleRule, error) {
 		}),
 		"Expiration": one(func(e *node) error { return parseExpiration(e, &r) }),
 		"NoncurrentVersionExpiration": one(func(e *node) error {
-			err := e.decode(fields{"NoncurrentDays": number(&r.NoncurrentDays), "NewerNoncurrentVersions": number(&r.NewerNoncurrentVersions)})
+			err := e.decode(fields{
+				"NoncurrentDays":          number(&r.NoncurrentDays),
+				"NewerNoncurrentVersions": number(&r.NewerNoncurrentVersions),
+			})
 			if err == nil && (r.NoncurrentDays < 1 || r.NewerNoncurrentVersions < 0 || r.NewerNoncurrentVersions > 100) {
-				err = invalidArgument("'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer, and 'NewerNoncurrentVersions' at most 100")
+				err = invalidArgument("'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer, and " +
+					"'NewerNoncurrentVersions' at most 100")
 			}
 			return err
 		}),
@@ -311,7 +315,8 @@ func checkLifecycleRule(r s3model.LifecycleRule) error {
 	}
 	bySize := r.SizeAbove >= 0 || r.SizeBelow >= 0
 	switch {
-	case r.ExpireDays == 0 && r.ExpireDate.IsZero() && !r.ExpireLoneDeleteMarkers && r.NoncurrentDays == 0 && r.AbortUploadsAfterDays == 0:
+	case r.ExpireDays == 0 && r.ExpireDate.IsZero() && !r.ExpireLoneDeleteMarkers && r.NoncurrentDays == 0 &&
+		r.AbortUploadsAfterDays == 0:
 		return invalidRequest("At least one action needs to be specified in a rule")
 	case max(r.ExpireDays, r.NoncurrentDays, r.AbortUploadsAfterDays) > maxLifecycleDays:
 		return invalidArgument(fmt.Sprintf("A number of days must be at most %d", maxLifecycleDays))

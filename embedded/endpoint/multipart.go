@@ -56,7 +56,8 @@ func (c *call) createUpload() error {
 	return nil
 }
 
-var errUnknownChecksum = invalidRequest("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+var errUnknownChecksum = invalidRequest("Checksum algorithm provided is unsupported. Please try again with any of " +
+	"the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
 
 func (c *call) uploadOrCopyPart() error {
 	number, err := strconv.Atoi(c.query.Get("partNumber"))
@@ -120,7 +121,8 @@ func (c *call) copyPart(req s3model.PartRequest) error {
 		end, bounded := parseDigits(last)
 		switch {
 		case !ok || !bounded || strings.HasPrefix(header, "bytes=-"):
-			return invalidArgument("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
+			return invalidArgument("The x-amz-copy-source-range value must be of the form bytes=first-last where first and " +
+				"last are the zero-based offsets of the first and last bytes to copy")
 		case !satisfiable || end >= obj.Size:
 			return invalidArgument(fmt.Sprintf("Range specified is not valid for source object of size: %d", obj.Size))
 		}
@@ -327,7 +329,8 @@ func (c *call) listParts() error {
 		return err
 	}
 	doc := listPartsXML{
-		Bucket: c.bucket, Key: encode(c.key), EncodingType: c.query.Get("encoding-type"), UploadID: upload.ID, Initiator: owner(), Owner: owner(),
+		Bucket: c.bucket, Key: encode(c.key), EncodingType: c.query.Get("encoding-type"), UploadID: upload.ID,
+		Initiator: owner(), Owner: owner(),
 		StorageClass: "STANDARD", PartNumberMarker: marker, MaxParts: limit,
 		ChecksumAlgorithm: upload.ChecksumAlgorithm, ChecksumType: upload.ChecksumType,
 	}
@@ -339,7 +342,10 @@ func (c *call) listParts() error {
 			doc.IsTruncated = true
 			break
 		}
-		doc.Parts = append(doc.Parts, partXML{p.Number, xmlTime(p.LastModified), quoted(p.ETag), p.Size, checksumsOf(p.Checksum)})
+		doc.Parts = append(doc.Parts, partXML{
+			p.Number, xmlTime(p.LastModified), quoted(p.ETag), p.Size,
+			checksumsOf(p.Checksum),
+		})
 		doc.NextPartNumberMarker = p.Number
 	}
 	c.writeXML(http.StatusOK, doc)

@@ -53,7 +53,8 @@ func (c *call) copySource() (s3model.ReadRequest, error) {
 	}
 	path, err := url.PathUnescape(raw)
 	if err != nil || (hasVersion && version == "") {
-		return src, invalidArgument("The header x-amz-copy-source must be BUCKET/KEY or BUCKET/KEY?versionId=ID, URL encoded.")
+		return src, invalidArgument("The header x-amz-copy-source must be BUCKET/KEY or " +
+			"BUCKET/KEY?versionId=ID, URL encoded.")
 	}
 	var ok bool
 	src.Bucket, src.Key, ok = strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -117,7 +118,8 @@ func (c *call) copyObject() error {
 	}
 	itself := src.Bucket == dst.Bucket && src.Key == dst.Key && src.VersionID == ""
 	if itself && !replaceMetadata && !replaceTags && !dst.Encryption.SSES3 && dst.Encryption.CustomerKey == nil {
-		return invalidRequest("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+		return invalidRequest("This copy request is illegal because it is trying to copy an object to itself without " +
+			"changing the object's metadata, storage class, website redirect location or encryption attributes.")
 	}
 	if name := c.r.Header.Get("X-Amz-Checksum-Algorithm"); name != "" {
 		a := checksumByName(name)
@@ -147,7 +149,8 @@ func (c *call) copyObject() error {
 		}
 	}
 	if obj.Size > maxPutSize {
-		return invalidRequest("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
+		return invalidRequest("The specified copy source is larger than the maximum allowable size for a copy " +
+			"source: 5368709120")
 	}
 	// The version that was checked is the one that is copied, whatever happens to the key
 	// meanwhile. Without a condition there was nothing to check, and a 412 would be taken for

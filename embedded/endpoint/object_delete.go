@@ -103,7 +103,9 @@ func (c *call) deleteObjects() error {
 }
 
 // deleteEntry runs in a goroutine of its own, so a panic must not pass it.
-func (c *call) deleteEntry(policy *iampolicy.Policy, req s3model.DeleteRequest) (result s3model.DeleteResult, err error) {
+func (c *call) deleteEntry(
+	policy *iampolicy.Policy, req s3model.DeleteRequest,
+) (result s3model.DeleteResult, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = s3model.ErrInternal.With("", fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
@@ -122,7 +124,9 @@ func (c *call) deleteEntry(policy *iampolicy.Policy, req s3model.DeleteRequest) 
 	return c.Store.Delete(c.ctx, req)
 }
 
-func (c *call) deleteAnswer(requests []s3model.DeleteRequest, results []s3model.DeleteResult, failures []error, quiet bool) deleteResultXML {
+func (c *call) deleteAnswer(
+	requests []s3model.DeleteRequest, results []s3model.DeleteResult, failures []error, quiet bool,
+) deleteResultXML {
 	var out deleteResultXML
 	for i, req := range requests {
 		if err := failures[i]; err != nil {

@@ -153,7 +153,8 @@ func (c *call) spanOf(obj s3model.Object) (span, int, error) {
 	case !ok:
 		return whole, http.StatusOK, nil
 	case !satisfiable:
-		return whole, 0, refuse("InvalidRange", http.StatusRequestedRangeNotSatisfiable, "The requested range is not satisfiable")
+		return whole, 0, refuse("InvalidRange", http.StatusRequestedRangeNotSatisfiable,
+			"The requested range is not satisfiable")
 	}
 	return part, http.StatusPartialContent, nil
 }
@@ -182,7 +183,8 @@ func (c *call) partSpan(obj s3model.Object) (span, int, error) {
 		c.w.Header().Set("X-Amz-Mp-Parts-Count", strconv.Itoa(len(sizes)))
 	}
 	if number > len(sizes) {
-		return span{}, 0, refuse("InvalidPartNumber", http.StatusRequestedRangeNotSatisfiable, "The requested partnumber is not satisfiable")
+		return span{}, 0, refuse("InvalidPartNumber", http.StatusRequestedRangeNotSatisfiable,
+			"The requested partnumber is not satisfiable")
 	}
 	part := span{length: sizes[number-1]}
 	for _, size := range sizes[:number-1] {

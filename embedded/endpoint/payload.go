@@ -68,14 +68,16 @@ func (p *payload) setChecksum(h http.Header) error {
 			return unsupportedChecksum(name)
 		}
 		if header != "" || checksumByHeader(name) == nil {
-			return invalidRequest("The trailer must carry exactly one checksum that this store knows, and no header another one.")
+			return invalidRequest("The trailer must carry exactly one checksum that this store knows, and no " +
+				"header another one.")
 		}
 		header = name
 	}
 	named := h.Get("X-Amz-Sdk-Checksum-Algorithm")
 	if header == "" {
 		if named != "" {
-			return invalidRequest("x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
+			return invalidRequest("x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or " +
+				"x-amz-trailer headers were found.")
 		}
 		return nil
 	}

@@ -15,7 +15,8 @@ const drainTime = 5 * time.Second
 // sendContinue answers "Expect: 100-continue" of a request without a body, to which net/http says nothing. HTTP allows
 // that; botocore, which has then seen no 100, reads its next answer on the connection wrong.
 func sendContinue(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && r.ProtoMinor >= 1 && r.ContentLength == 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+	if r.ProtoMajor == 1 && r.ProtoMinor >= 1 && r.ContentLength == 0 &&
+		strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		w.WriteHeader(http.StatusContinue)
 	}
 }

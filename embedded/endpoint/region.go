@@ -22,8 +22,10 @@ func (c *call) checkRegion(op *operation) error {
 	}
 	c.w.Header().Set("X-Amz-Bucket-Region", b.Region())
 	return refuse("PermanentRedirect", http.StatusMovedPermanently,
-		"The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint. "+
-			"The bucket is in the region "+b.Region()+", and the request was signed for "+c.sig.Region+": set the region of the client to "+b.Region()+".")
+		"The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future "+
+			"requests to this endpoint. "+
+			"The bucket is in the region "+b.Region()+", and the request was signed for "+c.sig.Region+
+			": set the region of the client to "+b.Region()+".")
 }
 
 // checkNewRegion refuses a bucket in another region than the endpoint that was asked, if regions matter. That of

@@ -38,60 +38,174 @@ var (
 )
 
 var serviceOperations = []operation{
-	{name: "ListBuckets", method: "GET", action: "s3:ListAllMyBuckets", params: []string{"max-buckets", "continuation-token", "prefix", "bucket-region"}, handle: (*call).listBuckets},
+	{
+		name: "ListBuckets", method: "GET", action: "s3:ListAllMyBuckets",
+		params: []string{"max-buckets", "continuation-token", "prefix", "bucket-region"}, handle: (*call).listBuckets,
+	},
 }
 
 var bucketOperations = []operation{
 	{name: "CreateBucket", method: "PUT", action: "s3:CreateBucket", handle: (*call).createBucket},
 	{name: "DeleteBucket", method: "DELETE", action: "s3:DeleteBucket", handle: (*call).deleteBucket},
 	{name: "HeadBucket", method: "HEAD", action: "s3:ListBucket", handle: (*call).headBucket},
-	{name: "GetBucketLocation", method: "GET", action: "s3:GetBucketLocation", selector: "location", handle: (*call).getLocation},
+	{
+		name: "GetBucketLocation", method: "GET", action: "s3:GetBucketLocation", selector: "location",
+		handle: (*call).getLocation,
+	},
 
-	{name: "ListObjects", method: "GET", action: "s3:ListBucket", params: append([]string{"marker"}, listParams...), handle: (*call).listObjects},
-	{name: "ListObjectsV2", method: "GET", action: "s3:ListBucket", selector: "list-type", params: append([]string{"continuation-token", "start-after", "fetch-owner"}, listParams...), handle: (*call).listObjectsV2},
-	{name: "ListObjectVersions", method: "GET", action: "s3:ListBucketVersions", selector: "versions", params: append([]string{"key-marker", "version-id-marker"}, listParams...), handle: (*call).listVersions},
-	{name: "ListMultipartUploads", method: "GET", action: "s3:ListBucketMultipartUploads", selector: "uploads", params: []string{"prefix", "delimiter", "encoding-type", "key-marker", "upload-id-marker", "max-uploads"}, handle: (*call).listUploads},
+	{
+		name: "ListObjects", method: "GET", action: "s3:ListBucket", params: append([]string{"marker"}, listParams...),
+		handle: (*call).listObjects,
+	},
+	{
+		name: "ListObjectsV2", method: "GET", action: "s3:ListBucket", selector: "list-type",
+		params: append([]string{"continuation-token", "start-after", "fetch-owner"}, listParams...),
+		handle: (*call).listObjectsV2,
+	},
+	{
+		name: "ListObjectVersions", method: "GET", action: "s3:ListBucketVersions", selector: "versions",
+		params: append([]string{"key-marker", "version-id-marker"}, listParams...), handle: (*call).listVersions,
+	},
+	{
+		name: "ListMultipartUploads", method: "GET", action: "s3:ListBucketMultipartUploads", selector: "uploads",
+		params: []string{"prefix", "delimiter", "encoding-type", "key-marker", "upload-id-marker", "max-uploads"},
+		handle: (*call).listUploads,
+	},
 	{name: "DeleteObjects", method: "POST", action: "s3:DeleteObject", selector: "delete", handle: (*call).deleteObjects},
 
-	{name: "GetBucketVersioning", method: "GET", action: "s3:GetBucketVersioning", selector: "versioning", handle: (*call).getVersioning},
-	{name: "PutBucketVersioning", method: "PUT", action: "s3:PutBucketVersioning", selector: "versioning", handle: (*call).putVersioning},
-	{name: "GetBucketEncryption", method: "GET", action: "s3:GetEncryptionConfiguration", selector: "encryption", handle: (*call).getBucketEncryption},
-	{name: "PutBucketEncryption", method: "PUT", action: "s3:PutEncryptionConfiguration", selector: "encryption", handle: (*call).putBucketEncryption},
-	{name: "DeleteBucketEncryption", method: "DELETE", action: "s3:PutEncryptionConfiguration", selector: "encryption", handle: (*call).deleteBucketEncryption},
-	{name: "GetPublicAccessBlock", method: "GET", action: "s3:GetBucketPublicAccessBlock", selector: "publicAccessBlock", handle: (*call).getPublicAccessBlock},
-	{name: "PutPublicAccessBlock", method: "PUT", action: "s3:PutBucketPublicAccessBlock", selector: "publicAccessBlock", handle: (*call).putPublicAccessBlock},
-	{name: "DeletePublicAccessBlock", method: "DELETE", action: "s3:PutBucketPublicAccessBlock", selector: "publicAccessBlock", handle: (*call).deleteConfig},
+	{
+		name: "GetBucketVersioning", method: "GET", action: "s3:GetBucketVersioning", selector: "versioning",
+		handle: (*call).getVersioning,
+	},
+	{
+		name: "PutBucketVersioning", method: "PUT", action: "s3:PutBucketVersioning", selector: "versioning",
+		handle: (*call).putVersioning,
+	},
+	{
+		name: "GetBucketEncryption", method: "GET", action: "s3:GetEncryptionConfiguration", selector: "encryption",
+		handle: (*call).getBucketEncryption,
+	},
+	{
+		name: "PutBucketEncryption", method: "PUT", action: "s3:PutEncryptionConfiguration", selector: "encryption",
+		handle: (*call).putBucketEncryption,
+	},
+	{
+		name: "DeleteBucketEncryption", method: "DELETE", action: "s3:PutEncryptionConfiguration", selector: "encryption",
+		handle: (*call).deleteBucketEncryption,
+	},
+	{
+		name: "GetPublicAccessBlock", method: "GET", action: "s3:GetBucketPublicAccessBlock", selector: "publicAccessBlock",
+		handle: (*call).getPublicAccessBlock,
+	},
+	{
+		name: "PutPublicAccessBlock", method: "PUT", action: "s3:PutBucketPublicAccessBlock", selector: "publicAccessBlock",
+		handle: (*call).putPublicAccessBlock,
+	},
+	{
+		name: "DeletePublicAccessBlock", method: "DELETE", action: "s3:PutBucketPublicAccessBlock",
+		selector: "publicAccessBlock", handle: (*call).deleteConfig,
+	},
 	{name: "GetBucketPolicy", method: "GET", action: "s3:GetBucketPolicy", selector: "policy", handle: (*call).getPolicy},
 	{name: "PutBucketPolicy", method: "PUT", action: "s3:PutBucketPolicy", selector: "policy", handle: (*call).putPolicy},
-	{name: "DeleteBucketPolicy", method: "DELETE", action: "s3:DeleteBucketPolicy", selector: "policy", handle: (*call).deleteConfig},
-	{name: "GetBucketTagging", method: "GET", action: "s3:GetBucketTagging", selector: "tagging", handle: (*call).getBucketTagging},
-	{name: "PutBucketTagging", method: "PUT", action: "s3:PutBucketTagging", selector: "tagging", handle: (*call).putBucketTagging},
-	{name: "DeleteBucketTagging", method: "DELETE", action: "s3:PutBucketTagging", selector: "tagging", handle: (*call).deleteConfig},
-	{name: "GetBucketLifecycleConfiguration", method: "GET", action: "s3:GetLifecycleConfiguration", selector: "lifecycle", handle: (*call).getLifecycle},
-	{name: "PutBucketLifecycleConfiguration", method: "PUT", action: "s3:PutLifecycleConfiguration", selector: "lifecycle", handle: (*call).putLifecycle},
-	{name: "DeleteBucketLifecycle", method: "DELETE", action: "s3:PutLifecycleConfiguration", selector: "lifecycle", handle: (*call).deleteLifecycle},
-	{name: "GetBucketOwnershipControls", method: "GET", action: "s3:GetBucketOwnershipControls", selector: "ownershipControls", handle: (*call).getOwnership},
-	{name: "PutBucketOwnershipControls", method: "PUT", action: "s3:PutBucketOwnershipControls", selector: "ownershipControls", handle: (*call).putOwnership},
+	{
+		name: "DeleteBucketPolicy", method: "DELETE", action: "s3:DeleteBucketPolicy", selector: "policy",
+		handle: (*call).deleteConfig,
+	},
+	{
+		name: "GetBucketTagging", method: "GET", action: "s3:GetBucketTagging", selector: "tagging",
+		handle: (*call).getBucketTagging,
+	},
+	{
+		name: "PutBucketTagging", method: "PUT", action: "s3:PutBucketTagging", selector: "tagging",
+		handle: (*call).putBucketTagging,
+	},
+	{
+		name: "DeleteBucketTagging", method: "DELETE", action: "s3:PutBucketTagging", selector: "tagging",
+		handle: (*call).deleteConfig,
+	},
+	{
+		name: "GetBucketLifecycleConfiguration", method: "GET", action: "s3:GetLifecycleConfiguration", selector: "lifecycle",
+		handle: (*call).getLifecycle,
+	},
+	{
+		name: "PutBucketLifecycleConfiguration", method: "PUT", action: "s3:PutLifecycleConfiguration", selector: "lifecycle",
+		handle: (*call).putLifecycle,
+	},
+	{
+		name: "DeleteBucketLifecycle", method: "DELETE", action: "s3:PutLifecycleConfiguration", selector: "lifecycle",
+		handle: (*call).deleteLifecycle,
+	},
+	{
+		name: "GetBucketOwnershipControls", method: "GET", action: "s3:GetBucketOwnershipControls",
+		selector: "ownershipControls", handle: (*call).getOwnership,
+	},
+	{
+		name: "PutBucketOwnershipControls", method: "PUT", action: "s3:PutBucketOwnershipControls",
+		selector: "ownershipControls", handle: (*call).putOwnership,
+	},
 	{name: "GetBucketAcl", method: "GET", action: "s3:GetBucketAcl", selector: "acl", handle: (*call).getBucketACL},
 	{name: "PutBucketAcl", method: "PUT", action: "s3:PutBucketAcl", selector: "acl", handle: (*call).putBucketACL},
 }
 
 var objectOperations = []operation{
-	{name: "PutObject", method: "PUT", action: "s3:PutObject", conditions: slices.Concat(writeConditions, sourceConditions), handle: (*call).putOrCopyObject},
-	{name: "GetObject", method: "GET", action: "s3:GetObject", versionAction: "s3:GetObjectVersion", params: readParams, handle: (*call).getObject},
-	{name: "HeadObject", method: "HEAD", action: "s3:GetObject", versionAction: "s3:GetObjectVersion", params: readParams, handle: (*call).getObject},
-	{name: "DeleteObject", method: "DELETE", action: "s3:DeleteObject", versionAction: "s3:DeleteObjectVersion", params: []string{"versionId"}, conditions: []string{"if-match"}, handle: (*call).deleteObject},
-	{name: "GetObjectTagging", method: "GET", action: "s3:GetObjectTagging", versionAction: "s3:GetObjectVersionTagging", selector: "tagging", params: []string{"versionId"}, handle: (*call).getObjectTagging},
-	{name: "PutObjectTagging", method: "PUT", action: "s3:PutObjectTagging", versionAction: "s3:PutObjectVersionTagging", selector: "tagging", params: []string{"versionId"}, handle: (*call).putObjectTagging},
-	{name: "DeleteObjectTagging", method: "DELETE", action: "s3:DeleteObjectTagging", versionAction: "s3:DeleteObjectVersionTagging", selector: "tagging", params: []string{"versionId"}, handle: (*call).deleteObjectTagging},
-	{name: "GetObjectAcl", method: "GET", action: "s3:GetObjectAcl", versionAction: "s3:GetObjectVersionAcl", selector: "acl", params: []string{"versionId"}, handle: (*call).getObjectACL},
-	{name: "PutObjectAcl", method: "PUT", action: "s3:PutObjectAcl", versionAction: "s3:PutObjectVersionAcl", selector: "acl", params: []string{"versionId"}, handle: (*call).putObjectACL},
+	{
+		name: "PutObject", method: "PUT", action: "s3:PutObject",
+		conditions: slices.Concat(writeConditions, sourceConditions), handle: (*call).putOrCopyObject,
+	},
+	{
+		name: "GetObject", method: "GET", action: "s3:GetObject", versionAction: "s3:GetObjectVersion", params: readParams,
+		handle: (*call).getObject,
+	},
+	{
+		name: "HeadObject", method: "HEAD", action: "s3:GetObject", versionAction: "s3:GetObjectVersion", params: readParams,
+		handle: (*call).getObject,
+	},
+	{
+		name: "DeleteObject", method: "DELETE", action: "s3:DeleteObject", versionAction: "s3:DeleteObjectVersion",
+		params: []string{"versionId"}, conditions: []string{"if-match"}, handle: (*call).deleteObject,
+	},
+	{
+		name: "GetObjectTagging", method: "GET", action: "s3:GetObjectTagging", versionAction: "s3:GetObjectVersionTagging",
+		selector: "tagging", params: []string{"versionId"}, handle: (*call).getObjectTagging,
+	},
+	{
+		name: "PutObjectTagging", method: "PUT", action: "s3:PutObjectTagging", versionAction: "s3:PutObjectVersionTagging",
+		selector: "tagging", params: []string{"versionId"}, handle: (*call).putObjectTagging,
+	},
+	{
+		name: "DeleteObjectTagging", method: "DELETE", action: "s3:DeleteObjectTagging",
+		versionAction: "s3:DeleteObjectVersionTagging", selector: "tagging", params: []string{"versionId"},
+		handle: (*call).deleteObjectTagging,
+	},
+	{
+		name: "GetObjectAcl", method: "GET", action: "s3:GetObjectAcl", versionAction: "s3:GetObjectVersionAcl",
+		selector: "acl", params: []string{"versionId"}, handle: (*call).getObjectACL,
+	},
+	{
+		name: "PutObjectAcl", method: "PUT", action: "s3:PutObjectAcl", versionAction: "s3:PutObjectVersionAcl",
+		selector: "acl", params: []string{"versionId"}, handle: (*call).putObjectACL,
+	},
 
-	{name: "CreateMultipartUpload", method: "POST", action: "s3:PutObject", selector: "uploads", handle: (*call).createUpload},
-	{name: "UploadPart", method: "PUT", action: "s3:PutObject", selector: "uploadId", params: []string{"partNumber"}, conditions: sourceConditions, handle: (*call).uploadOrCopyPart},
-	{name: "ListParts", method: "GET", action: "s3:ListMultipartUploadParts", selector: "uploadId", params: []string{"max-parts", "part-number-marker", "encoding-type"}, handle: (*call).listParts},
-	{name: "CompleteMultipartUpload", method: "POST", action: "s3:PutObject", selector: "uploadId", conditions: writeConditions, handle: (*call).completeUpload},
-	{name: "AbortMultipartUpload", method: "DELETE", action: "s3:AbortMultipartUpload", selector: "uploadId", handle: (*call).abortUpload},
+	{
+		name: "CreateMultipartUpload", method: "POST", action: "s3:PutObject", selector: "uploads",
+		handle: (*call).createUpload,
+	},
+	{
+		name: "UploadPart", method: "PUT", action: "s3:PutObject", selector: "uploadId", params: []string{"partNumber"},
+		conditions: sourceConditions, handle: (*call).uploadOrCopyPart,
+	},
+	{
+		name: "ListParts", method: "GET", action: "s3:ListMultipartUploadParts", selector: "uploadId",
+		params: []string{"max-parts", "part-number-marker", "encoding-type"}, handle: (*call).listParts,
+	},
+	{
+		name: "CompleteMultipartUpload", method: "POST", action: "s3:PutObject", selector: "uploadId",
+		conditions: writeConditions, handle: (*call).completeUpload,
+	},
+	{
+		name: "AbortMultipartUpload", method: "DELETE", action: "s3:AbortMultipartUpload", selector: "uploadId",
+		handle: (*call).abortUpload,
+	},
 }
 
 // dispatch finds the operation of the request and runs it.
@@ -134,7 +248,8 @@ func (c *call) choose(table []operation) (*operation, error) {
 			plain = op
 		case c.query.Has(op.selector):
 			if chosen != nil {
-				return nil, invalidArgument("The parameters " + chosen.selector + " and " + op.selector + " cannot be used together.")
+				return nil, invalidArgument("The parameters " + chosen.selector + " and " + op.selector +
+					" cannot be used together.")
 			}
 			chosen = op
 		}
@@ -159,7 +274,8 @@ func (c *call) choose(table []operation) (*operation, error) {
 			return nil, notImplemented("This operation is not implemented: " + c.r.Method + " on this resource.")
 		}
 		c.w.Header().Set("Allow", allowed(table))
-		return nil, refuse("MethodNotAllowed", http.StatusMethodNotAllowed, "The specified method is not allowed against this resource.")
+		return nil, refuse("MethodNotAllowed", http.StatusMethodNotAllowed,
+			"The specified method is not allowed against this resource.")
 	}
 	return chosen, nil
 }

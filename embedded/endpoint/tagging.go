@@ -82,9 +82,11 @@ func checkTags(tags map[string]string, limit int) error {
 	for key, value := range tags {
 		switch {
 		case key == "" || utf8.RuneCountInString(key) > 128 || !utf8.ValidString(key):
-			return refuse("InvalidTag", http.StatusBadRequest, "The TagKey you have provided is invalid; it may have 1 to 128 characters.")
+			return refuse("InvalidTag", http.StatusBadRequest,
+				"The TagKey you have provided is invalid; it may have 1 to 128 characters.")
 		case utf8.RuneCountInString(value) > 256 || !utf8.ValidString(value):
-			return refuse("InvalidTag", http.StatusBadRequest, "The TagValue you have provided is invalid; it may have up to 256 characters.")
+			return refuse("InvalidTag", http.StatusBadRequest,
+				"The TagValue you have provided is invalid; it may have up to 256 characters.")
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
 			return refuse("InvalidTag", http.StatusBadRequest, "System tags cannot be added/updated by requester")
 		}

@@ -6,7 +6,8 @@ import (
 )
 
 // BucketNameRules says in words what [ValidBucketName] accepts.
-const BucketNameRules = "3 to 63 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit, not an IP address"
+const BucketNameRules = "3 to 63 lower-case letters, digits, '-' and '.', beginning and ending with a letter or " +
+	"digit, not an IP address"
 
 // ValidBucketName applies S3's rules for the names of general purpose buckets.
 func ValidBucketName(name string) bool {

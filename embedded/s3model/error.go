@@ -40,33 +40,61 @@ var (
 	// ErrNoSuchVersion: a read of a version that the key does not have
 	ErrNoSuchVersion = &Error{Code: "NoSuchVersion", Status: 404, Message: "The version does not exist."}
 	// ErrNoSuchUpload: a call on an upload that is not under way
-	ErrNoSuchUpload = &Error{Code: "NoSuchUpload", Status: 404, Message: "The multipart upload does not exist; it may have been completed or aborted."}
+	ErrNoSuchUpload = &Error{
+		Code: "NoSuchUpload", Status: 404,
+		Message: "The multipart upload does not exist; it may have been completed or aborted.",
+	}
 	// ErrBucketAlreadyOwnedByYou: CreateBucket
-	ErrBucketAlreadyOwnedByYou = &Error{Code: "BucketAlreadyOwnedByYou", Status: 409, Message: "The bucket exists and is yours."}
+	ErrBucketAlreadyOwnedByYou = &Error{
+		Code: "BucketAlreadyOwnedByYou", Status: 409,
+		Message: "The bucket exists and is yours.",
+	}
 	// ErrBucketNotEmpty: DeleteBucket
-	ErrBucketNotEmpty = &Error{Code: "BucketNotEmpty", Status: 409, Message: "The bucket still holds objects, versions or delete markers."}
+	ErrBucketNotEmpty = &Error{
+		Code: "BucketNotEmpty", Status: 409,
+		Message: "The bucket still holds objects, versions or delete markers.",
+	}
 	// ErrPreconditionFailed: a Condition that does not hold; nothing was changed
-	ErrPreconditionFailed = &Error{Code: "PreconditionFailed", Status: 412, Message: "At least one of the conditions of the request does not hold."}
+	ErrPreconditionFailed = &Error{
+		Code: "PreconditionFailed", Status: 412,
+		Message: "At least one of the conditions of the request does not hold.",
+	}
 	// ErrMethodNotAllowed: a read of a delete marker by its version, or what a resource does not have
-	ErrMethodNotAllowed = &Error{Code: "MethodNotAllowed", Status: 405, Message: "The method is not allowed on this resource."}
+	ErrMethodNotAllowed = &Error{
+		Code: "MethodNotAllowed", Status: 405,
+		Message: "The method is not allowed on this resource.",
+	}
 	// ErrInvalidPart: CompleteUpload
-	ErrInvalidPart = &Error{Code: "InvalidPart", Status: 400, Message: "A part was not uploaded, or its ETag or checksum differs."}
+	ErrInvalidPart = &Error{
+		Code: "InvalidPart", Status: 400,
+		Message: "A part was not uploaded, or its ETag or checksum differs.",
+	}
 	// ErrInvalidPartOrder: CompleteUpload
 	ErrInvalidPartOrder = &Error{Code: "InvalidPartOrder", Status: 400, Message: "The parts are not in ascending order."}
 	// ErrEntityTooSmall: CompleteUpload
-	ErrEntityTooSmall = &Error{Code: "EntityTooSmall", Status: 400, Message: "A part other than the last is smaller than 5 MiB."}
+	ErrEntityTooSmall = &Error{
+		Code: "EntityTooSmall", Status: 400,
+		Message: "A part other than the last is smaller than 5 MiB.",
+	}
 	// ErrInvalidRequest: what the request asks makes no sense; Message says why
 	ErrInvalidRequest = &Error{Code: "InvalidRequest", Status: 400, Message: "The request is not valid."}
 	// ErrSSECBlocked: a write with a customer key
-	ErrSSECBlocked = &Error{Code: "AccessDenied", Status: 403, Message: "The bucket blocks encryption with customer keys (SSE-C) for writes, by BlockedEncryptionTypes in its encryption configuration."}
+	ErrSSECBlocked = &Error{Code: "AccessDenied", Status: 403, Message: "The bucket blocks encryption with customer " +
+		"keys (SSE-C) for writes, by BlockedEncryptionTypes in its encryption configuration."}
 	// ErrAccessDenied: another customer key than the object's, or a principal without the right
 	ErrAccessDenied = &Error{Code: "AccessDenied", Status: 403, Message: "Access denied."}
 	// ErrInternal: the store failed; Err says why
 	ErrInternal = &Error{Code: "InternalError", Status: 500, Message: "The store failed; its log says why."}
 	// ErrStorageFull: a write, as long as the disk is full
-	ErrStorageFull = &Error{Code: "InsufficientStorage", Status: 507, Message: "The disk of the store is full; nothing was changed. Free space and try again."}
+	ErrStorageFull = &Error{
+		Code: "InsufficientStorage", Status: 507,
+		Message: "The disk of the store is full; nothing was changed. Free space and try again.",
+	}
 	// ErrReadOnly: a write, as long as the disk takes none
-	ErrReadOnly = &Error{Code: "StoreReadOnly", Status: 507, Message: "The disk of the store cannot be written; nothing was changed."}
+	ErrReadOnly = &Error{
+		Code: "StoreReadOnly", Status: 507,
+		Message: "The disk of the store cannot be written; nothing was changed.",
+	}
 )
 
 // With returns a copy of e with another message and a cause (which may be nil).

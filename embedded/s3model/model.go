@@ -15,9 +15,10 @@ import (
 // same transaction as the change it guards. Errors are *Error where S3 has a code for them.
 type Store interface {
 	CreateBucket(ctx context.Context, name, location string) error // BucketAlreadyOwnedByYou if it exists
-	DeleteBucket(ctx context.Context, name string) error           // BucketNotEmpty while any version or marker is left; aborts uploads
-	ListBuckets(ctx context.Context) ([]Bucket, error)             // by name
-	GetBucket(ctx context.Context, name string) (Bucket, error)    // NoSuchBucket
+	// BucketNotEmpty while any version or marker is left; aborts uploads
+	DeleteBucket(ctx context.Context, name string) error
+	ListBuckets(ctx context.Context) ([]Bucket, error)          // by name
+	GetBucket(ctx context.Context, name string) (Bucket, error) // NoSuchBucket
 
 	// BucketConfig returns the document stored for a subresource ("policy", "lifecycle", ...),
 	// nil if none.
@@ -145,11 +146,12 @@ type Checksum struct {
 
 // PutRequest describes an object to be written.
 type PutRequest struct {
-	Bucket, Key string            // where to; both are required
-	If          Condition         // the condition; zero: none
-	Metadata    map[string]string // system headers kept with an object (Content-Type, Cache-Control, ...) and x-amz-meta-*, lower case
-	Tags        map[string]string // of the object; nil: none
-	Encryption  Encryption        // nothing set: the bucket's default applies
+	Bucket, Key string    // where to; both are required
+	If          Condition // the condition; zero: none
+	// Metadata: system headers kept with an object (Content-Type, Cache-Control, ...) and x-amz-meta-*, lower case
+	Metadata   map[string]string
+	Tags       map[string]string // of the object; nil: none
+	Encryption Encryption        // nothing set: the bucket's default applies
 	// Finish is called after the body was read, before the commit; it returns the checksum to
 	// keep, or an error that aborts the write. Nil means none.
 	Finish func() (Checksum, error)
@@ -180,8 +182,10 @@ type DeleteResult struct {
 
 // Object describes a version of an object, or a delete marker.
 type Object struct {
-	Key          string            // without the bucket
-	VersionID    string            // empty in a bucket that never had versioning (but ListVersions says NullVersion); else an ID or NullVersion
+	Key string // without the bucket
+	// VersionID: empty in a bucket that never had versioning (but ListVersions says NullVersion); else an ID or
+	// NullVersion
+	VersionID    string
 	ETag         string            // without quotes: hex MD5, "...-N" after a multipart upload, opaque with SSE-C
 	Size         int64             // bytes, as they were before encryption
 	LastModified time.Time         // by the store's clock

@@ -18,5 +18,6 @@ const RegionRules = "up to 64 letters, digits and '-', such as eu-central-1"
 
 // ValidRegion reports whether a text can be the name of a region. Which there are only AWS knows.
 func ValidRegion(name string) bool {
-	return name != "" && len(name) <= 64 && strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	return name != "" && len(name) <= 64 && strings.Trim(strings.ToLower(name),
+		"abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }

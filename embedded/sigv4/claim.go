@@ -112,9 +112,14 @@ func ParseTime(s string) (time.Time, error) {
 }
 
 func parsePresigned(r *http.Request, query url.Values) (*claim, error) {
-	for _, name := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"} {
+	for _, name := range []string{
+		"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires",
+		"X-Amz-SignedHeaders", "X-Amz-Signature",
+	} {
 		if len(query[name]) != 1 || query.Get(name) == "" {
-			return nil, malformed(true, "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, once each; see %s.", name)
+			return nil, malformed(true, "Query-string authentication version 4 requires the X-Amz-Algorithm, "+
+				"X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, "+
+				"once each; see %s.", name)
 		}
 	}
 	if err := checkAlgorithm(query.Get("X-Amz-Algorithm"), true); err != nil {
@@ -144,7 +149,8 @@ func parsePresigned(r *http.Request, query url.Values) (*claim, error) {
 	case seconds < 0:
 		return nil, malformed(true, "X-Amz-Expires must be non-negative")
 	case seconds > int64(maxExpires/time.Second):
-		return nil, malformed(true, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
+		return nil, malformed(true, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires "+
+			"must be less than 604800 seconds")
 	}
 	c.expires = time.Duration(seconds) * time.Second
 
@@ -164,7 +170,8 @@ func parsePresigned(r *http.Request, query url.Values) (*claim, error) {
 func (c *claim) setCredential(s string) error {
 	parts := strings.Split(s, "/")
 	if len(parts) != 5 || parts[0] == "" {
-		return malformed(c.presigned, "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/s3/aws4_request\".")
+		return malformed(c.presigned, "the Credential is mal-formed; expecting "+
+			"\"<YOUR-AKID>/YYYYMMDD/REGION/s3/aws4_request\".")
 	}
 	if _, err := time.Parse(dayFormat, parts[1]); err != nil || len(parts[1]) != len(dayFormat) {
 		return malformed(c.presigned, "incorrect date format in the credential; it must be in the format \"yyyyMMdd\".")
@@ -207,7 +214,8 @@ func (c *claim) setSignature(s string) error {
 
 func (c *claim) setDate(t time.Time) error {
 	if t.Format(dayFormat) != c.day {
-		return malformed(c.presigned, "invalid credential date %q; this date is not the same as X-Amz-Date: %q.", c.day, t.Format(dayFormat))
+		return malformed(c.presigned, "invalid credential date %q; this date is not the same as X-Amz-Date: %q.", c.day,
+			t.Format(dayFormat))
 	}
 	c.date = t
 	return nil

@@ -31,8 +31,8 @@ const (
 	timeFormat = "20060102T150405Z"
 	dayFormat  = "20060102"
 
-	// defaultMaxSkew is what S3 allows between its clock and the client's.
-	defaultMaxSkew = 15 * time.Minute
+	// maxSkew is what S3 allows between its clock and the client's.
+	maxSkew = 15 * time.Minute
 	// maxExpires is the longest life S3 gives a presigned URL.
 	maxExpires = 7 * 24 * time.Hour
 )
@@ -43,8 +43,6 @@ type Verifier struct {
 	Lookup func(accessKeyID string) (secret string, ok bool)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// MaxSkew is the difference allowed between the clocks; zero means 15 minutes.
-	MaxSkew time.Duration
 }
 
 // Signature is the verified signature of a request.
@@ -104,7 +102,8 @@ func (v *Verifier) Verify(r *http.Request) (*Signature, error) {
 	want := sign(key, algorithm+"\n"+amzDate+"\n"+c.scope()+"\n"+sha256Hex(canonicalRequest(r, query, c)))
 	if !equal(want, c.signature) {
 		return nil, fail("SignatureDoesNotMatch", http.StatusForbidden,
-			"The signature does not match the request; check the secret access key and that no proxy changes the host, path, query or headers.")
+			"The signature does not match the request; check the secret access key and that no proxy changes the host, path, "+
+				"query or headers.")
 	}
 	if isHash(c.payload) && r.ContentLength == 0 && c.payload != emptySHA256 {
 		return nil, errPayloadHash
@@ -124,20 +123,16 @@ func (v *Verifier) checkTime(c *claim) error {
 	if v.Now != nil {
 		now = v.Now
 	}
-	skew := v.MaxSkew
-	if skew == 0 {
-		skew = defaultMaxSkew
-	}
 	age := now().Sub(c.date)
 	if !c.presigned {
-		if age > skew || age < -skew {
+		if age > maxSkew || age < -maxSkew {
 			return fail("RequestTimeTooSkewed", http.StatusForbidden,
 				"The request was signed at %s, which is more than %s from the clock of this store (%s); set the clocks.",
-				c.date.Format(time.RFC3339), skew, now().UTC().Format(time.RFC3339))
+				c.date.Format(time.RFC3339), maxSkew, now().UTC().Format(time.RFC3339))
 		}
 		return nil
 	}
-	if age < -skew {
+	if age < -maxSkew {
 		return fail("AccessDenied", http.StatusForbidden, "Request is not valid yet")
 	}
 	if age > c.expires {
@@ -196,7 +191,8 @@ func malformed(presigned bool, format string, args ...any) *s3model.Error {
 	if presigned {
 		return fail("AuthorizationQueryParametersError", http.StatusBadRequest, format, args...)
 	}
-	return fail("AuthorizationHeaderMalformed", http.StatusBadRequest, "The authorization header is malformed; "+format, args...)
+	return fail("AuthorizationHeaderMalformed", http.StatusBadRequest, "The authorization header is malformed; "+format,
+		args...)
 }
 
 func sha256Hex(s string) string {

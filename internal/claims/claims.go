@@ -20,7 +20,8 @@ import (
 )
 
 // Claims remembers, for this user on this machine, which locks "statelatch lock" took, so that "unlock" needs no ID and
-// a crash between the request and its answer leaves a trace. It holds no secret. One file a lock; two processes never write the same one.
+// a crash between the request and its answer leaves a trace. It holds no secret. One file a lock; two processes never
+// write the same one.
 //
 // The zero Claims remembers nothing.
 type Claims struct{ dir string }
@@ -127,7 +128,8 @@ func (c Claims) Refs() (refs []string) {
 	files, _ := filepath.Glob(filepath.Join(c.dir, "*.json"))
 	for _, file := range files {
 		var known claim
-		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &known) == nil && !slices.Contains(refs, known.Ref) {
+		if body, err := os.ReadFile(file); err == nil && json.Unmarshal(body, &known) == nil &&
+			!slices.Contains(refs, known.Ref) {
 			refs = append(refs, known.Ref)
 		}
 	}

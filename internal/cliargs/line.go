@@ -31,7 +31,8 @@ func Arrange(root *cli.Command, words []string) (Line, error) {
 		word := rest[0]
 		if IsFlag(word) {
 			n := 1
-			if f := FindFlag(line.Command, FlagName(word)); f != nil && TakesValue(f) && !strings.Contains(word, "=") && len(rest) > 1 {
+			if f := FindFlag(line.Command, FlagName(word)); f != nil && TakesValue(f) && !strings.Contains(word, "=") &&
+				len(rest) > 1 {
 				n = 2
 			}
 			early, rest = append(early, rest[:n]...), rest[n:]
@@ -44,7 +45,8 @@ func Arrange(root *cli.Command, words []string) (Line, error) {
 		line.Words, line.Command, rest = append(line.Words, word), sub, rest[1:]
 		line.Name += " " + sub.Name
 	}
-	if line.Command == root && len(rest) == 0 && len(early) > 0 && slices.Contains([]string{"v", "version"}, FlagName(early[0])) {
+	if line.Command == root && len(rest) == 0 && len(early) > 0 &&
+		slices.Contains([]string{"v", "version"}, FlagName(early[0])) {
 		line.Command, line.Name, early[0] = root.Command("version"), root.Name+" version", "version"
 	}
 	line.Words = slices.Concat(line.Words, early, rest)
@@ -71,7 +73,8 @@ func (l Line) notACommand(early, rest []string) error {
 	}
 	switch group := l.Command != l.Root; {
 	case len(rest) > 0 && group:
-		return fmt.Errorf("%s has no command %q: %s", strings.TrimPrefix(l.Name, l.Root.Name+" "), rest[0], Suggestion(rest[0], names, "want "+term.Or(names)))
+		return fmt.Errorf("%s has no command %q: %s", strings.TrimPrefix(l.Name, l.Root.Name+" "), rest[0],
+			Suggestion(rest[0], names, "want "+term.Or(names)))
 	case len(rest) > 0:
 		return fmt.Errorf("no such command %q: %s", rest[0], Suggestion(rest[0], names, l.list()))
 	case group:
@@ -182,7 +185,8 @@ func (h Help) Explain(c *cli.Command, err error) error {
 			return fmt.Errorf("-%s needs a value: -%[1]s %s", FlagName(word), h.ValueName(f))
 		}
 	}
-	if value, after, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok && strings.HasPrefix(text, "invalid value ") {
+	if value, after, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok &&
+		strings.HasPrefix(text, "invalid value ") {
 		name, why, _ := strings.Cut(after, ": ")
 		switch FindFlag(c, name).(type) {
 		case *cli.IntFlag:

@@ -36,8 +36,8 @@ const (
 
 // Run is the conformance suite: one named check for each promise of a Store, and for the promise that locking rests on,
 // under contention: of many clients whose conditions allow one, exactly one wins. The table may be in use: every check
-// has refs of its own, which are random. The outcome of the checks that are named as races, which a foreign table is known to
-// fail now and then, is logged and decides nothing.
+// has refs of its own, which are random. The outcome of the checks that are named as races, which a foreign table is
+// known to fail now and then, is logged and decides nothing.
 func Run(t *testing.T, table Store, races ...string) {
 	t.Helper()
 	n := rounds
@@ -101,13 +101,17 @@ type probe struct {
 }
 
 func newProbe(table Store) *probe {
-	return &probe{Store: table, ref: statelatch.Ref{Bucket: "bkt", Key: "conformance/" + rand.Text() + "/terraform.tfstate"}}
+	return &probe{Store: table, ref: statelatch.Ref{
+		Bucket: "bkt",
+		Key:    "conformance/" + rand.Text() + "/terraform.tfstate",
+	}}
 }
 
 // info is a lock of the i-th client.
 func (p *probe) info(i int) statelatch.LockInfo {
 	return statelatch.LockInfo{
-		ID: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Operation: "OperationTypeApply", Who: "root@host", Version: "1.11.4",
+		ID: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Operation: "OperationTypeApply", Who: "root@host",
+		Version: "1.11.4",
 		Created: time.Date(2026, 11, 21, 8, 7, 3, 855087793, time.UTC), Path: p.ref.Path(),
 	}
 }
@@ -143,7 +147,8 @@ func isKind(err, want error) error {
 		}
 	}
 	if !ok || se.Op == "" || se.Bucket == "" || se.Key == "" {
-		return fmt.Errorf("error: got %w (%T), want a StoreError that names op, table and item, and is %q alone", err, err, want.Error())
+		return fmt.Errorf("error: got %w (%T), want a StoreError that names op, table and item, and is %q alone", err, err,
+			want.Error())
 	}
 	return nil
 }

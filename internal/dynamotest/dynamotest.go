@@ -10,8 +10,8 @@
 // conformance suite for everything that has a Table's methods.
 //
 // What it guarantees: every request is one atomic step, as DynamoDB's are; what no engine sends is
-// refused with a ValidationException, never passed over. What it does not: check signatures, limit throughput, or give reads that
-// are only eventually consistent.
+// refused with a ValidationException, never passed over. What it does not: check signatures, limit throughput, or
+// give reads that are only eventually consistent.
 package dynamotest
 
 import (
@@ -69,7 +69,8 @@ type Rule struct {
 	Fault Fault // the zero Fault shields a request from the rules behind
 }
 
-// Control holds the items of a [Server] or a [Table], decides about faults and keeps the log. Its methods are safe for concurrent use.
+// Control holds the items of a [Server] or a [Table], decides about faults and keeps the log. Its methods are safe
+// for concurrent use.
 type Control struct {
 	mu      sync.Mutex
 	tables  map[string]map[string]Item // by table and LockID

@@ -10,7 +10,8 @@ import (
 // OpScan is what package dynamo lists a table with. No engine sends it.
 const OpScan = "Scan"
 
-// scanPage is how many items a page looks at, matching or not: few, so that tests meet pages that are empty and not the last.
+// scanPage is how many items a page looks at, matching or not: few, so that tests meet pages that are empty and not
+// the last.
 const scanPage = 3
 
 // scan answers one page of a scan for the LockIDs that begin with something.
@@ -27,9 +28,11 @@ func (s *Server) scan(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	prefix, ok := in.ExpressionAttributeValues[":prefix"]["S"].(string)
 	all := in.FilterExpression == "" && len(in.ExpressionAttributeValues) == 0
-	filtered := in.FilterExpression == "begins_with(LockID, :prefix)" && ok && prefix != "" && len(in.ExpressionAttributeValues) == 1
+	filtered := in.FilterExpression == "begins_with(LockID, :prefix)" && ok && prefix != "" &&
+		len(in.ExpressionAttributeValues) == 1
 	if !in.ConsistentRead || in.ProjectionExpression != "LockID" || !all && !filtered {
-		write(w, invalid("dynamotest knows one scan: consistent, for the LockID, with begins_with(LockID, :prefix) or for all"), nil)
+		write(w, invalid("dynamotest knows one scan: consistent, for the LockID, with begins_with(LockID, "+
+			":prefix) or for all"), nil)
 		return
 	}
 	rep := s.do(r.Context(), command{op: OpScan, table: in.TableName}, string(body))

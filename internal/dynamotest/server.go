@@ -18,8 +18,9 @@ const (
 	maxRequest   = 1 << 20
 )
 
-// Server is an http.Handler that speaks DynamoDB's JSON protocol: GetItem, PutItem and DeleteItem as the engines send them, Scan as
-// package dynamo does, CreateTable and DescribeTable for who sets it up. A lost reply closes the connection. Create it with [NewServer].
+// Server is an http.Handler that speaks DynamoDB's JSON protocol: GetItem, PutItem and DeleteItem as the engines send
+// them, Scan as package dynamo does, CreateTable and DescribeTable for who sets it up. A lost reply closes the
+// connection. Create it with [NewServer].
 type Server struct{ Control }
 
 // NewServer makes a server of these tables, which are empty.
@@ -137,7 +138,9 @@ func (s *Server) deleteItem(w http.ResponseWriter, r *http.Request, body []byte)
 }
 
 // serve completes a request for an item and answers it, with the attributes named.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte, key Item, cmd command, sent conditional, names ...string) {
+func (s *Server) serve(
+	w http.ResponseWriter, r *http.Request, body []byte, key Item, cmd command, sent conditional, names ...string,
+) {
 	cmd.id, _ = key["LockID"]["S"].(string)
 	cmd.condition = sent.ConditionExpression
 	cond, known := conditions[cmd.condition]
@@ -148,7 +151,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte, key 
 	}
 	switch {
 	case !known && cmd.condition != "":
-		write(w, invalid("ConditionExpression %q: dynamotest knows %q", cmd.condition, slices.Sorted(maps.Keys(conditions))), nil)
+		write(w, invalid("ConditionExpression %q: dynamotest knows %q", cmd.condition, slices.Sorted(maps.Keys(conditions))),
+			nil)
 		return
 	case len(key) != 1 || len(key["LockID"]) != 1 || cmd.id == "":
 		write(w, invalid("the key is not one string LockID"), nil)

@@ -38,7 +38,10 @@ func (t *Table) SetItem(i Item) { t.setItem(t.name, i) }
 // Lock is dynamo.Table's.
 func (t *Table) Lock(ctx context.Context, ref statelatch.Ref, info statelatch.LockInfo) error {
 	id := ref.DynamoDBLockID()
-	_, err := t.call(ctx, command{op: OpPutItem, id: id, condition: ifAbsent, item: StringItem(id, "Info", string(info.Marshal()))})
+	_, err := t.call(ctx, command{
+		op: OpPutItem, id: id, condition: ifAbsent,
+		item: StringItem(id, "Info", string(info.Marshal())),
+	})
 	return err
 }
 
@@ -145,7 +148,8 @@ func kindOf(op string, status int, code string) error {
 		return statelatch.ErrConflict
 	case code == "AccessDeniedException":
 		return statelatch.ErrDenied
-	case code == "ProvisionedThroughputExceededException" || code == "ThrottlingException" || status == http.StatusServiceUnavailable:
+	case code == "ProvisionedThroughputExceededException" || code == "ThrottlingException" ||
+		status == http.StatusServiceUnavailable:
 		return statelatch.ErrThrottled
 	}
 	return statelatch.ErrBroken

@@ -134,11 +134,13 @@ func (x *exchange) refuseWith(status int, code, message string) {
 	var escaped strings.Builder
 	_ = xml.EscapeText(&escaped, []byte(message)) // into a builder: it cannot fail
 	contentType, body := "application/xml",
-		fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>", code, escaped.String())
+		fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>", code,
+			escaped.String())
 	if api, _, ok := strings.Cut(x.r.Header.Get("X-Amz-Target"), "."); ok {
 		service, version, _ := strings.Cut(api, "_")
 		contentType = "application/x-amz-json-1.0"
-		body = fmt.Sprintf(`{"__type":"com.amazonaws.%s.v%s#%s","message":%q}`, strings.ToLower(service), version, code, message)
+		body = fmt.Sprintf(`{"__type":"com.amazonaws.%s.v%s#%s","message":%q}`, strings.ToLower(service), version, code,
+			message)
 	}
 	x.reply(&http.Response{StatusCode: status, Header: http.Header{
 		"Content-Type": {contentType}, "Content-Length": {fmt.Sprint(len(body))},

@@ -26,7 +26,8 @@ const MinKey = 16
 // it.
 func CheckKey(key []byte) error {
 	if len(key) > 0 && len(key) < MinKey {
-		return fmt.Errorf("%w key: it has %d bytes, want at least %d: openssl rand -hex 32 makes one", statelatch.ErrInvalid, len(key), MinKey)
+		return fmt.Errorf("%w key: it has %d bytes, want at least %d: openssl rand -hex 32 makes one", statelatch.ErrInvalid,
+			len(key), MinKey)
 	}
 	return nil
 }
@@ -42,7 +43,8 @@ var services = map[netip.Addr]bool{
 
 // serviceNames lead to them; a proxy would look them up.
 var serviceNames = map[string]bool{
-	"metadata": true, "metadata.google.internal": true, "metadata.goog": true, "metadata.tencentyun.com": true, "api.metadata.cloud.ibm.com": true, "instance-data": true, "instance-data.ec2.internal": true,
+	"metadata": true, "metadata.google.internal": true, "metadata.goog": true, "metadata.tencentyun.com": true,
+	"api.metadata.cloud.ibm.com": true, "instance-data": true, "instance-data.ec2.internal": true,
 }
 
 var (
@@ -51,7 +53,8 @@ var (
 	amazon      = netip.MustParsePrefix("fd00:ec2::/32") // its services on every machine: metadata, credentials of pods
 	// within are addresses of IPv6 that end with one of IPv4.
 	within = []netip.Prefix{
-		netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::ffff:0:0:0/96"), netip.MustParsePrefix("::/96"),
+		netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"),
+		netip.MustParsePrefix("::ffff:0:0:0/96"), netip.MustParsePrefix("::/96"),
 	}
 )
 
@@ -61,7 +64,8 @@ func Forbidden(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	b := ip.As16()
 	switch {
-	case ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified(), services[ip], thisNetwork.Contains(ip), amazon.Contains(ip):
+	case ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified(), services[ip], thisNetwork.Contains(ip),
+		amazon.Contains(ip):
 		return true
 	case sixToFour.Contains(ip):
 		return Forbidden(netip.AddrFrom4([4]byte(b[2:6])))

@@ -25,7 +25,8 @@ type Listener struct {
 // browser whose own name leads here, for one. Requests with Sec-Fetch-Site of another site are refused alike.
 func (l Listener) Server() *http.Server {
 	return &http.Server{
-		Handler: l, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: l, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}
 }
@@ -34,7 +35,8 @@ func (l Listener) Server() *http.Server {
 func (l Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch host, err := hostOf(r.Host); {
 	case err != nil, !l.answers(host):
-		http.Error(w, "this is not the host that the request names; see the option -allow-host", http.StatusMisdirectedRequest)
+		http.Error(w, "this is not the host that the request names; see the option -allow-host",
+			http.StatusMisdirectedRequest)
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site":
 		http.Error(w, "not for other sites", http.StatusForbidden)
 	default:
@@ -58,7 +60,11 @@ func hostOf(header string) (string, error) {
 }
 
 func (l Listener) answers(host string) bool {
-	if slices.ContainsFunc(l.Names, func(name string) bool { own, err := hostOf(name); return err == nil && own == host }) {
+	if slices.ContainsFunc(l.Names, func(name string) bool {
+		own,
+			err := hostOf(name)
+		return err == nil && own == host
+	}) {
 		return true
 	}
 	if isLoopback(host) {

@@ -57,7 +57,8 @@ func NewWebhook(address string, key []byte, transport http.RoundTripper) (*Webho
 	case err != nil && isNumeric(u.Hostname()):
 		return nil, fmt.Errorf("%w webhook %s: want a host name, or an address in its usual form", statelatch.ErrInvalid, w)
 	case err == nil && Forbidden(ip), serviceNames[strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))]:
-		return nil, fmt.Errorf("%w webhook %s: nothing is sent to link-local and metadata addresses", statelatch.ErrInvalid, w)
+		return nil, fmt.Errorf("%w webhook %s: nothing is sent to link-local and metadata addresses", statelatch.ErrInvalid,
+			w)
 	}
 	if transport == nil {
 		dialer := &net.Dialer{Timeout: tryTimeout, Control: refuse}
@@ -80,7 +81,8 @@ func (e StatusError) Error() string {
 
 // Refused reports whether it is this message that the receiver does not want. Another one may be.
 func (e StatusError) Refused() bool {
-	return e.Code == http.StatusBadRequest || e.Code == http.StatusRequestEntityTooLarge || e.Code == http.StatusUnprocessableEntity
+	return e.Code == http.StatusBadRequest || e.Code == http.StatusRequestEntityTooLarge ||
+		e.Code == http.StatusUnprocessableEntity
 }
 
 // Post posts body until the receiver answers with a 2xx status, three times at most, so that it may get it twice. Other
@@ -89,7 +91,8 @@ func (w *Webhook) Post(ctx context.Context, body []byte) error {
 	for try := 1; ; try++ {
 		err := w.try(ctx, body)
 		status, answered := errors.AsType[StatusError](err)
-		final := errors.Is(err, statelatch.ErrInvalid) || answered && status.Code != http.StatusTooManyRequests && status.Code < 500
+		final := errors.Is(err, statelatch.ErrInvalid) || answered && status.Code != http.StatusTooManyRequests &&
+			status.Code < 500
 		if err == nil || final || try == attempts {
 			return err
 		}

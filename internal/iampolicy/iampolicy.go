@@ -85,7 +85,8 @@ func (p *Policy) Decide(r Request) Decision {
 
 // Matches reports whether the statement is about the request.
 func (s *Statement) Matches(r Request) bool {
-	if len(s.Principals) > 0 && !slices.ContainsFunc(s.Principals, r.By.is) || slices.ContainsFunc(s.NotPrincipals, r.By.is) {
+	if len(s.Principals) > 0 && !slices.ContainsFunc(s.Principals, r.By.is) ||
+		slices.ContainsFunc(s.NotPrincipals, r.By.is) {
 		return false
 	}
 	return matches(s.Actions, s.NotActions, r.Action) && matches(s.Resources, s.NotResources, r.Resource) &&

@@ -65,7 +65,8 @@ func nameOf(sid string, i int) string {
 
 func parseStatement(raw json.RawMessage, variables, resource bool) (Statement, error) {
 	var s Statement
-	fields, err := parseObject(raw, "the statement", "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition")
+	fields, err := parseObject(raw, "the statement", "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction",
+		"Resource", "NotResource", "Condition")
 	if err != nil {
 		return s, err
 	}

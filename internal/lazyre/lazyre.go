@@ -13,7 +13,8 @@ type Regexp struct {
 	compile func() *regexp.Regexp
 }
 
-// New is regexp.MustCompile later: an expression that is wrong panics when it is first used. The test of this package finds it before.
+// New is regexp.MustCompile later: an expression that is wrong panics when it is first used. The test of this package
+// finds it before.
 func New(expr string) Regexp {
 	return Regexp{expr, sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })}
 }

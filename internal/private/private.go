@@ -35,7 +35,8 @@ func Dir(path string) error {
 		others = 0o002
 	}
 	if mode := info.Mode(); mode.Perm()&others != 0 {
-		return fmt.Errorf("directory %s can be written by others (mode %04o): make sure that what is in it is yours, then run chmod go-w %[1]s", path, mode.Perm())
+		return fmt.Errorf("directory %s can be written by others (mode %04o): make sure that what is in it is yours, then "+
+			"run chmod go-w %[1]s", path, mode.Perm())
 	}
 	if known && os.Geteuid() != 0 && !trusted(who, os.Geteuid()) {
 		return fmt.Errorf("directory %s belongs to another user (uid %d): use one of your own", path, who)
@@ -56,7 +57,8 @@ func parents(path, at string) error {
 			return err
 		}
 		if mode := info.Mode(); mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 {
-			return fmt.Errorf("directory %s is in %s, which everybody can write (mode %04o), so that anybody could exchange it: "+
+			return fmt.Errorf("directory %s is in %s, which everybody can write (mode %04o), so that anybody "+
+				"could exchange it: "+
 				"use another place, or run chmod o-w %[2]s", path, parent, mode.Perm())
 		}
 		if parent == filepath.Dir(parent) {
@@ -73,10 +75,12 @@ func Owned(path string) error {
 		return err
 	}
 	if who, _, ok := owner(info); ok && !trusted(who, os.Geteuid()) {
-		return fmt.Errorf("%s belongs to another user (uid %d), who knows what is in it: remove it, or make it yours (chown) if you trust it", path, who)
+		return fmt.Errorf("%s belongs to another user (uid %d), who knows what is in it: remove it, or make it yours "+
+			"(chown) if you trust it", path, who)
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("%s can be written by others (mode %04o): make sure that it is as you left it, then run chmod 600 %[1]s", path, mode)
+		return fmt.Errorf("%s can be written by others (mode %04o): make sure that it is as you left it, then run "+
+			"chmod 600 %[1]s", path, mode)
 	}
 	return nil
 }
@@ -91,7 +95,8 @@ func File(path string) error {
 		return err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 %[1]s, and consider what is in it known to them", path, mode)
+		return fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 %[1]s, and consider what is in "+
+			"it known to them", path, mode)
 	}
 	return nil
 }

@@ -65,7 +65,8 @@ var meanings = []meaning{
 	}, {
 		S3, statelatch.ErrConflict, nothing, "AWS: another request won, send it again",
 		[]int{http.StatusConflict},
-		[]string{"ConditionalRequestConflict", "OperationAborted", "Conflict"}, // the last is the SDK's name for a 409 without a body
+		// the last is the SDK's name for a 409 without a body
+		[]string{"ConditionalRequestConflict", "OperationAborted", "Conflict"},
 	}, {
 		DynamoDB, statelatch.ErrConflict, nothing, "another transaction or region won, send it again",
 		nil,
@@ -109,8 +110,10 @@ var meanings = []meaning{
 		S3, statelatch.ErrThrottled, over, "the same in words",
 		nil,
 		[]string{
-			"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "Throttling", "ThrottlingException", "ThrottledException",
-			"RequestThrottled", "RequestThrottledException", "RequestLimitExceeded", "BandwidthLimitExceeded", "LimitExceededException",
+			"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "Throttling", "ThrottlingException",
+			"ThrottledException",
+			"RequestThrottled", "RequestThrottledException", "RequestLimitExceeded", "BandwidthLimitExceeded",
+			"LimitExceededException",
 		},
 	}, {
 		S3, statelatch.ErrBroken, over, "AWS does not say whether it was carried out",
@@ -154,5 +157,6 @@ func (s Service) Kind(write bool, status int, code string) error {
 	return m.kind
 }
 
-// Over reports whether such an answer, in the service's own words, means that what a write did not do by now it will not.
+// Over reports whether such an answer, in the service's own words, means that what a write did not do by now it will
+// not.
 func (s Service) Over(status int, code string) bool { return s.meaningOf(status, code).outcome == over }

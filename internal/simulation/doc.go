@@ -1,11 +1,11 @@
 // Package simulation runs the real packages lock and state, several clients of them at once, over a store behind a bad
 // network, in virtual time (testing/synctest), and judges every run. It has no code of its own, only tests.
 //
-//	go test ./internal/simulation                                                     200 seeds
-//	go test ./internal/simulation -run TestSimulation -seeds=2000                     for every commit
-//	go test ./internal/simulation -run TestSimulation -seeds=1000000 -timeout 0       for a night; -first=N goes on from another seed
-//	go test ./internal/simulation -run TestSimulation/forced -seed=432 -v             one seed of one mode again, with its history
-//	go test ./internal/simulation -run TestSimulation -repeat                         every seed twice: are the histories equal?
+//	go test ./internal/simulation                                                200 seeds
+//	go test ./internal/simulation -run TestSimulation -seeds=2000                for every commit
+//	go test ./internal/simulation -run TestSimulation -seeds=1000000 -timeout 0  for a night; -first=N goes on
+//	go test ./internal/simulation -run TestSimulation/forced -seed=432 -v        one seed again, with its history
+//	go test ./internal/simulation -run TestSimulation -repeat                    every seed twice, for equal histories
 //
 // # What happens in a run
 //
@@ -33,9 +33,11 @@
 //   - zombie: no update of an older tenure lands after a newer one has entered (P_ZOMBIE).
 //   - conflict: the newest tenure is not refused because of the state, unless its lock was taken away (P_CONFLICT).
 //   - overlap: critical sections do not overlap, unless processes are stopped or locks forced (L4).
-//   - delete, release, jam: nobody removes somebody else's lock, or is kept out by the lock that it is about to get (B1, B5).
+//   - delete, release, jam: nobody removes somebody else's lock, or is kept out by the lock that it is about to
+//     get (B1, B5).
 //   - unconditional, nonce, sequence: what leaves a managed client has a condition, a fresh nonce, a growing sequence.
-//   - digest: in the end the table's is the state's, unless the state's writer was told that it could not tell the table.
+//   - digest: in the end the table's is the state's, unless the state's writer was told that it could not tell
+//     the table.
 //   - recovery: a client that comes when all is over takes the lock, writes, and leaves nothing behind.
 //
 // What is not: stores that ignore conditions, versioned buckets, leases of other clocks' rates, sets of locks, plain

@@ -35,14 +35,23 @@ func startCeph(ctx context.Context, s *site) (string, error) {
 		program string
 		args    []string
 	}{
-		{false, "monmaptool", []string{"--create", "--addv", "a", monitor, "--fsid", cluster, filepath.Join(s.dir, "monmap")}},
-		{false, "ceph-mon", []string{"--mkfs", "-i", "a", "--monmap", filepath.Join(s.dir, "monmap"), "--keyring", s.keyring()}},
+		{false, "monmaptool", []string{
+			"--create", "--addv", "a", monitor, "--fsid", cluster,
+			filepath.Join(s.dir, "monmap"),
+		}},
+		{false, "ceph-mon", []string{
+			"--mkfs", "-i", "a", "--monmap", filepath.Join(s.dir, "monmap"), "--keyring",
+			s.keyring(),
+		}},
 		{true, "ceph-mon", []string{"-f", "-i", "a"}},
 		{true, "ceph-mgr", []string{"-f", "-i", "x"}},
 		{false, "ceph", []string{"osd", "new", osd}},
 		{false, "ceph-osd", []string{"--mkfs", "-i", "0", "--osd-uuid", osd}},
 		{true, "ceph-osd", []string{"-f", "-i", "0"}},
-		{false, "radosgw-admin", []string{"user", "create", "--uid=probe", "--display-name=probe", "--access-key=" + s.access, "--secret=" + s.secret}},
+		{false, "radosgw-admin", []string{
+			"user", "create", "--uid=probe", "--display-name=probe", "--access-key=" + s.access,
+			"--secret=" + s.secret,
+		}},
 	} {
 		if step.program != "monmaptool" {
 			step.args = append(config[:2:2], step.args...)
@@ -65,7 +74,8 @@ func (s *site) keyring() string { return filepath.Join(s.dir, "keyring") }
 func (s *site) writeCephConfig(cluster, monitor, key string) error {
 	var keyring strings.Builder
 	for _, who := range []string{"mon.", "client.admin", "mgr.x", "osd.0"} {
-		fmt.Fprintf(&keyring, "[%s]\nkey = %s\ncaps mon = \"allow *\"\ncaps osd = \"allow *\"\ncaps mgr = \"allow *\"\n", who, key)
+		fmt.Fprintf(&keyring, "[%s]\nkey = %s\ncaps mon = \"allow *\"\ncaps osd = \"allow *\"\ncaps mgr = \"allow *\"\n", who,
+			key)
 	}
 	if err := os.WriteFile(s.keyring(), []byte(keyring.String()), 0o600); err != nil {
 		return err

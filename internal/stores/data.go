@@ -84,7 +84,8 @@ func (p prior) check() error {
 		return fmt.Errorf("%q: basis is %q, want one of %s", p.Store, p.Basis, strings.Join(bases, ", "))
 	}
 	if (p.Basis == "none") != (len(p.Sources) == 0) || (p.Basis == "none") != (p.AsOf == "") {
-		return fmt.Errorf("%q: basis %q with as_of %q and %d sources: every basis but none has both", p.Store, p.Basis, p.AsOf, len(p.Sources))
+		return fmt.Errorf("%q: basis %q with as_of %q and %d sources: every basis but none has both", p.Store, p.Basis,
+			p.AsOf, len(p.Sources))
 	}
 	for _, s := range p.Sources {
 		if !strings.HasPrefix(s, "https://") {

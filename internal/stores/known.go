@@ -59,7 +59,8 @@ var known = []store{
 		version: []string{"sh", "-c", "radosgw --version | cut -d' ' -f3"},
 	},
 	{
-		name: "gofakes3", title: "gofakes3, in memory", install: "go install github.com/johannesboyne/gofakes3/cmd/gofakes3@latest",
+		name: "gofakes3", title: "gofakes3, in memory",
+		install: "go install github.com/johannesboyne/gofakes3/cmd/gofakes3@latest",
 		command: "gofakes3 -backend memory -host 127.0.0.1:PORT",
 	},
 	{
@@ -77,7 +78,8 @@ var known = []store{
 		command: "rclone serve s3 --addr 127.0.0.1:PORT --auth-key KEY,SECRET DIR/data",
 	},
 	{
-		name: "s3rver", title: "s3rver", install: "npm install -g s3rver", version: []string{"s3rver", "--version"}, key: "S3RVER",
+		name: "s3rver", title: "s3rver", install: "npm install -g s3rver", version: []string{"s3rver", "--version"},
+		key:     "S3RVER",
 		command: "s3rver -d DIR/data -a 127.0.0.1 -p PORT --no-vhost-buckets",
 	},
 	{

@@ -47,7 +47,10 @@ func measure(ctx context.Context, s store, statelatch string, rounds int) (m mea
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
-	m = measurement{Name: s.name, Title: s.title, Runs: 1, Date: time.Now().UTC().Format(time.DateOnly), Install: s.install}
+	m = measurement{
+		Name: s.name, Title: s.title, Runs: 1, Date: time.Now().UTC().Format(time.DateOnly),
+		Install: s.install,
+	}
 	if m.Version, err = place.versionOf(ctx, s); err != nil {
 		return m, fmt.Errorf("its version: %w", err)
 	}
@@ -71,7 +74,8 @@ func measure(ctx context.Context, s store, statelatch string, rounds int) (m mea
 		return m, err
 	}
 	_, err = client.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
-		Bucket: aws.String("probe-versioned"), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
+		Bucket:                  aws.String("probe-versioned"),
+		VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
 	})
 	var refused smithy.APIError
 	switch {

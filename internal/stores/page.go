@@ -36,7 +36,8 @@ func renderPage(d pageData) ([]byte, error) {
 // SameVersioned reports whether the versioned bucket fails as the other one does.
 func (m measurement) SameVersioned() bool {
 	return m.Versioned != nil && len(m.Unversioned.with("failed")) > 0 &&
-		slices.EqualFunc(m.Unversioned.Checks, m.Versioned.Checks, func(a, b check) bool { return a.Name == b.Name && a.Outcome == b.Outcome })
+		slices.EqualFunc(m.Unversioned.Checks, m.Versioned.Checks,
+			func(a, b check) bool { return a.Name == b.Name && a.Outcome == b.Outcome })
 }
 
 // failures lists what failed on a bucket.

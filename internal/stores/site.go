@@ -32,8 +32,12 @@ type process struct {
 }
 
 func newSite(dir, statelatch string) *site {
-	s := &site{dir: dir, statelatch: statelatch, access: "stores-access-keyid", secret: "stores-secret-access-key-of-the-site"}
-	for _, name := range []string{"PATH", "PYENV_ROOT", "PYENV_VERSION"} { // pyenv's shims find their interpreters by the latter two
+	s := &site{
+		dir: dir, statelatch: statelatch, access: "stores-access-keyid",
+		secret: "stores-secret-access-key-of-the-site",
+	}
+	for _, name := range []string{"PATH", "PYENV_ROOT", "PYENV_VERSION"} {
+		// pyenv's shims find their interpreters by the latter two
 		if v := os.Getenv(name); v != "" {
 			s.env = append(s.env, name+"="+v)
 		}
@@ -63,7 +67,9 @@ func (s *site) port(ctx context.Context) (string, error) {
 }
 
 // serve starts the program that speaks S3 on port, and remembers how.
-func (s *site) serve(ctx context.Context, env []string, port, program string, args ...string) (endpoint string, err error) {
+func (s *site) serve(
+	ctx context.Context, env []string, port, program string, args ...string,
+) (endpoint string, err error) {
 	names := strings.NewReplacer(s.dir, "DIR", port, "PORT", s.access, "KEY", s.secret, "SECRET")
 	shown := filepath.Base(program)
 	for _, arg := range args {

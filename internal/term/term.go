@@ -1,5 +1,5 @@
-// Package term is how commands talk to people: the streams of a terminal, their widths and colours, questions, a line that
-// is kept up to date, tables, wrapped text, and what somebody may have meant to type. It knows nothing of locks.
+// Package term is how commands talk to people: the streams of a terminal, their widths and colours, questions, a line
+// that is kept up to date, tables, wrapped text, and what somebody may have meant to type. It knows nothing of locks.
 package term
 
 import (

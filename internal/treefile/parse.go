@@ -57,7 +57,10 @@ func checkHCL(data []byte, filename string, start hcl.Pos) hcl.Diagnostics {
 }
 
 func refuse(at hcl.Range, why string) hcl.Diagnostics {
-	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: why, Detail: "No engine reads this well, either.", Subject: &at}}
+	return hcl.Diagnostics{{
+		Severity: hcl.DiagError, Summary: why, Detail: "No engine reads this well, either.",
+		Subject: &at,
+	}}
 }
 
 func tooDeep(at hcl.Range) hcl.Diagnostics {
@@ -79,9 +82,11 @@ func (l level) depth() int { return 1 + l.chain + l.inner }
 
 // closers are the ends of what opens a level.
 var closers = map[hclsyntax.TokenType]hclsyntax.TokenType{
-	hclsyntax.TokenOBrace: hclsyntax.TokenCBrace, hclsyntax.TokenOBrack: hclsyntax.TokenCBrack, hclsyntax.TokenOParen: hclsyntax.TokenCParen,
+	hclsyntax.TokenOBrace: hclsyntax.TokenCBrace, hclsyntax.TokenOBrack: hclsyntax.TokenCBrack,
+	hclsyntax.TokenOParen: hclsyntax.TokenCParen,
 	hclsyntax.TokenOQuote: hclsyntax.TokenCQuote, hclsyntax.TokenOHeredoc: hclsyntax.TokenCHeredoc,
-	hclsyntax.TokenTemplateInterp: hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenTemplateControl: hclsyntax.TokenTemplateSeqEnd,
+	hclsyntax.TokenTemplateInterp:  hclsyntax.TokenTemplateSeqEnd,
+	hclsyntax.TokenTemplateControl: hclsyntax.TokenTemplateSeqEnd,
 }
 
 // checkTokens bounds from above how deep a parser of the tokens recurses, and how deep what it makes of them is. An end
@@ -123,10 +128,12 @@ func checkTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 			}
 			levels = append(levels, level{opener: token.Type})
 			depth++
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp:
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote,
+			hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp:
 			levels = append(levels, level{opener: token.Type})
 			depth++
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd:
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote,
+			hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd:
 			if len(levels) == 1 || closers[top.opener] != token.Type {
 				break
 			}
@@ -145,7 +152,8 @@ func checkTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 			if body && bytes.HasSuffix(token.Bytes, []byte("\n")) {
 				restart(top)
 			}
-		case hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent, hclsyntax.TokenBang,
+		case hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent,
+			hclsyntax.TokenBang,
 			hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan,
 			hclsyntax.TokenLessThanEq, hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenQuestion:
 			link(top)

@@ -56,7 +56,8 @@ type Leftover struct {
 	lineage string
 }
 
-// Left returns the copies of one state. If clean, those of any state are removed that nobody can use, or that are too old.
+// Left returns the copies of one state. If clean, those of any state are removed that nobody can use, or that
+// are too old.
 func (c Copies) Left(now time.Time, clean bool) []Leftover {
 	var all []Leftover
 	if c.dir == "" {
@@ -68,7 +69,8 @@ func (c Copies) Left(now time.Time, clean bool) []Leftover {
 		age := now.Sub(l.Kept)
 		switch {
 		case !ok:
-		case clean && (age > unsavedFor || l.Partial && (age > time.Hour || !strings.HasPrefix(filepath.Base(path), unlocked))):
+		case clean && (age > unsavedFor || l.Partial &&
+			(age > time.Hour || !strings.HasPrefix(filepath.Base(path), unlocked))):
 			_ = os.Remove(path)
 		case strings.HasPrefix(filepath.Base(path), c.state):
 			all = append(all, l)

@@ -103,7 +103,8 @@ func (k Keeper) Probe(ctx context.Context, doors []*s3bucket.Bucket, opts probe.
 		if asked[0] == "encrypt" {
 			how = "encrypt that way"
 		}
-		return v, fmt.Errorf("the store cannot %s (%s in the configuration), so nothing was found out about its locks: leave that out, or set the store up for it: %w",
+		return v, fmt.Errorf("the store cannot %s (%s in the configuration), so nothing was found out about its locks: "+
+			"leave that out, or set the store up for it: %w",
 			how, strings.Join(asked, ", "), err)
 	}
 	if err != nil {
@@ -134,7 +135,8 @@ func verdictOf(r probe.Result, doors []*s3bucket.Bucket) Verdict {
 			ETagIsMD5: r.ETagIsMD5, ClockSkewSeconds: r.ClockSkew.Seconds(),
 		},
 		Checks: []Check{}, Clients: r.Clients, Rounds: r.Rounds, Requests: r.Requests,
-		Seconds: r.Elapsed.Round(time.Millisecond).Seconds(), At: time.Now().UTC().Truncate(time.Second), LeftBehind: r.LeftBehind,
+		Seconds: r.Elapsed.Round(time.Millisecond).Seconds(), At: time.Now().UTC().Truncate(time.Second),
+		LeftBehind: r.LeftBehind,
 	}
 	for _, d := range doors[1:] {
 		v.Store.MoreEndpoints = append(v.Store.MoreEndpoints, d.Endpoint())
@@ -203,7 +205,8 @@ func (k Keeper) last(b *s3bucket.Bucket) (v Verdict, ok bool) {
 	if err != nil || json.Unmarshal(body, &v) != nil {
 		return Verdict{}, false
 	}
-	return v, v.Tier != lock.TierUnknown && v.Store.Bucket == b.Name() && cmp.Or(b.Server(), v.Store.Server) == v.Store.Server
+	return v, v.Tier != lock.TierUnknown && v.Store.Bucket == b.Name() &&
+		cmp.Or(b.Server(), v.Store.Server) == v.Store.Server
 }
 
 // Keep replaces what is kept for b on this machine in one step: other processes read it at any time.

@@ -53,7 +53,8 @@ func loadShared(ctx context.Context, b *s3bucket.Bucket) (Verdict, bool) {
 	if err != nil || json.Unmarshal(content, &s) != nil {
 		return Verdict{}, false
 	}
-	if s.Tier == lock.TierUnknown || s.Store.Endpoint != b.Endpoint() || s.Store.Bucket != b.Name() || b.Server() != s.Store.Server {
+	if s.Tier == lock.TierUnknown || s.Store.Endpoint != b.Endpoint() || s.Store.Bucket != b.Name() ||
+		b.Server() != s.Store.Server {
 		return Verdict{}, false
 	}
 	dated := !obj.Date.IsZero() && !obj.LastModified.IsZero() && obj.LastModified.Sub(s.At).Abs() <= maxSharedDelay

@@ -85,9 +85,9 @@ func (v Verdict) EnginesFail() string {
 	return ""
 }
 
-// countsAt reports whether a verdict that was made age ago counts: stores are updated, and versioning is switched on. That
-// a store cannot lock counts until somebody probes it: the probe before a lock is a short one, and may have fewer
-// endpoints.
+// countsAt reports whether a verdict that was made age ago counts: stores are updated, and versioning is switched on.
+// That a store cannot lock counts until somebody probes it: the probe before a lock is a short one, and may have
+// fewer endpoints.
 func (v Verdict) countsAt(age time.Duration) bool {
 	return v.Tier == lock.TierNone || age > -time.Minute && age < life
 }

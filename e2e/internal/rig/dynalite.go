@@ -39,10 +39,13 @@ func (w *World) Dynalite() string {
 		BaseEndpoint: &url, Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
 	})
 	if _, err := client.CreateTable(w.T.Context(), &dynamodb.CreateTableInput{
-		TableName:            aws.String(LockTable),
-		BillingMode:          types.BillingModePayPerRequest,
-		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("LockID"), KeyType: types.KeyTypeHash}},
-		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("LockID"), AttributeType: types.ScalarAttributeTypeS}},
+		TableName:   aws.String(LockTable),
+		BillingMode: types.BillingModePayPerRequest,
+		KeySchema:   []types.KeySchemaElement{{AttributeName: aws.String("LockID"), KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{{
+			AttributeName: aws.String("LockID"),
+			AttributeType: types.ScalarAttributeTypeS,
+		}},
 	}); err != nil {
 		w.T.Fatal(err)
 	}
@@ -66,7 +69,8 @@ func (w *World) StartGroup(program string, args ...string) *Process {
 			defer delete(w.Env, k)
 		}
 	}
-	p := w.StartWith(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }, w.Home, program, args...)
+	p := w.StartWith(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }, w.Home, program,
+		args...)
 	w.T.Cleanup(func() { _ = syscall.Kill(-p.Cmd.Process.Pid, syscall.SIGKILL) })
 	return p
 }

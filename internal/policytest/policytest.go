@@ -94,8 +94,14 @@ var actions = map[string]struct {
 	"dynamodb:PutItem":                    {table, []string{"dynamodb:LeadingKeys"}},
 	"dynamodb:DeleteItem":                 {table, []string{"dynamodb:LeadingKeys"}},
 	"dynamodb:Scan":                       {table, nil},
-	"kms:Decrypt":                         {key, []string{"kms:ViaService", "kms:EncryptionContext:aws:s3:arn", "kms:ResourceAliases"}},
-	"kms:GenerateDataKey":                 {key, []string{"kms:ViaService", "kms:EncryptionContext:aws:s3:arn", "kms:ResourceAliases"}},
+	"kms:Decrypt": {
+		key,
+		[]string{"kms:ViaService", "kms:EncryptionContext:aws:s3:arn", "kms:ResourceAliases"},
+	},
+	"kms:GenerateDataKey": {
+		key,
+		[]string{"kms:ViaService", "kms:EncryptionContext:aws:s3:arn", "kms:ResourceAliases"},
+	},
 }
 
 // multivalued are the condition keys that may have several values in a request, and so need a set operator.
