@@ -77,7 +77,9 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
-			&cli.BoolFlag{Name: "behind-tls", Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted"},
+			&cli.BoolFlag{
+				Name: "behind-tls", Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted",
+			},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
@@ -131,7 +133,8 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(term.err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region, BehindTLS: o.behindTLS, Logger: logger,
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain,
+		Region: o.region, BehindTLS: o.behindTLS, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return newLockEvents(s, term.out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {
