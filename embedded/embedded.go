@@ -56,7 +56,8 @@ type Config struct {
 	// Region, if not empty, is where EnsureBucket makes buckets, and has requests refused that are signed for another
 	// region than their bucket is in, as on AWS. Empty means us-east-1, and that a request may be signed for any.
 	Region string
-	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with customer keys.
+	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with
+	// customer keys.
 	BehindTLS bool
 	// Watch, if not nil, wraps the store that the endpoint uses, to see what passes.
 	Watch func(s3model.Store) s3model.Store

@@ -79,8 +79,7 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
 			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
 			&cli.BoolFlag{
-				Name:  "behind-tls",
-				Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted",
+				Name: "behind-tls", Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted",
 			},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -135,8 +134,8 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(term.Err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain, Region: o.region,
-		BehindTLS: o.behindTLS, Logger: logger,
+		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain,
+		Region: o.region, BehindTLS: o.behindTLS, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return lockevents.Watch(s, term.Out, time.Now) },
 	})
 	if errors.Is(err, boltstore.ErrInUse) {

@@ -53,7 +53,8 @@ type Config struct {
 	Verified func(context.Context)
 	// Patience is how long a body may bring no byte, and an answer may wait to be taken. Zero means one minute.
 	Patience time.Duration
-	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with customer keys.
+	// BehindTLS says that a proxy in front ends TLS: plain HTTP is taken for encrypted, by policies and with
+	// customer keys.
 	BehindTLS bool
 }
 
