@@ -56,7 +56,8 @@ type Options struct {
 	OnProgress func(Progress)
 }
 
-// Short is the probe that somebody waits for: of at most 150 requests where the store is right, with Engines for two.
+// Short is the probe that somebody waits for: of at most 150 requests where the store is right, with Engines for two,
+// and where no round of a race has to be repeated because the clients missed each other.
 // One round of each race finds what is wrong under any contention; what shows only now and then takes the usual size.
 func Short() Options { return Options{Clients: 6, Rounds: 1, Brief: true} }
 
