@@ -3,6 +3,7 @@ package engine
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -163,7 +164,10 @@ func TestCall_Dir_SymbolicLinks(t *testing.T) {
 		}
 	}
 	if err := os.Symlink(filepath.Join(root, "a", "live"), filepath.Join(root, "link")); err != nil {
-		t.Skip(err)
+		if runtime.GOOS == "windows" { // where it takes a right that few have
+			t.Skip(err)
+		}
+		t.Fatal(err)
 	}
 	want := filepath.Join(root, "a", "other")
 	for _, tc := range []struct{ dir, chdir string }{{filepath.Join(root, "link"), "../other"}, {root, "link/../other"}, {"", root + "/link/../other"}} {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -35,8 +36,10 @@ var (
 	secretKeyVars   = []string{"AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"}
 	tokenVars       = []string{"AWS_SESSION_TOKEN"}
 	webIdentityVars = []string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"}
-	homeVars        = []string{"HOME", "USERPROFILE"}
 )
+
+// homeVariable is what the SDK finds the home directory by. On Windows shells set HOME, too, which says nothing.
+var homeVariable = map[bool]string{false: "HOME", true: "USERPROFILE"}[runtime.GOOS == "windows"]
 
 // Adopt fills in what is empty in c from the environment of another process, theirs, wherever that differs from ours,
 // so that [Open] here finds the same bucket with the same rights. It reads the shared files that differ by name. What
@@ -111,7 +114,7 @@ func compare(ours, theirs Environ) difference {
 	d := difference{ours, theirs, connecting(ours.Vars), connecting(theirs.Vars), map[string]bool{}}
 	for _, env := range []map[string]string{d.our, d.their} {
 		for name := range env {
-			if d.our[name] != d.their[name] && !slices.Contains(harmless, name) && !slices.Contains(homeVars, name) {
+			if d.our[name] != d.their[name] && !slices.Contains(harmless, name) && name != homeVariable {
 				d.differ[name] = true
 			}
 		}
@@ -191,7 +194,7 @@ func (f sharedFile) path(env map[string]string, dir string) string {
 
 // homeOf is the home directory that the SDK looks in.
 func homeOf(env map[string]string) string {
-	if home := first(env, homeVars); home != "" {
+	if home := env[homeVariable]; home != "" {
 		return home
 	}
 	if u, err := user.Current(); err == nil {
@@ -206,8 +209,8 @@ func (c *Config) adoptFiles(d difference) error {
 		field, their := f.field(c), f.path(d.their, d.theirs.Dir)
 		if len(*field) == 0 && d.differ[f.names[0]] && their != "" {
 			if homeOf(d.our) != homeOf(d.their) && logsIn(their) {
-				return fmt.Errorf("%w environment: HOME is not what it is here, and %s uses a login that is kept there",
-					statelatch.ErrInvalid, their)
+				return fmt.Errorf("%w environment: %s is not what it is here, and %s uses a login that is kept there",
+					statelatch.ErrInvalid, homeVariable, their)
 			}
 			*field = []string{their}
 		}
@@ -284,7 +287,7 @@ func connecting(env []string) map[string]string {
 		name, value, _ := strings.Cut(entry, "=")
 		upper := strings.ToUpper(name)
 		switch {
-		case strings.HasPrefix(upper, "AWS_"), slices.Contains(homeVars, name):
+		case strings.HasPrefix(upper, "AWS_"), name == homeVariable:
 			found[name] = value
 		case strings.HasSuffix(upper, "_PROXY") && value != "":
 			found[upper] = value

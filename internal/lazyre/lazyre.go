@@ -22,9 +22,6 @@ func New(expr string) Regexp {
 // String is the expression.
 func (r Regexp) String() string { return r.expr }
 
-// Regexp is the compiled expression.
-func (r Regexp) Regexp() *regexp.Regexp { return r.compile() }
-
 // MatchString is that of regexp.Regexp.
 func (r Regexp) MatchString(s string) bool { return r.compile().MatchString(s) }
 
