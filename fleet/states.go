@@ -287,7 +287,7 @@ var flagOrder = []Flag{
 func (s *stock) readState(ctx context.Context, store *state.Store, st *State) error {
 	if st.Exists && st.Size > 0 {
 		// Without a version: reading one takes a permission of its own.
-		now := state.Version{Ref: statelatch.Ref{Bucket: s.bucket, Key: st.Key}}
+		now := state.Version{Ref: statelatch.Ref{Bucket: s.bucket, Key: st.Key}, Size: st.Size}
 		if err := store.ReadHeader(ctx, &now); err != nil {
 			return err
 		}

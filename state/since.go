@@ -170,36 +170,63 @@ func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markS
 	return chain, markSeen, nil
 }
 
-// verified is up to which size a body that is read for its header is read to its end, which also keeps its connection:
-// a new one takes longer. Only the whole can be compared with what the store says of it.
-const verified = 1 << 20
+const (
+	// verified is up to which size a body is read whole for its header. Only the whole can be compared with what the
+	// store says of it.
+	verified = 64 << 10
+	// headerPart is how much is read of larger ones: an engine's header is in the first 200 bytes.
+	headerPart = 4 << 10
+)
 
-// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set. A body above 1 MiB is read
-// no further than it takes, and then nothing proves that the header is as it was stored: whoever acts on it reads the
-// whole first, as [Store.Open] does.
+// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set; Size, where it is known,
+// saves reading. Of a body above 64 KiB the beginning is read, if it has the header, and then nothing proves that the
+// header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
 func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
 	}
 	return retry(ctx, func() error {
-		at := placeOf(v.Ref, v.VersionID)
-		obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
-		if err != nil {
-			return err
+		first := int64(verified)
+		if v.Size > verified {
+			first = headerPart
 		}
-		source := &errorReader{r: body}
-		header, err := statelatch.ReadStateHeader(source)
-		if (obj.Size <= verified || err != nil) && source.err == nil {
-			// that it is no state must be true, however large it is
-			_, _ = io.Copy(io.Discard, source)
+		header, whole, err := s.readHeader(ctx, *v, first)
+		if !whole && err == nil && header.err != nil {
+			// It stands further back, as in what OpenTofu encrypted; or this is no state, which must be true.
+			header, _, err = s.readHeader(ctx, *v, 0)
 		}
-		_ = body.Close()
-		if source.err != nil && !errors.Is(source.err, io.EOF) {
-			return s.bodyError(v.Ref, source.err)
+		if err == nil {
+			v.Header, v.Err = header.StateHeader, header.err
 		}
-		v.Header, v.Err = header, err
-		return nil
+		return err
 	})
+}
+
+// heading is a header as far as it could be read: err is of what was read, not of reading.
+type heading struct {
+	statelatch.StateHeader
+	err error
+}
+
+// readHeader reads the header of v from the first bytes of its body, 0: from all of it, and these to their end, which
+// keeps the connection.
+func (s *Store) readHeader(ctx context.Context, v Version, first int64) (h heading, whole bool, err error) {
+	at := placeOf(v.Ref, v.VersionID)
+	at.read.First = first
+	obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
+	if err != nil {
+		return h, false, err
+	}
+	source := &errorReader{r: body}
+	h.StateHeader, h.err = statelatch.ReadStateHeader(source)
+	if source.err == nil {
+		_, _ = io.Copy(io.Discard, source)
+	}
+	_ = body.Close()
+	if source.err != nil && !errors.Is(source.err, io.EOF) {
+		return h, false, s.bodyError(v.Ref, source.err)
+	}
+	return h, first == 0 || obj.Size <= first, nil
 }
 
 // readWhole replaces a listed version by what its whole body says.

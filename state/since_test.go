@@ -205,3 +205,43 @@ func TestStore_Since_SurvivesFaults(t *testing.T) {
 		})
 	}
 }
+
+// A header is read from the beginning of a large body, and from all of it where it stands further back or is none.
+func TestStore_ReadHeader_LargeBodies(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x ", 100<<10)
+	for name, tc := range map[string]struct {
+		body   string
+		serial uint64
+		gets   int
+		bad    bool
+	}{
+		"plain":         {body(7, lineage, long), 7, 1, false},
+		"encrypted":     {encrypted(8, lineage, long), 8, 2, false},
+		"sorted keys":   {fmt.Sprintf(`{"a":%q,"lineage":"x","serial":9,"terraform_version":"1","version":4}`, long), 9, 2, false},
+		"no state":      {long, 0, 2, true},
+		"small":         {body(7, lineage, "a"), 7, 1, false},
+		"small, no end": {body(7, lineage, "a")[:20], 0, 1, true},
+	} {
+		for _, known := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, known), func(t *testing.T) {
+				t.Parallel()
+				r := newRig()
+				r.seed(t, tc.body)
+				v := state.Version{Ref: ref, Exists: true}
+				if known {
+					v.Size = int64(len(tc.body))
+				}
+				if err := r.ReadHeader(t.Context(), &v); err != nil {
+					t.Fatal(err)
+				}
+				if v.Header.Serial != tc.serial || (v.Err != nil) != tc.bad {
+					t.Errorf("got serial %d, %v, want %d", v.Header.Serial, v.Err, tc.serial)
+				}
+				if n := r.bucket.Count("get", ref.Key); n != tc.gets {
+					t.Errorf("%d requests, want %d", n, tc.gets)
+				}
+			})
+		}
+	}
+}
