@@ -178,8 +178,15 @@ func merge(versions, kept []Entry) []Entry {
 			all, kept = append(all, kept[0]), kept[1:]
 		}
 		all = append(all, v)
-		if twice := slices.IndexFunc(kept, v.isKept); twice >= 0 { // not always the first: several have the same second
-			kept = slices.Delete(kept, twice, twice+1)
+		for j, k := range kept { // not always the first: several have the same second
+			if k.LastModified.Before(v.LastModified.Truncate(time.Second)) {
+				break
+			}
+			if v.isKept(k) {
+				copy(kept[1:], kept[:j])
+				kept = kept[1:]
+				break
+			}
 		}
 	}
 	return append(all, kept...)
