@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,18 +79,12 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report,
 	if err := s.serves(mark.Ref); err != nil {
 		return r, err
 	}
-	var head bucket.Object
-	err := retry(ctx, func() (err error) {
-		head, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
-		return err
-	})
-	switch {
-	case err == nil && mark.Exists && head.ETag == mark.ETag && head.VersionID == mark.VersionID,
-		objectMissing(err) && !mark.Exists:
+	_, same, err := s.unchanged(ctx, mark)
+	if same {
 		r.Now = mark
-		return r, nil
-	case err != nil && !objectMissing(err):
-		return r, fmt.Errorf("look at state: %w", err)
+	}
+	if same || err != nil {
+		return r, err
 	}
 	if r.Now, err = s.load(ctx, mark.Ref, nil); err != nil {
 		return r, err
@@ -121,6 +116,22 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report,
 		prev = *v
 	}
 	return r, nil
+}
+
+// unchanged reports whether the state is still the one that was read, by a HEAD.
+func (s *Store) unchanged(ctx context.Context, mark Version) (now bucket.Object, same bool, err error) {
+	err = retry(ctx, func() (err error) {
+		now, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
+		return err
+	})
+	named := func(id string) string { return cmp.Or(id, "null") } // which is the name of an object without versions
+	switch {
+	case objectMissing(err):
+		return bucket.Object{}, !mark.Exists, nil
+	case err != nil:
+		return now, false, fmt.Errorf("look at state: %w", err)
+	}
+	return now, mark.Exists && now.ETag == mark.ETag && named(now.VersionID) == named(mark.VersionID), nil
 }
 
 // errUnlisted marks the reasons why a report does without the versions in between.
