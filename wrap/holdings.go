@@ -144,7 +144,7 @@ func (h *holdings) prepare(ctx context.Context, e *holding, forEngine bool) erro
 		}()
 	}
 	named := e.tenure != nil && t.namedWorkspace()
-	e.before = startMark(h.watched, t.Store, t.Ref)
+	e.before = startMark(h.watched, t.Store, t.Ref) //nolint:contextcheck // it goes on when ctx has ended
 	if forEngine && e.tenure != nil && !named && e.tenure.Held().VersionID != "" {
 		return nil // nothing has to be done with it before an engine writes
 	}
