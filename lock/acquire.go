@@ -200,7 +200,7 @@ func (a *attempt) takeExpired(ctx context.Context, h Held) (Held, error) {
 	return won, err
 }
 
-// removeExpired removes a lock with a lease that is over, for a lock without: that one could not be left to its lease if the
+// removeExpired removes a lock with a lease that is over, for one without: that could not be left to its lease if the
 // fence failed. ErrConflict: it is removed, or changed hands; try again.
 func (a *attempt) removeExpired(ctx context.Context, h Held) error {
 	by := a.req

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,7 +165,7 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (r Repor
 	switch {
 	case errors.Is(err, errUnlisted):
 		unlisted := err
-		if same, err := s.stands(ctx, mark); same || err != nil {
+		if _, same, err := s.unchanged(ctx, mark); same || err != nil {
 			return r, err
 		}
 		if r.Now, err = s.load(ctx, mark.Ref, nil); err != nil {
@@ -206,17 +207,20 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (r Repor
 	return r, nil
 }
 
-// stands reports whether the state is the mark, still or again.
-func (s *Store) stands(ctx context.Context, mark Version) (bool, error) {
-	var head bucket.Object
-	err := retry(ctx, func() (err error) {
-		head, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
+// unchanged reports whether the state is still the one that was read, by a HEAD.
+func (s *Store) unchanged(ctx context.Context, mark Version) (now bucket.Object, same bool, err error) {
+	err = retry(ctx, func() (err error) {
+		now, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
 		return err
 	})
-	if err != nil && !objectMissing(err) {
-		return false, fmt.Errorf("look at state: %w", err)
+	named := func(id string) string { return cmp.Or(id, "null") } // which is the name of an object without versions
+	switch {
+	case objectMissing(err):
+		return bucket.Object{}, !mark.Exists, nil
+	case err != nil:
+		return now, false, fmt.Errorf("look at state: %w", err)
 	}
-	return mark.Exists == (err == nil) && head.ETag == mark.ETag && head.VersionID == mark.VersionID, nil
+	return now, mark.Exists && now.ETag == mark.ETag && named(now.VersionID) == named(mark.VersionID), nil
 }
 
 // errUnlisted marks the reasons why a report does without the versions in between.
