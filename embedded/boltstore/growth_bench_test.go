@@ -164,3 +164,36 @@ func reportOpenings(b *testing.B, s *Store) {
 	}
 	b.ReportMetric(float64(after.Size())/float64(before.Size()), "bytes-left")
 }
+
+// A page of 1000 versions of one key: the last one of many against the first.
+func BenchmarkVersionPages(b *testing.B) {
+	s, _ := newStore(b, s3model.Enabled)
+	s.db.NoSync = true
+	const versions, size = 30_000, 1000
+	var middle string
+	for i := range versions {
+		if o := put(b, s, "k", "x"); i == size {
+			middle = o.VersionID
+		}
+	}
+	page := func(marker string) time.Duration {
+		begin := time.Now()
+		req := s3model.ListRequest{Bucket: "b", Max: size, VersionIDMarker: marker}
+		if marker != "" {
+			req.KeyMarker = "k"
+		}
+		got, err := s.ListVersions(b.Context(), req)
+		if err != nil || len(got.Objects) != size {
+			b.Fatalf("got %d versions, %v", len(got.Objects), err)
+		}
+		return time.Since(begin)
+	}
+	var first, last time.Duration
+	for b.Loop() {
+		first += page("")
+		last += page(middle)
+	}
+	b.ReportMetric(float64(first.Microseconds())/float64(b.N)/1000, "ms/first")
+	b.ReportMetric(float64(last.Microseconds())/float64(b.N)/1000, "ms/last")
+	b.ReportMetric(float64(last)/float64(first), "last:first")
+}

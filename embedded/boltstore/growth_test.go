@@ -2,9 +2,11 @@ package boltstore
 
 import (
 	"context"
+	"crypto/cipher"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -159,6 +161,80 @@ func TestStore_Sweep_HeedsWriters(t *testing.T) {
 		}
 		if busy && rests < commits || !busy && rests > 0 {
 			t.Errorf("busy %t: got %d rests in %d transactions", busy, rests, commits)
+		}
+	}
+}
+
+// countingAEAD counts the records that are opened.
+type countingAEAD struct {
+	cipher.AEAD
+	opened *atomic.Int64
+}
+
+func (a countingAEAD) Open(dst, nonce, sealed, data []byte) ([]byte, error) {
+	a.opened.Add(1)
+	return a.AEAD.Open(dst, nonce, sealed, data)
+}
+
+// opened counts the records that s opens from now on.
+func opened(s *Store) *atomic.Int64 {
+	a := countingAEAD{s.box.aead, &atomic.Int64{}}
+	s.box = &box{a}
+	return a.opened
+}
+
+// A page of the versions of a key costs what is on it, however many newer ones there are.
+func TestStore_ListVersions_DeepPageOpensItsOwn(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t, s3model.Enabled)
+	s.db.NoSync = true
+	const versions, size = 300, 10
+	for i := range versions {
+		put(t, s, "k", fmt.Sprint(i))
+	}
+	count := opened(s)
+	req := s3model.ListRequest{Bucket: "b", Max: size}
+	for i := versions - 1; i >= 0; {
+		count.Store(0)
+		page, err := s.ListVersions(t.Context(), req)
+		if err != nil || len(page.Objects) != size || page.Truncated != (i >= size) {
+			t.Fatalf("got %d versions, truncated %t, %v", len(page.Objects), page.Truncated, err)
+		}
+		if n := count.Load(); n > size+3 { // the bucket, the latest version, the marker
+			t.Errorf("the page from version %d on: %d records were opened for %d versions", i, n, size)
+		}
+		for _, o := range page.Objects {
+			if got := get(t, s, "k", o.VersionID); got != fmt.Sprint(i) || o.IsLatest != (i == versions-1) {
+				t.Errorf("version %d: got %s, latest %t", i, got, o.IsLatest)
+			}
+			i--
+		}
+		req.KeyMarker, req.VersionIDMarker = page.NextKey, page.NextVersionID
+	}
+}
+
+// The version that a page ended with is the latest again when all newer ones were removed, or gone with them.
+func TestStore_ListVersions_NewerOnesGone(t *testing.T) {
+	t.Parallel()
+	for removed, want := range map[int]string{2: "1 true, 0 false", 1: "1 false, 0 false", 3: "0 true"} {
+		s, _ := newStore(t, s3model.Enabled)
+		var ids []string
+		for i := range 4 {
+			ids = append(ids, put(t, s, "k", fmt.Sprint(i)).VersionID)
+		}
+		for i := range removed {
+			remove(t, s, "k", ids[3-i])
+		}
+		page, err := s.ListVersions(t.Context(), s3model.ListRequest{Bucket: "b", Max: 9, KeyMarker: "k", VersionIDMarker: ids[2]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, o := range page.Objects {
+			got = append(got, fmt.Sprintf("%s %t", get(t, s, "k", o.VersionID), o.IsLatest))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%d removed: got %v, want %s", removed, got, want)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// A commit leaves out the list of the free pages, because it grows with what was deleted. Close writes it. After a crash
-// bbolt finds those pages by reading all others, in a goroutine of its own, where what is damaged would end the process.
+// Commits leave out the list of the free pages, because it grows with what was deleted. Close writes it. After a crash
+// bbolt finds those pages by reading all others, in a goroutine of its own, where what is damaged ends the process.
 // So all that it follows there is looked at before, in the format of bbolt's files, of version 2.
 
 const (
