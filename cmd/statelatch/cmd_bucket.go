@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/hashicorp/aws-sdk-go-base/v2/validation"
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
@@ -170,8 +171,10 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 			return err
 		}
 	}
-	if err := intendBucketInit(ctx, scope, plan); err != nil {
-		return err
+	if len(plan.Steps) > 0 {
+		if err := audit.Intend(ctx, audit.BucketInit, scope); err != nil {
+			return err
+		}
 	}
 	after, err := bootstrap.Apply(ctx, client, d, plan, func(done bootstrap.Outcome) {
 		if done.Skipped != "" {
@@ -185,7 +188,13 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 			forgetVerdict(ctx, term, d.Bucket, backend)
 		}
 	})
-	recordBucketInit(ctx, scope, result, err)
+	if len(result.Changed) > 0 || errors.Is(err, statelatch.ErrAmbiguous) {
+		var changed []string
+		for _, s := range result.Changed {
+			changed = append(changed, s.ID)
+		}
+		audit.Ended(ctx, audit.BucketInit, scope, "changed: "+strings.Join(changed, ", "), err)
+	}
 	if err != nil {
 		return err
 	}

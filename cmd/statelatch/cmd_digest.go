@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/state"
@@ -307,8 +308,7 @@ func (o digestOptions) fixOne(
 	if err != nil {
 		return false, err
 	}
-	changed, err = t.Store.FixDigest(ctx, tenure, shown)
-	recordDigest(ctx, tenure, shown, changed, err)
+	changed, err = audit.FixDigest(ctx, t.Store, tenure, shown)
 	weak, releaseErr := tenure.Release(ctx)
 	warnWeak(term, weak)
 	return changed, errors.Join(err, releaseErr)

@@ -81,11 +81,9 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if proveRemovals(ctx, term, steps); steps[0].err != nil {
 		return steps[0].err
 	}
-	if err := intend(ctx, audit.ForceUnlock, t.ref); err != nil {
-		return err
-	}
-	removed, weak, err := o.remove(ctx, term, t, s.held)
-	recordRelease(ctx, audit.ForceUnlock, t.ref, removed, weak, err)
+	removed, weak, err := audit.Release(ctx, audit.ForceUnlock, t.ref, func() (lock.Held, bool, error) {
+		return o.remove(ctx, term, t, s.held)
+	})
 	if err != nil {
 		return err
 	}

@@ -274,7 +274,7 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 	if err := proven.Err(); err != nil {
 		return gc.Result{}, fmt.Errorf("%w; nothing was removed. Details: statelatch probe s3://%s", err, at.scope.Bucket)
 	}
-	if err := intend(ctx, audit.GC, at.scope); err != nil {
+	if err := audit.Intend(ctx, audit.GC, at.scope); err != nil {
 		return gc.Result{}, err
 	}
 	line := term.LiveLine()
@@ -291,7 +291,8 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 		r, err = gc.Collect(ctx, at.Bucket, p.Plan, 0, onProgress)
 	}
 	line.Clear()
-	recordGC(ctx, at.scope, what, r, err)
+	audit.Ended(ctx, audit.GC, at.scope, fmt.Sprintf("removed %s and %s, %s", count(r.Removed.Versions, what),
+		count(r.Removed.Markers, "delete marker"), count(r.Removed.Bytes, "byte")), err)
 	o.tell(term, what, p, r, err)
 	if err != nil {
 		err = fmt.Errorf("gc: %w", err)

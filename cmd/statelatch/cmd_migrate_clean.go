@@ -239,7 +239,7 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, do
 	if total == 0 {
 		return nil
 	}
-	if err := intend(ctx, audit.MigrateClean, p.Scope); err != nil {
+	if err := audit.Intend(ctx, audit.MigrateClean, p.Scope); err != nil {
 		return err
 	}
 	line := term.LiveLine()
@@ -249,17 +249,11 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, do
 	})
 	line.Clear()
 	done.Digests, done.Locks = append(done.Digests, removed.Digests...), append(done.Locks, removed.Locks...)
-	e := audit.Event{
-		Action: audit.MigrateClean, Outcome: audit.OK, Ref: p.Scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"),
-			count(len(done.Locks), "lock item"), p.Table.Name()),
-	}
 	if err != nil {
 		term.Say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks),
 			count(total, "item"))
-		e.Outcome = audit.Failed
-		e.Detail += ": " + oneLine(err)
 	}
-	recorderOf(ctx).Record(e)
+	audit.Ended(ctx, audit.MigrateClean, p.Scope, fmt.Sprintf("removed %s and %s from the table %s",
+		count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()), err)
 	return err
 }

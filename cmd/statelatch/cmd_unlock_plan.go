@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/identity"
@@ -273,7 +274,14 @@ func (u *unlocking) remove(ctx context.Context, s unlockStep) error {
 	if s.action == actForce {
 		release = s.Manager.ForceRelease
 	}
-	weak, err := releaseRecorded(ctx, s.action, release, s.held, by)
+	action := audit.ForceUnlock
+	if s.action == actRelease {
+		action = audit.Unlock
+	}
+	_, weak, err := audit.Release(ctx, action, s.ref, func() (lock.Held, bool, error) {
+		weak, err := release(ctx, s.held, by)
+		return s.held, weak, err
+	})
 	if err != nil {
 		return err
 	}

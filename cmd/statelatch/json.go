@@ -119,12 +119,7 @@ func versionOf(v state.Version) versionJSON {
 }
 
 // serialOf is the serial of v; nil if v is no state. Serial 0 is one like any other.
-func serialOf(v state.Version) *uint64 {
-	if !v.Exists || v.Err != nil || v.Header.Empty {
-		return nil
-	}
-	return &v.Header.Serial
-}
+func serialOf(v state.Version) *uint64 { return v.Serial() }
 
 // serialCell is that serial in a table.
 func serialCell(serial *uint64) string {

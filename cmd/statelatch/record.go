@@ -7,13 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/state"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
@@ -51,7 +49,7 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 			if r == nil {
 				return act(ctx, c)
 			}
-			err = act(context.WithValue(ctx, recorderKey{}, r), c)
+			err = act(audit.With(ctx, r), c)
 			for _, m := range r.Close(err) {
 				term.Say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"),
 					statelatch.Printable(m.Location), oneLine(m.First))
@@ -64,37 +62,8 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 	}
 }
 
-type recorderKey struct{}
-
-// recorderOf is the recorder of the command that ctx belongs to.
-func recorderOf(ctx context.Context) *recorder {
-	if r, ok := ctx.Value(recorderKey{}).(*recorder); ok {
-		return r
-	}
-	return &recorder{}
-}
-
-// recorder is what one command records: nothing if there is no audit.Recorder.
-type recorder struct {
-	*audit.Recorder
-
-	action audit.Action
-
-	mu     sync.Mutex
-	states map[string]state.Report // what a run did to its states, by ref
-}
-
-// intend is Intend, with the words for a refusal.
-func (r *recorder) intend(ctx context.Context, e audit.Event) error {
-	err := r.Intend(ctx, e)
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	return refusedByAudit(err)
-}
-
 // openRecorder makes the recorder that the flags and the environment ask for; nil if they ask for none.
-func openRecorder(ctx context.Context, c *cli.Command, term terminal, action audit.Action) (*recorder, error) {
+func openRecorder(ctx context.Context, c *cli.Command, term terminal, action audit.Action) (*audit.Recorder, error) {
 	locations := auditLocations(c.String("audit"), term)
 	required := c.Bool("audit-required")
 	if s := term.Getenv(envAuditRequired); s != "" && !required {
@@ -133,13 +102,13 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 	}
 	req := requestOptions{who: c.String("who"), reason: c.String("reason")}.request(term, "")
 	r := audit.NewRecorder(ctx, audit.RecorderOptions{
-		Sinks: sinks, Required: required,
+		Sinks: sinks, Required: required, Refused: refusedByAudit, Action: action,
 		Base: audit.Event{Who: req.Who, Reason: req.Reason, Client: req.Client, Run: req.Run, Tool: req.Version},
 	})
 	for location, err := range unopened {
 		r.Miss(location, err)
 	}
-	return &recorder{Recorder: r, action: action, states: map[string]state.Report{}}, nil
+	return r, nil
 }
 
 // auditLocations are those that the flag names, else the environment.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
@@ -179,5 +180,5 @@ func acquireAll(
 	defer w.clear()
 	req.OnWait = w.tell
 	surviveClosedPipes()
-	return acquireRecorded(ctx, locks, req)
+	return audit.AcquireAll(ctx, locks, req)
 }
