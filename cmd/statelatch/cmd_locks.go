@@ -13,6 +13,7 @@ import (
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/plural"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -103,7 +104,7 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	var v *lockView
 	for _, p := range places {
 		one := &lockView{
-			locksOptions: o, term: term, scope: p.scope, backend: p.Backend, owner: ownerOf(term),
+			locksOptions: o, term: term, scope: p.scope, backend: p.Backend, owner: claims.OwnerOf(term.Getenv),
 			locks: &lock.Manager{Bucket: p.Bucket}, sources: evidenceOf(term, o.askCI),
 		}
 		if p.Table != nil {
@@ -138,7 +139,7 @@ type lockView struct {
 	term    terminal
 	scope   statelatch.Scope
 	backend backendconf.Backend
-	owner   ownership
+	owner   claims.Owner
 	locks   *lock.Manager
 	sources evidence.Sources
 	// incomplete is why locks that are only in the DynamoDB table may be missing from the last list.
@@ -195,9 +196,9 @@ func (v *lockView) backendOf(l fleet.Lock) backendconf.Backend {
 }
 
 // shows reports whether the flags select l. What cannot be read is not hidden but by -mine.
-func (o locksOptions) shows(l fleet.Lock, owner ownership) bool {
+func (o locksOptions) shows(l fleet.Lock, owner claims.Owner) bool {
 	switch {
-	case o.mine && !owner.owns(l.Held):
+	case o.mine && !owner.Owns(l.Held):
 		return false
 	case o.stale && l.Verdict.State != evidence.Stale:
 		return false

@@ -41,7 +41,7 @@ func (v *lockView) listJSON(locks []fleet.Lock) locksJSON {
 }
 
 func (v *lockView) lockJSON(l fleet.Lock) lockJSON {
-	j := lockJSON{statusJSON: statusOf(l.Held, v.owner.took(l.Held)), Kind: l.Kind, Half: l.Half}
+	j := lockJSON{statusJSON: statusOf(l.Held, v.owner.Took(l.Held)), Kind: l.Kind, Half: l.Half}
 	if l.Unread != nil {
 		j.statusJSON = statusJSON{Ref: l.Ref.String(), Locked: true}
 	}

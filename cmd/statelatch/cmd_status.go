@@ -13,6 +13,7 @@ import (
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/unsaved"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/unlock"
 	"github.com/urfave/cli/v3"
 )
 
@@ -82,7 +83,7 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 		}
 	} else {
 		term.PrintProse("%s%s", describe(held, own), verdictLine(verdict, verdictIn(term.Paint)))
-		if own && givesBack(held, verdict) {
+		if own && unlock.Releasable(held, verdict) {
 			term.Print("Release it with: %s\n", o.again(term).command("unlock"))
 		}
 	}
@@ -156,7 +157,7 @@ func background(m *statelatch.Managed) string {
 		{"Client:", m.Client + map[identity.Liveness]string{
 			identity.Alive: " (a process of this machine that still runs)",
 			identity.Dead:  " (a process of this machine that is gone)",
-		}[aliveHere(m)]},
+		}[evidence.HolderHere(m)]},
 	} {
 		if f[1] != "" {
 			s += fmt.Sprintf("%-8s%s\n", f[0], statelatch.Printable(f[1]))
@@ -170,18 +171,6 @@ func runURL(r *statelatch.Run) string {
 		return ""
 	}
 	return r.URL
-}
-
-// aliveHere tells whether the process behind a lock runs, as far as can be seen from this machine.
-func aliveHere(m *statelatch.Managed) identity.Liveness {
-	if m == nil {
-		return identity.Unknown
-	}
-	p, err := identity.ParseClient(m.Client)
-	if err != nil {
-		return identity.Unknown
-	}
-	return p.Alive()
 }
 
 // lockBlock is the engines' "Lock Info:" block, or why there is none.
@@ -234,7 +223,7 @@ func ownAdvice(l *statelatch.LockedError, again naming) string {
 	const wait = "Wait for it:          -lock-timeout 10m, of lock, run and push\n"
 	release := fmt.Sprintf("Release it:           %s\n", again.command("unlock"))
 	const under = "Work under it:        -under-lock, of run, push and rollback\n"
-	switch alive := aliveHere(l.Managed); {
+	switch alive := evidence.HolderHere(l.Managed); {
 	case h.Leased() && alive == identity.Alive && h.Stays():
 		return fmt.Sprintf("It is yours%s, and a command of yours works under it, which still runs.\n", since) + wait
 	case h.Leased() && alive == identity.Alive:

@@ -93,14 +93,6 @@ type itemJSON struct {
 	Unreadable string          `json:"unreadable,omitempty"`
 }
 
-// releasedJSON describes a lock that is gone.
-type releasedJSON struct {
-	Ref      string          `json:"ref"`
-	Released bool            `json:"released"`
-	Weak     bool            `json:"weak"`
-	Lock     json.RawMessage `json:"lock,omitempty"`
-}
-
 // versionJSON describes a state as it was written.
 type versionJSON struct {
 	Ref       string `json:"ref"`
@@ -159,12 +151,4 @@ func statusOf(h lock.Held, mine bool) statusJSON {
 		}
 	}
 	return s
-}
-
-func releasedOf(h lock.Held, weak bool) releasedJSON {
-	r := releasedJSON{Ref: h.Ref.String(), Released: true, Weak: weak}
-	if h.Err == nil {
-		r.Lock = lockInfoJSON(h.Info)
-	}
-	return r
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
-	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/site"
+	"github.com/statelatch/statelatch/unlock"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
@@ -81,7 +81,7 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 	req := lock.Request{
 		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
 		Reason: reason, Client: identity.Client(), Run: id.Run,
-		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: holderGone,
+		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: unlock.HolderGone,
 	}
 	if o.under {
 		mine, err := claims.Open(term.Getenv)
@@ -91,13 +91,6 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 		req.Under = func(h lock.Held) bool { return mine.Has(h.Ref, h.Info.ID) }
 	}
 	return req
-}
-
-// holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is
-// all that runs under it: an engine whose run was killed may write its state yet.
-func holderGone(h lock.Held) bool {
-	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead &&
-		len(runner.Survivors(h.Managed.Client)) == 0
 }
 
 // waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.
