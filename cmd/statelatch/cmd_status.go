@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/unsaved"
@@ -39,6 +40,13 @@ func statusCommand(term terminal) *cli.Command {
 	}
 }
 
+// statusJSON is the result of status.
+type statusJSON struct {
+	fleet.Status
+	// Unsaved is what pushes of the state that did not end have kept on this machine.
+	Unsaved []unsaved.Leftover `json:"unsaved,omitempty"`
+}
+
 func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	t, err := o.open(ctx, term)
 	if err != nil {
@@ -57,15 +65,15 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	if err != nil && !free {
 		return err
 	}
-	near, missing := t.missing(ctx)
+	near, missing := fleet.Missing(ctx, t.Bucket, ref, maxNear)
 	if missing && !o.json {
 		defer sayMissing(term, ref, near)
 	}
 	if free {
 		if o.json {
-			return term.PrintJSON(statusJSON{
-				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near, Unsaved: copies.Left(time.Now(), false),
-			})
+			return term.PrintJSON(statusJSON{fleet.Status{
+				Ref: ref.String(), Note: t.unlocked, Missing: missing, Near: near,
+			}, copies.Left(time.Now(), false)})
 		}
 		term.Print("%s is not locked.\n", ref)
 		return nil
@@ -74,10 +82,8 @@ func runStatus(ctx context.Context, o targetOptions, term terminal) error {
 	own := mine.Has(ref, held.Info.ID)
 	verdict := evidence.Judge(ctx, held, evidence.Sources{})
 	if o.json {
-		result := statusOf(held, own)
-		result.Note, result.Verdict, result.Proof = t.unlocked, verdict.State, verdict.Proof
-		result.Missing, result.Near = missing, near
-		result.Unsaved = copies.Left(time.Now(), false)
+		result := statusJSON{fleet.StatusOf(held, verdict, own), copies.Left(time.Now(), false)}
+		result.Note, result.Missing, result.Near = t.unlocked, missing, near
 		if err := term.PrintJSON(result); err != nil {
 			return err
 		}

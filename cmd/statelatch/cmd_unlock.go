@@ -117,7 +117,6 @@ type unlocking struct {
 	unlockOptions
 	term    terminal
 	targets map[statelatch.Ref]target
-	view    *lockView // of a whole bucket; nil: states were named
 	plan    *unlock.Plan
 }
 
@@ -224,8 +223,8 @@ func (u *unlocking) scope(ctx context.Context, opts unlock.Options) error {
 	}
 	u.targets[all.ref] = all
 	v := &lockView{
-		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term, scope: scope, backend: backend,
-		owner: claims.OwnerOf(u.term.Getenv), locks: all.Manager, sources: opts.Sources,
+		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term,
+		places: []place{{Site: all.Site, scope: scope}}, owner: claims.OwnerOf(u.term.Getenv), sources: opts.Sources,
 	}
 	locks, err := v.list(ctx)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/site"
 )
 
@@ -17,6 +18,9 @@ type place struct {
 	scope statelatch.Scope
 	again naming // of it in another command
 }
+
+// locks is for the locks of the bucket, and of the table where there is one. It proves nothing, and fences nothing.
+func (p place) locks() *lock.Manager { return &lock.Manager{Bucket: p.Bucket, Table: p.Manager.Table} }
 
 // openScope finds a bucket and connects to it: the one that o.ref names as s3://BUCKET[/PREFIX], else the whole
 // bucket of the working directory's backend. It sends nothing yet.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/urfave/cli/v3"
 )
 
@@ -64,14 +65,7 @@ const bucketKey = "bucket"
 // wholeRef puts the environment's bucket before a KEY or PREFIX that is alone.
 func wholeRef(c *cli.Command, ref string) string {
 	name, _ := c.Root().Metadata[bucketKey].(string)
-	return inBucket(name, ref)
-}
-
-func inBucket(name, ref string) string {
-	if name == "" || ref == "" || strings.Contains(ref, "://") || strings.HasPrefix(ref, "arn:") {
-		return ref
-	}
-	return "s3://" + name + "/" + ref
+	return cliargs.InBucket(name, ref)
 }
 
 // wholeRefs are the command's arguments.

@@ -217,3 +217,11 @@ func AtMostOne(c *cli.Command, what string) (string, error) {
 	}
 	return c.Args().First(), nil
 }
+
+// InBucket puts a bucket, if one is given, before a KEY or PREFIX that is alone.
+func InBucket(bucket, ref string) string {
+	if bucket == "" || ref == "" || strings.Contains(ref, "://") || strings.HasPrefix(ref, "arn:") {
+		return ref
+	}
+	return "s3://" + bucket + "/" + ref
+}

@@ -1,7 +1,9 @@
 package term
 
 import (
+	"cmp"
 	"strings"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/lazyre"
@@ -34,3 +36,14 @@ func Prose(text string, width int) string {
 func OneLine(err error) string {
 	return statelatch.Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
+
+// Time is a time for people, without its zone, which is UTC; - if there is none.
+func Time(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateTime)
+}
+
+// OrDash is somebody's text, or - if there is none.
+func OrDash(s string) string { return cmp.Or(statelatch.Printable(s), "-") }
