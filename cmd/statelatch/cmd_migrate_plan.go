@@ -102,7 +102,11 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 	if err != nil {
 		return err
 	}
-	result := migratePlanResult(o, plan)
+	result := migratePlanJSON{
+		Dir: o.dir, Phase: plan.Phase, DryRun: o.dryRun, Roots: plan.Moves,
+		Files: append([]migrate.FileEdit{}, plan.Files...), Loose: append([]migrate.Finding{}, plan.Loose...),
+		Written: []string{},
+	}
 	if !o.json { // the diff is the result of a plan; else it is there for the person who is asked
 		to := term.Err
 		if o.dryRun {
@@ -226,7 +230,7 @@ func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script 
 		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n",
 		order)
 	inits := plan.Inits()
-	script, err := writeInitScript(o.dir, plan)
+	script, err := plan.WriteInitScript(o.dir)
 	if err == nil {
 		term.Say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n",
 			shellQuote(runnable(script)), count(len(inits), "root"))
@@ -274,56 +278,14 @@ func runnable(name string) string {
 
 // migratePlanJSON is what was planned, and what was written.
 type migratePlanJSON struct {
-	Dir    string            `json:"dir"`
-	Phase  int               `json:"phase"`
-	DryRun bool              `json:"dry_run"`
-	Roots  []migrateMoveJSON `json:"roots"`
-	Files  []migrateFileJSON `json:"files"`
+	Dir    string             `json:"dir"`
+	Phase  int                `json:"phase"`
+	DryRun bool               `json:"dry_run"`
+	Roots  []migrate.Move     `json:"roots"`
+	Files  []migrate.FileEdit `json:"files"`
 	// Loose are scripts and templates that a person has to edit.
-	Loose   []migrateFindingJSON `json:"loose"`
-	Written []string             `json:"written"`
+	Loose   []migrate.Finding `json:"loose"`
+	Written []string          `json:"written"`
 	// Script runs init again in the roots that moved.
 	Script string `json:"script,omitempty"`
-}
-
-type migrateMoveJSON struct {
-	Dir     string              `json:"dir"`
-	Variant string              `json:"variant,omitempty"`
-	Status  string              `json:"status"`
-	Why     string              `json:"why,omitempty"`
-	Fix     string              `json:"fix,omitempty"`
-	Manual  []migrateManualJSON `json:"manual,omitempty"`
-}
-
-type migrateManualJSON struct {
-	File string `json:"file"`
-	Line int    `json:"line"`
-	Text string `json:"text"`
-}
-
-type migrateFileJSON struct {
-	Path  string   `json:"path"`
-	Roots []string `json:"roots"`
-	Diff  string   `json:"diff"`
-}
-
-func migratePlanResult(o migratePlanOptions, p *migrate.Plan) migratePlanJSON {
-	j := migratePlanJSON{
-		Dir: o.dir, Phase: p.Phase, DryRun: o.dryRun, Roots: []migrateMoveJSON{},
-		Files: []migrateFileJSON{}, Loose: []migrateFindingJSON{}, Written: []string{},
-	}
-	for _, m := range p.Moves {
-		one := migrateMoveJSON{Dir: m.Root.Dir, Variant: m.Root.Variant, Status: m.Status, Why: m.Why, Fix: m.Fix}
-		for _, e := range m.Manual {
-			one.Manual = append(one.Manual, migrateManualJSON(e))
-		}
-		j.Roots = append(j.Roots, one)
-	}
-	for _, f := range p.Loose {
-		j.Loose = append(j.Loose, migrateFindingJSON(f))
-	}
-	for _, f := range p.Files {
-		j.Files = append(j.Files, migrateFileJSON{f.Path, f.Roots, f.Diff()})
-	}
-	return j
 }

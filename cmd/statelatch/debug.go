@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +45,7 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.debug {
-		l.term.Say("%s\n", debugLine(time.Now(), a))
+		l.term.Say("%s %s\n", time.Now().Format("15:04:05.000"), statelatch.Printable(a.String()))
 		return
 	}
 	now := time.Now()
@@ -55,35 +54,13 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 		return
 	}
 	l.silent[a.Host] = now.Add(sayAgain)
-	if l.term.Live {
-		l.term.Say("\r\033[K")
-	}
+	l.term.Wipe()
 	l.term.Say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host),
 		statelatch.Printable(why))
 	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") &&
 		l.term.Getenv("AWS_ENDPOINT_URL_S3") == "" {
 		l.term.Say("That is AWS itself. Where the bucket is elsewhere: -endpoint URL, or AWS_ENDPOINT_URL_S3.\n")
 	}
-}
-
-// debugLine is one request on one line.
-func debugLine(at time.Time, a s3bucket.Attempt) string {
-	what := a.Method + " " + a.Host + a.Path
-	if a.Query != "" {
-		what += "?" + a.Query
-	}
-	if a.Operation != "" {
-		what += " " + a.Operation
-	}
-	result := strconv.Itoa(a.Status)
-	if a.Err != nil {
-		result = "no answer: " + a.Err.Error()
-	}
-	line := fmt.Sprintf("%s %s: %s, %v", at.Format("15:04:05.000"), what, result, a.Took.Round(100*time.Microsecond))
-	if a.RequestID != "" {
-		line += ", request " + a.RequestID
-	}
-	return statelatch.Printable(line)
 }
 
 // debugged gives every command that connects somewhere the flag that shows its requests.

@@ -20,22 +20,9 @@ type failureJSON struct {
 	ExitCode int             `json:"exit_code"`
 	Lock     json.RawMessage `json:"lock,omitempty"`
 	// Denied is what was denied, and why.
-	Denied []deniedJSON `json:"denied,omitempty"`
+	Denied []policy.Reason `json:"denied,omitempty"`
 	// Grant is the IAM policy that allows what was denied, where one can.
 	Grant *policy.Document `json:"grant,omitempty"`
-}
-
-// deniedJSON is one refusal and its reason, as far as the store gave one.
-type deniedJSON struct {
-	Reason    statelatch.DenialCause `json:"reason"`
-	Policy    statelatch.PolicyType  `json:"policy,omitempty"`
-	PolicyARN string                 `json:"policy_arn,omitempty"`
-	Principal string                 `json:"principal,omitempty"`
-	Action    string                 `json:"action,omitempty"`
-	Resource  string                 `json:"resource,omitempty"`
-	Advice    string                 `json:"advice,omitempty"`
-	// ResourceGrant is what the policy of the bucket, key, table or role lacks.
-	ResourceGrant *policy.Document `json:"resource_grant,omitempty"`
 }
 
 // failureOf is err for those who asked for JSON.

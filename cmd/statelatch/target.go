@@ -206,8 +206,8 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 	}
 	out := failureOf(ctx, err)
 	d := o.denied(ctx, term, err)
-	out.Denied = d.json()
-	if grant, ok := d.grant(); ok {
+	out.Denied = d.Reasons()
+	if grant, ok := d.Grant(); ok {
 		out.Grant = &grant
 	}
 	if printErr := term.PrintJSON(out); printErr != nil {
