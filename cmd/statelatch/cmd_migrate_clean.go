@@ -93,7 +93,7 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 		err := p.Plan(ctx, cutover.PlanOptions{
 			Accept: o.accept, OnProgress: walked(line),
 			Doubt: func(p *cutover.Part, f digest.Finding) string {
-				return doubtOf(f, o.way.outright(p.Backend, f.Ref, term))
+				return f.DoubtFor(o.way.outright(p.Backend, f.Ref, term).command)
 			},
 		})
 		line.Clear()

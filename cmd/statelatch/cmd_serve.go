@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
@@ -315,7 +316,7 @@ func makeCredentials(file string) error {
 
 // welcome is what to paste.
 func (o serveOptions) welcome(url string, getenv func(string) string) string {
-	block := backendBlock{bucket: o.bucket, region: clientRegion(o.region), endpoint: url, pathStyle: true}
+	block := bootstrap.Block{Bucket: o.bucket, Region: clientRegion(o.region), Endpoint: url, PathStyle: true}
 	return fmt.Sprintf(`Statelatch %s serves %s
 Bucket %s: versioned, encrypted, locking. Data in %s
 
