@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,16 +114,7 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 
 // auditLocations are those that the flag names, else the environment.
 func auditLocations(flag string, term terminal) []string {
-	if flag == "" {
-		flag = term.Getenv(envAudit)
-	}
-	var locations []string
-	for location := range strings.SplitSeq(flag, ",") {
-		if location = strings.TrimSpace(location); location != "" {
-			locations = append(locations, location)
-		}
-	}
-	return locations
+	return audit.Locations(cmp.Or(flag, term.Getenv(envAudit)))
 }
 
 // recordingTarget says how a command reaches its bucket, and so the log's: a log in a bucket is at the same store.
