@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/complete"
+	"github.com/statelatch/statelatch/internal/way"
 	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
@@ -72,7 +73,7 @@ func completeCommand(term terminal) *cli.Command {
 			ctx, cancel := context.WithTimeout(ctx, complete.Budget)
 			defer cancel()
 			for _, candidate := range help.Complete(c.Root(), words, &complete.Line{
-				Way: &typedWay{ctx: ctx, term: term}, Ctx: ctx, Getenv: term.Getenv, Bucket: bucketNamed(term.Getenv),
+				Way: &typedWay{ctx: ctx, term: term}, Ctx: ctx, Getenv: term.Getenv, Bucket: way.Bucket(term.Getenv),
 			}) {
 				term.Print("%s\n", candidate)
 			}

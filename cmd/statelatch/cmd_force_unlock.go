@@ -9,6 +9,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/cliargs"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/unlock"
 	"github.com/urfave/cli/v3"
@@ -73,7 +74,7 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 		return err
 	}
 	if !o.force {
-		term.Say("%s\n", describe(plan.Steps[0].Held, false))
+		term.Say("%s\n", locktalk.Describe(plan.Steps[0].Held, false))
 		err = term.Confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may "+
 			"write this state.", "-force")
 		if err != nil {

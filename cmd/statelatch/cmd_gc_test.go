@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/gc"
 	"github.com/statelatch/statelatch/lock"

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/internal/plural"
 	"github.com/urfave/cli/v3"
 )
@@ -183,16 +182,11 @@ func (v *lockView) selected(locks []fleet.Lock) []fleet.Lock {
 	return slices.DeleteFunc(slices.Clone(locks), func(l fleet.Lock) bool { return !only.Has(l) })
 }
 
-// stateName is the key of a state, with its workspace in words, and with its bucket where there are several.
-func (v *lockView) stateName(ref statelatch.Ref) string {
-	key := ref.Key
-	if len(v.places) > 1 {
-		return statelatch.Printable(ref.String())
+// shown is how they are shown.
+func (v *lockView) shown() locktalk.List {
+	return locktalk.List{
+		WorkspacePrefix: v.places[0].Backend.WorkspaceKeyPrefix, Several: len(v.places) > 1, Paint: v.term.Paint,
 	}
-	if workspace, of, ok := statelatch.CutWorkspace(key, v.places[0].Backend.WorkspaceKeyPrefix); ok {
-		return statelatch.Printable(of + " (" + workspace + ")")
-	}
-	return statelatch.Printable(key)
 }
 
 // print shows the locks that are selected.
@@ -202,7 +196,7 @@ func (v *lockView) print(locks []fleet.Lock) {
 		v.term.Print("%s", v.none(locks))
 		return
 	}
-	v.term.PrintTable(v.table(shown))
+	v.term.PrintTable(v.shown().Table(shown))
 	v.term.Print("\n%s\n", v.summary(shown))
 }
 
@@ -212,91 +206,6 @@ func (v *lockView) none(locks []fleet.Lock) string {
 		return fmt.Sprintf("No such lock in %s; %s.\n", v.where(), count(len(locks), "other"))
 	}
 	return fmt.Sprintf("No locks in %s.\n", v.where())
-}
-
-// table shows locks to people: a line each, and below it the proof and what else is known.
-func (v *lockView) table(shown []fleet.Lock) table {
-	t := table{
-		Columns: []column{
-			{Head: "STATE", Least: 16, Middle: true},
-			{Head: "VERDICT", Paint: verdictIn(v.term.Paint)},
-			{Head: "AGE"},
-			{Head: "HOLDER", Least: 12},
-			{Head: "OPERATION", Rank: 1},
-			{Head: "LEASE", Rank: 2},
-			{Head: "KIND", Rank: 3},
-			{Head: "ID", ID: true},
-		},
-		Details: func(row int) string { return v.details(shown[row]) },
-	}
-	for _, l := range shown {
-		t.Rows = append(t.Rows, v.cells(l))
-	}
-	return t
-}
-
-func (v *lockView) cells(l fleet.Lock) []string {
-	age, lease := "-", "-"
-	if !l.Since.IsZero() {
-		age = evidence.Span(l.Age)
-	}
-	if m := l.Managed; m != nil && m.TTL > 0 {
-		lease = evidence.Span(m.TTL)
-	} else if m != nil && m.Expires > 0 {
-		lease = "for " + evidence.Span(m.Expires)
-	}
-	return []string{
-		v.stateName(l.Ref), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind),
-		cell(l.Info.ID),
-	}
-}
-
-// operation is what the holder does, in the word that the engines' people know.
-func operation(l statelatch.LockInfo) string {
-	return strings.ToLower(strings.TrimPrefix(l.Operation, "OperationType"))
-}
-
-// The most characters of somebody else's text that are shown in a column, and below a row. -json has all of it.
-const (
-	maxCell   = 60
-	maxDetail = 300
-)
-
-// cell is somebody else's text in a table.
-func cell(s string) string { return cmp.Or(clip(statelatch.Printable(s), maxCell), "-") }
-
-// clip is s, or the beginning of it that has so many characters.
-func clip(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return s
-}
-
-// details are the lines below the row of l.
-func (v *lockView) details(l fleet.Lock) string {
-	why := l.Verdict.Proof
-	if l.Unread != nil {
-		why = clip(oneLine(l.Unread), maxDetail)
-	}
-	s := "  " + why + "\n"
-	if l.Err != nil {
-		s += "  " + clip(oneLine(l.Err), maxDetail) + "\n"
-	}
-	if l.Half != "" {
-		s += "  half a lock: " + l.Half + "\n"
-	}
-	if l.ItemUnread != nil {
-		s += "  the DynamoDB table was not looked at: " + oneLine(l.ItemUnread) + "\n"
-	}
-	if m := l.Managed; m != nil {
-		for _, text := range [...]string{m.Reason, runURL(m.Run)} {
-			if text != "" {
-				s += "  " + clip(statelatch.Printable(text), maxDetail) + "\n"
-			}
-		}
-	}
-	return s
 }
 
 func (v *lockView) summary(locks []fleet.Lock) string {
@@ -352,37 +261,4 @@ func (v *lockView) advice(locks []fleet.Lock) string {
 		s += "  " + v.againFor(v.backendOf(l), l.Ref, v.term).command("unlock") + "\n"
 	}
 	return s
-}
-
-// againFor names one state of a bucket in the next command: where the working directory was named, with what its
-// backend says about the way there.
-func (o targetOptions) againFor(backend backendconf.Backend, ref statelatch.Ref, term terminal) naming {
-	if own, err := backend.Ref(); o.ref == "" && err == nil && own == ref {
-		return o.again(term)
-	}
-	if o.ref == "" {
-		o.chdir = ""
-		endpoints := ""
-		if s3 := backend.S3.Endpoints.S3; s3 != "" {
-			endpoints = `s3="` + s3 + `"`
-		}
-		if backend.DynamoDBEndpoint != "" {
-			endpoints += `,dynamodb="` + backend.DynamoDBEndpoint + `"`
-		}
-		given := o.backendConfig
-		o.backendConfig = nil
-		for _, setting := range [...][2]string{
-			{"region", backend.S3.Region}, {"profile", backend.S3.Profile}, {"dynamodb_table", backend.DynamoDBTable},
-		} {
-			if setting[1] != "" {
-				o.backendConfig = append(o.backendConfig, setting[0]+"="+setting[1])
-			}
-		}
-		if endpoints != "" {
-			o.backendConfig = append(o.backendConfig, "endpoints={"+strings.TrimPrefix(endpoints, ",")+"}")
-		}
-		o.backendConfig = append(o.backendConfig, given...)
-	}
-	o.ref = ref.String()
-	return o.again(term)
 }

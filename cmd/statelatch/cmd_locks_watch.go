@@ -56,11 +56,11 @@ func (v *lockView) screen(locks []fleet.Lock, rows int) string {
 	const clear, noWrap, wrap = "\033[H\033[J", "\033[?7l", "\033[?7h"
 	text := v.none(locks)
 	if shown := v.selected(locks); len(shown) > 0 {
-		text, _ = v.table(shown).Render(v.term.OutWidth())
+		text, _ = v.shown().Table(shown).Render(v.term.OutWidth())
 		text += "\n" + v.summary(shown) + "\n"
 	}
 	if v.incomplete != nil {
-		text += clip("Locks that are only in the DynamoDB table are not listed: "+oneLine(v.incomplete), maxDetail) + "\n"
+		text += term.Brief("Locks that are only in the DynamoDB table are not listed: "+oneLine(v.incomplete), term.MaxDetail) + "\n"
 	}
 	lines := slices.Collect(strings.Lines(text + "\nCtrl-C ends this.\n"))
 	const foot = 4 // what is below the rows, and how many of those are missing
@@ -102,7 +102,7 @@ func (v *lockView) tellChanges(before, locks []fleet.Lock, first bool) error {
 		case c.Kind != fleet.Released:
 			detail = fmt.Sprintf("  %s: %s", l.Verdict.State, l.Verdict.Proof)
 		}
-		v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), c.Kind, v.stateName(l.Ref), clip(holder, maxDetail),
+		v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), c.Kind, v.shown().StateName(l.Ref), term.Brief(holder, term.MaxDetail),
 			detail)
 	}
 	return nil

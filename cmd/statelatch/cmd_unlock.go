@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/unlock"
 	"github.com/statelatch/statelatch/wrap"
@@ -167,7 +168,7 @@ func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
 func unlockHooks(
 	term terminal, at func(statelatch.Ref) target, done func(s unlock.Step, was lock.Held, weak bool) error, quiet bool,
 ) unlock.Hooks {
-	w := &waitTeller{term: term}
+	w := &locktalk.Wait{Term: term}
 	return unlock.Hooks{
 		Prove: func(ctx context.Context, s unlock.Step) error {
 			return proveTiers(ctx, term, []target{at(s.Ref)})
@@ -177,7 +178,7 @@ func unlockHooks(
 				term.Say("Watching for up to %s whether a lease is renewed after all.\n", evidence.Span(longest))
 			}
 		},
-		OnWait: w.tell, OnWatched: w.clear,
+		OnWait: w.Tell, OnWatched: w.Clear,
 		Done: func(s unlock.Step, was lock.Held, weak bool, forgetErr error) error {
 			if forgetErr != nil {
 				term.Say("Warning: %v\n", forgetErr)
@@ -243,7 +244,7 @@ func (u *unlocking) scope(ctx context.Context, opts unlock.Options) error {
 		u.term.Say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
 	case !u.dryRun:
 		u.term.Say("To be released:\n\n")
-		u.term.SayTable(v.table(planned))
+		u.term.SayTable(v.shown().Table(planned))
 		u.term.Say("\n%s\n\n", v.summary(planned))
 	}
 	return nil
@@ -267,7 +268,7 @@ func (u *unlocking) rehearse() error {
 				asks = ", once that is confirmed with yes"
 			}
 			u.term.PrintProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.Ref.String()),
-				s.Held.Holder(), asks, verdictLine(s.Verdict, verdictIn(u.term.Paint)))
+				s.Held.Holder(), asks, locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.Paint)))
 		}
 	}
 	return u.leftAlone()
@@ -284,7 +285,7 @@ func (u *unlocking) leftAlone() error {
 	for _, s := range u.plan.Steps {
 		if s.Err != nil {
 			if !u.many && s.Held.Ref != (statelatch.Ref{}) {
-				u.term.Say("%s\n", describe(s.Held, false))
+				u.term.Say("%s\n", locktalk.Describe(s.Held, false))
 			}
 			u.term.Say("Left alone: %s\n", leftAlone(s.Err))
 		}
@@ -313,7 +314,7 @@ func (u *unlocking) approve(ctx context.Context) error {
 	for _, s := range asked {
 		live, fenced = live || s.Verdict.State == evidence.Live, fenced && s.Held.Leased()
 		if !u.many {
-			u.term.Say("%s%s\n", describe(s.Held, false), verdictLine(s.Verdict, verdictIn(u.term.PaintTalk)))
+			u.term.Say("%s%s\n", locktalk.Describe(s.Held, false), locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.PaintTalk)))
 		}
 	}
 	if u.approved {

@@ -64,21 +64,20 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 }
 
 // debugged gives every command that connects somewhere the flag that shows its requests.
-func debugged(c *cli.Command) {
-	if cliargs.FindFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
+func debugged(root *cli.Command) {
+	cliargs.Each(root, func(c *cli.Command, _ string) {
+		if cliargs.FindFlag(c, "expected-bucket-owner") == nil || len(c.Commands) > 0 {
+			return
+		}
 		c.Flags = append(c.Flags, &cli.BoolFlag{
 			Name:  "debug",
 			Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body",
 		})
-		act := c.Action
-		c.Action = func(ctx context.Context, c *cli.Command) error {
+		cliargs.Around(c, func(ctx context.Context, c *cli.Command, act cli.ActionFunc) error {
 			if l, ok := ctx.Value(requestLogKey{}).(*requestLog); ok && c.Bool("debug") {
 				l.debug = true
 			}
 			return act(ctx, c)
-		}
-	}
-	for _, sub := range c.Commands {
-		debugged(sub)
-	}
+		})
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
@@ -33,16 +34,19 @@ var recordedCommands = map[string]audit.Action{
 	"migrate clean": audit.MigrateClean,
 }
 
-// recorded lets every command below c that changes something record what it did, where -audit asks for it.
-func recorded(term terminal, c *cli.Command, path ...string) {
-	if action, ok := recordedCommands[strings.Join(path, " ")]; ok {
+// recorded lets every command below root that changes something record what it did, where -audit asks for it.
+func recorded(term terminal, root *cli.Command) {
+	cliargs.Each(root, func(c *cli.Command, name string) {
+		action, ok := recordedCommands[name]
+		if !ok {
+			return
+		}
 		c.Flags = append(c.Flags,
 			&cli.StringFlag{Name: "audit", Usage: "record what is done: s3://BUCKET/PREFIX, file:PATH, syslog:, https://...; " +
 				"commas between several"},
 			&cli.BoolFlag{Name: "audit-required", Usage: "change nothing unless that it is about to be done was " +
 				"recorded before"})
-		act := c.Action
-		c.Action = func(ctx context.Context, c *cli.Command) error {
+		cliargs.Around(c, func(ctx context.Context, c *cli.Command, act cli.ActionFunc) error {
 			r, err := openRecorder(ctx, c, term, action)
 			if err != nil {
 				return err
@@ -56,11 +60,8 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 					statelatch.Printable(m.Location), oneLine(m.First))
 			}
 			return err
-		}
-	}
-	for _, sub := range c.Commands {
-		recorded(term, sub, append(slices.Clone(path), sub.Name)...)
-	}
+		})
+	})
 }
 
 // openRecorder makes the recorder that the flags and the environment ask for; nil if they ask for none.

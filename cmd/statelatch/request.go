@@ -9,6 +9,7 @@ import (
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/site"
 	"github.com/statelatch/statelatch/unlock"
@@ -93,45 +94,6 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 	return req
 }
 
-// waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.
-type waitTeller struct {
-	term  terminal
-	shown bool // there is a line to overwrite
-}
-
-func (w *waitTeller) tell(now lock.Waiting) {
-	if now.Changed {
-		w.clear()
-		age := ""
-		if now.Held.Age > 0 && !now.Held.Leased() {
-			age = fmt.Sprintf(" for %v", now.Held.Age.Round(time.Second))
-		}
-		w.term.Say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age,
-			now.Held.Holder())
-		if now.TakeOver > 0 {
-			w.term.Say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
-		}
-	}
-	if !w.term.Live {
-		return
-	}
-	w.clear()
-	line := fmt.Sprintf("Still locked, %v left to wait", now.Left.Round(time.Second))
-	if now.TakeOver > 0 {
-		line += fmt.Sprintf(", takeover in %v", now.TakeOver.Round(time.Second))
-	}
-	w.term.Say("%s", line) // short: a line that wraps could not be overwritten
-	w.shown = true
-}
-
-// clear removes the line that is kept up to date.
-func (w *waitTeller) clear() {
-	if w.shown {
-		w.term.Wipe()
-		w.shown = false
-	}
-}
-
 // notNested refuses to wait for a lock that would be released only after this command.
 func notNested(ctx context.Context, term terminal, targets ...target) error {
 	for _, t := range targets {
@@ -169,9 +131,9 @@ func acquireAll(
 			locks[i].ID = ids[i]
 		}
 	}
-	w := &waitTeller{term: term}
-	defer w.clear()
-	req.OnWait = w.tell
+	w := &locktalk.Wait{Term: term}
+	defer w.Clear()
+	req.OnWait = w.Tell
 	surviveClosedPipes()
 	return audit.AcquireAll(ctx, locks, req)
 }

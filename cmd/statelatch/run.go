@@ -267,7 +267,7 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		case isEngine && errors.Is(ownErr, engine.ErrPlan):
 			return nil, nil // the engine keeps its own lock, and says so when it starts
 		case isEngine && ownErr == nil && own.Planned:
-			o.reach(&own.Backend)
+			o.line(term).Reach(&own.Backend)
 			t, err := connect(ctx, term, own.Ref, own.Backend)
 			t.again = targetOptions{ref: own.Ref.String(), owner: o.owner}.again(term)
 			return []target{t}, err

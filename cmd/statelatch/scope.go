@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/site"
 )
@@ -59,25 +58,4 @@ func (o targetOptions) openScopes(ctx context.Context, term terminal, refs []str
 		places = append(places, p)
 	}
 	return places, nil
-}
-
-// scope finds the bucket and how to reach it, without connecting.
-func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Scope, backendconf.Backend, error) {
-	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.Getenv}
-	if o.ref == "" {
-		backend, err := o.load(ctx, term)
-		o.reach(&backend)
-		name := bucketNamed(term.Getenv)
-		if err == nil || name == "" || !backendconf.IsElsewhere(err) {
-			return statelatch.Scope{Bucket: backend.Bucket}, backend, err
-		}
-		o.ref = "s3://" + name
-	}
-	scope, err := statelatch.ParseScope(o.ref)
-	if err != nil {
-		return statelatch.Scope{}, backendconf.Backend{}, err
-	}
-	backend, err := backendconf.ForBucket(scope.Bucket, opts)
-	o.reach(&backend)
-	return scope, backend, err
 }

@@ -78,15 +78,12 @@ func askTrust(ctx context.Context, term terminal, dir string, says, files []stri
 	return nil
 }
 
-// load finds the backend of the working directory: as terragrunt sees it in a unit, else as engines do.
-func (o targetOptions) load(ctx context.Context, term terminal) (backendconf.Backend, error) {
-	opts := terragrunt.Options{Dir: o.chdir, BackendConfig: o.backendConfig, LookupEnv: term.LookupEnv}
-	return terragrunt.Load(ctx, opts, func(why *terragrunt.UnknownError, files []string) error {
-		says := []string{"makes terragrunt run what it names: " + why.Because.String()}
-		if err := askTrust(ctx, term, cmp.Or(o.chdir, "."), says, files, true); err != nil {
-			return err
-		}
-		term.Say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
-		return nil
-	})
+// allow asks before terragrunt runs what the unit in the working directory says.
+func (o targetOptions) allow(ctx context.Context, term terminal, why *terragrunt.UnknownError, files []string) error {
+	says := []string{"makes terragrunt run what it names: " + why.Because.String()}
+	if err := askTrust(ctx, term, cmp.Or(o.chdir, "."), says, files, true); err != nil {
+		return err
+	}
+	term.Say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
+	return nil
 }

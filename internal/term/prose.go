@@ -47,3 +47,20 @@ func Time(t time.Time) string {
 
 // OrDash is somebody's text, or - if there is none.
 func OrDash(s string) string { return cmp.Or(statelatch.Printable(s), "-") }
+
+// The most characters of somebody else's text that are shown in a column, and below a row.
+const (
+	maxCell   = 60
+	MaxDetail = 300
+)
+
+// Cell is somebody else's text in a table.
+func Cell(s string) string { return cmp.Or(Brief(statelatch.Printable(s), maxCell), "-") }
+
+// Brief is s, or the beginning of it that has so many characters.
+func Brief(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
