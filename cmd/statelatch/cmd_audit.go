@@ -49,10 +49,11 @@ func auditLogCommand(term terminal) *cli.Command {
 			"  statelatch audit log -since 24h s3://acme-state/audit\n" +
 			"  statelatch audit log -action force-unlock -ref s3://acme-state/prod/ file:/var/log/statelatch.log",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "ref", Usage: "only this state, or with a slash at the end all below"},
-			&choiceFlag{Name: "action", Config: actionNames(), Usage: "only this action"},
-			&cli.StringFlag{Name: "who", Usage: "only who has this in the name; also the holder of a lock that ended"},
-			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as " +
+			&cli.StringFlag{Name: "ref", Usage: "`REF` only this state, or with a slash at the end all below"},
+			&choiceFlag{Name: "action", Config: actionNames(), Usage: "`ACTION` only this action"},
+			&cli.StringFlag{Name: "who", Usage: "`TEXT` only who has this in the name; also the holder of a lock that ended"},
+			&cli.StringFlag{Name: "since", Usage: "`DURATION|TIME` only what is younger, such as 24h or 7d, or since a " +
+				"time such as " +
 				"2026-11-01T12:00:00Z"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -88,7 +89,8 @@ func auditVerifyCommand(term terminal) *cli.Command {
 			"  statelatch audit verify -known 512:9f86d081884c7d65...b0f00a08 s3://acme-state/audit\n" +
 			"  statelatch audit verify -json file:/var/log/statelatch.log",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "known", Usage: "an event that was kept, as EVENT:SHA256: it has to be there unchanged"},
+			&cli.StringFlag{Name: "known", Usage: "`EVENT:SHA256` an event that was kept, as EVENT:SHA256: it has to be " +
+				"there unchanged"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			location, err := atMostOne(c, "LOCATION")

@@ -57,20 +57,20 @@ func bucketInitCommand(term terminal) *cli.Command {
 			"  statelatch bucket init -auto-approve -expected-bucket-owner 123456789012 s3://acme-state >backend.tf\n" +
 			"  statelatch bucket init -format hcl s3://acme-state",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "encryption", Usage: "AES256 or the ARN of a KMS key (default: AES256, or what " +
+			&cli.StringFlag{Name: "encryption", Usage: "`AES256|ARN` AES256 or the ARN of a KMS key (default: AES256, or what " +
 				"the bucket has)"},
 			&cli.IntFlag{
-				Name: "litter-days", Value: 30, Usage: "keep old versions of locks so many days (default 30)",
+				Name: "litter-days", Value: 30, Usage: "`DAYS` keep old versions of locks so many days (default 30)",
 				HideDefault: true,
 			},
 			&cli.BoolFlag{
 				Name:  "require-conditions",
 				Usage: "refuse lock objects that are written without a condition; engines comply",
 			},
-			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
-			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
+			&cli.StringFlag{Name: "log-bucket", Usage: "`NAME` write server access logs there"},
+			&cli.StringFlag{Name: "log-prefix", Usage: "`PREFIX` the beginning of their keys (default BUCKET/)"},
 			&cli.StringSliceFlag{
-				Name: "tag", Usage: "tag the bucket, beside the tags that it has; repeatable",
+				Name: "tag", Usage: "`KEY=VALUE` tag the bucket, beside the tags that it has; repeatable",
 				HideDefault: true,
 			},
 			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},

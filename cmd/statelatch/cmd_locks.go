@@ -99,7 +99,9 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	v := &lockView{locksOptions: o, term: term, places: places, owner: claims.OwnerOf(term.Getenv), sources: evidenceOf(term, o.askCI)}
+	v := &lockView{
+		locksOptions: o, term: term, places: places, owner: claims.OwnerOf(term.Getenv), sources: evidenceOf(term, o.askCI),
+	}
 	if o.watch {
 		return v.follow(ctx)
 	}

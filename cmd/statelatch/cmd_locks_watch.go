@@ -102,8 +102,8 @@ func (v *lockView) tellChanges(before, locks []fleet.Lock, first bool) error {
 		case c.Kind != fleet.Released:
 			detail = fmt.Sprintf("  %s: %s", l.Verdict.State, l.Verdict.Proof)
 		}
-		v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), c.Kind, v.shown().StateName(l.Ref), term.Brief(holder, term.MaxDetail),
-			detail)
+		v.term.Print("%s  %-8s  %s  %s%s\n", now.Format(time.RFC3339), c.Kind, v.shown().StateName(l.Ref),
+			term.Brief(holder, term.MaxDetail), detail)
 	}
 	return nil
 }

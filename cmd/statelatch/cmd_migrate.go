@@ -43,7 +43,8 @@ func treeFlags() []cli.Flag {
 // rootFlags are those of commands that say of each root whether it may move.
 func rootFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "engine", Usage: "what runs where no version file says it, as `VERSION` (1.11.4) or 'tofu " +
+		&cli.StringFlag{Name: "engine", Usage: "`VERSION` what runs where no version file says it, as `VERSION` " +
+			"(1.11.4) or 'tofu " +
 			"1.10': counts more than what jobs and images have"},
 		&cli.BoolFlag{Name: "wide", Usage: "tell everything of each root, not the first few of a kind"},
 	}, treeFlags()...)

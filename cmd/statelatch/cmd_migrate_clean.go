@@ -44,7 +44,7 @@ func migrateCleanCommand(term terminal) *cli.Command {
 			"  statelatch migrate clean -dry-run -backend-config dynamodb_table=locks infra\n" +
 			"  statelatch migrate clean -auto-approve -dir . -backend-config dynamodb_table=locks s3://acme-state/prod",
 		Flags: append(append([]cli.Flag{
-			&cli.StringFlag{Name: "dir", Usage: "with s3://BUCKET: a tree whose roots must all be in phase 2"},
+			&cli.StringFlag{Name: "dir", Usage: "`DIR` with s3://BUCKET: a tree whose roots must all be in phase 2"},
 			&cli.BoolFlag{Name: "accept", Usage: "also digests that show that a state was rolled back or lost"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},

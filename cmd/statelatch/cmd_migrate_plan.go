@@ -24,7 +24,8 @@ const phaseHelp = "Phase 1 adds use_lockfile = true beside the table, phase 2 re
 	"share a state or a file move together. Comments, order and line ends stay; a file that was formatted stays formatted.\n"
 
 func phaseFlag() cli.Flag {
-	return &cli.IntFlag{Name: "phase", Usage: "1: lock in both places; 2: in the lock object alone", HideDefault: true}
+	return &cli.IntFlag{Name: "phase", Usage: "`1|2` 1: lock in both places; 2: in the lock object " +
+		"alone", HideDefault: true}
 }
 
 func migratePlanOf(c *cli.Command) (migratePlanOptions, error) {

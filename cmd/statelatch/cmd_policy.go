@@ -43,10 +43,10 @@ func policyCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&choiceFlag{Name: "role", Config: roleNames(), Usage: "whose rights"},
 			&cli.BoolFlag{Name: "workspaces", Usage: "with REF: its named workspaces, too"},
-			&cli.StringFlag{Name: "kms-key", Usage: "the key that encrypts the objects"},
-			&cli.StringFlag{Name: "dynamodb-table", Usage: "the lock table"},
-			&cli.StringFlag{Name: "partition", Usage: "such as aws-cn (default: the region's)"},
-			&cli.StringFlag{Name: "account", Usage: "of the key and the table"},
+			&cli.StringFlag{Name: "kms-key", Usage: "`ARN|ID|alias/NAME` the key that encrypts the objects"},
+			&cli.StringFlag{Name: "dynamodb-table", Usage: "`NAME|ARN` the lock table"},
+			&cli.StringFlag{Name: "partition", Usage: "`NAME` such as aws-cn (default: the region's)"},
+			&cli.StringFlag{Name: "account", Usage: "`ACCOUNT_ID` of the key and the table"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")

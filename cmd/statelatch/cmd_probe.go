@@ -39,7 +39,8 @@ func probeCommand(term terminal) *cli.Command {
 			"  statelatch probe -endpoint http://node1:9000 -endpoint http://node2:9000 s3://acme-state\n" +
 			"  statelatch probe -json -chdir infra/prod",
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is " +
+			&cli.StringSliceFlag{Name: "endpoint", Usage: "`URL` the store's address, mixed with the configured one if " +
+				"there is " +
 				"one; repeatable", HideDefault: true},
 			&cli.IntFlag{
 				Name: "clients", Value: probe.DefaultClients,

@@ -56,7 +56,7 @@ func unlockCommand(term terminal) *cli.Command {
 			"  statelatch unlock -expired -dry-run s3://acme-state/prod/\n" +
 			"  statelatch unlock -if-older-than 12h -auto-approve s3://acme-state/",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "id", Usage: "release the lock with this ID, taken elsewhere"},
+			&cli.StringFlag{Name: "id", Usage: "`ID` release the lock with this ID, taken elsewhere"},
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took; never asks"},
 			&durationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since " +
@@ -314,7 +314,8 @@ func (u *unlocking) approve(ctx context.Context) error {
 	for _, s := range asked {
 		live, fenced = live || s.Verdict.State == evidence.Live, fenced && s.Held.Leased()
 		if !u.many {
-			u.term.Say("%s%s\n", locktalk.Describe(s.Held, false), locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.PaintTalk)))
+			u.term.Say("%s%s\n", locktalk.Describe(s.Held, false),
+				locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.PaintTalk)))
 		}
 	}
 	if u.approved {

@@ -42,7 +42,8 @@ func recorded(term terminal, root *cli.Command) {
 			return
 		}
 		c.Flags = append(c.Flags,
-			&cli.StringFlag{Name: "audit", Usage: "record what is done: s3://BUCKET/PREFIX, file:PATH, syslog:, https://...; " +
+			&cli.StringFlag{Name: "audit", Usage: "`LOCATION,...` record what is done: s3://BUCKET/PREFIX, file:PATH, " +
+				"syslog:, https://...; " +
 				"commas between several"},
 			&cli.BoolFlag{Name: "audit-required", Usage: "change nothing unless that it is about to be done was " +
 				"recorded before"})

@@ -50,9 +50,9 @@ func requestFlags() []cli.Flag {
 // identityFlags are the flags of every command that puts its name into a lock.
 func identityFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "who", Usage: "the holder to show, instead of user@host or the CI job's actor"},
-		&cli.StringFlag{Name: "info", Usage: "a line for whoever is kept waiting, instead of the CI job's link"},
-		&cli.StringFlag{Name: "reason", Usage: "why, for whoever looks at the lock"},
+		&cli.StringFlag{Name: "who", Usage: "`TEXT` the holder to show, instead of user@host or the CI job's actor"},
+		&cli.StringFlag{Name: "info", Usage: "`TEXT` a line for whoever is kept waiting, instead of the CI job's link"},
+		&cli.StringFlag{Name: "reason", Usage: "`TEXT` why, for whoever looks at the lock"},
 	}
 }
 

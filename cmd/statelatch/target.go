@@ -34,18 +34,19 @@ func targetFlags() []cli.Flag {
 // directoryFlags are those that say where the state is.
 func directoryFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "chdir", Usage: "look for the backend configuration there"},
+		&cli.StringFlag{Name: "chdir", Usage: "`DIR` look for the backend configuration there"},
 		&cli.StringSliceFlag{
 			Name:        "backend-config",
-			Usage:       "a backend argument, as for init; also with REF; repeatable",
+			Usage:       "`FILE|KEY=VALUE` a backend argument, as for init; also with REF; repeatable",
 			HideDefault: true,
 		},
-		&cli.StringFlag{Name: "profile", Usage: "the AWS profile, instead of the backend's and AWS_PROFILE"},
-		&cli.StringFlag{Name: "region", Usage: "the region, instead of the backend's and AWS_REGION"},
-		&cli.StringFlag{Name: "endpoint", Usage: "the store's address, instead of the backend's and AWS_ENDPOINT_URL_S3"},
+		&cli.StringFlag{Name: "profile", Usage: "`NAME` the AWS profile, instead of the backend's and AWS_PROFILE"},
+		&cli.StringFlag{Name: "region", Usage: "`REGION` the region, instead of the backend's and AWS_REGION"},
+		&cli.StringFlag{Name: "endpoint", Usage: "`URL` the store's address, instead of the backend's and " +
+			"AWS_ENDPOINT_URL_S3"},
 		&cli.StringFlag{
 			Name: "expected-bucket-owner", Sources: cli.EnvVars("STATELATCH_EXPECTED_BUCKET_OWNER"),
-			Usage: "refuse a bucket of another AWS account",
+			Usage: "`ACCOUNT_ID` refuse a bucket of another AWS account",
 		},
 	}
 }

@@ -182,7 +182,7 @@ func (h Help) Explain(c *cli.Command, err error) error {
 	}
 	if word, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		if f := FindFlag(c, FlagName(word)); f != nil {
-			return fmt.Errorf("-%s needs a value: -%[1]s %s", FlagName(word), h.ValueName(f))
+			return fmt.Errorf("-%s needs a value: -%[1]s %s", FlagName(word), ValueName(f))
 		}
 	}
 	if value, after, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok &&
