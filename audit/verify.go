@@ -70,9 +70,9 @@ const (
 
 // Finding is one thing that is wrong.
 type Finding struct {
-	Event  uint64 // the number of the first event concerned; 0: none
-	Kind   Kind   // what sort of wrong it is
-	Detail string // one line for people
+	Event  uint64 `json:"event,omitempty"` // the number of the first event concerned; 0: none
+	Kind   Kind   `json:"kind"`            // what sort of wrong it is
+	Detail string `json:"detail"`          // one line for people
 }
 
 // Report is the result of [Verify].

@@ -43,6 +43,9 @@ func Collect(ctx context.Context, b bucket.Bucket, p Plan, workers int, onProgre
 	if len(p.Keys) > 0 && p.Bucket != b.Name() {
 		return Result{}, fmt.Errorf("%w plan: it is of bucket %q, not of %q", statelatch.ErrInvalid, p.Bucket, b.Name())
 	}
+	if len(p.Snapshots) > 0 {
+		return CollectSnapshots(ctx, b, p.Snapshots, workers, onProgress)
+	}
 	c := &collector{bucket: b, onProgress: onProgress}
 	err := fleet.Each(ctx, workers, p.Keys, func(ctx context.Context, k Key) error {
 		err := c.collect(ctx, k)

@@ -21,6 +21,9 @@ type Snapshot struct {
 	sum    Sum
 }
 
+// MarshalText is the key.
+func (s Snapshot) MarshalText() ([]byte, error) { return []byte(s.Key), nil }
+
 // Snapshots are those that may go, by key.
 type Snapshots []Snapshot
 
