@@ -283,7 +283,7 @@ func (t *txn) expire(bucket string, due []candidate, now time.Time, did *tally) 
 			did.expired++
 		}
 		if isLatest && !r.Marker && b.Settings.Versioning != s3model.Unversioned {
-			_, err = t.insertMarker(b, bucket, d.key, randomBytes(idSize), now.UnixNano())
+			_, err = t.insertMarker(b, bucket, d.key, r, randomBytes(idSize), now.UnixNano())
 		} else {
 			err = t.removeVersion(bucket, d.key, r, isLatest)
 		}
