@@ -355,3 +355,26 @@ func TestStore_KnownBuckets_AreCurrent(t *testing.T) {
 	check("a new one", settings(), "OK ")
 	check("its policy", config(), "OK ")
 }
+
+// A sweep opens every version once to look at it, and those that it removes once more.
+func TestStore_Sweep_OpensWhatItRemoves(t *testing.T) {
+	t.Parallel()
+	s, clock := newStore(t, s3model.Enabled)
+	s.db.NoSync = true
+	const keys, versions, kept = 3, 100, 30
+	for i := range keys * versions {
+		put(t, s, fmt.Sprint(i%keys), "x")
+	}
+	setRules(t, s, rule(func(r *s3model.LifecycleRule) { r.NoncurrentDays, r.NewerNoncurrentVersions = 1, kept-1 }))
+	clock.Advance(3 * day)
+	count := opened(s)
+	sweep(t, s)
+	const removed = keys * (versions - kept)
+	batches := removed/sweepPage + 1
+	if n, limit := int(count.Load()), keys*versions+removed+keys+2*batches+2; n > limit {
+		t.Errorf("a sweep that removes %d of %d versions opened %d records, want at most %d", removed, keys*versions, n, limit)
+	}
+	if got := strings.Count(versionsOf(t, s), "=x"); got != keys*kept {
+		t.Errorf("got %d versions, want %d", got, keys*kept)
+	}
+}
