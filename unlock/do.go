@@ -168,12 +168,12 @@ func (p *Plan) release(ctx context.Context, s Step) (was lock.Held, weak bool, e
 
 // Planned is a lock of a rehearsal, as docs/JSON.md has it.
 type Planned struct {
-	Ref          string          `json:"ref"`            // of the state
-	WouldRelease bool            `json:"would_release"`  // it would be
-	Asks         bool            `json:"asks,omitempty"` // somebody, first
+	Ref          string          `json:"ref"`               // of the state
+	WouldRelease bool            `json:"would_release"`     // it would be
+	Asks         bool            `json:"asks,omitempty"`    // somebody, first
 	Verdict      evidence.State  `json:"verdict,omitempty"` // on its holder
-	Proof        string          `json:"proof,omitempty"` // of the verdict
-	Lock         json.RawMessage `json:"lock,omitempty"`  // as it is stored
+	Proof        string          `json:"proof,omitempty"`   // of the verdict
+	Lock         json.RawMessage `json:"lock,omitempty"`    // as it is stored
 }
 
 // Planned tells what would be done in a step.
