@@ -191,7 +191,7 @@ func (e *Exporter) readSerials(ctx context.Context, c *collection) error {
 	store := &state.Store{Bucket: e.cfg.Locks.Bucket}
 	var mu sync.Mutex
 	err := fleet.Each(ctx, 0, unread, func(ctx context.Context, s fleet.State) error {
-		v := state.Version{Ref: statelatch.Ref{Bucket: e.cfg.Scope.Bucket, Key: s.Key}}
+		v := state.Version{Ref: statelatch.Ref{Bucket: e.cfg.Scope.Bucket, Key: s.Key}, Size: s.Size}
 		err := store.ReadHeader(ctx, &v)
 		mu.Lock()
 		defer mu.Unlock()

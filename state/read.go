@@ -141,12 +141,20 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 	if err != nil {
 		return Version{}, s.bodyError(ref, err)
 	}
-	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	v.of(ref, obj)
 	if at.snapshot {
 		kept, _ := ParseSnapshot(versionID)
 		v.VersionID, v.LastModified = versionID, kept.Written
 	}
 	return v, nil
+}
+
+// of fills in what the store says of the object that v was read from.
+func (v *Version) of(ref statelatch.Ref, obj bucket.Object) {
+	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	if !obj.LastModified.IsZero() && obj.Date.After(obj.LastModified) {
+		v.Age = obj.Date.Sub(obj.LastModified)
+	}
 }
 
 // place is where a version of a state is read.

@@ -95,6 +95,7 @@ type Version struct {
 	VersionID    string                 // empty where the bucket keeps no versions
 	Size         int64                  // bytes
 	LastModified time.Time              // by the store's clock
+	Age          time.Duration          // when it was read, by the store's clock; 0: not told, and of one that is listed
 	Header       statelatch.StateHeader // what the body says of itself; zero: it was not read, see Err
 	// MD5: of the exact bytes, in hex; empty if it does not exist or its body was not read whole
 	MD5 string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -50,6 +51,11 @@ func pullCommand(term terminal) *cli.Command {
 }
 
 func runPull(ctx context.Context, o pullOptions, term terminal) (err error) {
+	if o.out != "" {
+		if _, err := os.Lstat(o.out); err == nil { // before a state is read that may be large
+			return fmt.Errorf("-out: %w", &fs.PathError{Op: "open", Path: o.out, Err: fs.ErrExist})
+		}
+	}
 	t, err := o.open(ctx, term)
 	if err != nil {
 		return err

@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// full says whether the long forms of tests and benchmarks run.
+func full() bool { return os.Getenv("STATELATCH_FULL") != "" }
+
 // testClock is a clock that only moves when told to.
 type testClock struct {
 	mu  sync.Mutex

@@ -200,7 +200,7 @@ func (s *Store) makeKey(path string) ([]byte, error) {
 		err = s.disk.sync(file)
 	}
 	if err = cmp.Or(err, file.Close()); err == nil {
-		err = os.Rename(tmp, path)
+		err = s.disk.rename(tmp, path)
 	}
 	if err != nil {
 		_ = s.disk.remove(tmp)

@@ -10,9 +10,13 @@ import (
 )
 
 const (
-	scanPage    = 2000 // versions looked at in one read transaction
-	sweepPage   = 128  // versions removed in one update, so that writers hardly wait
-	sweepPasses = 3    // the last noncurrent version gone, its delete marker stands alone
+	scanPage    = 500 // versions looked at in one read transaction
+	sweepPage   = 32  // versions removed in one update, so that writers hardly wait
+	sweepPasses = 3   // the last noncurrent version gone, its delete marker stands alone
+
+	// A sweep rests that many times as long as its last step took, if anybody wrote within that time.
+	sweepRest  = 9
+	sweepHeeds = time.Second
 )
 
 // Sweep applies the lifecycle rules of every bucket once, as S3 does: a number of days
@@ -47,6 +51,35 @@ func anyEnabled(rules []s3model.LifecycleRule) bool {
 	return false
 }
 
+// heed lets writers have the store for most of the time, while there are any.
+type heed struct {
+	store *Store
+	seen  int64     // how many writes there were
+	last  time.Time // when that was found to have changed
+}
+
+// step does a part of the work of a sweep, and rests.
+func (h *heed) step(ctx context.Context, work func() error) error {
+	begin := time.Now()
+	err := work()
+	now := time.Now()
+	if n := h.store.writes.Load(); n != h.seen {
+		h.seen, h.last = n, now
+	}
+	if err == nil && now.Sub(h.last) < sweepHeeds {
+		h.store.rest(ctx, sweepRest*now.Sub(begin))
+	}
+	return err
+}
+
+// rest waits, but not beyond the end of ctx.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // tally counts what a sweep did.
 type tally struct{ expired, noncurrent, markers, uploads int }
 
@@ -79,14 +112,17 @@ type candidate struct {
 
 func (s *Store) sweepVersions(ctx context.Context, bucket string, total *tally) error {
 	var at position
+	h := &heed{store: s, seen: s.writes.Load()}
 	for !at.end {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var due []candidate
-		err := s.view(func(t *txn) (err error) {
-			due, at, err = t.dueVersions(bucket, at, s.now())
-			return err
+		err := h.step(ctx, func() error {
+			return s.view(func(t *txn) (err error) {
+				due, at, err = t.dueVersions(bucket, at, s.now())
+				return err
+			})
 		})
 		if err != nil {
 			return err
@@ -94,9 +130,11 @@ func (s *Store) sweepVersions(ctx context.Context, bucket string, total *tally) 
 		for len(due) > 0 {
 			n := min(len(due), sweepPage)
 			var did tally
-			err := s.update(ctx, func(t *txn) error {
-				did = tally{}
-				return t.expire(bucket, due[:n], s.now(), &did)
+			err := h.step(ctx, func() error {
+				return s.updateBehind(ctx, func(t *txn) error {
+					did = tally{}
+					return t.expire(bucket, due[:n], s.now(), &did)
+				})
 			})
 			if err != nil {
 				return err
