@@ -33,8 +33,8 @@ func (f Filter) Has(e Event) bool {
 	return true
 }
 
-// Select returns the events that are meant, with the bytes that are stored of each. It does not check the log. Unreadable counts
-// what is no event.
+// Select returns the events that are meant, with the bytes that are stored of each. It does not check the log.
+// Unreadable counts what is no event.
 func (c Contents) Select(only Filter) (events []Event, stored []json.RawMessage, unreadable int) {
 	stored = []json.RawMessage{}
 	for _, r := range c.Records {
@@ -86,8 +86,7 @@ func ParseHead(s string) (Head, error) {
 	number, hash, _ := strings.Cut(s, ":")
 	seq, err := strconv.ParseUint(number, 10, 64)
 	if sum, hexErr := hex.DecodeString(hash); err != nil || seq == 0 || hexErr != nil || len(sum) != sha256.Size {
-		return Head{}, fmt.Errorf("%w event %q: want EVENT:SHA256, the number and the 64 hex digits that audit verify printed",
-			statelatch.ErrInvalid, s)
+		return Head{}, fmt.Errorf("%w event %q: want EVENT:SHA256, a number and 64 hex digits", statelatch.ErrInvalid, s)
 	}
 	return Head{Seq: seq, Hash: strings.ToLower(hash)}, nil
 }

@@ -39,8 +39,8 @@ func (c Checker) One(ctx context.Context, ref statelatch.Ref) (*Survey, error) {
 	return s, err
 }
 
-// All surveys a scope, and lists the table and the bucket for that. OnFound, if not nil, is told how many of its digests
-// are compared.
+// All surveys a scope, and lists the table and the bucket for that. OnFound, if not nil, is told how many of its
+// digests are compared.
 func (c Checker) All(
 	ctx context.Context, table Table, scope statelatch.Scope, opts fleet.WalkOptions, onFound func(done, of int),
 ) (*Survey, error) {

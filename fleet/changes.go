@@ -12,10 +12,10 @@ type ChangeKind string
 
 // The kinds of changes. A renewed lease is none.
 const (
-	Held       ChangeKind = "held" // since before the first look, or it came of the age that is asked for
-	Taken      ChangeKind = "taken"
-	Released   ChangeKind = "released"
-	NewVerdict ChangeKind = "verdict" // on its holder
+	Held       ChangeKind = "held"     // since before the first look, or it came of the age that is asked for
+	Taken      ChangeKind = "taken"    // since the last look
+	Released   ChangeKind = "released" // or taken over, since the last look
+	NewVerdict ChangeKind = "verdict"  // on its holder
 )
 
 // Change is what became of one lock.

@@ -106,7 +106,7 @@ func (p Plan) Empty() bool { return len(p.Keys)+len(p.Snapshots) == 0 }
 func Find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Options) (Plan, error) {
 	p, err := find(ctx, b, scope, opts)
 	if err == nil && opts.KeepSnapshots > 0 && !p.Versioned {
-		p.Snapshots, err = FindSnapshots(ctx, b, scope, opts.KeepSnapshots, opts)
+		p.Snapshots, err = findSnapshots(ctx, b, scope, opts)
 	}
 	return p, err
 }

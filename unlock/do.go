@@ -36,7 +36,8 @@ type Hooks struct {
 	Done func(s Step, was lock.Held, weak bool, forgetErr error) error
 }
 
-// Do does what was planned, of so many locks at a time; 0: of many. What fails is put into its step. The error is ctx's.
+// Do does what was planned, of so many locks at a time; 0: of many. What fails is put into its step. The error is that
+// of ctx.
 func (p *Plan) Do(ctx context.Context, workers int, hooks Hooks) error {
 	p.prove(ctx, hooks)
 	var watched []int
@@ -87,11 +88,11 @@ func (p *Plan) prove(ctx context.Context, hooks Hooks) {
 			s.Err = unproven
 		case s.Manager.Tier == lock.TierNone:
 			s.Err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' "+
-				"removes its lock, or delete s3://%s/%s", statelatch.ErrUnsafeStore, p.opts.Command(s.Ref, "probe"),
+				"removes its lock, or delete s3://%s/%s", statelatch.ErrUnsafeStore, p.opts.command(s.Ref, "probe"),
 				term.ShellQuote(s.Held.Info.ID), s.Ref.Bucket, s.Ref.LockKey())
 		case s.Action == Expired && s.Held.Leased() && s.Manager.Tier != lock.TierFull:
 			s.Err = fmt.Errorf("%w: without an atomic conditional delete nobody can prove that a lease is over for good; "+
-				"if its holder is certainly gone: %s", statelatch.ErrUnsafeStore, p.opts.Command(s.Ref, "unlock"))
+				"if its holder is certainly gone: %s", statelatch.ErrUnsafeStore, p.opts.command(s.Ref, "unlock"))
 		}
 		if s.Err != nil {
 			s.Action = None
@@ -167,12 +168,12 @@ func (p *Plan) release(ctx context.Context, s Step) (was lock.Held, weak bool, e
 
 // Planned is a lock of a rehearsal, as docs/JSON.md has it.
 type Planned struct {
-	Ref          string          `json:"ref"`            // of the state
-	WouldRelease bool            `json:"would_release"`  // it would be
-	Asks         bool            `json:"asks,omitempty"` // somebody, first
-	Verdict      evidence.State  `json:"verdict,omitempty"`
-	Proof        string          `json:"proof,omitempty"` // of the verdict
-	Lock         json.RawMessage `json:"lock,omitempty"`  // as it is stored
+	Ref          string          `json:"ref"`               // of the state
+	WouldRelease bool            `json:"would_release"`     // it would be
+	Asks         bool            `json:"asks,omitempty"`    // somebody, first
+	Verdict      evidence.State  `json:"verdict,omitempty"` // on its holder
+	Proof        string          `json:"proof,omitempty"`   // of the verdict
+	Lock         json.RawMessage `json:"lock,omitempty"`    // as it is stored
 }
 
 // Planned tells what would be done in a step.

@@ -1,9 +1,10 @@
 // Package unlock ends locks from outside of what took them: a user's own lock, one that is over, or somebody else's. A
 // [Plan] says of every lock that is meant what is to be done with it, or why it is left alone; [Plan.Do] does that.
 //
-// What it guarantees: a lock is removed as it was shown, or not at all; -mine and -expired touch nothing that is not
-// provably this user's or over; whoever is provably alive is never parted from a lock unasked; and where a lease ends the
-// state is fenced first. What it does not: nothing stops an engine whose lock was removed. It may still write its state.
+// What it guarantees: a lock is removed as it was shown, or not at all; Mine and Expired touch nothing that is not
+// provably this user's or over; no lock of a holder that is provably alive is removed unasked; and where a lease ends
+// the state is fenced first. What it does not: nothing stops an engine whose lock was removed. It may still write its
+// state.
 package unlock
 
 import (
@@ -47,7 +48,8 @@ type Options struct {
 	Sources evidence.Sources
 	// By is who ends the locks.
 	By lock.Request
-	// Command is how a person names a state in a command of theirs, of which verb is the first word or more; required.
+	// Command is how a person names a state in a command of theirs, of which verb is the first word or more; nil:
+	// "statelatch VERB REF".
 	Command func(ref statelatch.Ref, verb string) string
 }
 
@@ -146,6 +148,14 @@ func (o Options) selects(h lock.Held) bool {
 	return true
 }
 
+// command names a state in a command.
+func (o Options) command(ref statelatch.Ref, verb string) string {
+	if o.Command != nil {
+		return o.Command(ref, verb)
+	}
+	return "statelatch " + verb + " " + ref.String()
+}
+
 // mayForce reports whether somebody else's lock may be planned to be removed.
 func (o Options) mayForce() bool { return o.Approved || o.Ask }
 
@@ -241,10 +251,10 @@ func (p *Plan) notOver(s Step) error {
 	h, m, next := s.Held, s.Held.Managed, ""
 	switch {
 	case s.Verdict.State == evidence.Stale: // by something else than its promise
-		next = "; without -expired it is released at once: " + p.opts.Command(s.Ref, "unlock")
+		next = "; without -expired it is released at once: " + p.opts.command(s.Ref, "unlock")
 	case h.Err != nil || h.ETag == "" || m == nil || m.TTL == 0 && m.Expires == 0:
 		next = "; -expired is for a lease, or an -expires; without -expired it is shown and asked about: " +
-			p.opts.Command(s.Ref, "unlock")
+			p.opts.command(s.Ref, "unlock")
 	case evidence.HolderHere(m) == identity.Alive:
 		next = "; stop that, and it releases the lock"
 	case h.Leased() && p.opts.DryRun:

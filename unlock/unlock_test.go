@@ -36,7 +36,6 @@ func (o *owner) Forget(_ statelatch.Ref, id string) error {
 func (o *owner) ForgetAll(ref statelatch.Ref) error { return o.Forget(ref, "all of "+ref.Key) }
 
 func with(opts unlock.Options) unlock.Options {
-	opts.Command = func(ref statelatch.Ref, verb string) string { return "statelatch " + verb + " " + ref.String() }
 	if opts.Owner == nil {
 		opts.Owner = &owner{}
 	}

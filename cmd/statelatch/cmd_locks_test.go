@@ -307,17 +307,6 @@ func TestLocks_UntrustedText(t *testing.T) {
 	}
 }
 
-func TestShellQuote(t *testing.T) {
-	t.Parallel()
-	for s, want := range map[string]string{
-		"a/b:c": "a/b:c", "it's": `'it'\''s'`, `a\b`: `'a\b'`, "a\x1b'\\": `$'a\x1b\'\\'`,
-	} {
-		if got := shellQuote(s); got != want {
-			t.Errorf("%q: got %s, want %s", s, got, want)
-		}
-	}
-}
-
 // A table that is longer than the terminal keeps its head and its sum, and long lines do not wrap; what is missing is
 // not wiped off.
 func TestLockView_Screen(t *testing.T) {

@@ -60,8 +60,8 @@ func (v List) cells(l fleet.Lock) []string {
 		lease = "for " + evidence.Span(m.Expires)
 	}
 	return []string{
-		v.StateName(l.Ref), string(l.Verdict.State), age, term.Cell(l.Info.Who), term.Cell(operation(l.Info)), lease, string(l.Kind),
-		term.Cell(l.Info.ID),
+		v.StateName(l.Ref), string(l.Verdict.State), age, term.Cell(l.Info.Who), term.Cell(operation(l.Info)), lease,
+		string(l.Kind), term.Cell(l.Info.ID),
 	}
 }
 

@@ -113,7 +113,8 @@ func Block(l *statelatch.LockedError) string {
 	return s
 }
 
-// Advice shows a holder and names the next commands, which command makes of a verb; mine: whoever reads it took the lock.
+// Advice shows a holder and names the next commands, which command makes of a verb. Mine: whoever reads it took the
+// lock.
 func Advice(l *statelatch.LockedError, mine bool, command func(verb string) string) string {
 	s := Block(l)
 	id := l.Holder.ID
