@@ -97,7 +97,10 @@ type StatesOptions struct {
 // instead.
 func States(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts StatesOptions) ([]State, error) {
 	opts.Versions = opts.Versions || opts.Anomalies
-	s := stock{StatesOptions: opts, bucket: b.Name(), states: map[string]*State{}}
+	s := stock{
+		StatesOptions: opts, bucket: b.Name(), states: map[string]*State{},
+		slots: make(chan struct{}, cmp.Or(max(opts.Workers, 0), defaultWorkers)),
+	}
 	walk := WalkOptions{
 		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, Versions: opts.Versions,
 		OnProgress: opts.OnProgress,
@@ -131,6 +134,7 @@ type stock struct {
 	bucket      string
 	unversioned bool // the store lists no versions
 	states      map[string]*State
+	slots       chan struct{} // holds one for every request under way
 }
 
 func (s *stock) at(key string) *State {
@@ -285,40 +289,79 @@ var flagOrder = []Flag{
 }
 
 func (s *stock) readState(ctx context.Context, store *state.Store, st *State) error {
-	if st.Exists && st.Size > 0 {
-		// Without a version: reading one takes a permission of its own.
-		now := state.Version{Ref: statelatch.Ref{Bucket: s.bucket, Key: st.Key}}
-		if err := store.ReadHeader(ctx, &now); err != nil {
-			return err
-		}
-		if now.Err != nil {
-			st.Problem = now.Err
-		} else {
-			st.Header = &now.Header
-		}
-	}
 	if len(st.versions) < 2 {
-		return nil
+		return s.readCurrent(ctx, store, st)
 	}
 	slices.Reverse(st.versions)
-	for i := range st.versions {
-		if v := &st.versions[i]; v.Exists {
-			if err := store.ReadHeader(ctx, v); err != nil {
-				return err
-			}
+	if err := s.readVersions(ctx, store, st.versions); err != nil {
+		if currentErr := s.readCurrent(ctx, store, st); currentErr != nil {
+			return currentErr
 		}
-		if i == 0 {
-			continue
-		}
-		before, after := &st.versions[i-1], &st.versions[i]
-		kind, _, err := store.Compare(ctx, before, after)
+		return err
+	}
+	last := len(st.versions) - 1
+	if now := &st.versions[last]; now.Exists && now.Size > 0 {
+		st.read(now)
+	}
+	for i := range last {
+		before, after := &st.versions[i], &st.versions[i+1]
+		var kind state.AnomalyKind
+		err := s.ask(ctx, func() (err error) {
+			kind, _, err = store.Compare(ctx, before, after)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		deleted := kind == state.Vanished && !after.Exists && i == len(st.versions)-1 // FlagDeleted says so
+		deleted := kind == state.Vanished && !after.Exists && i+1 == last // FlagDeleted says so
 		if kind != "" && !deleted {
 			st.Anomalies = append(st.Anomalies, state.Anomaly{Kind: kind, Before: *before, After: *after})
 		}
 	}
 	return nil
+}
+
+// readCurrent reads the header of the current object, and not as a version: that takes a permission of its own.
+func (s *stock) readCurrent(ctx context.Context, store *state.Store, st *State) error {
+	if !st.Exists || st.Size == 0 {
+		return nil
+	}
+	now := state.Version{Ref: statelatch.Ref{Bucket: s.bucket, Key: st.Key}, Size: st.Size}
+	err := s.ask(ctx, func() error { return store.ReadHeader(ctx, &now) })
+	if err == nil {
+		st.read(&now)
+	}
+	return err
+}
+
+// readVersions reads the headers of all versions of one state.
+func (s *stock) readVersions(ctx context.Context, store *state.Store, versions []state.Version) error {
+	var all []*state.Version
+	for i := range versions {
+		if versions[i].Exists {
+			all = append(all, &versions[i])
+		}
+	}
+	return Each(ctx, s.Workers, all, func(ctx context.Context, v *state.Version) error {
+		return s.ask(ctx, func() error { return store.ReadHeader(ctx, v) })
+	})
+}
+
+// ask makes a request when there is room for one: states and the versions of each are read at the same time.
+func (s *stock) ask(ctx context.Context, do func() error) error {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+		return do()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// read takes in what the current version says.
+func (st *State) read(now *state.Version) {
+	header := now.Header
+	if st.Problem = now.Err; now.Err == nil {
+		st.Header = &header
+	}
 }

@@ -2,10 +2,14 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -246,5 +250,54 @@ func TestStates_Canceled_EndsReading(t *testing.T) {
 	_, err := States(ctx, stocked(t, false), whole, StatesOptions{Headers: true, Workers: 1, OnRead: func(int, int) { cancel() }})
 	if err == nil || ctx.Err() == nil {
 		t.Errorf("got %v, want an error", err)
+	}
+}
+
+// slow is a bucket of which each read takes a second.
+type slow struct{ bucket.Bucket }
+
+func (s slow) Get(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+	time.Sleep(time.Second)
+	return s.Bucket.Get(ctx, key, opts)
+}
+
+// The versions of one state are read like those of many: as many at a time as may be, each once.
+func TestStates_Anomalies_OneLongHistory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const versions = 160
+		b := membucket.New("b", membucket.Options{Versioned: true})
+		for i := range versions {
+			put(t, b, "a.tfstate", body(i+1, "L", "a"))
+		}
+		counted := faultbucket.New(b, faultbucket.Options{})
+		started := time.Now()
+		states := mustStates(t, slow{counted}, whole, StatesOptions{Anomalies: true})
+		if took := time.Since(started); took != versions/16*time.Second {
+			t.Errorf("it took the time of %v reads one after the other, want 10 for %d by 16", took, versions)
+		}
+		if n := counted.Count(faultbucket.OpGet, ""); n != versions {
+			t.Errorf("%d reads of %d versions, want each once", n, versions)
+		}
+		if s := states[0]; s.Header == nil || s.Header.Serial != versions || s.Versions != versions || len(s.Anomalies) > 0 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
+// Who may not read versions is told of the current one all the same.
+func TestStates_Anomalies_VersionsDenied(t *testing.T) {
+	t.Parallel()
+	b := faultbucket.New(stocked(t, true), faultbucket.Options{})
+	for i := range 3 {
+		put(t, b, "a.tfstate", body(4+i, "L1", "a"))
+	}
+	b.Add(faultbucket.Rule{
+		Match: func(r faultbucket.Request) bool { return r.Op == faultbucket.OpGet && r.VersionID != "" },
+		Fault: faultbucket.Answer(403),
+	})
+	s := mustStates(t, b, statelatch.Scope{Bucket: "b", Prefix: "a.tfstate"}, StatesOptions{Anomalies: true})[0]
+	if s.Header == nil || s.Header.Serial != 6 || !errors.Is(s.Problem, statelatch.ErrDenied) {
+		t.Errorf("got %+v, %v, want serial 6 and that its versions are denied", s.Header, s.Problem)
 	}
 }

@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// pollMin and pollMax bound the pause between two looks at a held lock. The engines' grows to 16 s (W8).
-	pollMin = 250 * time.Millisecond
-	pollMax = time.Second
 	// minTTL is the shortest lease: a store answers slower than this often enough.
 	minTTL = time.Second
 	// maxBody leaves room in a lock object that everybody reads for what renewals add.
@@ -42,19 +39,22 @@ func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) 
 	if req.ID == "" {
 		req.ID = m.newID()
 	}
-	a, cancel := m.attempt(ctx, ref, req)
+	a, cancel := m.newAttempt(ctx, ref, req)
 	defer cancel()
 	return a.run(ctx)
 }
 
-// attempt begins one. The caller must cancel it.
-func (m *Manager) attempt(ctx context.Context, ref statelatch.Ref, req Request) (*attempt, context.CancelFunc) {
+// newAttempt begins one. The caller must cancel it.
+func (m *Manager) newAttempt(ctx context.Context, ref statelatch.Ref, req Request) (*attempt, context.CancelFunc) {
 	after, cancel := outlast(ctx, m.takeBackTimeout())
-	now := time.Now()
-	return &attempt{
-		m: m, boot: m.clock(), caller: ctx, after: after, ref: ref, req: req, waitEnd: now.Add(req.Wait),
-		deadline: now.Add(req.Wait),
-	}, cancel
+	end := time.Now().Add(req.Wait)
+	a := &attempt{
+		m: m, boot: m.clock(), caller: ctx, after: after, ref: ref, req: req, wait: wait{end: end, deadline: end},
+	}
+	return a, func() {
+		a.line.leave()
+		cancel()
+	}
 }
 
 // outlast is a context with the values of ctx that ends so much later.
@@ -73,39 +73,24 @@ func outlast(ctx context.Context, d time.Duration) (context.Context, context.Can
 
 // attempt is one Acquire in progress.
 type attempt struct {
-	m        *Manager
-	boot     func() time.Duration
-	caller   context.Context
-	after    context.Context // of what must still be done when the caller's has ended
-	ref      statelatch.Ref
-	req      Request
-	waitEnd  time.Time // of req.Wait
-	deadline time.Time // waitEnd, or later while a lease is watched
+	m      *Manager
+	boot   func() time.Duration
+	caller context.Context
+	after  context.Context // of what must still be done when the caller's has ended
+	ref    statelatch.Ref
+	req    Request
 
-	holder    *Held    // who was last seen holding it; nil: as far as is known, nobody
-	shown     *string  // what OnWait was last told; nil: it was not called
-	watch     watch    // of the holder's lease
-	watched   string   // the ETag for which the deadline was moved, to see its lease run out
-	body      []byte   // of the create last sent
-	seq       uint64   // of the body last made
-	sent      [][]byte // every body sent: what was refused may land too, if it was copied on the way
-	sentAt    time.Duration
-	unknown   bool   // the outcome of a write was unknown at least once (R3)
-	landed    int    // locks of ours that may stand or may yet appear
-	taking    string // the ETag that one of them was to replace: it cannot appear when that is gone
-	takenOver *Held  // the lock that was last taken over, perhaps
-	under     *Held  // the same, where it is the caller's own and is to stay
-	fenced    bool   // its holder can write no more
-	items     int    // items of ours that may be in the table or may yet appear
-	itemInfo  statelatch.LockInfo
-	raws      []string // every item sent
-	failures  int      // transient failures in a row
-	over      bool     // something of ours is left as it is: the error says why
+	wait  wait
+	line  waiter
+	sent  writes
+	items items
+	last  lastHolder
+	left  bool // something of ours stays as it is: the error says why
 }
 
 func (a *attempt) run(ctx context.Context) (*Tenure, error) {
 	for {
-		lastTry := !time.Now().Before(a.deadline)
+		lastTry := a.wait.over()
 		t, err := a.try(ctx, lastTry)
 		if err == nil {
 			return t, nil
@@ -138,13 +123,13 @@ func (a *attempt) try(ctx context.Context, lastTry bool) (*Tenure, error) {
 func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 	for handovers := 0; ; handovers++ {
 		refused := statelatch.ErrPreconditionFailed
-		if (a.holder == nil || lastTry) && a.under == nil {
+		if (a.wait.holder == nil || lastTry) && a.last.under == nil {
 			var won Held
 			if won, refused = a.create(ctx); refused == nil {
 				return won, nil
 			}
 		}
-		if !errors.Is(refused, statelatch.ErrPreconditionFailed) && !a.unknown {
+		if !errors.Is(refused, statelatch.ErrPreconditionFailed) && !a.sent.unknown {
 			return Held{}, refused
 		}
 		h, mine, err := a.look(ctx)
@@ -153,8 +138,8 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 			return a.rekey(ctx, h)
 		case err == nil:
 			return a.occupied(ctx, h)
-		case errors.Is(err, statelatch.ErrDenied) && a.holder != nil && !lastTry:
-			a.holder = nil // what could be read may not be any more, so ask the only way that is left
+		case errors.Is(err, statelatch.ErrDenied) && a.wait.holder != nil && !lastTry:
+			a.wait.holder = nil // what could be read may not be any more, so ask the only way that is left
 			continue
 		case errors.Is(err, statelatch.ErrDenied) && errors.Is(refused, statelatch.ErrPreconditionFailed):
 			a.announce(Held{Ref: a.ref, Err: err}, 0)
@@ -162,14 +147,14 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 		case !errors.Is(err, statelatch.ErrNotLocked):
 			return Held{}, err
 		}
-		if a.holder != nil && a.holder.Item != nil && !lastTry {
+		if a.wait.holder != nil && a.wait.holder.Item != nil && !lastTry {
 			if err := a.stillInTable(ctx); err != nil {
 				return Held{}, err
 			}
 		}
-		a.holder = nil
-		if a.under != nil { // it is gone, so it is taken like any other
-			a.under, a.body = nil, nil
+		a.wait.holder = nil
+		if a.last.under != nil { // it is gone, so it is taken like any other
+			a.last.under, a.sent.create = nil, nil
 		}
 		if !errors.Is(refused, statelatch.ErrPreconditionFailed) {
 			return Held{}, refused
@@ -184,9 +169,9 @@ func (a *attempt) lockObject(ctx context.Context, lastTry bool) (Held, error) {
 
 // occupied deals with somebody else's lock object: it is over and taken over, or waited for.
 func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
-	left, provable := a.watch.see(h, a.boot())
-	if a.taking == "" {
-		a.under = nil // of a lock that is not there any more: no swap of it can land
+	left, provable := a.wait.watch.see(h, a.boot())
+	if a.sent.swap == "" {
+		a.last.under = nil // of a lock that is not there any more: no swap of it can land
 	}
 	if a.req.TTL > 0 && a.req.Under != nil && h.Managed != nil && h.Err == nil && a.req.Under(h) {
 		if won, err := a.workUnder(ctx, h); !errors.Is(err, statelatch.ErrLocked) {
@@ -200,25 +185,18 @@ func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
 	case !provable || !a.req.TakeOver:
 		left = 0
 	case left == 0:
-		return a.replace(ctx, h)
-	case a.watched == "" && h.Leased():
-		a.watched = h.ETag
-		if until := time.Now().Add(left + pollMax); until.After(a.deadline) {
-			a.deadline = until
-		}
+		return a.takeExpired(ctx, h)
 	}
-	if a.watched != "" && a.watched != h.ETag { // a sign of life: there is no dead holder to wait for
-		a.deadline = a.waitEnd
-	}
-	a.holder = &h
+	a.wait.watchLease(h, left)
+	a.wait.seen(h)
 	a.announce(h, left)
 	return Held{}, h.LockedError()
 }
 
-// replace takes over a lock that is over.
-func (a *attempt) replace(ctx context.Context, h Held) (Held, error) {
+// takeExpired takes over a lock that is over.
+func (a *attempt) takeExpired(ctx context.Context, h Held) (Held, error) {
 	if h.Leased() && a.req.TTL == 0 {
-		return Held{}, a.clear(ctx, h)
+		return Held{}, a.removeExpired(ctx, h)
 	}
 	won, err := a.takeOver(ctx, h)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
@@ -227,9 +205,9 @@ func (a *attempt) replace(ctx context.Context, h Held) (Held, error) {
 	return won, err
 }
 
-// clear removes a lock with a lease that is over, for a lock without: that one could not be left to its lease if the
+// removeExpired removes a lock with a lease that is over, for one without: that could not be left to its lease if the
 // fence failed. ErrConflict: it is removed, or changed hands; try again.
-func (a *attempt) clear(ctx context.Context, h Held) error {
+func (a *attempt) removeExpired(ctx context.Context, h Held) error {
 	by := a.req
 	by.ID = ""
 	h, err := a.m.withItem(ctx, h)
@@ -243,21 +221,21 @@ func (a *attempt) clear(ctx context.Context, h Held) error {
 	if err == nil || errors.Is(err, statelatch.ErrLocked) || errors.Is(err, statelatch.ErrNotLocked) {
 		return a.conflict("a lock that was over was removed or changed hands")
 	}
-	a.over = true
+	a.left = true
 	return err
 }
 
 // final decides whether err ends the attempt. The end of ctx is for pause to see.
 func (a *attempt) final(err error, lastTry bool) bool {
 	switch {
-	case a.over, hopeless(err):
+	case a.left, hopeless(err):
 		return true
 	case errors.Is(err, statelatch.ErrLocked):
-		a.failures = 0
-		return lastTry && !time.Now().Before(a.deadline) // watching a lease may have moved it
+		a.wait.failures = 0
+		return lastTry && a.wait.over() // watching a lease may have moved the deadline
 	}
-	a.failures++
-	return (lastTry || statelatch.Expired(err)) && a.failures >= transientTries
+	a.wait.failures++
+	return (lastTry || statelatch.Expired(err)) && a.wait.failures >= transientTries
 }
 
 // hopeless reports whether waiting cannot mend err.
@@ -275,55 +253,42 @@ func hopeless(err error) bool {
 
 // create sends the lock once. A create whose outcome is unknown is re-sent with the same body (R1).
 func (a *attempt) create(ctx context.Context) (Held, error) {
-	if a.body == nil || !a.unknown {
-		a.body = a.fresh(a.info(), nil)
+	if a.sent.create == nil || !a.sent.unknown {
+		a.sent.create = a.fresh(nil)
 	}
-	obj, err := a.send(ctx, a.body, bucket.IfAbsent)
-	if err != nil {
-		return Held{}, err
-	}
-	won := a.held(a.body, obj.ETag)
-	if a.unknown {
+	won, err := a.send(ctx, a.sent.create, bucket.IfAbsent)
+	if err == nil && a.sent.unknown {
 		return a.rekey(ctx, won)
 	}
-	return won, nil
+	return won, err
 }
 
-// send writes the lock object and keeps count of the creates that may have landed.
-func (a *attempt) send(ctx context.Context, body []byte, cond bucket.Condition) (bucket.Object, error) {
+// send writes the lock object, and returns it as it is then.
+func (a *attempt) send(ctx context.Context, body []byte, cond bucket.Condition) (Held, error) {
 	if len(body) > maxBody {
-		return bucket.Object{}, fmt.Errorf("%w lock request: the lock object would have %d bytes, more than %d: shorten "+
+		return Held{}, fmt.Errorf("%w lock request: the lock object would have %d bytes, more than %d: shorten "+
 			"Info, Reason or Run",
 			statelatch.ErrInvalid, len(body), maxBody)
 	}
-	a.sentAt = a.boot()
+	a.sent.at = a.boot()
 	obj, err := a.m.put(ctx, a.ref, body, cond)
-	if errors.Is(err, statelatch.ErrAmbiguous) {
-		a.unknown = true
+	if a.sent.answered(cond, err); err != nil {
+		return Held{}, err
 	}
-	if (err == nil || errors.Is(err, statelatch.ErrAmbiguous)) && cond.Absent() {
-		a.landed++
-	}
-	return obj, err
+	info, err := statelatch.ParseLockInfo(body)
+	return Held{
+		Ref: a.ref, Info: info, Managed: statelatch.ParseManaged(body), ETag: obj.ETag, Err: err,
+		VersionID: obj.VersionID, body: body,
+	}, nil
 }
 
-// look reads the lock and reports whether it is exactly something this attempt wrote (R2: the whole
-// body, not just the ID). That can be so after a 412 too: somebody on the way may have sent our request twice.
+// look reads the lock and reports whether it is exactly something this attempt wrote. That can be so after a 412 too:
+// somebody on the way may have sent our request twice.
 func (a *attempt) look(ctx context.Context) (h Held, mine bool, err error) {
 	h, err = a.m.read(ctx, a.ref)
-	mine = err == nil && h.isAny(a.sent...)
-	if a.taking != "" && (err == nil && h.ETag != a.taking || errors.Is(err, statelatch.ErrNotLocked)) {
-		a.taking = ""
-		if !mine {
-			a.landed--
-		}
-		if !mine && !a.unknown { // it was only refused
-			a.takenOver = nil
-		}
-	}
-	if mine {
-		a.unknown = true
-		a.landed = max(a.landed, 1)
+	mine, refused := a.sent.read(h, err)
+	if refused {
+		a.last.lock = nil
 	}
 	return h, mine, err
 }
@@ -331,15 +296,11 @@ func (a *attempt) look(ctx context.Context) (h Held, mine bool, err error) {
 // rekey rewrites a lock of ours whose create had an unknown outcome, so that a copy of the
 // create that is still under way can be told apart from it (R3). ErrConflict: it is not ours any more.
 func (a *attempt) rekey(ctx context.Context, h Held) (Held, error) {
-	body := a.fresh(a.info(), a.takenOver)
-	obj, err := a.send(ctx, body, bucket.IfMatch(h.ETag))
-	switch {
-	case err == nil:
-		return a.held(body, obj.ETag), nil
-	case refusedOrGone(err):
+	won, err := a.send(ctx, a.fresh(a.last.lock), bucket.IfMatch(h.ETag))
+	if refusedOrGone(err) {
 		err = a.conflict("the lock was taken away while it was being confirmed")
 	}
-	return Held{}, err
+	return won, err
 }
 
 // refusedOrGone reports whether a compare-and-swap was refused because the object is another or none.
@@ -355,11 +316,11 @@ func (a *attempt) conflict(message string) error {
 }
 
 func (a *attempt) info() statelatch.LockInfo {
-	if a.items > 0 {
-		return a.itemInfo // so that the item is recognised when it appears
+	if a.items.landed > 0 {
+		return a.items.info // so that the item is recognised when it appears
 	}
-	if a.under != nil {
-		return a.under.Info // for all who look, also in the table, it is the same lock
+	if a.last.under != nil {
+		return a.last.under.Info // for all who look, also in the table, it is the same lock
 	}
 	return statelatch.LockInfo{
 		ID: a.req.ID, Operation: a.req.Operation, Info: a.req.Info, Who: a.req.Who,
@@ -367,56 +328,52 @@ func (a *attempt) info() statelatch.LockInfo {
 	}
 }
 
-// fresh makes a body that was never sent before: every one has its own nonce (R1).
-func (a *attempt) fresh(info statelatch.LockInfo, prev *Held) []byte {
-	a.seq++
+// fresh makes a body that was never sent before: every one has its own nonce (R1). prev is the lock that it replaces.
+func (a *attempt) fresh(prev *Held) []byte {
 	m := statelatch.Managed{
-		Nonce: pace.HexNonce(), Seq: a.seq, TTL: a.req.TTL, Expires: a.req.Expires,
+		Nonce: pace.HexNonce(), Seq: uint64(len(a.sent.bodies) + 1), TTL: a.req.TTL, Expires: a.req.Expires,
 		Reason: a.req.Reason, Client: a.req.Client, Run: a.req.Run,
 	}
 	if a.m.Table != nil {
 		m.Table = a.m.Table.Name()
 	}
-	if a.under != nil {
-		m.Stays, m.Reason, m.Run = true, a.under.Managed.Reason, a.under.Managed.Run
-		m.Expires = a.under.expiresLeft(0)
+	if under := a.last.under; under != nil {
+		m.Stays, m.Reason, m.Run = true, under.Managed.Reason, under.Managed.Run
+		m.Expires = under.expiresLeft(0)
 	} else if prev != nil {
 		m.PrevID, m.PrevETag = prev.Info.ID, prev.ETag
 	}
-	body := info.MarshalManaged(m)
-	a.sent = append(a.sent, body)
+	body := a.info().MarshalManaged(m)
+	a.sent.bodies = append(a.sent.bodies, body)
 	return body
 }
 
-func (a *attempt) held(body []byte, etag string) Held {
-	info, err := statelatch.ParseLockInfo(body)
-	return Held{Ref: a.ref, Info: info, Managed: statelatch.ParseManaged(body), ETag: etag, Err: err, body: body}
-}
-
 func (a *attempt) announce(h Held, takeOver time.Duration) {
-	left := time.Until(a.deadline)
-	if a.req.OnWait == nil || left <= 0 {
-		return
+	if left := time.Until(a.wait.deadline); left > 0 && a.req.OnWait != nil {
+		a.req.OnWait(Waiting{Held: h, Changed: a.wait.changed(h), Left: left, TakeOver: takeOver})
 	}
-	key := h.ETag
-	if h.Item != nil {
-		key = h.Item.Raw
-	} else if h.Managed != nil && h.Err == nil {
-		key = h.Info.ID // a renewal is no change
-	}
-	changed := a.shown == nil || *a.shown != key
-	a.shown = &key
-	a.req.OnWait(Waiting{Held: h, Changed: changed, Left: left, TakeOver: takeOver})
 }
 
-// pause sleeps before the next look, not beyond the deadline unless it has passed.
+// pause sleeps before the next try. Others of the process look for those behind them in the line, but a lease must be
+// watched by each.
 func (a *attempt) pause(ctx context.Context, held bool) error {
-	d := retryPace.Pause(a.failures)
-	if held && a.failures == 0 {
-		d = pollMin + pace.Jitter(pollMax-pollMin)
+	d := a.wait.pause(held)
+	if !held || a.wait.failures > 0 {
+		return pace.Sleep(ctx, d)
 	}
-	if left := time.Until(a.deadline); left > 0 {
-		d = min(d, left)
+	if a.line.enter(place{a.m.Bucket, a.ref.LockKey()}); !a.req.TakeOver && a.line.behind() {
+		d = a.wait.cut(pace.Jitter(pollBehind))
 	}
-	return pace.Sleep(ctx, d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	case released := <-a.line.woken:
+		if released && a.wait.holder != nil && a.wait.holder.Item == nil {
+			a.wait.holder = nil // so it is not looked at first
+		}
+	}
+	return nil
 }

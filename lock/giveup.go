@@ -20,15 +20,15 @@ func (a *attempt) leave(ctx context.Context, err error) error {
 	}
 	if !errors.Is(err, statelatch.ErrLocked) {
 		err = fmt.Errorf("acquire lock %s: %w", a.ref, err)
-		if ctx.Err() != nil && a.holder != nil {
-			err = fmt.Errorf("%w; %w", err, a.holder.LockedError())
+		if ctx.Err() != nil && a.wait.holder != nil {
+			err = fmt.Errorf("%w; %w", err, a.wait.holder.LockedError())
 		}
 	}
-	if !a.over && a.landed > 0 && !a.takeBack() { //nolint:contextcheck // it goes on when ctx has ended
+	if !a.left && a.sent.landed > 0 && !a.takeBack() { //nolint:contextcheck // it goes on when ctx has ended
 		err = fmt.Errorf("%w; %w: a lock with ID %s may stand or yet appear at s3://%s/%s",
 			err, statelatch.ErrAmbiguous, a.info().ID, a.ref.Bucket, a.ref.LockKey())
 	}
-	if a.items > 0 {
+	if a.items.landed > 0 {
 		err = fmt.Errorf("%w; %w: a lock item with ID %s may stand or yet appear in the DynamoDB table %q",
 			err, statelatch.ErrAmbiguous, a.req.ID, a.m.Table.Name())
 	}
@@ -43,29 +43,29 @@ func (a *attempt) takeBack() bool {
 	for {
 		h, mine, err := a.look(ctx)
 		switch {
-		case mine && a.under != nil:
-			if !a.m.putBack(ctx, *a.under, a.sent...) {
+		case mine && a.last.under != nil:
+			if !a.m.putBack(ctx, *a.last.under, a.sent.bodies...) {
 				return false
 			}
-			a.landed = 0
+			a.sent.landed = 0
 			return true
 		case mine:
-			if a.unfenced() {
+			if a.last.unfenced() {
 				if a.m.Fence(ctx, a.ref) != nil {
 					return false
 				}
-				a.fenced = true
+				a.last.fenced = true
 			}
 			if a.removeItemTakenOver() != nil {
 				return false
 			}
 			_, err := a.m.removeObject(ctx, h, nil)
 			if err == nil {
-				a.landed--
+				a.sent.removed()
 			} else if !errors.Is(err, statelatch.ErrLockLost) { // lost: a late rekey may have changed it, so look again
 				return false
 			}
-		case a.landed == 0 && (err == nil || errors.Is(err, statelatch.ErrNotLocked)):
+		case a.sent.landed == 0 && (err == nil || errors.Is(err, statelatch.ErrNotLocked)):
 			return true
 		}
 		if pace.Sleep(ctx, pollMin) != nil {
@@ -77,15 +77,15 @@ func (a *attempt) takeBack() bool {
 // leaveToLease ends an attempt whose lock must stay until the next holder takes it over.
 func (a *attempt) leaveToLease(t *Tenure, why string, err error) error {
 	t.Abandon()
-	a.over = true
+	a.left = true
 	return fmt.Errorf("the lock was taken over, but %s, so it is left with ID %s to its lease of %v: %w", why,
 		t.Held().Info.ID, t.ttl, err)
 }
 
 // giveUp releases what was won when err stops the rest: the item first, as Release does. It goes on when ctx ends.
 func (a *attempt) giveUp(t *Tenure, err error) error {
-	if a.under != nil {
-		a.items = 0 // what is there was there before
+	if a.last.under != nil {
+		a.items.landed = 0 // what is there was there before
 	}
 	a.takeBackItem()
 	if itemErr := a.removeItemTakenOver(); itemErr != nil {
@@ -98,10 +98,10 @@ func (a *attempt) giveUp(t *Tenure, err error) error {
 	defer cancel()
 	_, releaseErr := t.release(releasing)
 	if releaseErr == nil || errors.Is(releaseErr, statelatch.ErrLockLost) {
-		a.landed = max(a.landed-1, 0)
+		a.sent.removed()
 		return err
 	}
-	a.over = true // the next look would take our own lock for somebody else's
+	a.left = true // the next look would take our own lock for somebody else's
 	return fmt.Errorf("%w; and then: %w", err, releaseErr)
 }
 
@@ -118,12 +118,12 @@ func (a *attempt) forItem() (context.Context, context.CancelFunc) {
 // removeItemTakenOver removes the item that went with a lock that was taken over, while our lock object still leads to
 // it: without that nothing would tell any more that its holder is dead.
 func (a *attempt) removeItemTakenOver() error {
-	if a.takenOver == nil || a.under != nil || a.m.Table == nil {
+	if a.last.lock == nil || a.last.under != nil || a.m.Table == nil {
 		return nil
 	}
 	ctx, cancel := a.forItem()
 	defer cancel()
-	h, err := a.m.withItem(ctx, *a.takenOver)
+	h, err := a.m.withItem(ctx, *a.last.lock)
 	if err == nil {
 		err = a.m.removeItem(ctx, h)
 	}
@@ -137,11 +137,11 @@ func (a *attempt) removeItemTakenOver() error {
 func (a *attempt) takeBackItem() {
 	ctx, cancel := a.forItem()
 	defer cancel()
-	raw := string(a.itemInfo.Marshal())
-	for a.items > 0 {
+	raw := string(a.items.info.Marshal())
+	for a.items.landed > 0 {
 		err := a.m.Table.Unlock(ctx, a.ref, raw)
 		if err == nil {
-			a.items--
+			a.items.landed--
 			continue
 		}
 		if hopeless(err) || pace.Sleep(ctx, pollMin) != nil {

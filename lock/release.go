@@ -120,28 +120,28 @@ func (m *Manager) seize(ctx context.Context, h Held, by Request) (*Tenure, error
 		by.ID = m.newID()
 	}
 	by.TTL, by.Expires = forceTTL, 0
-	a, cancel := m.attempt(ctx, h.Ref, by)
+	a, cancel := m.newAttempt(ctx, h.Ref, by)
 	defer cancel()
-	t, err := a.seize(ctx, h)
+	t, err := a.takeByForce(ctx, h)
 	if err != nil {
 		return nil, a.leave(ctx, err)
 	}
 	return t, nil
 }
 
-// seize is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
-func (a *attempt) seize(ctx context.Context, h Held) (*Tenure, error) {
+// takeByForce is try with a lock to take over, whatever it takes. ErrLockLost if that lock is not there any more.
+func (a *attempt) takeByForce(ctx context.Context, h Held) (*Tenure, error) {
 	for {
 		won, err := a.takeOver(ctx, h)
 		switch {
 		case err == nil:
-			return a.begin(ctx, won)
+			return a.startTenure(ctx, won)
 		case errors.Is(err, statelatch.ErrPreconditionFailed):
 			return nil, fmt.Errorf("%w: %s", statelatch.ErrLockLost, a.ref)
 		case a.final(err, true):
 			return nil, err
 		}
-		if err := pace.Sleep(ctx, retryPace.Pause(a.failures)); err != nil {
+		if err := pace.Sleep(ctx, retryPace.Pause(a.wait.failures)); err != nil {
 			return nil, err
 		}
 	}
@@ -155,6 +155,11 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.releaseTimeout())
 	defer cancel()
+	defer func() {
+		if err == nil {
+			released(place{m.Bucket, h.Ref.LockKey()})
+		}
+	}()
 	if m.Tier != TierFull {
 		return true, m.removeWeakly(ctx, h, pending)
 	}
@@ -167,7 +172,7 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 		case errors.Is(err, statelatch.ErrUnsupported):
 			return true, m.removeWeakly(ctx, h, pending)
 		case errors.Is(err, statelatch.ErrNotFound):
-			return false, gone(h.Ref, unknown != nil)
+			return false, vanished(h.Ref, unknown != nil)
 		case errors.Is(err, statelatch.ErrPreconditionFailed): // read back: that alone proves nothing (R2)
 			now, lookErr := m.read(ctx, h.Ref)
 			switch {
@@ -175,7 +180,7 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 				h, pending, unknown = now, nil, nil // what was on the way before cannot hit it
 				continue
 			case lookErr == nil && now.ETag != h.ETag, errors.Is(lookErr, statelatch.ErrNotLocked):
-				return false, gone(h.Ref, unknown != nil)
+				return false, vanished(h.Ref, unknown != nil)
 			case lookErr != nil:
 				err = lookErr
 			}
@@ -188,9 +193,9 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 	}
 }
 
-// gone judges a lock that is not there any more: if a delete of ours may have been executed, it was that one, and
+// vanished judges a lock that is not there any more: if a delete of ours may have been executed, it was that one, and
 // whatever is there now came later.
-func gone(ref statelatch.Ref, perhapsByUs bool) error {
+func vanished(ref statelatch.Ref, perhapsByUs bool) error {
 	if perhapsByUs {
 		return nil
 	}
@@ -214,7 +219,7 @@ func (m *Manager) removeWeakly(ctx context.Context, h Held, pending []byte) erro
 		other := err == nil && now.ETag != h.ETag && !now.isAny(pending)
 		switch {
 		case errors.Is(err, statelatch.ErrNotLocked), other:
-			return gone(h.Ref, unknown != nil)
+			return vanished(h.Ref, unknown != nil)
 		case err == nil && !patient:
 			_, err = m.Bucket.Delete(ctx, h.Ref.LockKey(), bucket.DeleteOptions{})
 			if err == nil {

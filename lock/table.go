@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -25,17 +24,16 @@ func (m *Manager) readItem(ctx context.Context, ref statelatch.Ref) (Item, error
 // lockItem puts the item into the table for t. That of a holder whose lock object was taken over is
 // replaced; any other is somebody's.
 func (a *attempt) lockItem(ctx context.Context, t *Tenure) error {
-	a.itemInfo = t.Held().Info
-	raw := string(a.itemInfo.Marshal())
-	a.raws = append(a.raws, raw)
+	info := t.Held().Info
+	raw := a.items.sending(info)
 	for tries := 0; ; tries++ {
-		err := a.m.Table.Lock(ctx, a.ref, a.itemInfo)
+		err := a.m.Table.Lock(ctx, a.ref, info)
 		if errors.Is(err, statelatch.ErrPreconditionFailed) || errors.Is(err, statelatch.ErrAmbiguous) {
-			err = a.refusedItem(ctx, raw, a.countItem(err))
+			err = a.refusedItem(ctx, raw, a.items.answered(err))
 		}
 		if err == nil {
 			t.mu.Lock()
-			t.held.Item = &Item{Table: a.m.Table.Name(), Raw: raw, Info: a.itemInfo}
+			t.held.Item = &Item{Table: a.m.Table.Name(), Raw: raw, Info: info}
 			t.mu.Unlock()
 			return nil
 		}
@@ -46,14 +44,6 @@ func (a *attempt) lockItem(ctx context.Context, t *Tenure) error {
 			return err
 		}
 	}
-}
-
-// countItem keeps count of the items that may have landed, and passes err on.
-func (a *attempt) countItem(err error) error {
-	if errors.Is(err, statelatch.ErrAmbiguous) {
-		a.items++
-	}
-	return err
 }
 
 // refusedItem finds out why the item was not put, or that it was. ErrConflict: try again.
@@ -68,8 +58,8 @@ func (a *attempt) refusedItem(ctx context.Context, raw string, putErr error) err
 		return err
 	case item.Raw == raw:
 		return nil
-	case a.takenOver != nil && a.takenOver.owns(item), slices.Contains(a.raws, item.Raw):
-		err := a.countItem(a.m.Table.Replace(ctx, a.ref, item.Raw, a.itemInfo))
+	case a.last.lock != nil && a.last.lock.owns(item), a.items.has(item):
+		err := a.items.answered(a.m.Table.Replace(ctx, a.ref, item.Raw, a.items.info))
 		if errors.Is(err, statelatch.ErrPreconditionFailed) {
 			return fmt.Errorf("%w: the lock item of %s changed while it was being taken over", statelatch.ErrConflict, a.ref)
 		}
@@ -87,7 +77,7 @@ func (a *attempt) stillInTable(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return err
-	case slices.Contains(a.raws, item.Raw):
+	case a.items.has(item):
 		return nil // a late copy of our own, of an earlier try (B1)
 	}
 	return a.blockedBy(item)
@@ -96,7 +86,7 @@ func (a *attempt) stillInTable(ctx context.Context) error {
 // blockedBy is the refusal that somebody else's item causes.
 func (a *attempt) blockedBy(item Item) error {
 	h := Held{Ref: a.ref, Info: item.Info, Err: item.Err, Item: &item}
-	a.holder = &h
+	a.wait.seen(h)
 	a.announce(h, 0)
 	return h.LockedError()
 }
@@ -129,7 +119,7 @@ func (m *Manager) removeItem(ctx context.Context, h Held) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, statelatch.ErrPreconditionFailed):
-			return gone(h.Ref, unknown != nil)
+			return vanished(h.Ref, unknown != nil)
 		case errors.Is(err, statelatch.ErrAmbiguous):
 			unknown = err
 		}

@@ -17,7 +17,7 @@ import (
 // so that the last quarter is left for stopping what runs under it.
 const (
 	renewals = 4
-	giveUp   = renewals - 1
+	bearable = renewals - 1
 	maxTick  = time.Second // how late the end of a sleep of the machine may be noticed
 )
 
@@ -113,7 +113,7 @@ func (t *Tenure) Check() error {
 		return fmt.Errorf("%w lock of %s: it has no lease, so the state must not be written under it", statelatch.ErrInvalid,
 			t.ref)
 	}
-	if err := t.over(); err != nil {
+	if err := t.whyEnded(); err != nil {
 		return err
 	}
 	if t.Remaining() <= 0 {
@@ -122,8 +122,8 @@ func (t *Tenure) Check() error {
 	return nil
 }
 
-// over is why the tenure is over, nil if it is not.
-func (t *Tenure) over() error {
+// whyEnded is why nothing may be done in the tenure any more, nil if it may.
+func (t *Tenure) whyEnded() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lostErr == nil && t.ended {
@@ -143,18 +143,18 @@ func (t *Tenure) Hold(reason error) {
 // Verify reads the lock once and reports whether it is still exactly what this tenure wrote last (R7).
 // ErrLockLost if it is not, and then for good; any other error means that it could not be read.
 func (t *Tenure) Verify(ctx context.Context) error {
-	if err := t.begin(ctx); err != nil {
+	if err := t.takeTurn(ctx); err != nil {
 		return err
 	}
-	defer t.end()
-	if err := t.over(); err != nil {
+	defer t.endTurn()
+	if err := t.whyEnded(); err != nil {
 		return err
 	}
-	return t.look(ctx)
+	return t.recheck(ctx)
 }
 
-// look reads the lock object and accepts it, or declares the lock lost. The caller has the turn.
-func (t *Tenure) look(ctx context.Context) error {
+// recheck reads the lock object and accepts it, or declares the lock lost. The caller has the turn.
+func (t *Tenure) recheck(ctx context.Context) error {
 	ctx, cancel := t.limit(ctx)
 	defer cancel()
 	h, err := t.m.read(ctx, t.ref)
@@ -224,9 +224,9 @@ func (c lossCause) Is(target error) bool {
 // As finds the cause's own type.
 func (c lossCause) As(target any) bool { return errors.As(c.err, target) }
 
-// begin waits for the turn to ask the store about the lock object: an answer that another request has made out of date
-// would look like a theft.
-func (t *Tenure) begin(ctx context.Context) error {
+// takeTurn waits for the turn to ask the store about the lock object: an answer that another request has made out of
+// date would look like a theft.
+func (t *Tenure) takeTurn(ctx context.Context) error {
 	select {
 	case t.turn <- struct{}{}:
 		return nil
@@ -235,7 +235,7 @@ func (t *Tenure) begin(ctx context.Context) error {
 	}
 }
 
-func (t *Tenure) end() { <-t.turn }
+func (t *Tenure) endTurn() { <-t.turn }
 
 // limit bounds one request under a lease by the time until the next renewal would be due: one that hangs must not use
 // up the lease.
@@ -272,7 +272,7 @@ func (t *Tenure) inTime() error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	if t.Remaining() <= t.ttl-t.ttl*giveUp/renewals {
+	if t.Remaining() <= t.ttl-t.ttl*bearable/renewals {
 		return t.loseUnrenewed("its lease could not be renewed in time")
 	}
 	return nil
@@ -306,7 +306,7 @@ func (t *Tenure) renew(ctx context.Context) error {
 	t.pending = p
 	t.mu.Unlock()
 	for failures := 0; ; failures++ {
-		err := t.try(ctx, p)
+		err := t.sendRenewal(ctx, p)
 		if errors.Is(err, statelatch.ErrLockLost) || ctx.Err() != nil {
 			return err
 		}
@@ -332,13 +332,13 @@ func (t *Tenure) failed(err error) {
 	}
 }
 
-// try sends p, and reads the lock back if it is refused: it may have landed before, or Verify may have seen it (R2,
-// B9).
-func (t *Tenure) try(ctx context.Context, p *renewal) error {
-	if err := t.begin(ctx); err != nil {
+// sendRenewal sends p, and reads the lock back if it is refused: it may have landed before, or Verify may have seen it
+// (R2, B9).
+func (t *Tenure) sendRenewal(ctx context.Context, p *renewal) error {
+	if err := t.takeTurn(ctx); err != nil {
 		return err
 	}
-	defer t.end()
+	defer t.endTurn()
 	if err := t.inTime(); err != nil {
 		return err
 	}
@@ -353,7 +353,7 @@ func (t *Tenure) try(ctx context.Context, p *renewal) error {
 		t.confirm(p, obj.ETag, sent)
 		return nil
 	case refusedOrGone(err):
-		if lookErr := t.look(ctx); lookErr != nil {
+		if lookErr := t.recheck(ctx); lookErr != nil {
 			return lookErr
 		}
 		t.mu.Lock()

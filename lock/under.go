@@ -18,13 +18,13 @@ import (
 
 // workUnder swaps the caller's lock h for one with a lease. LockedError: a command works under it already.
 func (a *attempt) workUnder(ctx context.Context, h Held) (Held, error) {
-	if h.Leased() && (!h.Stays() || a.watch.still(h, a.boot()) > 0 && (a.req.Gone == nil || !a.req.Gone(h))) {
+	if h.Leased() && (!h.Stays() || a.wait.watch.still(h, a.boot()) > 0 && (a.req.Gone == nil || !a.req.Gone(h))) {
 		return Held{}, h.LockedError()
 	}
-	a.under = &h
+	a.last.under = &h
 	won, err := a.takeOver(ctx, h)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
-		a.under = nil
+		a.last.under = nil
 		err = a.conflict("the lock changed hands while it was being entered")
 	}
 	return won, err
@@ -79,7 +79,7 @@ func (t *Tenure) endUnderObject(ctx context.Context, m statelatch.Managed) error
 			case lookErr == nil && seen.isAny(ours...):
 				now.ETag = seen.ETag
 			case lookErr == nil, errors.Is(lookErr, statelatch.ErrNotLocked):
-				return gone(t.ref, false)
+				return vanished(t.ref, false)
 			}
 		}
 		if hopeless(err) && !refused || pace.Sleep(ctx, retryPace.Pause(failures)) != nil {

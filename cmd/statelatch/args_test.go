@@ -176,8 +176,8 @@ func TestHelp_FlagValues(t *testing.T) {
 	everyCommand(t, func(words []string, c *cli.Command) {
 		for _, f := range c.Flags {
 			name := f.Names()[0]
-			if cliargs.TakesValue(f) != (help.ValueName(f) != "") {
-				t.Errorf("%q -%s: it takes a value: %v, but -h shows %q", words, name, cliargs.TakesValue(f), help.ValueName(f))
+			if cliargs.TakesValue(f) != (cliargs.ValueName(f) != "") {
+				t.Errorf("%q -%s: it takes a value: %v, but -h shows %q", words, name, cliargs.TakesValue(f), cliargs.ValueName(f))
 			}
 			if before, known := takes[name]; known && before != cliargs.TakesValue(f) && name != "versions" {
 				t.Errorf("%q -%s takes a value here or elsewhere, not everywhere", words, name)

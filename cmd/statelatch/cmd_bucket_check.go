@@ -61,7 +61,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	}
 	is, err := bootstrap.Inspect(ctx, client, p.scope.Bucket)
 	if err != nil {
-		return notOurs(err, p.scope.Bucket, o.owner)
+		return bootstrap.NotOurs(err, p.scope.Bucket, o.owner)
 	}
 	region, endpoint := client.Options().Region, aws.ToString(client.Options().BaseEndpoint)
 	switch {
@@ -92,12 +92,9 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 			return p.again.command(verb)
 		},
 	})
-	worst := bootstrap.OK
-	for _, f := range findings {
-		worst = max(worst, f.Severity)
-	}
+	worst := bootstrap.Worst(findings)
 	if o.json {
-		err = term.PrintJSON(checkResultOf(p.scope, findings, worst))
+		err = term.PrintJSON(bucketCheckJSON{p.scope.String(), worst.String(), findings})
 	} else {
 		printFindings(term, p.scope, findings)
 	}
@@ -140,24 +137,7 @@ func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.F
 
 // bucketCheckJSON is a report on a bucket.
 type bucketCheckJSON struct {
-	Scope    string        `json:"scope"`
-	Worst    string        `json:"worst"`
-	Findings []findingJSON `json:"findings"`
-}
-
-type findingJSON struct {
-	ID       string `json:"id"`
-	Severity string `json:"severity"`
-	Checked  bool   `json:"checked"`
-	What     string `json:"what"`
-	Why      string `json:"why,omitempty"`
-	Fix      string `json:"fix,omitempty"`
-}
-
-func checkResultOf(scope statelatch.Scope, findings []bootstrap.Finding, worst bootstrap.Severity) bucketCheckJSON {
-	r := bucketCheckJSON{Scope: scope.String(), Worst: worst.String(), Findings: []findingJSON{}}
-	for _, f := range findings {
-		r.Findings = append(r.Findings, findingJSON{f.ID, f.Severity.String(), !f.Skipped, f.What, f.Why, f.Fix})
-	}
-	return r
+	Scope    string              `json:"scope"`
+	Worst    string              `json:"worst"`
+	Findings []bootstrap.Finding `json:"findings"`
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -90,7 +92,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return err
 	}
 	for _, t := range targets {
-		result := statusOf(tenureOf(set, t.ref).Held(), true)
+		result := fleet.StatusOf(tenureOf(set, t.ref).Held(), evidence.Verdict{}, true)
 		near, missing := absent[t.ref]
 		result.Missing, result.Near = missing, near
 		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine, result); err != nil {
@@ -101,7 +103,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 }
 
 // locked tells about one lock that was taken.
-func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims.Claims, result statusJSON) error {
+func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims.Claims, result fleet.Status) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
 	if err := mine.Remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
 		term.Say("Warning: %v\n", err)

@@ -39,7 +39,8 @@ func probeCommand(term terminal) *cli.Command {
 			"  statelatch probe -endpoint http://node1:9000 -endpoint http://node2:9000 s3://acme-state\n" +
 			"  statelatch probe -json -chdir infra/prod",
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is " +
+			&cli.StringSliceFlag{Name: "endpoint", Usage: "`URL` the store's address, mixed with the configured one if " +
+				"there is " +
 				"one; repeatable", HideDefault: true},
 			&cli.IntFlag{
 				Name: "clients", Value: probe.DefaultClients,
@@ -103,27 +104,12 @@ func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket
 	if err := o.trust(ctx, term, backend); err != nil {
 		return nil, err
 	}
-	configured, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)
+	if slices.Contains(o.endpoints, "") {
+		return nil, usageError{errors.New("-endpoint: it is empty")}
+	}
+	doors, err := verdict.Doors(ctx, scope.Bucket, backend.S3, o.endpoints)
 	if err != nil {
 		return nil, err
-	}
-	var doors []*s3bucket.Bucket
-	if configured.Endpoint() != "" || len(o.endpoints) == 0 {
-		doors = append(doors, configured)
-	}
-	for _, url := range o.endpoints {
-		if url == "" {
-			return nil, usageError{errors.New("-endpoint: it is empty")}
-		}
-		config := backend.S3
-		config.Endpoints.S3 = url
-		door, err := s3bucket.Open(ctx, scope.Bucket, config)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(doors, func(d *s3bucket.Bucket) bool { return d.Endpoint() == door.Endpoint() }) {
-			doors = append(doors, door)
-		}
 	}
 	if o.clients < 2*len(doors) {
 		return nil, usageError{fmt.Errorf("-clients %d: %d endpoints need at least %d", o.clients, len(doors), 2*len(doors))}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/state"
@@ -173,7 +174,7 @@ func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) err
 	if err := proveTiers(ctx, term, []target{t}); err != nil { // else the create could replace a state that is there
 		return err
 	}
-	v, err := newRecorded(ctx, t)
+	v, err := audit.New(ctx, t.Store, t.ref)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
 		return fmt.Errorf("workspace %q exists already: %s", o.workspace, t.ref)
 	}
@@ -208,7 +209,7 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	}
 	session, err := t.Store.Begin(ctx, tenure)
 	if err == nil {
-		err = deleteRecorded(ctx, tenure, all, session, o.force)
+		err = audit.Delete(ctx, tenure, all, session, o.force)
 	}
 	if _, releaseErr := tenure.Release(ctx); releaseErr != nil && !writeUnknown(err) {
 		err = errors.Join(err, releaseErr)
