@@ -100,18 +100,28 @@ func TestInspect_FreePages(t *testing.T) {
 	}
 }
 
-// A store that was closed is opened without looking at every page.
+// A store that was closed is opened without looking at every page, unless a panic may have left pages on no list.
 func TestStore_Close_ListsFreePages(t *testing.T) {
 	t.Parallel()
 	closed, killed := makeStore(t)
-	for dir, want := range map[string]bool{closed: true, killed: false} {
-		file, err := os.Open(filepath.Join(dir, dbFile))
+	panicked := closedStore(t)
+	s := mustOpen(t, Config{Dir: panicked})
+	if errs := gather(t, s, func(*txn) error { panic("bug") }, write("k")); errs[1] != nil {
+		t.Fatal(errs)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		dir    string
+		listed bool
+	}{"closed": {closed, true}, "killed": {killed, false}, "panicked": {panicked, false}} {
+		file, err := os.Open(filepath.Join(tt.dir, dbFile))
 		if err != nil {
 			t.Fatal(err)
 		}
-		size := int64(os.Getpagesize())
 		first, ok1 := readMeta(file, 0)
-		second, ok2 := readMeta(file, size)
+		second, ok2 := readMeta(file, int64(os.Getpagesize()))
 		_ = file.Close()
 		if !ok1 || !ok2 {
 			t.Fatal("no root")
@@ -119,9 +129,19 @@ func TestStore_Close_ListsFreePages(t *testing.T) {
 		if second.commit > first.commit {
 			first = second
 		}
-		if got := first.list != notListed; got != want {
-			t.Errorf("free pages listed: got %t, want %t", got, want)
+		if got := first.list != notListed; got != tt.listed {
+			t.Errorf("%s: free pages listed: got %t, want %t", name, got, tt.listed)
 		}
+	}
+
+	// Who changes nothing writes nothing.
+	before := fingerprint(t, closed)
+	s = mustOpen(t, Config{Dir: closed})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := fingerprint(t, closed); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("opened and closed, the directory changed from %v to %v", before, after)
 	}
 }
 
@@ -353,6 +373,27 @@ func TestStore_KnownBuckets_AreCurrent(t *testing.T) {
 	check("a write", code(err), "NoSuchBucket")
 	addBucket(t, s, "b", s3model.Unversioned)
 	check("a new one", settings(), "OK ")
+
+	// Requests that share a transaction see each other.
+	var seen s3model.Versioning
+	errs := gather(t, s, func(t *txn) error {
+		return t.put(bucketTable, []byte("b"), &bucketRecord{Settings: s3model.Settings{Versioning: s3model.Suspended}})
+	}, func(t *txn) error {
+		b, err := t.bucketOf("b")
+		if err != nil {
+			return err
+		}
+		seen = b.Settings.Versioning
+		return t.remove(bucketTable, []byte("b"))
+	}, func(t *txn) error {
+		_, err := t.bucketOf("b")
+		return err
+	})
+	if errs[0] != nil || errs[1] != nil || code(errs[2]) != "NoSuchBucket" || seen != s3model.Suspended {
+		t.Errorf("in one transaction: got %v, and saw %q", errs, seen)
+	}
+	check("after it", settings(), "NoSuchBucket ")
+	addBucket(t, s, "b", s3model.Unversioned)
 	check("its policy", config(), "OK ")
 }
 

@@ -429,6 +429,15 @@ func TestSealPackage_IsWhatTheLibraryMakes(t *testing.T) {
 			}
 			sealed[at] ^= 1
 		}
+		if size == packageSize {
+			theirs.Reset()
+			if _, err := sio.Encrypt(&theirs, bytes.NewReader(append(plain, 'x')), cipherConfig(key, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := openPackage(theirs.Bytes()[:sealedPackage], key); err == nil {
+				t.Error("the first package of two was taken for a body")
+			}
+		}
 		for _, n := range []int{0, 1, packageHeader, packageHeader + packageTag, len(sealed) - 1} {
 			if _, err := openPackage(bytes.Clone(sealed[:min(n, len(sealed)-1)]), key); err == nil {
 				t.Errorf("%d of %d bytes were taken", n, len(sealed))
