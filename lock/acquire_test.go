@@ -132,6 +132,19 @@ func TestManager_Acquire_R3_RewritesAfterUnknownOutcome(t *testing.T) {
 	})
 }
 
+// R1: a create that is sent again is the same create, and only the rewrite is another body.
+func TestManager_Acquire_R1_SendsTheSameCreateAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, store := setup(faultbucket.Rule{Op: faultbucket.OpPut, Limit: 3, Fault: faultbucket.LoseRequest()})
+		h, err := acquire(t.Context(), m, request())
+		wantHeld(t, store, h, err)
+		if n := store.Count(faultbucket.OpPut, ref.LockKey()); n != 5 || h.Managed.Seq != 2 {
+			t.Errorf("%d puts, seq %d; want one create sent four times, and one rewrite", n, h.Managed.Seq)
+		}
+	})
+}
+
 // R3: the same, where the first create was only late and the second one won. What lands when the lock has been forced away is not
 // mistaken for it.
 func TestManager_Acquire_R3_LateCreateIsNotTheLock(t *testing.T) {
@@ -389,7 +402,7 @@ func TestManager_Acquire_UnknownIsReported(t *testing.T) {
 func TestManager_Acquire_B2_ReleaseStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, store := setup(
+		_, store := setup(
 			faultbucket.Rule{Op: faultbucket.OpPut, Chance: 0.1, Fault: faultbucket.LoseReply()},
 			faultbucket.Rule{Op: faultbucket.OpDelete, Chance: 0.1, Fault: faultbucket.LoseReply()},
 			faultbucket.Rule{Op: faultbucket.OpPut, Chance: 0.1, Fault: faultbucket.Answer(409)},
@@ -397,8 +410,13 @@ func TestManager_Acquire_B2_ReleaseStorm(t *testing.T) {
 		)
 		var inside sync.Mutex
 		var all sync.WaitGroup
-		for range 20 {
+		processes := make([]*lock.Manager, 7)
+		for i := range processes {
+			processes[i] = &lock.Manager{Bucket: &process{store}, Tier: lock.TierFull}
+		}
+		for i := range 20 {
 			all.Go(func() {
+				m := processes[i%len(processes)]
 				req := request()
 				req.Wait = time.Hour
 				h, err := acquire(t.Context(), m, req)

@@ -98,8 +98,8 @@ func (a *attempt) tellTakeOver(was Held) {
 	}
 }
 
-// startTenure starts the tenure of the lock object that was won, and fences the state where that must be. A lock that was
-// taken over is not released until its last holder is fenced out.
+// startTenure starts the tenure of the lock object that was won, and fences the state where that must be. A lock that
+// was taken over is not released until its last holder is fenced out.
 func (a *attempt) startTenure(ctx context.Context, won Held) (*Tenure, error) {
 	t := newTenure(a.m, a.boot, won, a.sent.at)
 	t.told = a.req.OnRenewal

@@ -109,6 +109,14 @@ type Version struct {
 // Unfit says why no engine takes v, read whole, for a state; nil if one does, or if v has no body.
 func (v Version) Unfit() error { return cmp.Or(v.Err, v.shape.unfit) }
 
+// Serial is the serial of v; nil if v is no state. Serial 0 is one like any other.
+func (v Version) Serial() *uint64 {
+	if !v.Exists || v.Err != nil || v.Header.Empty {
+		return nil
+	}
+	return &v.Header.Serial
+}
+
 // blankObject reports whether v is an object of zero bytes.
 func (v Version) blankObject() bool { return v.Exists && v.Header.Empty }
 

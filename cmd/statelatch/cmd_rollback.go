@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/history"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/lock"
@@ -299,5 +300,5 @@ func (t target) restore(
 		return state.Version{}, fmt.Errorf("%w: %s was written since the plan was shown; nothing was changed: look "+
 			"again and repeat", statelatch.ErrConflict, t.ref)
 	}
-	return writeRecorded(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
+	return audit.Write(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
 }

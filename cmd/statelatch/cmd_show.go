@@ -40,10 +40,11 @@ func showCommand(term terminal) *cli.Command {
 			"  statelatch show s3://acme-state/prod/terraform.tfstate\n" +
 			"  statelatch show -version previous -address module.network -address 'aws_instance.web[0]'",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "version", Usage: "an older version: its ID, its serial, or 'previous' (see history)"},
+			&cli.StringFlag{Name: "version", Usage: "`VERSION` an older version: its ID, its serial, or 'previous' (see " +
+				"history)"},
 			&cli.StringSliceFlag{
 				Name: "address", HideDefault: true,
-				Usage: "show the attributes of this instance, resource or module; repeatable",
+				Usage: "`ADDRESS` show the attributes of this instance, resource or module; repeatable",
 			},
 			revealFlag(),
 		}, targetFlags()...),

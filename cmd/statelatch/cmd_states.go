@@ -60,7 +60,7 @@ func statesCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "versions", Usage: "count the versions that the bucket keeps"},
 			&cli.BoolFlag{Name: "anomalies", Usage: "compare the versions: find lost updates"},
 			&cli.BoolFlag{Name: "all", Usage: "every object, whatever its name"},
-			&cli.StringFlag{Name: "match", Usage: "only keys like that; * is any text, also with slashes, ? a " +
+			&cli.StringFlag{Name: "match", Usage: "`GLOB` only keys like that; * is any text, also with slashes, ? a " +
 				"character, [a-z] a range"},
 			&cli.BoolFlag{Name: "locked", Usage: "only states that are locked"},
 			&cli.BoolFlag{Name: "flagged", Usage: "only states with a flag"},
