@@ -114,19 +114,20 @@ func changes(old, now []Object, loadOld, loadNow loader) ([]Change, error) {
 		place[c.place] = o
 		found = append(found, c)
 	}
-	at := map[string]Object{}
-	for _, o := range old {
-		at[o.place()] = o
+	at := make(map[string]int, len(old))
+	for i, o := range old {
+		at[o.place()] = i
 	}
 	for _, o := range now {
-		before, ok := at[o.place()]
+		i, ok := at[o.place()]
 		delete(at, o.place())
-		switch {
-		case !ok:
+		if !ok {
 			fresh = append(fresh, o)
 			continue
-		case o.stands.to > 0 && before.stands.sum == o.stands.sum && before.Tainted == o.Tainted &&
-			before.Provider == o.Provider:
+		}
+		before := old[i]
+		if o.stands.to > 0 && before.stands.sum == o.stands.sum && before.Tainted == o.Tainted &&
+			before.Provider == o.Provider {
 			continue
 		}
 		before, oldErr := loadOld(before)

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,7 +108,20 @@ type parser struct {
 	keep  func(Object) bool
 	index bool // where each object stands is kept of it, and a sum
 	whole bool // a resource at a time is held in memory
+	words map[string]string
 	*json.Decoder
+}
+
+// word is s as it was met first: most objects have few types and providers.
+func (p *parser) word(s string) string {
+	if known, ok := p.words[s]; ok {
+		return known
+	}
+	if p.words == nil {
+		p.words = map[string]string{}
+	}
+	p.words[s] = s
+	return s
 }
 
 func (p *parser) state(r io.Reader) error {
@@ -262,11 +276,8 @@ func (p *parser) resource() error {
 // add takes in one instance, which stands at a place in the body.
 func (p *parser) add(res resourceV4, i instanceV4, at stand) error {
 	o := Object{
-		Mode: res.Mode, Type: res.Type, Name: res.Name, Provider: res.Provider, Deposed: i.Deposed,
-		Tainted: i.Status == "tainted", index: i.IndexKey,
-	}
-	if i.Provider != "" {
-		o.Provider = i.Provider
+		Mode: p.word(res.Mode), Type: p.word(res.Type), Name: res.Name, Provider: p.word(cmp.Or(i.Provider, res.Provider)),
+		Deposed: i.Deposed, Tainted: i.Status == "tainted", index: i.IndexKey,
 	}
 	o.locate(res.Module)
 	kept := p.keep == nil || p.keep(o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -65,6 +66,8 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
+	// What is known of many objects stays, and what comes and goes beside it need not take as much room again.
+	defer debug.SetGCPercent(debug.SetGCPercent(50))
 	var sides [2]*resources.Contents
 	var found [2]content
 	for i, selector := range []string{o.from, o.to} {
