@@ -24,8 +24,8 @@ var errUnwatched = errors.New("interrupted before the lock was proven to be over
 
 // Hooks are what a program does its own way. Nil functions do nothing.
 type Hooks struct {
-	// Prove finds out how well the store of a lock with a lease locks, and tells its Manager; required.
-	Prove func(ctx context.Context, s Step) error
+	// Prove finds out how well the stores of locks with a lease lock, and tells their Managers; required.
+	Prove func(ctx context.Context, leased []Step) error
 	// OnWatch is told for how long several leases are watched at most.
 	OnWatch func(longest time.Duration)
 	// OnWait is told how the watch of one lease goes on, and OnWatched when it has ended.
@@ -74,11 +74,15 @@ func (p *Plan) Do(ctx context.Context, workers int, hooks Hooks) error {
 // prove refuses to remove locks on a store that cannot lock, because nothing there can be made conditional. For a lock
 // with a lease the state is fenced, which rests on conditions, so for one the store is probed first if need be.
 func (p *Plan) prove(ctx context.Context, hooks Hooks) {
-	var unproven error
+	var leased []Step
 	for _, s := range p.Steps {
-		if s.Action != None && s.Held.Leased() && unproven == nil {
-			unproven = hooks.Prove(ctx, s)
+		if s.Action != None && s.Held.Leased() {
+			leased = append(leased, s)
 		}
+	}
+	var unproven error
+	if len(leased) > 0 {
+		unproven = hooks.Prove(ctx, leased)
 	}
 	for i := range p.Steps {
 		s := &p.Steps[i]

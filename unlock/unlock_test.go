@@ -155,13 +155,13 @@ func TestPlan_Do(t *testing.T) {
 			time.AfterFunc(30*time.Second, func() { put("renewed", "id-4", &statelatch.Managed{TTL: time.Minute, Seq: 2}) })
 			proven := 0
 			err := p.Do(t.Context(), 1, unlock.Hooks{
-				Prove: func(context.Context, unlock.Step) error { proven++; return nil },
+				Prove: func(_ context.Context, leased []unlock.Step) error { proven += len(leased); return nil },
 				Done: func(s unlock.Step, was lock.Held, weak bool, forgetErr error) error {
 					done = append(done, s.Ref.Key+" "+was.Info.ID)
 					return forgetErr
 				},
 			})
-			if err != nil || opts.Expired && proven == 0 {
+			if err != nil || opts.Expired && proven != 2 {
 				t.Errorf("got %v, %d proven", err, proven)
 			}
 			for _, s := range p.Steps {

@@ -218,3 +218,28 @@ func TestReport_CauseFirst(t *testing.T) {
 		}
 	}
 }
+
+// A backend that cannot be connected to is told by every command.
+func TestConnect_Refused(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	flags := []string{
+		"-region", "us-east-1", "-backend-config", "encrypt=true", "-backend-config", "kms_key_id=x", "-backend-config",
+		"sse_customer_key=abc",
+	}
+	for _, command := range []string{
+		"status", "lock", "unlock", "unlock -mine", "force-unlock id", "locks", "pull", "show", "history", "rollback 1",
+		"workspace list", "workspace new x", "workspace delete x", "states", "bucket check", "probe", "gc", "digest check",
+		"digest fix", "migrate clean",
+	} {
+		args := append(strings.Fields(command), flags...)
+		at := "s3://b/k"
+		if command == "unlock -mine" {
+			at = "s3://b/"
+		}
+		o := s.runContext(t.Context(), append(args, at)...)
+		if o.code == 0 || !strings.Contains(o.err, "sse_customer_key") {
+			t.Errorf("%s: got %+v, want what is wrong with the backend", command, o)
+		}
+	}
+}

@@ -188,7 +188,7 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	contents, err := log.ReadSince(ctx, o.since)
+	contents, err := log.ReadSince(ctx, o.only.Since)
 	if err != nil {
 		return err
 	}

@@ -77,13 +77,10 @@ func bucketInitCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
+		Action: act(term, func(c *cli.Command) (bucketInitOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
 			o := bucketInitOptions{
-				targetOptions: targetOf(c, ref), format: c.String("format"),
+				targetOptions: at, format: c.String("format"),
 				autoApprove: c.Bool("auto-approve"), dryRun: c.Bool("dry-run"),
 			}
 			o.desired = bootstrap.Desired{
@@ -91,11 +88,14 @@ func bucketInitCommand(term terminal) *cli.Command {
 				RequireConditions: c.Bool("require-conditions"),
 				LogBucket:         c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
 			}
-			if o.desired.Tags, err = bootstrap.ParseTags(c.StringSlice("tag")); err != nil {
-				return usageError{err}
+			if err != nil {
+				return o, err
 			}
-			return o.finish(ctx, term, runBucketInit(ctx, o, term))
-		},
+			if o.desired.Tags, err = bootstrap.ParseTags(c.StringSlice("tag")); err != nil {
+				err = usageError{err}
+			}
+			return o, err
+		}, runBucketInit),
 	}
 }
 

@@ -36,17 +36,13 @@ func bucketCheckCommand(term terminal) *cli.Command {
 				Usage: "exit with 1 from that severity on (default error)",
 			},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
-			o := bucketCheckOptions{targetOptions: targetOf(c, ref)}
+		Action: act(term, func(c *cli.Command) (o bucketCheckOptions, err error) {
 			if o.failOn, err = bootstrap.ParseSeverity(c.String("fail-on")); err != nil {
-				return usageError{fmt.Errorf("-fail-on: %w", err)}
+				return o, usageError{fmt.Errorf("-fail-on: %w", err)}
 			}
-			return o.finish(ctx, term, runBucketCheck(ctx, o, term))
-		},
+			o.targetOptions, err = targetAt(c, "s3://BUCKET[/PREFIX]")
+			return o, err
+		}, runBucketCheck),
 	}
 }
 

@@ -58,14 +58,8 @@ func digestCheckCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch digest check -chdir infra/prod\n" +
 			"  statelatch digest check -backend-config dynamodb_table=locks s3://acme-state",
-		Flags: append([]cli.Flag{versionsFlag()}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			o, err := digestOf(c)
-			if err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runDigestCheck(ctx, o, term))
-		},
+		Flags:  append([]cli.Flag{versionsFlag()}, targetFlags()...),
+		Action: act(term, digestOf, runDigestCheck),
 	}
 }
 
@@ -89,23 +83,20 @@ func digestFixCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 		}, requestFlags()...), targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (digestOptions, error) {
 			o, err := digestOf(c)
-			if err != nil {
-				return err
+			if err == nil {
+				o.requestOptions, err = requestOf(c)
 			}
-			if o.requestOptions, err = requestOf(c); err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runDigestFix(ctx, o, term))
-		},
+			return o, err
+		}, runDigestFix),
 	}
 }
 
 func digestOf(c *cli.Command) (digestOptions, error) {
-	ref, err := atMostOne(c, "REF")
+	at, err := targetAt(c, "REF")
 	o := digestOptions{
-		targetOptions: targetOf(c, ref), versions: c.Int("versions"),
+		targetOptions: at, versions: c.Int("versions"),
 		accept: c.Bool("accept"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
 	}
 	if err == nil && o.versions < 0 {

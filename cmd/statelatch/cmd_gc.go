@@ -58,23 +58,21 @@ func gcCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			scope, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
+		Action: act(term, func(c *cli.Command) (gcOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
 			o := gcOptions{
-				targetOptions: targetOf(c, scope), olderThan: c.Duration("older-than"), ours: c.Bool("ours"),
+				targetOptions: at, olderThan: c.Duration("older-than"), ours: c.Bool("ours"),
 				snapshots: c.Int("keep-snapshots"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
 			}
-			if o.olderThan < 0 {
-				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			switch {
+			case err != nil:
+			case o.olderThan < 0:
+				err = usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			case c.IsSet("keep-snapshots") && o.snapshots < 1:
+				err = usageError{fmt.Errorf("-keep-snapshots %d: at least 1", o.snapshots)}
 			}
-			if c.IsSet("keep-snapshots") && o.snapshots < 1 {
-				return usageError{fmt.Errorf("-keep-snapshots %d: at least 1", o.snapshots)}
-			}
-			return o.finish(ctx, term, runGC(ctx, o, term))
-		},
+			return o, err
+		}, runGC),
 	}
 }
 

@@ -37,23 +37,21 @@ func lockCommand(term terminal) *cli.Command {
 			&durationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or " +
 				"-takeover=expired"},
 		}, requestFlags()...), targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (lockOptions, error) {
 			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), expires: c.Duration("expires")}
 			err := notTwice(o.refs)
-			if err != nil {
-				return err
+			if err == nil {
+				o.requestOptions, err = requestOf(c)
 			}
-			if o.requestOptions, err = requestOf(c); err != nil {
-				return err
+			switch {
+			case err != nil:
+			case o.under:
+				err = usageError{errors.New("-under-lock is for commands that work under a lock; this one takes it")}
+			case o.expires < 0 || o.expires == 0 && c.IsSet("expires"):
+				err = usageError{fmt.Errorf("-expires %v: it must be positive", o.expires)}
 			}
-			if o.under {
-				return usageError{errors.New("-under-lock is for commands that work under a lock; this one takes it")}
-			}
-			if o.expires < 0 || o.expires == 0 && c.IsSet("expires") {
-				return usageError{fmt.Errorf("-expires %v: it must be positive", o.expires)}
-			}
-			return o.finish(ctx, term, runLock(ctx, o, term))
-		},
+			return o, err
+		}, runLock),
 	}
 }
 

@@ -62,23 +62,22 @@ func locksCommand(term terminal) *cli.Command {
 				HideDefault: true,
 			},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (locksOptions, error) {
 			o := locksOptions{
 				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), stale: c.Bool("stale"), mine: c.Bool("mine"),
 				olderThan: c.Duration("older-than"),
 				askCI:     c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
 			}
-			if err := notTwice(o.scopes); err != nil {
-				return err
+			err := notTwice(o.scopes)
+			switch {
+			case err != nil:
+			case o.olderThan < 0:
+				err = usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			case o.interval < time.Second:
+				err = usageError{fmt.Errorf("-interval %v: at least 1s", o.interval)}
 			}
-			if o.olderThan < 0 {
-				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
-			}
-			if o.interval < time.Second {
-				return usageError{fmt.Errorf("-interval %v: at least 1s", o.interval)}
-			}
-			return o.finish(ctx, term, runLocks(ctx, o, term))
-		},
+			return o, err
+		}, runLocks),
 	}
 }
 

@@ -115,22 +115,16 @@ func migrateScanCommand(term terminal) *cli.Command {
 			},
 			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (migrateScanOptions, error) {
 			tree, err := treeOf(c)
-			if err != nil {
-				return err
+			o := migrateScanOptions{
+				treeOptions: tree, format: c.String("format"), failOn: migrate.Severity(c.String("fail-on")),
 			}
-			o := migrateScanOptions{treeOptions: tree, format: c.String("format")}
-			if c.IsSet("fail-on") {
-				if o.failOn, err = migrate.ParseSeverity(c.String("fail-on")); err != nil {
-					return usageError{fmt.Errorf("-fail-on: %w", err)}
-				}
+			if err == nil && o.format != "" && o.json {
+				err = usageError{errors.New("-format sarif and -json: want one of them")}
 			}
-			if o.format != "" && o.json {
-				return usageError{errors.New("-format sarif and -json: want one of them")}
-			}
-			return o.finish(ctx, term, runMigrateScan(ctx, o, term))
-		},
+			return o, err
+		}, runMigrateScan),
 	}
 }
 

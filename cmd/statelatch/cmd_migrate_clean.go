@@ -49,13 +49,7 @@ func migrateCleanCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 		}, wayFlags()...), treeFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			o, err := cleanOf(c)
-			if err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runMigrateClean(ctx, o, term))
-		},
+		Action: act(term, cleanOf, runMigrateClean),
 	}
 }
 

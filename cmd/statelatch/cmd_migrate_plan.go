@@ -30,7 +30,9 @@ func phaseFlag() cli.Flag {
 
 func migratePlanOf(c *cli.Command) (migratePlanOptions, error) {
 	tree, err := treeOf(c)
-	o := migratePlanOptions{treeOptions: tree, phase: c.Int("phase")}
+	o := migratePlanOptions{
+		treeOptions: tree, phase: c.Int("phase"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
+	}
 	if err == nil && o.phase != 1 && o.phase != 2 {
 		err = usageError{fmt.Errorf("-phase %d: want 1 (lock in both places) or 2 (in the lock object alone)", o.phase)}
 		if !c.IsSet("phase") {
@@ -52,14 +54,11 @@ func migratePlanCommand(term terminal) *cli.Command {
 			"  statelatch migrate plan -phase 1 -engine 1.11.4\n" +
 			"  statelatch migrate plan -phase 2 infra >phase2.diff",
 		Flags: append([]cli.Flag{phaseFlag()}, rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (migratePlanOptions, error) {
 			o, err := migratePlanOf(c)
-			if err != nil {
-				return err
-			}
 			o.dryRun = true
-			return o.finish(ctx, term, runMigrate(ctx, o, term))
-		},
+			return o, err
+		}, runMigrate),
 	}
 }
 
@@ -80,14 +79,7 @@ func migrateApplyCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 		}, rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			o, err := migratePlanOf(c)
-			if err != nil {
-				return err
-			}
-			o.dryRun, o.autoApprove = c.Bool("dry-run"), c.Bool("auto-approve")
-			return o.finish(ctx, term, runMigrate(ctx, o, term))
-		},
+		Action: act(term, migratePlanOf, runMigrate),
 	}
 }
 

@@ -47,14 +47,10 @@ func migrateVerifyCommand(term terminal) *cli.Command {
 			"  statelatch migrate verify\n" +
 			"  statelatch migrate verify -json -backend-config dynamodb_table=locks infra",
 		Flags: append(wayFlags(), rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (verifyOptions, error) {
 			tree, err := treeOf(c)
-			if err != nil {
-				return err
-			}
-			o := verifyOptions{treeOptions: tree, way: targetOf(c, "")}
-			return o.finish(ctx, term, runMigrateVerify(ctx, o, term))
-		},
+			return verifyOptions{treeOptions: tree, way: targetOf(c, "")}, err
+		}, runMigrateVerify),
 	}
 }
 

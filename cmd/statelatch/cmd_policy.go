@@ -48,20 +48,16 @@ func policyCommand(term terminal) *cli.Command {
 			&cli.StringFlag{Name: "partition", Usage: "`NAME` such as aws-cn (default: the region's)"},
 			&cli.StringFlag{Name: "account", Usage: "`ACCOUNT_ID` of the key and the table"},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
-			o := policyOptions{
-				targetOptions: targetOf(c, ref), role: c.String("role"), workspaces: c.Bool("workspaces"),
+		Action: act(term, func(c *cli.Command) (policyOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
+			return policyOptions{
+				targetOptions: at, role: c.String("role"), workspaces: c.Bool("workspaces"),
 				target: policy.Target{
 					KMSKey: c.String("kms-key"), Table: c.String("dynamodb-table"),
 					Partition: c.String("partition"), Region: c.String("region"), Account: c.String("account"),
 				},
-			}
-			return o.finish(ctx, term, runPolicy(ctx, o, term))
-		},
+			}, err
+		}, runPolicy),
 	}
 }
 

@@ -51,23 +51,20 @@ func probeCommand(term terminal) *cli.Command {
 				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds),
 			},
 		}, without(targetFlags(), "endpoint")...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
+		Action: act(term, func(c *cli.Command) (probeOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
 			o := probeOptions{
-				targetOptions: targetOf(c, ref), endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"),
-				rounds: c.Int("rounds"),
+				targetOptions: at, endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"), rounds: c.Int("rounds"),
 			}
 			switch {
+			case err != nil:
 			case o.clients < 2:
-				return usageError{fmt.Errorf("-clients %d: a race needs at least 2", o.clients)}
+				err = usageError{fmt.Errorf("-clients %d: a race needs at least 2", o.clients)}
 			case o.rounds < 1:
-				return usageError{fmt.Errorf("-rounds %d: it must be positive", o.rounds)}
+				err = usageError{fmt.Errorf("-rounds %d: it must be positive", o.rounds)}
 			}
-			return o.finish(ctx, term, runProbe(ctx, o, term))
-		},
+			return o, err
+		}, runProbe),
 	}
 }
 
@@ -97,11 +94,8 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 // openDoors connects to the bucket through the configured endpoint and those of -endpoint. AWS's own is left out where
 // others are named.
 func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket.Bucket, error) {
-	scope, backend, err := o.scope(ctx, term)
+	scope, backend, err := o.trustedScope(ctx, term)
 	if err != nil {
-		return nil, err
-	}
-	if err := o.trust(ctx, term, backend); err != nil {
 		return nil, err
 	}
 	if slices.Contains(o.endpoints, "") {

@@ -25,15 +25,8 @@ func statusCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch status s3://acme-state/prod/terraform.tfstate\n" +
 			"  TF_WORKSPACE=staging statelatch status -chdir infra -json",
-		Flags: targetFlags(),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "REF")
-			if err != nil {
-				return err
-			}
-			o := targetOf(c, ref)
-			return o.finish(ctx, term, runStatus(ctx, o, term))
-		},
+		Flags:  targetFlags(),
+		Action: act(term, func(c *cli.Command) (targetOptions, error) { return targetAt(c, "REF") }, runStatus),
 	}
 }
 

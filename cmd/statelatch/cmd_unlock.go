@@ -65,17 +65,14 @@ func unlockCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; a lock whose holder is provably alive is left alone"},
 			askCIFlag(),
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (unlockOptions, error) {
 			o := unlockOptions{
 				targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), id: c.String("id"), expired: c.Bool("expired"),
 				mine: c.Bool("mine"), olderThan: c.Duration("if-older-than"), dryRun: c.Bool("dry-run"),
 				approved: c.Bool("auto-approve"), askCI: c.Bool("ask-ci"),
 			}
-			if err := o.check(c.IsSet("if-older-than")); err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runUnlock(ctx, o, term))
-		},
+			return o, o.check(c.IsSet("if-older-than"))
+		}, runUnlock),
 	}
 }
 
@@ -170,8 +167,12 @@ func unlockHooks(
 ) unlock.Hooks {
 	w := &locktalk.Wait{Term: term}
 	return unlock.Hooks{
-		Prove: func(ctx context.Context, s unlock.Step) error {
-			return proveTiers(ctx, term, []target{at(s.Ref)})
+		Prove: func(ctx context.Context, leased []unlock.Step) error {
+			targets := make([]target, len(leased))
+			for i, s := range leased {
+				targets[i] = at(s.Ref)
+			}
+			return proveTiers(ctx, term, targets)
 		},
 		OnWatch: func(longest time.Duration) {
 			if !quiet {
@@ -214,24 +215,19 @@ func (u *unlocking) refs(ctx context.Context, opts unlock.Options) error {
 
 // scope lists the locks of a bucket or prefix, and shows those that the flags select.
 func (u *unlocking) scope(ctx context.Context, opts unlock.Options) error {
-	scope, backend, err := u.targetOptions.scope(ctx, u.term)
+	p, err := u.openScope(ctx, u.term)
 	if err != nil {
 		return err
 	}
-	all, err := connect(ctx, u.term, statelatch.Ref{Bucket: scope.Bucket}, backend)
-	if err != nil {
-		return err
-	}
-	u.targets[all.ref] = all
+	u.targets[statelatch.Ref{Bucket: p.scope.Bucket}] = target{Site: p.Site}
 	v := &lockView{
-		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term,
-		places: []place{{Site: all.Site, scope: scope}}, owner: claims.OwnerOf(u.term.Getenv), sources: opts.Sources,
+		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term, places: []place{p}, owner: claims.OwnerOf(u.term.Getenv), sources: opts.Sources,
 	}
 	locks, err := v.list(ctx)
 	if err != nil {
 		return err
 	}
-	u.plan = unlock.Among(locks, all.Manager, opts)
+	u.plan = unlock.Among(locks, p.Manager, opts)
 	var planned []fleet.Lock
 	for _, s := range u.plan.Steps {
 		if s.Action != unlock.None {
@@ -241,7 +237,7 @@ func (u *unlocking) scope(ctx context.Context, opts unlock.Options) error {
 	switch {
 	case u.json:
 	case len(planned) == 0:
-		u.term.Say("There is no such lock to release in %s, of %s.\n", scope, count(len(locks), "lock"))
+		u.term.Say("There is no such lock to release in %s, of %s.\n", p.scope, count(len(locks), "lock"))
 	case !u.dryRun:
 		u.term.Say("To be released:\n\n")
 		u.term.SayTable(v.shown().Table(planned))

@@ -142,11 +142,8 @@ func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 
 // openAuditBucket connects to the bucket of a log.
 func openAuditBucket(ctx context.Context, o targetOptions, term terminal, name string) (bucket.Bucket, error) {
-	_, backend, err := o.scope(ctx, term)
+	_, backend, err := o.trustedScope(ctx, term)
 	if err != nil {
-		return nil, err
-	}
-	if err := o.trust(ctx, term, backend); err != nil {
 		return nil, err
 	}
 	b, err := s3bucket.Open(ctx, name, backend.S3)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -70,18 +69,9 @@ func requestOf(c *cli.Command) (requestOptions, error) {
 
 // request is what o asks of package lock, with what the environment tells about who asks.
 func (o requestOptions) request(term terminal, operation string) lock.Request {
-	id := identity.Detect(term.Getenv)
-	reason := cmp.Or(o.reason, id.Reason)
-	info := cmp.Or(o.info, id.Info)
-	if o.info == "" && reason != "" { // engines show Info alone
-		info = reason
-		if id.Info != "" {
-			info += " (" + id.Info + ")"
-		}
-	}
+	id := identity.Detect(term.Getenv).With(o.who, o.info, o.reason)
 	req := lock.Request{
-		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
-		Reason: reason, Client: identity.Client(), Run: id.Run,
+		Operation: operation, Info: id.Info, Who: id.Who, Version: version(), Reason: id.Reason, Client: identity.Client(), Run: id.Run,
 		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: unlock.HolderGone,
 	}
 	if o.under {

@@ -24,11 +24,8 @@ func (p place) locks() *lock.Manager { return &lock.Manager{Bucket: p.Bucket, Ta
 // openScope finds a bucket and connects to it: the one that o.ref names as s3://BUCKET[/PREFIX], else the whole
 // bucket of the working directory's backend. It sends nothing yet.
 func (o targetOptions) openScope(ctx context.Context, term terminal) (place, error) {
-	scope, backend, err := o.scope(ctx, term)
+	scope, backend, err := o.trustedScope(ctx, term)
 	if err != nil {
-		return place{}, err
-	}
-	if err := o.trust(ctx, term, backend); err != nil {
 		return place{}, err
 	}
 	backend.Bucket = scope.Bucket

@@ -58,6 +58,25 @@ func targetOf(c *cli.Command, ref string) targetOptions {
 	}
 }
 
+// targetAt is targetOf the only argument that the command may have, which what names.
+func targetAt(c *cli.Command, what string) (targetOptions, error) {
+	arg, err := atMostOne(c, what)
+	return targetOf(c, arg), err
+}
+
+// act is what a command does: read its flags, and do what they say.
+func act[O interface {
+	finish(ctx context.Context, term terminal, err error) error
+}](term terminal, read func(*cli.Command) (O, error), do func(context.Context, O, terminal) error) cli.ActionFunc {
+	return func(ctx context.Context, c *cli.Command) error {
+		o, err := read(c)
+		if err != nil {
+			return err
+		}
+		return o.finish(ctx, term, do(ctx, o, term))
+	}
+}
+
 // target is a state and the way to it and to its lock.
 type target struct {
 	*site.Site
@@ -71,11 +90,22 @@ type target struct {
 
 // open finds the state and connects to its bucket, and to the lock table where there is one. It sends nothing yet.
 func (o targetOptions) open(ctx context.Context, term terminal) (target, error) {
+	t, err := o.openState(ctx, term, backendconf.Backend.Ref)
+	if err == nil && o.ref == "" {
+		t.unlocked = wrap.Lockless(t.Backend)
+	}
+	return t, err
+}
+
+// openState is open of the state that which finds in the backend.
+func (o targetOptions) openState(
+	ctx context.Context, term terminal, which func(backendconf.Backend) (statelatch.Ref, error),
+) (target, error) {
 	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, err
 	}
-	ref, err := backend.Ref()
+	ref, err := which(backend)
 	if err != nil {
 		return target{}, err
 	}
@@ -84,9 +114,6 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
-	if o.ref == "" {
-		t.unlocked = wrap.Lockless(backend)
-	}
 	return t, err
 }
 
@@ -139,6 +166,17 @@ func (o targetOptions) line(term terminal) way.Line {
 
 func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {
 	return o.line(term).Backend(ctx)
+}
+
+// trustedScope is scope, once it is known that the working directory may decide about what it says.
+func (o targetOptions) trustedScope(
+	ctx context.Context, term terminal,
+) (statelatch.Scope, backendconf.Backend, error) {
+	scope, backend, err := o.scope(ctx, term)
+	if err == nil {
+		err = o.trust(ctx, term, backend)
+	}
+	return scope, backend, err
 }
 
 // scope finds the bucket and how to reach it, without connecting.
