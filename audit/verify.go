@@ -15,6 +15,9 @@ type Log interface {
 	// Read returns all that is stored. What single records are wrong in is for [Verify]; errors mean that the log
 	// could not be read.
 	Read(ctx context.Context) (Contents, error)
+	// ReadSince is Read for who wants to know what was done since a time, and checks nothing: what is older may be left
+	// out, and so are older versions of what is there. The zero time leaves out no event.
+	ReadSince(ctx context.Context, since time.Time) (Contents, error)
 }
 
 // Contents is everything that is stored in a log, in the order in which it is stored.
@@ -23,6 +26,7 @@ type Contents struct {
 	Head    *Head    // nil: there is none, or HeadErr says why it cannot be read
 	HeadErr error    // why the head cannot be read; nil: it can, or there is none
 	Foreign []string // keys that are no part of a log
+	Earlier uint64   // events before Records that ReadSince left out, at most
 
 	// Older is what the bucket keeps of the log beside what is current, by key, the newest first; of a file nothing.
 	// OlderErr says why it is not known: errors matching [statelatch.ErrUnsupported] that nothing is kept.
@@ -107,7 +111,7 @@ func Verify(c Contents, known ...Head) Report { return Check{Known: known}.Verif
 
 // Verify checks the whole chain, what the bucket keeps of it, and its signatures.
 func (check Check) Verify(c Contents) Report {
-	v := verifier{Contents: c, events: map[uint64]link{}}
+	v := verifier{Contents: c, events: map[uint64]link{}, edited: map[uint64]bool{}}
 	parsed := make([]Event, len(c.Records)) // zero: unreadable
 	for i, r := range c.Records {
 		parsed[i], _ = Parse(r.Raw)
@@ -144,6 +148,7 @@ type verifier struct {
 	chain  string
 	events map[uint64]link // by number
 	places []uint64        // the numbers in the order in which they are stored
+	edited map[uint64]bool // of those that are found to be
 }
 
 // link is what an event says about its place.
@@ -154,6 +159,9 @@ type link struct {
 
 func (v *verifier) find(event uint64, kind Kind, format string, args ...any) {
 	v.Findings = append(v.Findings, Finding{event, kind, fmt.Sprintf(format, args...)})
+	if kind == Edited {
+		v.edited[event] = true
+	}
 }
 
 // add takes one record in.
@@ -232,7 +240,7 @@ func (v *verifier) links() {
 	}
 	for _, n := range slices.Sorted(maps.Keys(v.events)) {
 		switch {
-		case !broken(n) || n > 1 && v.edited(n-1):
+		case !broken(n) || n > 1 && v.edited[n-1]:
 		case n == 1, broken(n + 1), v.notTheHead(n): // neither neighbour agrees with it
 			v.find(n, Edited, "it is not what was stored: its link to the event before, or the link of the one behind, "+
 				"does not match")
@@ -240,11 +248,6 @@ func (v *verifier) links() {
 			v.find(n-1, Edited, "it is not what event %d was linked to", n)
 		}
 	}
-}
-
-// edited reports whether event n is known to be edited.
-func (v *verifier) edited(n uint64) bool {
-	return slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Event == n && f.Kind == Edited })
 }
 
 // notTheHead reports whether n has the number of the head, but not its bytes.
@@ -267,7 +270,7 @@ func (v *verifier) head() {
 		v.find(0, BadHead, "the head belongs to the log with the chain %q, not %q", h.Chain, v.chain)
 	case h.Seq > v.Last.Seq:
 		v.find(v.Last.Seq+1, CutTail, "%s: the head knows them", missing(v.Last.Seq+1, h.Seq))
-	case !v.events[h.Seq].bad && v.notTheHead(h.Seq) && !v.edited(h.Seq):
+	case !v.events[h.Seq].bad && v.notTheHead(h.Seq) && !v.edited[h.Seq]:
 		v.find(h.Seq, Edited, "it is not the one that the head names")
 	default:
 		v.Behind = v.Last.Seq - h.Seq

@@ -218,6 +218,45 @@ func TestVerify_TenThousand(t *testing.T) {
 }
 
 // overwrite puts an object as an intruder would, or removes it.
+// damaged is a log of so many events, of which every one was edited.
+func damaged(n int) Contents {
+	var c Contents
+	var head Head
+	for i := range n {
+		var raw []byte
+		raw, head = head.next(event(fmt.Sprint("edit ", i)))
+		c.Records = append(c.Records, Record{Name: fmt.Sprint(i + 1), Number: uint64(i + 1), Raw: edit(raw)})
+	}
+	c.Head = &head
+	return c
+}
+
+// What is found costs no more the more has been found.
+func TestVerify_DamagedCostsPerEvent(t *testing.T) {
+	perEvent := func(n int) float64 {
+		c := damaged(n)
+		if found := len(Verify(c).Findings); found < n/2 {
+			t.Fatalf("%d findings in %d edited events", found, n)
+		}
+		return testing.AllocsPerRun(1, func() { Verify(c) }) / float64(n)
+	}
+	if few, many := perEvent(1_000), perEvent(20_000); many > few*1.1 {
+		t.Errorf("%.1f allocations an event of 20,000, %.1f of 1,000, want no more", many, few)
+	}
+}
+
+func BenchmarkVerify_Damaged(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := damaged(n)
+			for b.Loop() {
+				Verify(c)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/event")
+		})
+	}
+}
+
 func overwrite(t *testing.T, b bucket.Bucket, key string, body []byte) {
 	t.Helper()
 	var err error

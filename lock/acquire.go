@@ -48,9 +48,13 @@ func (m *Manager) Acquire(ctx context.Context, ref statelatch.Ref, req Request) 
 func (m *Manager) newAttempt(ctx context.Context, ref statelatch.Ref, req Request) (*attempt, context.CancelFunc) {
 	after, cancel := outlast(ctx, m.takeBackTimeout())
 	end := time.Now().Add(req.Wait)
-	return &attempt{
+	a := &attempt{
 		m: m, boot: m.clock(), caller: ctx, after: after, ref: ref, req: req, wait: wait{end: end, deadline: end},
-	}, cancel
+	}
+	return a, func() {
+		a.line.leave()
+		cancel()
+	}
 }
 
 // outlast is a context with the values of ctx that ends so much later.
@@ -77,6 +81,7 @@ type attempt struct {
 	req    Request
 
 	wait  wait
+	line  waiter
 	sent  writes
 	items items
 	last  lastHolder
@@ -93,7 +98,7 @@ func (a *attempt) run(ctx context.Context) (*Tenure, error) {
 		if a.final(err, lastTry) {
 			return nil, a.leave(ctx, err)
 		}
-		if err := pace.Sleep(ctx, a.wait.pause(errors.Is(err, statelatch.ErrLocked))); err != nil {
+		if err := a.pause(ctx, errors.Is(err, statelatch.ErrLocked)); err != nil {
 			return nil, a.leave(ctx, err)
 		}
 	}
@@ -183,7 +188,7 @@ func (a *attempt) occupied(ctx context.Context, h Held) (Held, error) {
 		return a.takeExpired(ctx, h)
 	}
 	a.wait.watchLease(h, left)
-	a.wait.holder = &h
+	a.wait.seen(h)
 	a.announce(h, left)
 	return Held{}, h.LockedError()
 }
@@ -347,4 +352,28 @@ func (a *attempt) announce(h Held, takeOver time.Duration) {
 	if left := time.Until(a.wait.deadline); left > 0 && a.req.OnWait != nil {
 		a.req.OnWait(Waiting{Held: h, Changed: a.wait.changed(h), Left: left, TakeOver: takeOver})
 	}
+}
+
+// pause sleeps before the next try. Others of the process look for those behind them in the line, but a lease must be
+// watched by each.
+func (a *attempt) pause(ctx context.Context, held bool) error {
+	d := a.wait.pause(held)
+	if !held || a.wait.failures > 0 {
+		return pace.Sleep(ctx, d)
+	}
+	if a.line.enter(place{a.m.Bucket, a.ref.LockKey()}); !a.req.TakeOver && a.line.behind() {
+		d = a.wait.cut(pace.Jitter(pollBehind))
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	case released := <-a.line.woken:
+		if released && a.wait.holder != nil && a.wait.holder.Item == nil {
+			a.wait.holder = nil // so it is not looked at first
+		}
+	}
+	return nil
 }

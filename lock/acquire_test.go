@@ -402,7 +402,7 @@ func TestManager_Acquire_UnknownIsReported(t *testing.T) {
 func TestManager_Acquire_B2_ReleaseStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, store := setup(
+		_, store := setup(
 			faultbucket.Rule{Op: faultbucket.OpPut, Chance: 0.1, Fault: faultbucket.LoseReply()},
 			faultbucket.Rule{Op: faultbucket.OpDelete, Chance: 0.1, Fault: faultbucket.LoseReply()},
 			faultbucket.Rule{Op: faultbucket.OpPut, Chance: 0.1, Fault: faultbucket.Answer(409)},
@@ -410,8 +410,13 @@ func TestManager_Acquire_B2_ReleaseStorm(t *testing.T) {
 		)
 		var inside sync.Mutex
 		var all sync.WaitGroup
-		for range 20 {
+		processes := make([]*lock.Manager, 7)
+		for i := range processes {
+			processes[i] = &lock.Manager{Bucket: &process{store}, Tier: lock.TierFull}
+		}
+		for i := range 20 {
 			all.Go(func() {
+				m := processes[i%len(processes)]
 				req := request()
 				req.Wait = time.Hour
 				h, err := acquire(t.Context(), m, req)

@@ -82,6 +82,17 @@ func (h Held) Named(id string) bool {
 	return h.ETag == id && id != ""
 }
 
+// key tells h from other holders' locks; a renewal is no change.
+func (h Held) key() string {
+	switch {
+	case h.Item != nil:
+		return h.Item.Raw
+	case h.Managed != nil && h.Err == nil:
+		return h.Info.ID
+	}
+	return h.ETag
+}
+
 // owns reports whether the item is h's: its own, or that of the holder whose lock it took over and whose item it had
 // not replaced yet.
 func (h Held) owns(item Item) bool {

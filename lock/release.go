@@ -155,6 +155,11 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.releaseTimeout())
 	defer cancel()
+	defer func() {
+		if err == nil {
+			released(place{m.Bucket, h.Ref.LockKey()})
+		}
+	}()
 	if m.Tier != TierFull {
 		return true, m.removeWeakly(ctx, h, pending)
 	}

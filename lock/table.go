@@ -86,7 +86,7 @@ func (a *attempt) stillInTable(ctx context.Context) error {
 // blockedBy is the refusal that somebody else's item causes.
 func (a *attempt) blockedBy(item Item) error {
 	h := Held{Ref: a.ref, Info: item.Info, Err: item.Err, Item: &item}
-	a.wait.holder = &h
+	a.wait.seen(h)
 	a.announce(h, 0)
 	return h.LockedError()
 }

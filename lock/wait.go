@@ -14,6 +14,13 @@ const (
 	// pollMin and pollMax bound the pause between two looks at a held lock. The engines' grows to 16 s (W8).
 	pollMin = 250 * time.Millisecond
 	pollMax = time.Second
+	// several and crowd are how many hand-overs a waiter has lost when so many must be waiting that not all need to
+	// look as often.
+	several   = 3
+	crowd     = 10
+	pollCrowd = 1400 * time.Millisecond
+	// pollBehind is the pause of a waiter who is not the first of its process.
+	pollBehind = 15 * time.Second
 	// transientTries is how many failures in a row that say nothing about the lock
 	// are borne once there is no time left to wait.
 	transientTries = 5
@@ -28,6 +35,10 @@ type wait struct {
 	watch    watch     // of the holder's lease
 	watched  string    // the ETag for which the deadline was moved
 	failures int       // transient ones in a row
+
+	since    time.Time     // when the holder came, or was first seen
+	shortest time.Duration // hold that was seen from its beginning to its end
+	lost     int           // hand-overs to others that were seen
 }
 
 func (w *wait) over() bool { return !time.Now().Before(w.deadline) }
@@ -48,25 +59,48 @@ func (w *wait) watchLease(h Held, left time.Duration) {
 
 // changed reports whether h is not who it was at the last call.
 func (w *wait) changed(h Held) bool {
-	key := h.ETag
-	if h.Item != nil {
-		key = h.Item.Raw
-	} else if h.Managed != nil && h.Err == nil {
-		key = h.Info.ID // a renewal is no change
-	}
+	key := h.key()
 	changed := w.told == nil || *w.told != key
 	w.told = &key
 	return changed
 }
 
-// pause is how long to sleep before the next look, not beyond the deadline unless it has passed.
+// seen notes that h has the lock.
+func (w *wait) seen(h Held) {
+	now := time.Now()
+	switch {
+	case w.since.IsZero():
+		w.since = now.Add(-h.Age)
+	case w.holder == nil || w.holder.key() != h.key():
+		if held := now.Sub(w.since); w.lost > 0 && (w.shortest == 0 || held < w.shortest) {
+			w.shortest = held
+		}
+		w.lost++
+		w.since = now
+	}
+	w.holder = &h
+}
+
+// pause is how long to sleep before the next look: at a lock that is held, a share of how long it has been or is likely
+// to be. Not beyond the deadline, unless it has passed.
 func (w *wait) pause(held bool) time.Duration {
 	d := retryPace.Pause(w.failures)
 	if held && w.failures == 0 {
-		d = pollMin + pace.Jitter(pollMax-pollMin)
+		d = min(max(time.Since(w.since)/3, w.shortest/4, pollMin), pollMax)
+		if w.lost >= several {
+			d = max(d, w.shortest/20)
+		}
+		if d = d/2 + pace.Jitter(d/2); w.lost >= crowd {
+			d = max(d, pace.Jitter(pollCrowd))
+		}
 	}
+	return w.cut(d)
+}
+
+// cut is d, or less where the deadline comes before.
+func (w *wait) cut(d time.Duration) time.Duration {
 	if left := time.Until(w.deadline); left > 0 {
-		d = min(d, left)
+		return min(d, left)
 	}
 	return d
 }

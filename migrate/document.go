@@ -276,13 +276,22 @@ func readBackendConfig(src *source) (doc document, flat bool, err error) {
 func entriesOf(attrs hcl.Attributes, data []byte) []entry {
 	entries := make([]entry, 0, len(attrs))
 	for name, a := range attrs {
-		entries = append(entries, entry{
-			name: name, line: a.NameRange.Start.Line, value: valueOf(a.Expr, data), expr: a.Expr,
-			key: [2]int{a.NameRange.Start.Byte, a.NameRange.End.Byte}, val: [2]int{a.Expr.Range().Start.Byte, a.Range.End.Byte},
-		})
+		entries = append(entries, newEntry(name, a.Expr, data, a.NameRange, a.Expr.Range().Start.Byte, a.Range.End.Byte))
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return a.key[0] - b.key[0] })
 	return entries
+}
+
+// newEntry keeps the expression only where its items are edited: with it goes the whole file's syntax.
+func newEntry(name string, expr hcl.Expression, data []byte, key hcl.Range, from, to int) entry {
+	e := entry{
+		name: name, line: key.Start.Line, value: valueOf(expr, data),
+		key: [2]int{key.Start.Byte, key.End.Byte}, val: [2]int{from, to},
+	}
+	if name == argEndpoints {
+		e.expr = expr
+	}
+	return e
 }
 
 // itemsOf are the items of an object; false if expr is not the literal of one.
@@ -298,10 +307,7 @@ func itemsOf(expr hcl.Expression, data []byte) ([]entry, bool) {
 			name = valueOf(pair.Key, data).Text
 		}
 		k, v := pair.Key.Range(), pair.Value.Range()
-		entries = append(entries, entry{
-			name: name, line: k.Start.Line, value: valueOf(pair.Value, data), expr: pair.Value,
-			key: [2]int{k.Start.Byte, k.End.Byte}, val: [2]int{v.Start.Byte, v.End.Byte},
-		})
+		entries = append(entries, newEntry(name, pair.Value, data, k, v.Start.Byte, v.End.Byte))
 	}
 	return entries, true
 }

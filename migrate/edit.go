@@ -26,7 +26,7 @@ type entry struct {
 	name  string
 	line  int
 	value Value
-	expr  hcl.Expression
+	expr  hcl.Expression // of endpoints; nil: of others
 	key   [2]int
 	val   [2]int
 }

@@ -39,9 +39,15 @@ func (s *scanner) namings(data []byte) {
 		}
 		n := naming(path.Clean(pattern))
 		if strings.Contains(pattern, "=") || strings.Trim(path.Base(pattern), "*.") == "" ||
-			strings.ContainsAny(pattern, `[\`) || len(s.named) == maxNamings || slices.Contains(s.named, n) {
+			strings.ContainsAny(pattern, `[\`) {
 			continue
 		}
+		s.keepNaming(n)
+	}
+}
+
+func (s *scanner) keepNaming(n naming) {
+	if len(s.named) < maxNamings && !slices.Contains(s.named, n) {
 		s.named = append(s.named, n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -53,6 +54,10 @@ type source struct {
 // directories are not: what they point at is found where it is. Errors match [statelatch.ErrInvalid] if there is no
 // such directory, or it is not one of configurations; a file that cannot be read is a finding.
 func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
+	return scanBy(ctx, dir, opts, runtime.GOMAXPROCS(0))
+}
+
+func scanBy(ctx context.Context, dir string, opts Options, workers int) (*Tree, error) {
 	engine, err := parseEngine(opts.Engine)
 	if err != nil {
 		return nil, err
@@ -67,11 +72,12 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%w directory %s: it is a file; give the directory that it is in", statelatch.ErrInvalid, dir)
 	}
-	s := &scanner{
-		root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{},
-		pins: map[string][]pin{}, engine: engine, assumed: map[string]bool{},
-	}
-	if err := s.walk(ctx, root, opts); err != nil {
+	s := newScanner(root, dir)
+	s.engine, s.assumed = engine, map[string]bool{}
+	r := newReader(ctx, s, workers)
+	err = s.walk(ctx, root, opts, r)
+	r.finish()
+	if err != nil {
 		return nil, err
 	}
 	s.partials(ctx)
@@ -83,8 +89,8 @@ func Scan(ctx context.Context, dir string, opts Options) (*Tree, error) {
 	return s.tree, nil
 }
 
-// walk reads all files below a directory.
-func (s *scanner) walk(ctx context.Context, dir string, opts Options) error {
+// walk gives all files below a directory to r.
+func (s *scanner) walk(ctx context.Context, dir string, opts Options, r *reader) error {
 	rel := s.rel(dir)
 	entries, err := s.entries(ctx, dir)
 	switch {
@@ -95,7 +101,10 @@ func (s *scanner) walk(ctx context.Context, dir string, opts Options) error {
 	case err != nil && rel == ".":
 		return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
 	case err != nil:
-		s.find("unreadable", Error, rel, 0, "it cannot be read: "+cause(err), "let this user read it")
+		why := cause(err)
+		r.do(func(part *scanner) {
+			part.find("unreadable", Error, rel, 0, "it cannot be read: "+why, "let this user read it")
+		})
 		return nil
 	}
 	for _, e := range entries {
@@ -104,13 +113,13 @@ func (s *scanner) walk(ctx context.Context, dir string, opts Options) error {
 		}
 		name := filepath.Join(dir, e.Name())
 		if !e.IsDir() {
-			s.file(name, s.rel(name))
+			r.do(func(part *scanner) { part.file(name, part.rel(name)) })
 			continue
 		}
 		if slices.Contains(skippedDirs, e.Name()) || !opts.Vendored && slices.Contains(vendoredDirs, e.Name()) {
 			continue
 		}
-		if err := s.walk(ctx, name, opts); err != nil {
+		if err := s.walk(ctx, name, opts, r); err != nil {
 			return err
 		}
 	}
@@ -161,6 +170,13 @@ type scanner struct {
 	assumed map[string]bool // directories whose -backend-config files nothing names
 	looks   int             // at whether a naming means a file
 	maybe   []string        // files that are some if their content says so
+}
+
+func newScanner(root, dir string) *scanner {
+	return &scanner{
+		root: root, tree: &Tree{Dir: dir, sources: map[string]*source{}}, dirs: map[string][]*source{},
+		pins: map[string][]pin{},
+	}
 }
 
 func (s *scanner) rel(name string) string {

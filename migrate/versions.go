@@ -75,9 +75,6 @@ func appliesTo(rel string) string {
 // pin notes a version that a file names for a directory. What a version manager's file says counts even if it cannot be
 // told which version that is: then it is not what a directory above says. Its text is not kept, as it may be anything.
 func (s *scanner) pin(dir string, p pin) {
-	if len(s.pins[dir]) == maxPins {
-		return
-	}
 	p.text = strings.TrimSpace(p.text)
 	var ok bool
 	if p.means, ok = p.span(); !ok && p.text != minRequired {
@@ -86,7 +83,11 @@ func (s *scanner) pin(dir string, p pin) {
 		}
 		p.text = ""
 	}
-	if !slices.Contains(s.pins[dir], p) {
+	s.keepPin(dir, p)
+}
+
+func (s *scanner) keepPin(dir string, p pin) {
+	if len(s.pins[dir]) < maxPins && !slices.Contains(s.pins[dir], p) {
 		s.pins[dir] = append(s.pins[dir], p)
 	}
 }

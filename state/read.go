@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/pace"
 )
 
@@ -182,7 +182,7 @@ func (s *Store) bodyError(ref statelatch.Ref, err error) error {
 	return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "get", Bucket: ref.Bucket, Key: ref.Key, Err: err}
 }
 
-var hexMD5 = regexp.MustCompile(`^[0-9A-Fa-f]{32}$`)
+var hexMD5 = lazyre.New(`^[0-9A-Fa-f]{32}$`)
 
 // MismatchError says that the digest in the table is not of the stored bytes. It matches ErrInvalid.
 type MismatchError struct {

@@ -188,7 +188,7 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	contents, err := log.Read(ctx)
+	contents, err := log.ReadSince(ctx, o.only.Since)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,8 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 		term.Say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
 	}
 	if len(shown) == 0 {
-		term.Say("No such event in %s, of %d.\n", statelatch.Printable(log.String()), len(contents.Records))
+		term.Say("No such event in %s, of %d.\n", statelatch.Printable(log.String()),
+			uint64(len(contents.Records))+contents.Earlier)
 	}
 	return nil
 }

@@ -75,6 +75,7 @@ type Store struct {
 	masterKey  []byte
 	box        *box
 	files      *bodyFiles
+	rows       rowCache
 
 	queue     chan *update
 	closeMu   sync.RWMutex // held for reading while something is put into queue

@@ -143,6 +143,8 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 		return nil, *reason
 	}
 	answers = make([]error, len(updates))
+	var changed []string
+	defer func() { s.rows.forget(changed) }()
 	var id int
 	committing := false
 	err = func() (err error) {
@@ -151,8 +153,9 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 			id = tx.ID()
 			wrote := false
 			for i, u := range updates {
-				t := &txn{Tx: tx, box: s.box}
+				t := &txn{Tx: tx, box: s.box, rows: &s.rows}
 				refusal := u.run(t)
+				changed = append(changed, t.changed...)
 				var asS3 *s3model.Error
 				if refusal != nil && (t.wrote || !errors.As(refusal, &asS3)) {
 					return refusal

@@ -1,12 +1,15 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/cipher"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,18 +100,28 @@ func TestInspect_FreePages(t *testing.T) {
 	}
 }
 
-// A store that was closed is opened without looking at every page.
+// A store that was closed is opened without looking at every page, unless a panic may have left pages on no list.
 func TestStore_Close_ListsFreePages(t *testing.T) {
 	t.Parallel()
 	closed, killed := makeStore(t)
-	for dir, want := range map[string]bool{closed: true, killed: false} {
-		file, err := os.Open(filepath.Join(dir, dbFile))
+	panicked := closedStore(t)
+	s := mustOpen(t, Config{Dir: panicked})
+	if errs := gather(t, s, func(*txn) error { panic("bug") }, write("k")); errs[1] != nil {
+		t.Fatal(errs)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		dir    string
+		listed bool
+	}{"closed": {closed, true}, "killed": {killed, false}, "panicked": {panicked, false}} {
+		file, err := os.Open(filepath.Join(tt.dir, dbFile))
 		if err != nil {
 			t.Fatal(err)
 		}
-		size := int64(os.Getpagesize())
 		first, ok1 := readMeta(file, 0)
-		second, ok2 := readMeta(file, size)
+		second, ok2 := readMeta(file, int64(os.Getpagesize()))
 		_ = file.Close()
 		if !ok1 || !ok2 {
 			t.Fatal("no root")
@@ -116,9 +129,19 @@ func TestStore_Close_ListsFreePages(t *testing.T) {
 		if second.commit > first.commit {
 			first = second
 		}
-		if got := first.list != notListed; got != want {
-			t.Errorf("free pages listed: got %t, want %t", got, want)
+		if got := first.list != notListed; got != tt.listed {
+			t.Errorf("%s: free pages listed: got %t, want %t", name, got, tt.listed)
 		}
+	}
+
+	// Who changes nothing writes nothing.
+	before := fingerprint(t, closed)
+	s = mustOpen(t, Config{Dir: closed})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := fingerprint(t, closed); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("opened and closed, the directory changed from %v to %v", before, after)
 	}
 }
 
@@ -236,5 +259,163 @@ func TestStore_ListVersions_NewerOnesGone(t *testing.T) {
 		if strings.Join(got, ", ") != want {
 			t.Errorf("%d removed: got %v, want %s", removed, got, want)
 		}
+	}
+}
+
+// groupedPuts stores 4 KiB under each of so many keys, in one transaction.
+func groupedPuts(t *testing.T, s *Store, clients int, content []byte) {
+	t.Helper()
+	g := block(s)
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			req := s3model.PutRequest{Bucket: "b", Key: fmt.Sprint("state/", i), Encryption: s3model.Encryption{SSES3: true}}
+			if _, err := s.Put(context.Background(), req, bytes.NewReader(content)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for len(s.queue) < clients { // bounded by the test's timeout; they are on their way
+		runtime.Gosched()
+	}
+	close(g.release)
+	wg.Wait()
+}
+
+// What a write of 4 KiB allocates, alone and of many clients. Not parallel: other tests would be measured as well.
+func TestStore_Put_Allocates(t *testing.T) { //nolint:paralleltest // see above
+	for clients, limit := range map[int]uint64{1: 80 << 10, 32: 25 << 10} {
+		s, _ := newStore(t, s3model.Enabled)
+		s.db.NoSync = true
+		content := pattern(4<<10, 1)
+		for range 1000/clients + 10 { // as deep as trees of a store are that is in use
+			groupedPuts(t, s, clients, content)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		const rounds = 50
+		for range rounds {
+			groupedPuts(t, s, clients, content)
+		}
+		runtime.ReadMemStats(&after)
+		if got := (after.TotalAlloc - before.TotalAlloc) / uint64(rounds*clients); got > limit {
+			t.Errorf("%d clients: a write allocates %d bytes, want at most %d", clients, got, limit)
+		}
+	}
+}
+
+// A write reads the record that it retires, and nothing else, once the bucket's is known.
+func TestStore_Put_OpensOneRecord(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t, s3model.Enabled)
+	put(t, s, "k", "1")
+	count := opened(s)
+	put(t, s, "k", "2")
+	if n := count.Load(); n != 1 {
+		t.Errorf("a write opened %d records, want 1", n)
+	}
+	count.Store(0)
+	for range 3 {
+		if _, err := s.GetBucket(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.BucketConfig(t.Context(), "b", "policy"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count.Load(); n != 0 {
+		t.Errorf("what is known of a bucket was opened %d times again", n)
+	}
+}
+
+// What was changed is seen at once by whoever asks after the answer, and what was read before is not kept.
+func TestStore_KnownBuckets_AreCurrent(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t, s3model.Enabled)
+	ctx := t.Context()
+	config := func() string {
+		doc, err := s.BucketConfig(ctx, "b", "policy")
+		return code(err) + " " + string(doc)
+	}
+	settings := func() string {
+		b, err := s.GetBucket(ctx, "b")
+		return code(err) + " " + string(b.Settings.Versioning)
+	}
+	check := func(what string, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: got %q, want %q", what, got, want)
+		}
+	}
+	check("no policy", config(), "OK ")
+	for _, doc := range []string{"1", "2"} {
+		if err := s.SetBucketConfig(ctx, "b", "policy", []byte(doc)); err != nil {
+			t.Fatal(err)
+		}
+		check("a policy", config(), "OK "+doc)
+	}
+	check("versioning", settings(), "OK Enabled")
+	setVersioning(t, s, "b", s3model.Suspended)
+	check("versioning", settings(), "OK Suspended")
+	err := s.UpdateSettings(ctx, "b", func(x *s3model.Settings) { x.Versioning = "?" })
+	check("a refused change", code(err), "InvalidRequest")
+	check("after it", settings(), "OK Suspended")
+
+	since := s.rows.now()
+	old, _ := s.rows.get(string(place(bucketTable, []byte("b"))))
+	if err := s.DeleteBucket(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	s.rows.put(string(place(bucketTable, []byte("b"))), old, since) // a reader that began before
+	check("deleted", settings(), "NoSuchBucket ")
+	check("its policy", config(), "NoSuchBucket ")
+	_, err = s.Put(ctx, s3model.PutRequest{Bucket: "b", Key: "k"}, strings.NewReader("x"))
+	check("a write", code(err), "NoSuchBucket")
+	addBucket(t, s, "b", s3model.Unversioned)
+	check("a new one", settings(), "OK ")
+
+	// Requests that share a transaction see each other.
+	var seen s3model.Versioning
+	errs := gather(t, s, func(t *txn) error {
+		return t.put(bucketTable, []byte("b"), &bucketRecord{Settings: s3model.Settings{Versioning: s3model.Suspended}})
+	}, func(t *txn) error {
+		b, err := t.bucketOf("b")
+		if err != nil {
+			return err
+		}
+		seen = b.Settings.Versioning
+		return t.remove(bucketTable, []byte("b"))
+	}, func(t *txn) error {
+		_, err := t.bucketOf("b")
+		return err
+	})
+	if errs[0] != nil || errs[1] != nil || code(errs[2]) != "NoSuchBucket" || seen != s3model.Suspended {
+		t.Errorf("in one transaction: got %v, and saw %q", errs, seen)
+	}
+	check("after it", settings(), "NoSuchBucket ")
+	addBucket(t, s, "b", s3model.Unversioned)
+	check("its policy", config(), "OK ")
+}
+
+// A sweep opens every version once to look at it, and those that it removes once more.
+func TestStore_Sweep_OpensWhatItRemoves(t *testing.T) {
+	t.Parallel()
+	s, clock := newStore(t, s3model.Enabled)
+	s.db.NoSync = true
+	const keys, versions, kept = 3, 100, 30
+	for i := range keys * versions {
+		put(t, s, fmt.Sprint(i%keys), "x")
+	}
+	setRules(t, s, rule(func(r *s3model.LifecycleRule) { r.NoncurrentDays, r.NewerNoncurrentVersions = 1, kept-1 }))
+	clock.Advance(3 * day)
+	count := opened(s)
+	sweep(t, s)
+	const removed = keys * (versions - kept)
+	batches := removed/sweepPage + 1
+	if n, limit := int(count.Load()), keys*versions+removed+keys+2*batches+2; n > limit {
+		t.Errorf("a sweep that removes %d of %d versions opened %d records, want at most %d", removed, keys*versions, n, limit)
+	}
+	if got := strings.Count(versionsOf(t, s), "=x"); got != keys*kept {
+		t.Errorf("got %d versions, want %d", got, keys*kept)
 	}
 }

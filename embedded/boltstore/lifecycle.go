@@ -3,6 +3,7 @@ package boltstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		if !anyEnabled(b.Settings.Lifecycle) {
 			continue
 		}
-		err := s.sweepBucket(ctx, b.Name)
+		err := s.sweepBucket(ctx, b.Name, b.Settings.Lifecycle)
 		if err != nil && !errors.Is(err, s3model.ErrNoSuchBucket) { // removed meanwhile
 			return err
 		}
@@ -43,12 +44,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 func anyEnabled(rules []s3model.LifecycleRule) bool {
-	for _, r := range rules {
-		if r.Enabled {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(rules, func(r s3model.LifecycleRule) bool { return r.Enabled })
 }
 
 // heed lets writers have the store for most of the time, while there are any.
@@ -80,10 +76,17 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
+// removesMarkers reports whether a rule removes delete markers that stand alone, as what a sweep removes may leave them.
+func removesMarkers(rules []s3model.LifecycleRule) bool {
+	return slices.ContainsFunc(rules, func(r s3model.LifecycleRule) bool {
+		return r.Enabled && (r.ExpireLoneDeleteMarkers || r.ExpireDays > 0)
+	})
+}
+
 // tally counts what a sweep did.
 type tally struct{ expired, noncurrent, markers, uploads int }
 
-func (s *Store) sweepBucket(ctx context.Context, bucket string) error {
+func (s *Store) sweepBucket(ctx context.Context, bucket string, rules []s3model.LifecycleRule) error {
 	var total tally
 	defer func() {
 		if total != (tally{}) {
@@ -97,7 +100,7 @@ func (s *Store) sweepBucket(ctx context.Context, bucket string) error {
 		if err := s.sweepVersions(ctx, bucket, &total); err != nil {
 			return err
 		}
-		if total == before {
+		if total == before || !removesMarkers(rules) {
 			break
 		}
 	}
@@ -243,10 +246,12 @@ func (t *txn) expire(bucket string, due []candidate, now time.Time, did *tally) 
 	if err != nil {
 		return err
 	}
-	for _, d := range due {
-		latest, err := t.latest(bucket, d.key)
-		if err != nil {
-			return err
+	var latest *record // of the key that is looked at
+	for i, d := range due {
+		if i == 0 || d.key != due[i-1].key || latest == nil {
+			if latest, err = t.latest(bucket, d.key); err != nil {
+				return err
+			}
 		}
 		if latest == nil {
 			continue
@@ -283,12 +288,15 @@ func (t *txn) expire(bucket string, due []candidate, now time.Time, did *tally) 
 			did.expired++
 		}
 		if isLatest && !r.Marker && b.Settings.Versioning != s3model.Unversioned {
-			_, err = t.insertMarker(b, bucket, d.key, randomBytes(idSize), now.UnixNano())
+			_, err = t.insertMarker(b, bucket, d.key, r, randomBytes(idSize), now.UnixNano())
 		} else {
 			err = t.removeVersion(bucket, d.key, r, isLatest)
 		}
 		if err != nil {
 			return err
+		}
+		if isLatest {
+			latest = nil
 		}
 	}
 	return nil

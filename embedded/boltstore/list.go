@@ -133,7 +133,7 @@ func (c *versionCursor) seekAfter(key string, seq uint64) {
 	c.hk, c.hv = c.history.Seek(binary.BigEndian.AppendUint64(append(at, 0), ^(seq - 1)))
 }
 
-// resume goes to what follows a version of key that was listed before, and reports whether a version of key comes before
+// resume goes to what follows a version of key that was listed before, and reports whether one of key comes before
 // that, so that it is not the latest. seq 0 is not known, and comes before all.
 func (c *versionCursor) resume(key string, seq uint64) (newer bool, err error) {
 	c.seek([]byte(key))

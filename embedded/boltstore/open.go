@@ -40,6 +40,7 @@ func Open(cfg Config) (*Store, error) {
 		disk:  cfg.disk,
 
 		rest:       rest,
+		rows:       rowCache{rows: map[string]row{}},
 		worthwhile: cmp.Or(cfg.worthwhile, defaultWorthwhile),
 
 		queue: make(chan *update, maxBatch),
