@@ -301,14 +301,6 @@ func byteSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
 
-func nonZero(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}
-
 func problemOf(s fleet.State) string {
 	if s.Problem == nil {
 		return ""
