@@ -9,6 +9,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/internal/safejson"
 	"github.com/statelatch/statelatch/lock"
 )
 
@@ -100,6 +101,9 @@ func (l Lock) Row(mine bool) Row {
 	}
 	return r
 }
+
+// MarshalJSON implements [json.Marshaler]: a lock of a list as docs/JSON.md has it, of nobody's own.
+func (l Lock) MarshalJSON() ([]byte, error) { return safejson.Marshal(l.Row(false)) }
 
 // Totals are how many locks there are of each verdict.
 type Totals struct {

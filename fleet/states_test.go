@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -299,5 +301,70 @@ func TestStates_Anomalies_VersionsDenied(t *testing.T) {
 	s := mustStates(t, b, statelatch.Scope{Bucket: "b", Prefix: "a.tfstate"}, StatesOptions{Anomalies: true})[0]
 	if s.Header == nil || s.Header.Serial != 6 || !errors.Is(s.Problem, statelatch.ErrDenied) {
 		t.Errorf("got %+v, %v, want serial 6 and that its versions are denied", s.Header, s.Problem)
+	}
+}
+
+// listing is a bucket of many states.
+type listing struct {
+	bucket.Bucket
+	states int
+}
+
+func (l listing) List(_ context.Context, opts bucket.ListOptions) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
+		for i := range l.states {
+			o := bucket.Object{
+				Key: fmt.Sprintf("live/account-%05d/terraform.tfstate", i), Size: int64(i + 1), LastModified: time.Now(),
+				ETag: fmt.Sprintf(`"%032x"`, i),
+			}
+			if o.Key > opts.StartAfter && !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// What is kept of a state that was listed is small, and the states come out of it again and again.
+func TestTakeStock_Memory(t *testing.T) { // not parallel: it looks at the heap
+	const states = 20_000
+	var before, after runtime.MemStats
+	b := listing{membucket.New("b", membucket.Options{}), states}
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s, err := TakeStock(t.Context(), b, whole, StatesOptions{WorkspacePrefix: "env:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := int64(after.HeapAlloc-before.HeapAlloc) / states; each > 250 {
+		t.Errorf("%d bytes are kept of each state, want at most 250", each)
+	}
+	for range 2 {
+		i := 0
+		for st := range s.All() {
+			if want := fmt.Sprintf(`"%032x"`, i); st.ETag != want || st.Size != int64(i+1) || st.Ref().Bucket != "b" {
+				t.Fatalf("state %d: got %+v", i, st)
+			}
+			i++
+		}
+		if i != states {
+			t.Errorf("got %d states, want %d", i, states)
+		}
+	}
+}
+
+// An ETag is told as it was, whatever it looks like.
+func TestStates_ETags(t *testing.T) {
+	t.Parallel()
+	for _, etag := range []string{
+		`"d41d8cd98f00b204e9800998ecf8427e"`, `"D41D8CD98F00B204E9800998ECF8427E"`, `d41d8cd98f00b204e9800998ecf8427e`,
+		`"d41d8cd98f00b204e9800998ecf8427e-2"`, `""`, `"x"`, `"d41d8cd98f00b204e9800998ecf8427g"`, ``,
+	} {
+		n := noted{exists: true}
+		n.setETag(etag)
+		if got := n.etag(); got != etag {
+			t.Errorf("got %q, want %q", got, etag)
+		}
 	}
 }

@@ -40,6 +40,7 @@ func parseListing(doc []byte) (*listed, error) {
 		return nil, fmt.Errorf("the listing cannot be read: %w", err)
 	}
 	l.root = string(root)
+	l.entries = make([]bucket.Object, 0, bytes.Count(doc, []byte("</Key>")))
 	err = x.children(func(name []byte) error {
 		switch {
 		case is(name, "Contents"), is(name, "Version"):

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -31,10 +32,32 @@ func (s *shell) plainBucket(name string) {
 	}
 }
 
+// historyRead is what a program reads of 'history -json'.
+type historyRead struct {
+	Ref      string
+	Versions []struct {
+		VersionID     string `json:"version_id"`
+		Serial        *uint64
+		Lineage       string
+		EngineVersion string `json:"engine_version"`
+		Operation     string
+		LockID        string `json:"lock_id"`
+		Who           string
+		Anomaly       string
+		LastModified  time.Time `json:"last_modified"`
+		Current       bool
+		Deleted       bool
+		Snapshot      bool
+		Encrypted     bool
+		Unchanged     bool
+	}
+	More bool
+}
+
 // history reads 'history -json'.
-func (s *shell) history(args ...string) historyJSON {
+func (s *shell) history(args ...string) historyRead {
 	s.t.Helper()
-	var h historyJSON
+	var h historyRead
 	o := s.run(append([]string{"history", "-json"}, args...)...)
 	if err := json.Unmarshal([]byte(o.out), &h); err != nil || o.code != 0 {
 		s.t.Fatalf("history: %v: %+v", err, o)

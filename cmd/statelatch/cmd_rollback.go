@@ -243,7 +243,7 @@ func (p rollbackPlan) tell(term terminal) {
 			version = "no state"
 		}
 		t.Rows = append(t.Rows, []string{
-			row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10),
+			row.name, serialCell(row.e.Serial()), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10),
 			orDash(whoStored(row.e)), statelatch.Printable(version),
 		})
 	}

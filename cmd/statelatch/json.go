@@ -51,10 +51,7 @@ func versionOf(v state.Version) versionJSON {
 	}
 }
 
-// serialOf is the serial of v; nil if v is no state. Serial 0 is one like any other.
-func serialOf(v state.Version) *uint64 { return v.Serial() }
-
-// serialCell is that serial in a table.
+// serialCell is the serial of a version in a table; nil: it is no state.
 func serialCell(serial *uint64) string {
 	if serial == nil {
 		return "-"

@@ -97,7 +97,7 @@ func TestLocks_SeveralBuckets(t *testing.T) {
 	if o := s.run("locks", "-json", "s3://demo", "s3://second"); json.Unmarshal([]byte(o.out), &locks) != nil || len(locks.Locks) != 2 || len(locks.Scopes) != 2 || locks.Totals.Locks != 2 {
 		t.Errorf("got %+v", o)
 	}
-	var states statesJSON
+	var states statesRead
 	if o := s.run("states", "-json", "s3://demo", "s3://second"); json.Unmarshal([]byte(o.out), &states) != nil || len(states.States) != 2 ||
 		states.States[1].Ref != "s3://second/app/terraform.tfstate" || states.Totals.Objects != 2 {
 		t.Errorf("got %+v", o)
