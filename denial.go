@@ -2,8 +2,9 @@ package statelatch
 
 import (
 	"errors"
-	"regexp"
 	"strings"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // DenialCause is what kind of reason a store has to deny a call.
@@ -51,13 +52,13 @@ type Denial struct {
 }
 
 var (
-	unauthorized = regexp.MustCompile(`(?i)(?:\bUser: (\S+) is )?\bnot authorized to perform:? ?([a-z0-9-]+:[a-z0-9*]+)(?:,? on (?:the )?resource:? (?:"([^"]+)"|(arn:[^\s"]+|\*)))?`)
-	noAllow      = regexp.MustCompile(`(?i)\bbecause no ([a-z -]*?(?:policy|policies|boundary)) allows?\b`)
+	unauthorized = lazyre.New(`(?i)(?:\bUser: (\S+) is )?\bnot authorized to perform:? ?([a-z0-9-]+:[a-z0-9*]+)(?:,? on (?:the )?resource:? (?:"([^"]+)"|(arn:[^\s"]+|\*)))?`)
+	noAllow      = lazyre.New(`(?i)\bbecause no ([a-z -]*?(?:policy|policies|boundary)) allows?\b`)
 	// KMS's words for three causes at once
-	keyRefuses   = regexp.MustCompile(`(?i)\bno resource-based policies allow access\b`)
-	explicitDeny = regexp.MustCompile(`(?i)\b(?:with|is) an explicit deny(?: in (?:an?|the) ([a-z -]*?(?:policy|boundary))\b)?`)
-	policyARN    = regexp.MustCompile(`(?i)(?:policy|boundary)(?:,? with (?:the )?policy ARN)?: ?(arn:\S+)`)
-	keyUnusable  = regexp.MustCompile(`(?i)refers to a (?:customer master|kms) key that does not exist|^(?:key )?'?arn:[a-z-]+:kms:\S+ (?:is (?:disabled|pending)|does not exist)`)
+	keyRefuses   = lazyre.New(`(?i)\bno resource-based policies allow access\b`)
+	explicitDeny = lazyre.New(`(?i)\b(?:with|is) an explicit deny(?: in (?:an?|the) ([a-z -]*?(?:policy|boundary))\b)?`)
+	policyARN    = lazyre.New(`(?i)(?:policy|boundary)(?:,? with (?:the )?policy ARN)?: ?(arn:\S+)`)
+	keyUnusable  = lazyre.New(`(?i)refers to a (?:customer master|kms) key that does not exist|^(?:key )?'?arn:[a-z-]+:kms:\S+ (?:is (?:disabled|pending)|does not exist)`)
 	samePolicies = strings.NewReplacer("permission boundary", "permissions boundary", "identity policy",
 		"identity-based policy",
 		"bucket policy", "resource-based policy", "resource policy", "resource-based policy", "vpc endpoint", "VPC endpoint")

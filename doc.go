@@ -15,6 +15,7 @@
 //     which state a directory means;
 //   - site is the front door: a bucket and the way to it, and work under a lock. Start there;
 //   - wrap runs a command under the locks of its states; engine, shim, runner and identity are its parts;
+//   - unlock ends locks from outside, on what evidence says;
 //   - probe, with probe/verdict, proves that a store locks;
 //   - fleet, history, resources, evidence, digest, cutover and gc look over a bucket, and mend it;
 //   - bootstrap, policy and migrate set up a bucket, its rights, and a tree of configurations;

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/statelatch/statelatch/internal/lazyre"
 )
 
 // Names that are part of the wire format shared with terraform and tofu.
@@ -149,7 +150,7 @@ func sameBucket(address, of, bucket string) error {
 
 // accessPoint is the ARN of an access point, or of one for several regions. Those of S3 on Outposts and of Object
 // Lambda are no such: they know no conditional writes, and so no locks.
-var accessPoint = regexp.MustCompile(`^arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]+`)
+var accessPoint = lazyre.New(`^arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]+`)
 
 // IsAccessPoint reports whether a bucket is the ARN of an access point.
 func IsAccessPoint(bucket string) bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -241,6 +242,22 @@ func (l *BucketLog) advance(ctx context.Context, h Head, etag string) error {
 // Read returns everything that is stored, many requests at a time. Where events are appended meanwhile they may or may
 // not be among it. Errors are the bucket's, or match [statelatch.ErrNotFound] if nothing at all is there.
 func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
+	c, err := l.ReadSince(ctx, time.Time{})
+	if err == nil {
+		c.Older, c.OlderErr = l.older(ctx)
+	}
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return c, err
+}
+
+// maxAhead is how far the clock of whoever did something may be ahead of the store's, so that it is found by its time.
+const maxAhead = time.Hour
+
+// ReadSince implements [Log]: the numbers of events are in the order in which they were stored, so that it looks for the
+// first of them and lists from there. An event that a clock an hour ahead dated may be left out.
+func (l *BucketLog) ReadSince(ctx context.Context, since time.Time) (Contents, error) {
 	// The head first: every event that it covers is there by now.
 	head, etag, _, err := l.head(ctx)
 	var c Contents
@@ -252,7 +269,14 @@ func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
 	case etag != "":
 		c.Head = &head
 	}
-	for obj, err := range l.bucket.List(ctx, bucket.ListOptions{Prefix: l.prefix + "/"}) {
+	after := ""
+	if !since.IsZero() && c.Head != nil && head.Seq > 0 {
+		if c.Earlier, err = l.before(ctx, since.Add(-maxAhead), head.Seq); err != nil {
+			return c, err
+		}
+		after = l.key(c.Earlier)
+	}
+	for obj, err := range l.bucket.List(ctx, bucket.ListOptions{Prefix: l.prefix + "/", StartAfter: after}) {
 		if err != nil {
 			return c, err
 		}
@@ -280,14 +304,44 @@ func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return c, err
+	return c, err
+}
+
+// before is how many events, of so many, were certainly stored before a time. It asks for some two dozen at most. What
+// was tampered with since is younger than it was, so that no event that is younger is among them.
+func (l *BucketLog) before(ctx context.Context, when time.Time, events uint64) (uint64, error) {
+	var known uint64 // all up to it are older
+	for left := events; left > known; {
+		middle := known + (left-known)/2
+		stored, number, err := l.next(ctx, middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case number == 0, !stored.Before(when):
+			left = middle
+		default:
+			known = number
+		}
 	}
-	c.Older, c.OlderErr = l.older(ctx)
-	if ctx.Err() != nil {
-		return c, context.Cause(ctx)
-	}
-	return c, nil
+	return known, nil
+}
+
+// next is when the first event behind a number was stored, and its number; 0: there is none.
+func (l *BucketLog) next(ctx context.Context, number uint64) (stored time.Time, found uint64, err error) {
+	err = retry(ctx, func() error {
+		found = 0
+		opts := bucket.ListOptions{Prefix: l.prefix + "/", StartAfter: l.key(number), PageSize: 1}
+		for obj, err := range l.bucket.List(ctx, opts) {
+			if err != nil {
+				return err
+			}
+			if stored, found = obj.LastModified, l.number(obj.Key); found > 0 || obj.Key > l.key(math.MaxUint64) {
+				return nil
+			}
+		}
+		return nil
+	})
+	return stored, found, err
 }
 
 // errNoVersions says that the bucket keeps none.

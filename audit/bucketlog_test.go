@@ -272,3 +272,60 @@ func TestNewBucketLog_Prefixes(t *testing.T) {
 		}
 	}
 }
+
+// What was done since a time is found without reading what was done before, and nothing that is younger is left out.
+func TestBucketLog_ReadSince(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	inner := membucket.New("b", membucket.Options{Clock: func() time.Time { return now }})
+	l := newLog(t, inner)
+	const events = 600
+	for i := range events {
+		now = now.Add(time.Minute)
+		e := event(fmt.Sprint(i + 1))
+		e.Time = now.Add(time.Duration(i%3-1) * 20 * time.Minute) // clocks differ
+		if err := l.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, gone := range []int{1, 300, 599} { // an event may be missing
+		if _, err := inner.Delete(t.Context(), l.key(uint64(gone)), bucket.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := l.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := func(c Contents, when time.Time) (ids []string) {
+		for _, r := range c.Records {
+			if e, err := Parse(r.Raw); err == nil && !e.Time.Before(when) {
+				ids = append(ids, e.ID)
+			}
+		}
+		return ids
+	}
+	for _, ago := range []time.Duration{-time.Hour, 0, 30 * time.Minute, 5 * time.Hour, 100 * time.Hour} {
+		faulty := faultbucket.New(inner, faultbucket.Options{})
+		c, err := newLog(t, faulty).ReadSince(t.Context(), now.Add(-ago))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := since(c, now.Add(-ago)), since(all, now.Add(-ago)); !slices.Equal(got, want) {
+			t.Errorf("%v ago: got %q, want %q", ago, got, want)
+		}
+		young := int((ago + maxAhead) / time.Minute)
+		if n := len(faulty.Requests()); n > max(young, 0)+20 {
+			t.Errorf("%v ago: %d requests for %d events", ago, n, young)
+		}
+		if int(c.Earlier)+len(c.Records) > events {
+			t.Errorf("%v ago: %d and %d events of %d", ago, c.Earlier, len(c.Records), events)
+		}
+	}
+	if _, err := inner.Delete(t.Context(), "audit/"+headName, bucket.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := l.ReadSince(t.Context(), now); err != nil || len(c.Records) != len(all.Records) {
+		t.Errorf("without a head: got %d events, %v, want all", len(c.Records), err)
+	}
+}

@@ -70,6 +70,32 @@ func Open(location string, key []byte, open Opener) (Sink, error) {
 		"commas only between several", statelatch.ErrInvalid)
 }
 
+// Locations takes a list of locations apart, with commas between them.
+func Locations(list string) (locations []string) {
+	for location := range strings.SplitSeq(list, ",") {
+		if location = strings.TrimSpace(location); location != "" {
+			locations = append(locations, location)
+		}
+	}
+	return locations
+}
+
+// OpenLog opens the first of some locations that can be read back. Where there is none, sent are the names of those
+// that events are sent to for good. Errors are those of [Open].
+func OpenLog(locations []string, open Opener) (log Log, sent []string, err error) {
+	for _, location := range locations {
+		sink, err := Open(location, nil, open)
+		if err != nil {
+			return nil, nil, err
+		}
+		if log, ok := sink.(Log); ok {
+			return log, nil, nil
+		}
+		sent = append(sent, sink.String()) // not the location, which may be a secret
+	}
+	return nil, sent, nil
+}
+
 func openSyslog(at string, keys Keys) (Sink, error) {
 	if at == "" {
 		return newSyslog("", "", keys...)

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/statelatch/statelatch/state"
 )
 
 const (
@@ -23,6 +24,8 @@ const (
 type Recorder struct {
 	sinks    []Sink
 	required bool
+	refused  func(error) error
+	action   Action
 	base     Event
 	cancel   context.CancelFunc
 	done     chan struct{} // everything is stored, or was tried
@@ -33,6 +36,7 @@ type Recorder struct {
 	closed bool
 	open   map[string]Event // intents of which nothing was recorded since, by action and ref
 	missed map[string]*Missed
+	states map[string]state.Report // what a run did to its states, by ref
 }
 
 // RecorderOptions say what a recorder stores, and where.
@@ -40,6 +44,10 @@ type RecorderOptions struct {
 	Sinks []Sink // where every event is stored; none: nothing is recorded
 	// Required: Intend refuses what cannot be recorded before it is done. Otherwise it does nothing.
 	Required bool
+	// Refused words why Intend refuses; nil: the sinks' errors do.
+	Refused func(error) error
+	// Action is what the program does.
+	Action Action
 	// Base is what all events have in common: Who, Client, Run, Tool and Reason.
 	Base Event
 }
@@ -60,9 +68,10 @@ type entry struct {
 // NewRecorder starts a recorder. It outlasts ctx, whose values it uses, and ends with Close.
 func NewRecorder(ctx context.Context, opts RecorderOptions) *Recorder {
 	r := &Recorder{
-		sinks: opts.Sinks, required: opts.Required, base: opts.Base,
+		sinks: opts.Sinks, required: opts.Required, refused: opts.Refused, action: opts.Action, base: opts.Base,
 		done: make(chan struct{}), more: make(chan struct{}, 1),
 		open: map[string]Event{}, missed: map[string]*Missed{},
+		states: map[string]state.Report{},
 	}
 	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go r.store(ctx)
@@ -145,6 +154,14 @@ func (r *Recorder) wake() {
 	}
 }
 
+// act is what the program does; empty if that is not known.
+func (r *Recorder) act() Action {
+	if r == nil {
+		return ""
+	}
+	return r.action
+}
+
 // Record notes what has happened, with a time and an ID of its own and what all events have in common.
 func (r *Recorder) Record(e Event) {
 	if r != nil {
@@ -163,6 +180,9 @@ func (r *Recorder) Intend(ctx context.Context, e Event) error {
 	r.put(entry{e, reply})
 	select {
 	case err := <-reply:
+		if err != nil && ctx.Err() == nil && r.refused != nil {
+			return r.refused(err)
+		}
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -181,7 +201,7 @@ func (r *Recorder) Close(err error) []Missed {
 	for _, e := range open {
 		e.Outcome, e.Detail = Failed, ""
 		if err != nil {
-			e.Detail = strings.ReplaceAll(err.Error(), "\n", "; ")
+			e.Detail = oneLine(err)
 		}
 		r.Record(e)
 	}

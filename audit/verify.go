@@ -15,6 +15,9 @@ type Log interface {
 	// Read returns all that is stored. What single records are wrong in is for [Verify]; errors mean that the log
 	// could not be read.
 	Read(ctx context.Context) (Contents, error)
+	// ReadSince is Read for who wants to know what was done since a time, and checks nothing: what is older may be left
+	// out, and so are older versions of what is there. The zero time leaves out no event.
+	ReadSince(ctx context.Context, since time.Time) (Contents, error)
 }
 
 // Contents is everything that is stored in a log, in the order in which it is stored.
@@ -23,6 +26,7 @@ type Contents struct {
 	Head    *Head    // nil: there is none, or HeadErr says why it cannot be read
 	HeadErr error    // why the head cannot be read; nil: it can, or there is none
 	Foreign []string // keys that are no part of a log
+	Earlier uint64   // events before Records that ReadSince left out, at most
 
 	// Older is what the bucket keeps of the log beside what is current, by key, the newest first; of a file nothing.
 	// OlderErr says why it is not known: errors matching [statelatch.ErrUnsupported] that nothing is kept.
@@ -70,9 +74,9 @@ const (
 
 // Finding is one thing that is wrong.
 type Finding struct {
-	Event  uint64 // the number of the first event concerned; 0: none
-	Kind   Kind   // what sort of wrong it is
-	Detail string // one line for people
+	Event  uint64 `json:"event,omitempty"` // the number of the first event concerned; 0: none
+	Kind   Kind   `json:"kind"`            // what sort of wrong it is
+	Detail string `json:"detail"`          // one line for people
 }
 
 // Report is the result of [Verify].

@@ -10,9 +10,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/plural"
+	"github.com/statelatch/statelatch/internal/safejson"
 )
 
 // Severity of a finding.
@@ -47,6 +47,27 @@ type Finding struct {
 	Why      string   // why it matters
 	Fix      string   // the command that mends it; empty where there is none
 	Skipped  bool     // it could not be looked at; What says why
+}
+
+// MarshalJSON is as docs/JSON.md has it.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	return safejson.Marshal(struct {
+		ID       string `json:"id"`
+		Severity string `json:"severity"`
+		Checked  bool   `json:"checked"`
+		What     string `json:"what"`
+		Why      string `json:"why,omitempty"`
+		Fix      string `json:"fix,omitempty"`
+	}{f.ID, f.Severity.String(), !f.Skipped, f.What, f.Why, f.Fix})
+}
+
+// Worst is the severity of the worst of findings.
+func Worst(findings []Finding) Severity {
+	worst := OK
+	for _, f := range findings {
+		worst = max(worst, f.Severity)
+	}
+	return worst
 }
 
 const (

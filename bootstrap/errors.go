@@ -2,10 +2,27 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/sdkcall"
 )
+
+// NotOurs says of an error of [Inspect] that a bucket is somebody else's, where that is why it may not be seen. Owner
+// is the account that it is expected to belong to; empty: any.
+func NotOurs(err error, bucket, owner string) error {
+	se, ok := errors.AsType[*statelatch.StoreError](err)
+	if !ok || !errors.Is(se.Kind, statelatch.ErrDenied) || se.Code != "" && se.Code != "AccessDenied" {
+		// such as wrong credentials
+		return err
+	}
+	belongs := "belongs to somebody else"
+	if owner != "" {
+		belongs = "does not belong to account " + owner
+	}
+	return fmt.Errorf("s3://%s %s, or the credentials may not see it; nothing was changed: %w", bucket, belongs, err)
+}
 
 // call makes one call on a bucket. Errors are a *statelatch.StoreError. Writes of a bucket's configuration can be
 // repeated, so none is ambiguous: what was not answered is ErrBroken.

@@ -7,22 +7,21 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/statelatch/statelatch/bucket/s3bucket"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket/s3bucket"
 )
 
 // Step is one change of a bucket.
 type Step struct {
-	ID       string // of the setting: "bucket", "versioning", "encryption", ...
-	What     string // in the imperative
-	Why      string // it is wanted, one line for people
-	From, To string // how it is and how it will be, for people
-	Action   string // the IAM action that it needs
+	ID     string `json:"id"`   // of the setting: "bucket", "versioning", "encryption", ...
+	What   string `json:"-"`    // in the imperative
+	Why    string `json:"-"`    // it is wanted, one line for people
+	From   string `json:"from"` // how it is, for people
+	To     string `json:"to"`   // how it will be, for people
+	Action string `json:"-"`    // the IAM action that it needs
 
 	required bool // else a store that cannot is passed over
 	write    func(ctx context.Context, c *s3.Client) error
@@ -34,15 +33,30 @@ type Step struct {
 
 // Skip is a part of what is wanted that is not done.
 type Skip struct {
-	ID       string // as of a Step
-	Why      string // one line for people
-	Required bool   // it is missed: the bucket is not what was asked for
+	ID       string `json:"id"`  // as of a Step
+	Why      string `json:"why"` // one line for people
+	Required bool   `json:"-"`   // it is missed: the bucket is not what was asked for
 }
 
 // Plan is what lies between a bucket as it is and as it is wanted. Without steps and skips there is nothing to do.
 type Plan struct {
 	Steps   []Step // in the order in which they are safe
 	Skipped []Skip // what is wanted and will not be done
+}
+
+// String shows people the steps, one below the other.
+func (p Plan) String() string {
+	var b strings.Builder
+	for i, s := range p.Steps {
+		fmt.Fprintf(&b, "%3d. %s: %s\n", i+1, s.What, s.Why)
+		for _, side := range [...]struct{ sign, text string }{{"-", s.From}, {"+", s.To}} {
+			for line := range strings.SplitSeq(side.text, "\n") {
+				fmt.Fprintf(&b, "       %s %s\n", side.sign, statelatch.Printable(line))
+			}
+		}
+		fmt.Fprintf(&b, "       needs %s\n", s.Action)
+	}
+	return b.String()
 }
 
 // same reports whether two plans look the same to who confirms them.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-
 	"github.com/statelatch/statelatch"
 )
 
@@ -21,6 +20,22 @@ const (
 	maxTagKey   = 128
 	maxTagValue = 256
 )
+
+// ParseTags reads tags as KEY=VALUE, each key once. Errors match [statelatch.ErrInvalid].
+func ParseTags(words []string) (map[string]string, error) {
+	if len(words) == 0 {
+		return nil, nil
+	}
+	tags := map[string]string{}
+	for _, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if _, twice := tags[key]; !ok || twice {
+			return nil, fmt.Errorf("-tag %q: want KEY=VALUE, each KEY once", word)
+		}
+		tags[key] = value
+	}
+	return tags, nil
+}
 
 func (d Desired) validateTags() error {
 	for key, value := range d.Tags {

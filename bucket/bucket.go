@@ -149,6 +149,9 @@ func (c Condition) Check(exists bool, etag string) error {
 // ReadOptions selects what Head and Get read; zero means the current version.
 type ReadOptions struct {
 	VersionID string // of the version to read; empty: the current one
+	// First: Get hands out no more than so many bytes from the start; 0: all. Object.Size is that of the whole. A part
+	// cannot be compared with what the store says of the whole: nothing proves that it is what was stored.
+	First int64
 }
 
 // PutOptions are the terms of one Put. Encryption, ACL and tags are not among them:

@@ -11,9 +11,9 @@ mkdir -p "$bin"
 if [ -n "$STATELATCH_PATH" ]; then
   ln -sf "$(realpath "$STATELATCH_PATH")" "$bin/statelatch"
 elif [ -n "$STATELATCH_VERSION" ]; then
-  GOBIN=$bin go install "github.com/statelatch/statelatch/cmd/statelatch@$STATELATCH_VERSION"
+  GOBIN=$bin go install -tags urfave_cli_no_template "github.com/statelatch/statelatch/cmd/statelatch@$STATELATCH_VERSION"
 else
-  (cd "$STATELATCH_SOURCE" && GOBIN=$bin go install -buildvcs=false ./cmd/statelatch)
+  (cd "$STATELATCH_SOURCE" && GOBIN=$bin go install -buildvcs=false -tags urfave_cli_no_template ./cmd/statelatch)
 fi
 "$bin/statelatch" version
 echo "$bin" >> "$GITHUB_PATH"

@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/term"
 	"github.com/statelatch/statelatch/migrate"
 	"github.com/statelatch/statelatch/policy"
 	"github.com/statelatch/statelatch/site"
@@ -172,14 +173,27 @@ func (p *Part) Unproven() []fleet.Lock {
 
 // Removed is what is gone from the table.
 type Removed struct {
-	Digests, Locks []string // the keys of the states that it was of
+	Digests []string `json:"digests"` // the keys of the states that they were of
+	Locks   []string `json:"locks"`   // the same of lock items
+}
+
+// WouldRemove is what Remove would remove.
+func (p *Part) WouldRemove() Removed {
+	r := Removed{Digests: []string{}, Locks: []string{}}
+	for _, f := range p.Digests {
+		r.Digests = append(r.Digests, f.Ref.Key)
+	}
+	for _, l := range p.Items {
+		r.Locks = append(r.Locks, l.Ref.Key)
+	}
+	return r
 }
 
 // Remove removes what was planned, each item only if it still is what was seen. One that changed meanwhile is added to
 // Left, and told to onLeft, which may be nil. OnRemoved, which may be nil, is called after each. The error says which
 // item could not be removed: nothing is half done then, and another Plan and Remove go on.
 func (p *Part) Remove(ctx context.Context, onRemoved func(done int), onLeft func(Left)) (Removed, error) {
-	var r Removed
+	r := Removed{Digests: []string{}, Locks: []string{}}
 	one := func(key string, list *[]string, act func() error, read func() error) error {
 		gone, err := removeItem(ctx, act, read)
 		if err != nil {
@@ -246,6 +260,19 @@ func (p *Part) Remaining(ctx context.Context) (int, error) {
 		n++
 	}
 	return n, nil
+}
+
+// DeleteCommand is the command that deletes the table. Region, which may be empty, is the table's.
+func (p *Part) DeleteCommand(region string) string {
+	command := "aws dynamodb delete-table --table-name " + term.ShellQuote(p.Table.Name())
+	for _, flag := range [...][2]string{
+		{"--region", region}, {"--profile", p.Backend.S3.Profile}, {"--endpoint-url", p.Backend.DynamoDBEndpoint},
+	} {
+		if flag[1] != "" {
+			command += " " + flag[0] + " " + term.ShellQuote(flag[1])
+		}
+	}
+	return command
 }
 
 // TableRights are the rights that clients have needed on the table: those that our policies grant, and what the

@@ -276,3 +276,13 @@ func (r *Root) lock(ctx context.Context, p *place, l fleet.Lock) {
 		r.block("%s is locked by %s, and %s", l.Ref, l.Holder(), wrong)
 	}
 }
+
+// Unready counts the roots that are not ready for what comes next.
+func Unready(roots []Root) (n int) {
+	for i := range roots {
+		if roots[i].Verdict == NotReady {
+			n++
+		}
+	}
+	return n
+}

@@ -74,6 +74,9 @@ type Checker struct {
 	Store *state.Store // with Digests
 	// Versions of a state to read for the one that a digest is of; 0: all.
 	Versions int
+	// Command is how a person names a state in a command of theirs, of which verb is the first word or more; nil:
+	// "statelatch VERB REF".
+	Command func(ref statelatch.Ref, verb string) string
 }
 
 // Check reads one state and its digest, and says what there is to it. Errors are those of state.Store.ReadDigest and of

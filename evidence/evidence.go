@@ -89,6 +89,18 @@ func Judge(ctx context.Context, h lock.Held, from Sources) Verdict {
 	return because(promise.State, promise.Proof, run.Detail)
 }
 
+// HolderHere tells whether the process behind a lock runs, as far as can be seen from this machine.
+func HolderHere(m *statelatch.Managed) identity.Liveness {
+	if m == nil {
+		return identity.Unknown
+	}
+	p, err := identity.ParseClient(m.Client)
+	if err != nil {
+		return identity.Unknown
+	}
+	return p.Alive()
+}
+
 // promiseOf is what the lock itself promises, held against the store's clock.
 func promiseOf(h lock.Held) Verdict {
 	m, age := h.Managed, Span(h.Age)

@@ -127,13 +127,13 @@ func (e *Exporter) Collect(ctx context.Context) error {
 }
 
 func (e *Exporter) look(ctx context.Context) (*collection, error) {
-	list, err := fleet.Locks(ctx, e.cfg.Locks, e.cfg.Scope,
-		fleet.LockOptions{WorkspacePrefix: e.cfg.WorkspacePrefix, Evidence: e.cfg.Evidence})
+	states, err := fleet.States(ctx, e.cfg.Locks.Bucket, e.cfg.Scope,
+		fleet.StatesOptions{WorkspacePrefix: e.cfg.WorkspacePrefix})
 	if err != nil {
 		return nil, err
 	}
-	states, err := fleet.States(ctx, e.cfg.Locks.Bucket, e.cfg.Scope,
-		fleet.StatesOptions{WorkspacePrefix: e.cfg.WorkspacePrefix})
+	list, err := fleet.Locks(ctx, e.cfg.Locks, e.cfg.Scope,
+		fleet.LockOptions{WorkspacePrefix: e.cfg.WorkspacePrefix, Evidence: e.cfg.Evidence, Listed: states})
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (e *Exporter) readSerials(ctx context.Context, c *collection) error {
 	store := &state.Store{Bucket: e.cfg.Locks.Bucket}
 	var mu sync.Mutex
 	err := fleet.Each(ctx, 0, unread, func(ctx context.Context, s fleet.State) error {
-		v := state.Version{Ref: statelatch.Ref{Bucket: e.cfg.Scope.Bucket, Key: s.Key}}
+		v := state.Version{Ref: statelatch.Ref{Bucket: e.cfg.Scope.Bucket, Key: s.Key}, Size: s.Size}
 		err := store.ReadHeader(ctx, &v)
 		mu.Lock()
 		defer mu.Unlock()

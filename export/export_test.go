@@ -392,3 +392,19 @@ func TestExporter_Run_EndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// States and locks come of one listing.
+func TestExporter_Collect_ListsOnce(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, Config{})
+	y.put("a.tfstate", `{"version":4,"serial":1,"lineage":"x"}`)
+	y.lock("a.tfstate", "id", "alice")
+	y.lock("b.tfstate", "id", "bob")
+	y.collect()
+	if n := y.store.Count(faultbucket.OpList, ""); n != 1 {
+		t.Errorf("%d listings, want one", n)
+	}
+	if n := len(y.last.locks); n != 2 {
+		t.Errorf("got %d locks, want 2", n)
+	}
+}

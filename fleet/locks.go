@@ -1,14 +1,13 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -51,6 +50,8 @@ type LockOptions struct {
 	WorkspacePrefix string           // as in [WalkOptions]
 	Evidence        evidence.Sources // what they are judged by
 	OnProgress      func(Progress)   // of the walk
+	// Listed is what [States] has just found of the same scope: the bucket is not listed once more. Nil: it is listed.
+	Listed []State
 }
 
 // LockList is what [Locks] found.
@@ -70,8 +71,100 @@ type lister interface {
 // itself, with consistent reads, so that lock object and item are seen together; what is released meanwhile is left
 // out. A lock that cannot be read is listed as such; errors are those of the walk, and of ctx.
 func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts LockOptions) (LockList, error) {
+	var list LockList
+	for l, err := range AllLocks(ctx, m, scope, opts) {
+		if unlisted, ok := errors.AsType[*UnlistedError](err); ok {
+			list.Unlisted = unlisted.Err
+		} else if err != nil {
+			return list, err
+		} else {
+			list.Locks = append(list.Locks, l)
+		}
+	}
+	return list, nil
+}
+
+// UnlistedError says that the lock table could not be listed: items without a lock object are not among the locks.
+type UnlistedError struct {
+	Err error // of the listing
+}
+
+// Error says why.
+func (e *UnlistedError) Error() string { return "the lock table cannot be listed: " + e.Err.Error() }
+
+// Unwrap is why.
+func (e *UnlistedError) Unwrap() error { return e.Err }
+
+// AllLocks is [Locks], but that each comes as soon as it and those before it are read, which begins when the bucket is
+// listed. It ends with the first error; an [*UnlistedError] is the last that comes, behind all locks.
+func AllLocks(
+	ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts LockOptions,
+) iter.Seq2[Lock, error] {
+	return func(yield func(Lock, error) bool) {
+		keys, err := lockKeys(ctx, m.Bucket, scope, opts)
+		if err != nil {
+			yield(Lock{}, err)
+			return
+		}
+		var unlisted error
+		if m.Table != nil {
+			unlisted = itemKeys(ctx, m.Table, scope, opts.WorkspacePrefix, keys)
+		}
+		refs := func(yield func(statelatch.Ref, error) bool) {
+			for _, key := range slices.Sorted(maps.Keys(keys)) {
+				if !yield(statelatch.Ref{Bucket: scope.Bucket, Key: key}, nil) {
+					return
+				}
+			}
+		}
+		all := Map(ctx, 0, refs, func(ctx context.Context, ref statelatch.Ref) ([]Lock, error) {
+			return readJudged(ctx, m, ref, opts.Evidence), ctx.Err()
+		})
+		for found, err := range all {
+			if err != nil {
+				yield(Lock{}, err)
+				return
+			}
+			for _, l := range found {
+				if !yield(l, nil) {
+					return
+				}
+			}
+		}
+		if unlisted != nil {
+			yield(Lock{}, &UnlistedError{unlisted})
+		}
+	}
+}
+
+// readJudged reads the lock of ref, or both halves, and judges it.
+func readJudged(ctx context.Context, m *lock.Manager, ref statelatch.Ref, by evidence.Sources) []Lock {
+	found := readLock(ctx, m, ref)
+	if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pace.Sleep(ctx, halfPause) == nil {
+		found = readLock(ctx, m, ref) // perhaps it was just being taken or released: one half comes after the other
+	}
+	for i := range found {
+		if found[i].Unread == nil {
+			found[i].Verdict = evidence.Judge(ctx, found[i].Held, by)
+		}
+	}
+	return found
+}
+
+// lockKeys are the keys of the states that have a lock object.
+func lockKeys(
+	ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts LockOptions,
+) (map[string]bool, error) {
 	keys := map[string]bool{}
-	err := Walk(ctx, m.Bucket, scope, WalkOptions{
+	for _, s := range opts.Listed {
+		if s.Locked {
+			keys[s.Key] = true
+		}
+	}
+	if opts.Listed != nil {
+		return keys, scope.ValidateIn(b.Name())
+	}
+	err := Walk(ctx, b, scope, WalkOptions{
 		WorkspacePrefix: opts.WorkspacePrefix, OnProgress: opts.OnProgress,
 	}, func(obj bucket.Object) error {
 		if kind, state := statelatch.ClassifyKey(obj.Key); kind == statelatch.KeyLock {
@@ -79,35 +172,7 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 		}
 		return nil
 	})
-	if err != nil {
-		return LockList{}, err
-	}
-	var list LockList
-	if m.Table != nil {
-		list.Unlisted = itemKeys(ctx, m.Table, scope, opts.WorkspacePrefix, keys)
-	}
-	var refs []statelatch.Ref
-	for key := range keys {
-		refs = append(refs, statelatch.Ref{Bucket: scope.Bucket, Key: key})
-	}
-	var mu sync.Mutex
-	err = Each(ctx, 0, refs, func(ctx context.Context, ref statelatch.Ref) error {
-		found := readLock(ctx, m, ref)
-		if slices.ContainsFunc(found, func(l Lock) bool { return l.Kind == KindHalf }) && pace.Sleep(ctx, halfPause) == nil {
-			found = readLock(ctx, m, ref) // perhaps it was just being taken or released: one half comes after the other
-		}
-		for i := range found {
-			if found[i].Unread == nil {
-				found[i].Verdict = evidence.Judge(ctx, found[i].Held, opts.Evidence)
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		list.Locks = append(list.Locks, found...)
-		return ctx.Err()
-	})
-	slices.SortStableFunc(list.Locks, func(a, b Lock) int { return cmp.Compare(a.Ref.Key, b.Ref.Key) })
-	return list, err
+	return keys, err
 }
 
 // itemKeys adds the keys of the states that have a lock item in the table.

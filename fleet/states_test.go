@@ -2,10 +2,16 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -246,5 +252,119 @@ func TestStates_Canceled_EndsReading(t *testing.T) {
 	_, err := States(ctx, stocked(t, false), whole, StatesOptions{Headers: true, Workers: 1, OnRead: func(int, int) { cancel() }})
 	if err == nil || ctx.Err() == nil {
 		t.Errorf("got %v, want an error", err)
+	}
+}
+
+// slow is a bucket of which each read takes a second.
+type slow struct{ bucket.Bucket }
+
+func (s slow) Get(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+	time.Sleep(time.Second)
+	return s.Bucket.Get(ctx, key, opts)
+}
+
+// The versions of one state are read like those of many: as many at a time as may be, each once.
+func TestStates_Anomalies_OneLongHistory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const versions = 160
+		b := membucket.New("b", membucket.Options{Versioned: true})
+		for i := range versions {
+			put(t, b, "a.tfstate", body(i+1, "L", "a"))
+		}
+		counted := faultbucket.New(b, faultbucket.Options{})
+		started := time.Now()
+		states := mustStates(t, slow{counted}, whole, StatesOptions{Anomalies: true})
+		if took := time.Since(started); took != versions/16*time.Second {
+			t.Errorf("it took the time of %v reads one after the other, want 10 for %d by 16", took, versions)
+		}
+		if n := counted.Count(faultbucket.OpGet, ""); n != versions {
+			t.Errorf("%d reads of %d versions, want each once", n, versions)
+		}
+		if s := states[0]; s.Header == nil || s.Header.Serial != versions || s.Versions != versions || len(s.Anomalies) > 0 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
+// Who may not read versions is told of the current one all the same.
+func TestStates_Anomalies_VersionsDenied(t *testing.T) {
+	t.Parallel()
+	b := faultbucket.New(stocked(t, true), faultbucket.Options{})
+	for i := range 3 {
+		put(t, b, "a.tfstate", body(4+i, "L1", "a"))
+	}
+	b.Add(faultbucket.Rule{
+		Match: func(r faultbucket.Request) bool { return r.Op == faultbucket.OpGet && r.VersionID != "" },
+		Fault: faultbucket.Answer(403),
+	})
+	s := mustStates(t, b, statelatch.Scope{Bucket: "b", Prefix: "a.tfstate"}, StatesOptions{Anomalies: true})[0]
+	if s.Header == nil || s.Header.Serial != 6 || !errors.Is(s.Problem, statelatch.ErrDenied) {
+		t.Errorf("got %+v, %v, want serial 6 and that its versions are denied", s.Header, s.Problem)
+	}
+}
+
+// listing is a bucket of many states.
+type listing struct {
+	bucket.Bucket
+	states int
+}
+
+func (l listing) List(_ context.Context, opts bucket.ListOptions) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
+		for i := range l.states {
+			o := bucket.Object{
+				Key: fmt.Sprintf("live/account-%05d/terraform.tfstate", i), Size: int64(i + 1), LastModified: time.Now(),
+				ETag: fmt.Sprintf(`"%032x"`, i),
+			}
+			if o.Key > opts.StartAfter && !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// What is kept of a state that was listed is small, and the states come out of it again and again.
+func TestTakeStock_Memory(t *testing.T) { // not parallel: it looks at the heap
+	const states = 20_000
+	var before, after runtime.MemStats
+	b := listing{membucket.New("b", membucket.Options{}), states}
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s, err := TakeStock(t.Context(), b, whole, StatesOptions{WorkspacePrefix: "env:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := int64(after.HeapAlloc-before.HeapAlloc) / states; each > 250 {
+		t.Errorf("%d bytes are kept of each state, want at most 250", each)
+	}
+	for range 2 {
+		i := 0
+		for st := range s.All() {
+			if want := fmt.Sprintf(`"%032x"`, i); st.ETag != want || st.Size != int64(i+1) || st.Ref().Bucket != "b" {
+				t.Fatalf("state %d: got %+v", i, st)
+			}
+			i++
+		}
+		if i != states {
+			t.Errorf("got %d states, want %d", i, states)
+		}
+	}
+}
+
+// An ETag is told as it was, whatever it looks like.
+func TestStates_ETags(t *testing.T) {
+	t.Parallel()
+	for _, etag := range []string{
+		`"d41d8cd98f00b204e9800998ecf8427e"`, `"D41D8CD98F00B204E9800998ECF8427E"`, `d41d8cd98f00b204e9800998ecf8427e`,
+		`"d41d8cd98f00b204e9800998ecf8427e-2"`, `""`, `"x"`, `"d41d8cd98f00b204e9800998ecf8427g"`, ``,
+	} {
+		n := noted{exists: true}
+		n.setETag(etag)
+		if got := n.etag(); got != etag {
+			t.Errorf("got %q, want %q", got, etag)
+		}
 	}
 }

@@ -14,10 +14,9 @@ func TestCollect_AnotherBucket(t *testing.T) {
 	b := membucket.New("b", membucket.Options{Versioned: true})
 	other := statelatch.Scope{Bucket: "other"}
 	_, findErr := Find(t.Context(), b, other, Options{})
-	_, snapshotsErr := FindSnapshots(t.Context(), b, other, 1, Options{})
 	_, collectErr := Collect(t.Context(), b, Plan{Bucket: "other", Keys: []Key{{Key: "k.tflock"}}}, 1, nil)
-	_, removeErr := CollectSnapshots(t.Context(), b, Snapshots{{Key: "k", bucket: "other", etag: `"e"`}}, 1, nil)
-	for name, err := range map[string]error{"Find": findErr, "FindSnapshots": snapshotsErr, "Collect": collectErr, "CollectSnapshots": removeErr} {
+	_, removeErr := Collect(t.Context(), b, Plan{Bucket: "other", Snapshots: Snapshots{{Key: "k", etag: `"e"`}}}, 1, nil)
+	for name, err := range map[string]error{"Find": findErr, "Collect": collectErr, "of snapshots": removeErr} {
 		if !errors.Is(err, statelatch.ErrInvalid) {
 			t.Errorf("%s: got %v, want ErrInvalid", name, err)
 		}

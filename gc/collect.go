@@ -40,8 +40,11 @@ type Result struct {
 // Errors are the bucket's, and ErrInvalid for a plan of another one; ErrDenied if not a single version could be removed
 // for that reason.
 func Collect(ctx context.Context, b bucket.Bucket, p Plan, workers int, onProgress func(Result)) (Result, error) {
-	if len(p.Keys) > 0 && p.Bucket != b.Name() {
+	if !p.Empty() && p.Bucket != b.Name() {
 		return Result{}, fmt.Errorf("%w plan: it is of bucket %q, not of %q", statelatch.ErrInvalid, p.Bucket, b.Name())
+	}
+	if len(p.Snapshots) > 0 {
+		return collectSnapshots(ctx, b, p.Snapshots, workers, onProgress)
 	}
 	c := &collector{bucket: b, onProgress: onProgress}
 	err := fleet.Each(ctx, workers, p.Keys, func(ctx context.Context, k Key) error {

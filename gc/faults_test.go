@@ -217,11 +217,11 @@ func TestCollectSnapshots(t *testing.T) {
 	t.Parallel()
 	s, _ := snapshotStore(t)
 	for range 2 { // the second time there is nothing to do
-		old, err := gc.FindSnapshots(t.Context(), s, whole, 2, gc.Options{})
+		old, err := gc.Find(t.Context(), s, whole, gc.Options{KeepSnapshots: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := gc.CollectSnapshots(t.Context(), s, old, 0, nil)
+		r, err := gc.Collect(t.Context(), s, old, 0, nil)
 		if err != nil || r.Removed != old.Total() {
 			t.Fatalf("got %+v, %v; want %+v", r, err, old.Total())
 		}
@@ -239,12 +239,12 @@ func TestCollectSnapshots(t *testing.T) {
 func TestCollectSnapshots_Replaced(t *testing.T) {
 	t.Parallel()
 	s, first := snapshotStore(t)
-	old, err := gc.FindSnapshots(t.Context(), s, whole, 0, gc.Options{}) // 0 is 1
-	if err != nil || len(old) != 3 {
+	old, err := gc.Find(t.Context(), s, whole, gc.Options{KeepSnapshots: 1})
+	if err != nil || len(old.Snapshots) != 3 {
 		t.Fatalf("got %v, %v; want 3", old, err)
 	}
 	put(t, s, first, "other content")
-	r, err := gc.CollectSnapshots(t.Context(), s, old, 0, nil)
+	r, err := gc.Collect(t.Context(), s, old, 0, nil)
 	if err != nil || r.Removed.Versions != 2 || r.Keys != 3 || !slices.Contains(keys(t, s), first) {
 		t.Errorf("got %+v, %v, %v left; want 2 removed, and not %s", r, err, keys(t, s), first)
 	}

@@ -40,6 +40,9 @@ type Options struct {
 	WorkspacePrefix string
 	Workers         int                  // requests under way at once; 0 means 16
 	OnProgress      func(fleet.Progress) // called by Find now and then; nil: not called
+	// KeepSnapshots, if not 0, plans the removal of all snapshots of a state but the newest so many, where the bucket
+	// keeps no versions. Elsewhere removing one would only hide it.
+	KeepSnapshots int
 }
 
 // Plan is what may go.
@@ -51,13 +54,15 @@ type Plan struct {
 	// judge.
 	Before time.Time
 	Keys   []Key // by key
+	// Snapshots are those that may go, in a bucket that keeps no versions.
+	Snapshots Snapshots
 	// Kept counts versions and delete markers of lock objects that stay, those that are current locks among them.
 	Kept int
 }
 
 // Key is the part of a plan that is about one lock object.
 type Key struct {
-	Key string // of the lock object
+	Key string `json:"key"` // of the lock object
 	Sum
 	// last is the version ID of the newest one that may go. Everything older may.
 	last string
@@ -65,11 +70,11 @@ type Key struct {
 
 // Sum adds up versions.
 type Sum struct {
-	Versions int   // without markers
-	Markers  int   // delete markers
-	Bytes    int64 // of the versions
-	// Oldest and Newest are when the first and the last of them were stored. Zero if there is none.
-	Oldest, Newest time.Time
+	Versions int       `json:"versions"`        // without markers
+	Markers  int       `json:"delete_markers"`  // of these keys
+	Bytes    int64     `json:"bytes"`           // of the versions
+	Oldest   time.Time `json:"oldest,omitzero"` // when the first of them was stored; zero if there is none
+	Newest   time.Time `json:"newest,omitzero"` // when the last of them was stored; zero if there is none
 }
 
 func (s *Sum) add(o Sum) {
@@ -90,11 +95,24 @@ func (p Plan) Total() Sum {
 	for _, k := range p.Keys {
 		s.add(k.Sum)
 	}
+	s.add(p.Snapshots.Total())
 	return s
 }
 
+// Empty reports whether there is nothing to remove.
+func (p Plan) Empty() bool { return len(p.Keys)+len(p.Snapshots) == 0 }
+
 // Find lists what may go in scope. It changes nothing. A bucket that keeps no versions is no error: see [Plan].
 func Find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Options) (Plan, error) {
+	p, err := find(ctx, b, scope, opts)
+	if err == nil && opts.KeepSnapshots > 0 && !p.Versioned {
+		p.Snapshots, err = findSnapshots(ctx, b, scope, opts)
+	}
+	return p, err
+}
+
+// find is Find of locks.
+func find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Options) (Plan, error) {
 	p := Plan{Bucket: b.Name()}
 	chains := map[string]chain{}
 	var other bucket.Object // that is no lock

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/statelatch/statelatch"
@@ -15,11 +14,13 @@ import (
 
 // Snapshot is an older version of a state, kept where the bucket keeps none (package state).
 type Snapshot struct {
-	Key    string // its own
-	bucket string
-	etag   string
-	sum    Sum
+	Key  string // its own
+	etag string
+	sum  Sum
 }
+
+// MarshalText is the key.
+func (s Snapshot) MarshalText() ([]byte, error) { return []byte(s.Key), nil }
 
 // Snapshots are those that may go, by key.
 type Snapshots []Snapshot
@@ -33,12 +34,9 @@ func (s Snapshots) Total() Sum {
 	return t
 }
 
-// FindSnapshots lists all snapshots of each state but the newest, of which keep stay. It is for a bucket without
-// versions: elsewhere removing one would only hide it. keep is at least 1, because the newest may be the only copy of
-// what is being overwritten. It changes nothing. Of opts, OlderThan and Ours do not count.
-func FindSnapshots(
-	ctx context.Context, b bucket.Bucket, scope statelatch.Scope, keep int, opts Options,
-) (Snapshots, error) {
+// findSnapshots lists all snapshots of each state but the newest, of which opts.KeepSnapshots stay: at least one,
+// because the newest may be the only copy of what is being overwritten. OlderThan and Ours do not count.
+func findSnapshots(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Options) (Snapshots, error) {
 	byState := map[string]Snapshots{}
 	err := fleet.Walk(ctx, b, scope, fleet.WalkOptions{
 		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, OnProgress: opts.OnProgress,
@@ -51,29 +49,26 @@ func FindSnapshots(
 			return nil // somebody else's
 		}
 		sum := Sum{Versions: 1, Bytes: obj.Size, Oldest: obj.LastModified, Newest: obj.LastModified}
-		byState[of] = append(byState[of], Snapshot{Key: obj.Key, bucket: b.Name(), etag: obj.ETag, sum: sum})
+		byState[of] = append(byState[of], Snapshot{Key: obj.Key, etag: obj.ETag, sum: sum})
 		return nil
 	})
 	byKey := func(a, b Snapshot) int { return cmp.Compare(a.Key, b.Key) } // the names of one state sort by age
 	var old Snapshots
 	for _, all := range byState {
 		slices.SortFunc(all, byKey)
-		old = append(old, all[:max(0, len(all)-max(1, keep))]...)
+		old = append(old, all[:max(0, len(all)-max(1, opts.KeepSnapshots))]...)
 	}
 	slices.SortFunc(old, byKey)
 	return old, err
 }
 
-// CollectSnapshots removes snapshots, each only if it is still what was listed. Otherwise like [Collect]. A store
-// without conditional deletes refuses with ErrUnsupported.
-func CollectSnapshots(
+// collectSnapshots is Collect of snapshots, each only if it is still what was listed. A store without conditional
+// deletes refuses with ErrUnsupported.
+func collectSnapshots(
 	ctx context.Context, b bucket.Bucket, old Snapshots, workers int, onProgress func(Result),
 ) (Result, error) {
 	c := &collector{bucket: b, onProgress: onProgress}
 	err := fleet.Each(ctx, workers, old, func(ctx context.Context, s Snapshot) error {
-		if s.bucket != b.Name() {
-			return fmt.Errorf("%w snapshot %q: it is of bucket %q, not of %q", statelatch.ErrInvalid, s.Key, s.bucket, b.Name())
-		}
 		err := retry(ctx, func() error {
 			_, err := b.Delete(ctx, s.Key, bucket.DeleteOptions{If: bucket.IfMatch(s.etag)})
 			return err

@@ -18,7 +18,7 @@ func TestList_AnotherBucket(t *testing.T) {
 	e := history.Entry{Version: state.Version{Ref: other, Exists: true, VersionID: "v000001"}}
 	_, listErr := history.List(t.Context(), s, other, history.Options{})
 	_, resolveErr := history.Resolve(t.Context(), s, other, "v000001")
-	_, placeErr := history.Place(t.Context(), s, e.Version)
+	_, placeErr := history.Place(t.Context(), s, e, e.Version)
 	_, _, openErr := history.Open(t.Context(), s, e)
 	for name, err := range map[string]error{
 		"List": listErr, "Resolve": resolveErr, "Place": placeErr, "Open": openErr, "Attribute": history.Attribute(t.Context(), s, other, []history.Entry{e}),

@@ -3,7 +3,10 @@ package history
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"strconv"
 	"strings"
 
@@ -34,7 +37,7 @@ func Find(entries []Entry, selector string) (Entry, error) {
 			}
 		}
 	case Previous:
-		if e, ok := previous(entries); ok {
+		if e, ok, _ := previous(values(entries)); ok {
 			return e, nil
 		}
 	}
@@ -83,17 +86,19 @@ func beginning(entries []Entry, selector string) (found Entry, ok bool, many err
 }
 
 // previous is the newest state that is older than the current one and has other content.
-func previous(entries []Entry) (Entry, bool) {
+func previous(entries iter.Seq2[Entry, error]) (Entry, bool, error) {
 	same := false // as the current one
-	for _, e := range entries {
+	for e, err := range entries {
 		switch {
+		case err != nil:
+			return Entry{}, false, err
 		case e.Current || same:
 			same = e.Unchanged
 		case e.isState():
-			return e, true
+			return e, true, nil
 		}
 	}
-	return Entry{}, false
+	return Entry{}, false, nil
 }
 
 // withSerial is the newest version with a serial, of those that differ by touches alone.
@@ -128,48 +133,129 @@ func (e Entry) Name() string {
 }
 
 // Resolve is Find without a list at hand. It reads no more versions than it takes: a version ID or the name of a
-// snapshot that is whole costs no request, and then only Ref, Exists and VersionID are set.
+// snapshot that is whole costs no request, and then only Ref, Exists and VersionID are set. Of more than a thousand
+// versions those are read where a serial must be if serials never step back, and all if they are seen to, or it is not
+// there; so that another version of that serial, far away, is not seen.
 func Resolve(ctx context.Context, s *state.Store, ref statelatch.Ref, selector string) (Entry, error) {
-	_, err := strconv.ParseUint(selector, 10, 64)
-	if err != nil && selector != Current && selector != Previous && selector != "" {
-		if strings.HasSuffix(selector, "…") {
-			entries, err := List(ctx, s, ref, Options{})
-			if err != nil {
-				return Entry{}, err
-			}
-			if e, ok, many := beginning(entries, selector); ok {
-				return e, many
+	serial, err := strconv.ParseUint(selector, 10, 64)
+	switch {
+	case selector == Current:
+		for e, err := range All(ctx, s, ref, Options{Limit: 1}) {
+			if err != nil || e.Current {
+				return e, err
 			}
 		}
+	case selector == Previous:
+		e, ok, err := previous(All(ctx, s, ref, Options{workers: fewWorkers}))
+		if ok || err != nil {
+			return e, err
+		}
+	case selector == "":
+		return Find(nil, selector)
+	case err == nil:
+		return resolveSerial(ctx, s, ref, serial)
+	case strings.HasSuffix(selector, "…"):
+		entries, err := collect(merged(ctx, s, ref, 0))
+		if err != nil {
+			return Entry{}, err
+		}
+		if e, ok, many := beginning(entries, selector); ok {
+			return e, many
+		}
+		fallthrough
+	default:
 		return Entry{Version: state.Version{Ref: ref, Exists: true, VersionID: selector}}, ref.ValidateIn(s.Bucket.Name())
 	}
-	limit := 0 // any version may have that serial
-	switch selector {
-	case Current:
-		limit = 1
-	case Previous:
-		limit = touchesAtFirst
-	}
-	entries, err := List(ctx, s, ref, Options{Limit: limit})
+	return Find(nil, selector) // which says that there is none
+}
+
+const (
+	// fewWorkers are enough to find what is near the top of a history.
+	fewWorkers = 4
+	// wholePage is how many versions are read for one of them without a search.
+	wholePage = 1000
+	// probes is how many versions a search looks at in one step.
+	probes = 16
+	// around is how many versions beside the one that was found are read, to see whether it is alone.
+	around = 50
+)
+
+// resolveSerial finds the version that has a serial.
+func resolveSerial(ctx context.Context, s *state.Store, ref statelatch.Ref, serial uint64) (Entry, error) {
+	listed, err := collect(merged(ctx, s, ref, 0))
 	if err != nil {
 		return Entry{}, err
 	}
-	e, err := Find(entries, selector)
-	if err != nil && selector == Previous && len(entries) == limit {
-		if entries, err = List(ctx, s, ref, Options{}); err == nil {
-			e, err = Find(entries, selector)
+	if len(listed) > wholePage {
+		near, err := search(ctx, s, ref, listed, serial)
+		if err == nil {
+			near, err = collect(completed(ctx, s, ref, Options{}, values(near), len(near)))
+		}
+		if err != nil {
+			return Entry{}, err
+		}
+		if e, err := withSerial(near, serial); !errors.Is(err, statelatch.ErrNotFound) {
+			return e, err
 		}
 	}
-	return e, err
+	all, err := collect(completed(ctx, s, ref, Options{}, values(listed), len(listed)))
+	if err != nil {
+		return Entry{}, err
+	}
+	return withSerial(all, serial)
 }
 
-// Place is v, which was read and not listed, as an entry without its holder: the listing tells whether it is the
-// current one, and when it was stored as exactly as [Attribute] is told of locks. It costs a listing down to v. Where
-// that is not possible v stays as it is: that is no error.
-func Place(ctx context.Context, s *state.Store, v state.Version) (Entry, error) {
-	e := Entry{Version: v}
+// search narrows down which of entries, newest first, those with a serial are; it returns them, without headers, and
+// some on either side. None: serials are seen to step back.
+func search(
+	ctx context.Context, s *state.Store, ref statelatch.Ref, entries []Entry, serial uint64,
+) ([]Entry, error) {
+	first, last := 0, len(entries)
+	for last-first > 2*around {
+		at, probed := make([]int, probes), make([]Entry, probes)
+		for i := range at {
+			at[i] = first + (2*i+1)*(last-first)/(2*probes)
+			probed[i] = entries[at[i]]
+		}
+		headed, err := collect(readHeaders(ctx, s, ref, Options{}, values(probed), probes))
+		if err != nil || len(headed) < probes { // one was purged meanwhile
+			return nil, err
+		}
+		from, to, newest := first, last, uint64(math.MaxUint64)
+		for i, e := range headed {
+			if !e.isState() {
+				continue
+			}
+			switch is := e.Header.Serial; {
+			case is > newest: // it steps back
+				return nil, nil
+			case is > serial:
+				from = at[i] + 1
+			case is < serial:
+				to = min(to, at[i])
+			}
+			newest = e.Header.Serial
+		}
+		narrower := from > first || to < last
+		if first, last = from, to; !narrower { // it is there many times
+			break
+		}
+	}
+	return entries[max(first-around, 0):min(last+around, len(entries))], nil
+}
+
+// Place is e with v, which Open read of it: what its listing told stays. Of one that was not listed the listing tells
+// whether it is the current one, and when it was stored as exactly as [Attribute] is told of locks. That costs a listing
+// down to v. Where it is not possible v stays as it is: that is no error.
+func Place(ctx context.Context, s *state.Store, e Entry, v state.Version) (Entry, error) {
+	stored := e.LastModified
+	e.Version = v
 	if err := v.Ref.In(s.Bucket.Name()); err != nil {
 		return e, err
+	}
+	if !stored.IsZero() {
+		e.LastModified = stored
+		return e, nil
 	}
 	if _, e.Snapshot = state.ParseSnapshot(v.VersionID); e.Snapshot {
 		return e, nil
@@ -189,6 +275,3 @@ func Place(ctx context.Context, s *state.Store, v state.Version) (Entry, error) 
 	}
 	return e, nil
 }
-
-// touchesAtFirst is how many versions are looked at for the previous one before all are.
-const touchesAtFirst = 10

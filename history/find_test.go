@@ -2,6 +2,8 @@ package history_test
 
 import (
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -130,13 +132,21 @@ func TestPlace(t *testing.T) {
 	for _, e := range r.list(0) {
 		v := e.Version
 		v.LastModified = v.LastModified.Truncate(time.Second)
-		got, err := history.Place(t.Context(), r.Store, v)
+		got, err := history.Place(t.Context(), r.Store, history.Entry{}, v)
 		if err != nil || !got.LastModified.Equal(e.LastModified) || got.Current != e.Current {
 			t.Errorf("serial %d: got %v, current %v, %v; want %v, %v", e.Header.Serial, got.LastModified, got.Current, err, e.LastModified, e.Current)
 		}
 	}
+	listed := r.list(0)[1]
+	v := listed.Version
+	v.LastModified = v.LastModified.Truncate(time.Second)
+	before := len(r.faulty.Requests())
+	if got, err := history.Place(t.Context(), r.Store, listed, v); err != nil || !got.LastModified.Equal(listed.LastModified) ||
+		len(r.faulty.Requests()) != before {
+		t.Errorf("of one that was listed: got %+v, %v, want nothing asked again", got, err)
+	}
 	r.faulty.Add(faultbucket.Rule{Match: func(q faultbucket.Request) bool { return q.Op == "list versions" }, Fault: faultbucket.Answer(403)})
-	if e, err := history.Place(t.Context(), r.Store, state.Version{Ref: ref, VersionID: "x"}); err != nil || e.VersionID != "x" {
+	if e, err := history.Place(t.Context(), r.Store, history.Entry{}, state.Version{Ref: ref, VersionID: "x"}); err != nil || e.VersionID != "x" {
 		t.Errorf("may not list: got %+v, %v", e, err)
 	}
 }
@@ -162,5 +172,90 @@ func TestFind_ShortVersionIDs(t *testing.T) {
 		if _, err := history.Find(entries, selector); !isKind(err, statelatch.ErrNotFound) {
 			t.Errorf("%q: got %v, want nothing", selector, err)
 		}
+	}
+}
+
+// The serial of one of more than a thousand versions costs a listing and some headers, wherever it is.
+func TestResolve_SerialOfMany(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	const versions = 1200
+	var ids []string
+	for i := range versions {
+		ids = append(ids, r.later(1, body(i+1, lineage, "a")))
+	}
+	for _, serial := range []int{1, 2, 49, 777, versions - 1, versions} {
+		before := len(r.faulty.Requests())
+		e, err := history.Resolve(t.Context(), r.Store, ref, fmt.Sprint(serial))
+		if err != nil || e.VersionID != ids[serial-1] || e.LastModified.IsZero() || e.Current != (serial == versions) {
+			t.Errorf("serial %d: got %+v, %v, want version %s", serial, e, err, ids[serial-1])
+		}
+		if n := len(r.faulty.Requests()) - before; n > 2+4*16+3*50 {
+			t.Errorf("serial %d: %d requests of %d versions", serial, n, versions)
+		}
+	}
+	if _, err := history.Resolve(t.Context(), r.Store, ref, fmt.Sprint(versions+1)); !isKind(err, statelatch.ErrNotFound) {
+		t.Errorf("got %v, want that there is none", err)
+	}
+
+	twice := r.later(1, body(versions, lineage, "b")) // an update was lost
+	if _, err := history.Resolve(t.Context(), r.Store, ref, fmt.Sprint(versions)); !isKind(err, statelatch.ErrInvalid) ||
+		!strings.Contains(err.Error(), twice) || !strings.Contains(err.Error(), ids[versions-1]) {
+		t.Errorf("got %v, want that there are two", err)
+	}
+	for i := range 5 { // an old one was written again, and work went on from there
+		r.later(1, body(700+i, lineage, "c"))
+	}
+	again := r.later(1, body(versions+9, lineage, "c"))
+	for _, tc := range []struct{ serial, id string }{{fmt.Sprint(versions + 9), again}, {"2", ids[1]}, {"1099", ids[1098]}} {
+		if e, err := history.Resolve(t.Context(), r.Store, ref, tc.serial); err != nil || e.VersionID != tc.id {
+			t.Errorf("serial %s behind a step back: got %q, %v, want %q", tc.serial, e.VersionID, err, tc.id)
+		}
+	}
+}
+
+// What is near the top costs a page and a few headers, however long the history is.
+func TestResolve_NearTheTop(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	var ids []string
+	for i := range 1100 {
+		ids = append(ids, r.later(1, body(i+1, lineage, "a")))
+	}
+	for selector, want := range map[string]string{"current": ids[1099], "previous": ids[1098]} {
+		before := len(r.faulty.Requests())
+		if e, err := history.Resolve(t.Context(), r.Store, ref, selector); err != nil || e.VersionID != want {
+			t.Errorf("%s: got %q, %v, want %q", selector, e.VersionID, err, want)
+		}
+		if n := len(r.faulty.Requests()) - before; n > 2+24 {
+			t.Errorf("%s: %d requests", selector, n)
+		}
+	}
+}
+
+// All ends where its loop does, and is List otherwise.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	for i := range 500 {
+		r.later(1, body(i+1, lineage, "a"))
+	}
+	want := r.list(0)
+	i := 0
+	for e, err := range history.All(t.Context(), r.Store, ref, history.Options{}) {
+		if err != nil || !reflect.DeepEqual(e, want[i]) {
+			t.Fatalf("entry %d: got %+v, %v, want %+v", i, e, err, want[i])
+		}
+		i++
+	}
+	if i != len(want) {
+		t.Errorf("got %d entries, want %d", i, len(want))
+	}
+	before := len(r.faulty.Requests())
+	for range history.All(t.Context(), r.Store, ref, history.Options{}) {
+		break
+	}
+	if n := len(r.faulty.Requests()) - before; n > 100 {
+		t.Errorf("%d requests for one entry", n)
 	}
 }

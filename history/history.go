@@ -8,10 +8,12 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -49,91 +51,180 @@ type Holder struct {
 	Run                 *statelatch.Run // the CI job, of a lock of Statelatch; nil: none is known
 }
 
-// Options are the terms of one List.
+// Options are the terms of [List] and [All].
 type Options struct {
 	Limit int // how many of the newest; 0: all
-	// OnProgress, if not nil, is told how many headers of how many were read, by one goroutine at a time.
+	// OnProgress, if not nil, is told how many headers of how many were read, by one goroutine at a time. All knows of
+	// no more than it has listed.
 	OnProgress func(read, of int)
+
+	workers int // headers read at a time; 0: as many as usual
 }
 
 // List returns the versions of ref, newest first, delete markers among them. It lists the versions and the snapshots,
 // reads the headers of as many as it returns, and bodies where the headers do not tell what happened. An empty list is
 // no error: there is no state, and never was.
 func List(ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options) ([]Entry, error) {
-	if err := ref.ValidateIn(s.Bucket.Name()); err != nil {
+	listed, err := collect(merged(ctx, s, ref, opts.Limit))
+	if err != nil {
 		return nil, err
 	}
-	limit := opts.Limit
-	if limit > 0 {
-		limit++ // the one before the last tells what the last changed
-	}
-	entries, err := listed(ctx, s, ref, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list versions of %s: %w", ref, err)
-	}
-	kept, err := snapshots(ctx, s, ref)
-	if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) &&
-		slices.ContainsFunc(entries, func(e Entry) bool { return e.VersionID != "" }) {
-		err = nil // where there are versions, who may list these alone lacks nothing
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots of %s: %w", ref, err)
-	}
-	entries = merge(entries, kept)
-	if limit > 0 && len(entries) > limit {
-		entries = entries[:limit]
-	}
-	if entries, err = readHeaders(ctx, s, entries, opts.OnProgress); err != nil {
-		return nil, fmt.Errorf("read versions of %s: %w", ref, err)
-	}
-	for i := len(entries) - 2; i >= 0; i-- {
-		kind, changed, err := s.Compare(ctx, &entries[i+1].Version, &entries[i].Version)
-		if err != nil {
-			return nil, fmt.Errorf("compare versions of %s: %w", ref, err)
-		}
-		entries[i].Anomaly, entries[i].Unchanged = kind, !changed
-	}
-	if opts.Limit > 0 && len(entries) > opts.Limit {
-		entries = entries[:opts.Limit]
-	}
-	return entries, nil
+	return collect(completed(ctx, s, ref, opts, values(listed), len(listed)))
 }
 
-// listed are the versions that the bucket lists of exactly ref, newest first, without headers; limit 0 is all.
-func listed(ctx context.Context, s *state.Store, ref statelatch.Ref, limit int) ([]Entry, error) {
-	var entries []Entry
-	// Other keys with that prefix, the lock's for one, all sort behind.
-	for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: ref.Key, PageSize: limit}) {
-		if errors.Is(err, statelatch.ErrUnsupported) {
-			return current(ctx, s, ref)
-		}
+// All is List, but that each entry comes as soon as it is known: versions are listed and headers read some way ahead of
+// the loop, and no more once it ends. It ends with the first error.
+func All(ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options) iter.Seq2[Entry, error] {
+	return completed(ctx, s, ref, opts, merged(ctx, s, ref, opts.Limit), 0)
+}
+
+func collect(entries iter.Seq2[Entry, error]) ([]Entry, error) {
+	var all []Entry
+	for e, err := range entries {
 		if err != nil {
 			return nil, err
 		}
-		if obj.Key != ref.Key || limit > 0 && len(entries) == limit {
-			break
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+func values(entries []Entry) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for _, e := range entries {
+			if !yield(e, nil) {
+				return
+			}
 		}
-		if obj.IsLatest && !obj.DeleteMarker && (obj.VersionID == "" || obj.VersionID == "null") {
-			// It may be replaced without a trace, and stores differ in whether they can be asked for it by that ID.
+	}
+}
+
+// completed reads the headers of entries and compares neighbours. Of is how many there are, 0: not known. Those that
+// were purged meanwhile are left out.
+func completed(
+	ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options, entries iter.Seq2[Entry, error], of int,
+) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		found := 0
+		var newer *Entry
+		for e, err := range readHeaders(ctx, s, ref, opts, entries, of) {
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if newer != nil {
+				kind, changed, err := s.Compare(ctx, &e.Version, &newer.Version)
+				if err != nil {
+					yield(Entry{}, fmt.Errorf("compare versions of %s: %w", ref, err))
+					return
+				}
+				newer.Anomaly, newer.Unchanged = kind, !changed
+				if found++; !yield(*newer, nil) || found == opts.Limit {
+					return
+				}
+			}
+			newer = &e
+		}
+		if newer != nil {
+			yield(*newer, nil)
+		}
+	}
+}
+
+// merged are the versions and snapshots of ref, newest first, without headers: limit of them, 0: all, and one more,
+// which tells what the last changed.
+func merged(ctx context.Context, s *state.Store, ref statelatch.Ref, limit int) iter.Seq2[Entry, error] {
+	if limit > 0 {
+		limit++
+	}
+	return func(yield func(Entry, error) bool) {
+		if err := ref.ValidateIn(s.Bucket.Name()); err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		next, stop := iter.Pull2(listed(ctx, s, ref, limit))
+		defer stop()
+		first, err, ok := next()
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("list versions of %s: %w", ref, err))
+			return
+		}
+		var versions []Entry
+		if ok {
+			versions = []Entry{first}
+		}
+		kept, err := snapshots(ctx, s, ref)
+		if errors.Is(err, statelatch.ErrDenied) && !statelatch.BadCredentials(err) {
+			e, listErr := first, error(nil)
+			for ok && listErr == nil && e.VersionID == "" {
+				if e, listErr, ok = next(); ok && listErr == nil {
+					versions = append(versions, e)
+				}
+			}
+			if ok && listErr == nil {
+				err = nil // where there are versions, who may list these alone lacks nothing
+			}
+		}
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("list snapshots of %s: %w", ref, err))
+			return
+		}
+		n := 0
+		send := func(e Entry, err error) bool {
+			n++
+			if err != nil {
+				err = fmt.Errorf("list versions of %s: %w", ref, err)
+			}
+			return yield(e, err) && err == nil && n != limit
+		}
+		merge(versions, next, kept, send)
+	}
+}
+
+// listed are the versions that the bucket lists of exactly ref, newest first, without headers; limit 0 is all.
+func listed(ctx context.Context, s *state.Store, ref statelatch.Ref, limit int) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		now := func() ([]Entry, bool) {
 			now, err := current(ctx, s, ref)
 			if err != nil {
-				return nil, err
+				yield(Entry{}, err)
 			}
-			if len(now) > 0 && now[0].ETag == obj.ETag {
-				now[0].LastModified = obj.LastModified // comparable with other listings: of the lock
-			}
-			entries = append(entries, now...)
-			continue
+			return now, err == nil
 		}
-		entries = append(entries, Entry{
-			Version: state.Version{
-				Ref: ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID, Size: obj.Size,
-				LastModified: obj.LastModified,
-			},
-			Current: obj.IsLatest,
-		})
+		// Other keys with that prefix, the lock's for one, all sort behind.
+		for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: ref.Key, PageSize: limit}) {
+			var entries []Entry
+			ok := true
+			switch {
+			case errors.Is(err, statelatch.ErrUnsupported):
+				if entries, ok = now(); ok && len(entries) > 0 {
+					yield(entries[0], nil)
+				}
+				return
+			case err != nil:
+				yield(Entry{}, err)
+				return
+			case obj.Key != ref.Key:
+				return
+			case obj.IsLatest && !obj.DeleteMarker && (obj.VersionID == "" || obj.VersionID == "null"):
+				// It may be replaced without a trace, and stores differ in whether they can be asked for it by that ID.
+				if entries, ok = now(); len(entries) > 0 && entries[0].ETag == obj.ETag {
+					entries[0].LastModified = obj.LastModified // comparable with other listings: of the lock
+				}
+			default:
+				entries = []Entry{{
+					Version: state.Version{
+						Ref: ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID, Size: obj.Size,
+						LastModified: obj.LastModified,
+					},
+					Current: obj.IsLatest,
+				}}
+			}
+			if !ok || len(entries) > 0 && !yield(entries[0], nil) {
+				return
+			}
+		}
 	}
-	return entries, nil
 }
 
 // current is the state itself as an entry without version, if there is any. It is read whole, to recognise a snapshot
@@ -170,19 +261,50 @@ func snapshots(ctx context.Context, s *state.Store, ref statelatch.Ref) ([]Entry
 	return entries, nil
 }
 
-// merge puts snapshots among versions, by time, and leaves out what is there twice. The order of either is kept.
-func merge(versions, kept []Entry) []Entry {
-	var all []Entry
-	for i, v := range versions {
-		for i > 0 && len(kept) > 0 && kept[0].LastModified.After(v.LastModified) {
-			all, kept = append(all, kept[0]), kept[1:]
+// merge sends versions, those in the list first, with snapshots among them, by time, and leaves out what is there twice.
+// The order of either is kept. It ends when send says so.
+func merge(
+	first []Entry, next func() (Entry, error, bool), kept []Entry, send func(Entry, error) bool,
+) {
+	for i := 0; ; i++ {
+		var v Entry
+		if i < len(first) {
+			v = first[i]
+		} else {
+			var err error
+			var ok bool
+			if v, err, ok = next(); err != nil {
+				send(Entry{}, err)
+				return
+			} else if !ok {
+				break
+			}
 		}
-		all = append(all, v)
-		if twice := slices.IndexFunc(kept, v.isKept); twice >= 0 { // not always the first: several have the same second
-			kept = slices.Delete(kept, twice, twice+1)
+		for i > 0 && len(kept) > 0 && kept[0].LastModified.After(v.LastModified) {
+			if !send(kept[0], nil) {
+				return
+			}
+			kept = kept[1:]
+		}
+		if !send(v, nil) {
+			return
+		}
+		for j, k := range kept { // not always the first: several have the same second
+			if k.LastModified.Before(v.LastModified.Truncate(time.Second)) {
+				break
+			}
+			if v.isKept(k) {
+				copy(kept[1:], kept[:j])
+				kept = kept[1:]
+				break
+			}
 		}
 	}
-	return append(all, kept...)
+	for _, k := range kept {
+		if !send(k, nil) {
+			return
+		}
+	}
 }
 
 // isKept reports whether snapshot is of this very version.
@@ -195,32 +317,51 @@ func (e Entry) isKept(snapshot Entry) bool {
 }
 
 // readHeaders completes entries, and drops what was purged meanwhile.
-func readHeaders(ctx context.Context, s *state.Store, entries []Entry, progress func(read, of int)) ([]Entry, error) {
-	var unread []*Entry
-	for i := range entries {
-		if e := &entries[i]; e.Exists && e.MD5 == "" {
-			unread = append(unread, e)
-		}
+func readHeaders(
+	ctx context.Context, s *state.Store, ref statelatch.Ref, opts Options, entries iter.Seq2[Entry, error], of int,
+) iter.Seq2[Entry, error] {
+	type headed struct {
+		Entry
+		purged bool
 	}
 	var mu sync.Mutex
-	read, purged := 0, map[string]bool{}
-	err := fleet.Each(ctx, workers, unread, func(ctx context.Context, e *Entry) error {
-		err := s.ReadHeader(ctx, &e.Version)
-		if err == nil && e.Header.Serial == 0 {
-			err = s.ReadWhole(ctx, &e.Version) // that alone tells a state from what stands for none
+	read, listed := 0, 0
+	counted := func(yield func(Entry, error) bool) {
+		for e, err := range entries {
+			mu.Lock()
+			listed++
+			mu.Unlock()
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+	all := fleet.Map(ctx, cmp.Or(opts.workers, workers), counted, func(ctx context.Context, e Entry) (headed, error) {
+		var err error
+		if e.Exists && e.MD5 == "" {
+			err = s.ReadHeader(ctx, &e.Version)
+			if err == nil && e.Header.Serial == 0 {
+				err = s.ReadWhole(ctx, &e.Version) // that alone tells a state from what stands for none
+			}
+		}
+		purged := errors.Is(err, statelatch.ErrNotFound)
+		if err != nil && !purged {
+			return headed{}, fmt.Errorf("read versions of %s: %w", ref, err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if errors.Is(err, statelatch.ErrNotFound) {
-			purged[e.VersionID] = true
-			err = nil
+		if read++; opts.OnProgress != nil {
+			opts.OnProgress(read, cmp.Or(of, listed))
 		}
-		if read++; progress != nil && err == nil {
-			progress(read, len(unread))
-		}
-		return err
+		return headed{e, purged}, nil
 	})
-	return slices.DeleteFunc(entries, func(e Entry) bool { return purged[e.VersionID] }), err
+	return func(yield func(Entry, error) bool) {
+		for h, err := range all {
+			if !h.purged && !yield(h.Entry, err) {
+				return
+			}
+		}
+	}
 }
 
 // Open opens the bytes of an entry. The caller closes the body. ErrNotFound: it is a delete marker, or gone;

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -21,12 +22,52 @@ type lockVersion struct {
 	wanted    bool
 }
 
-func (l *lockVersion) at(t time.Time) bool {
-	return !t.Before(l.from) && (l.to.IsZero() || !t.After(l.to))
-}
-
 // maxCandidates is how many locks may come into question for one version: with more, nobody is named anyway.
 const maxCandidates = 4
+
+// tenures are versions of a lock in the order of time, to be asked who held it at one.
+type tenures struct {
+	locks  []*lockVersion // the latest to begin first
+	until  []time.Time    // when the last of locks[i:] ends; zero: it has not
+	looked int            // how many were looked at, for a test
+}
+
+func newTenures(locks []*lockVersion) *tenures {
+	// As listed they are in this order, unless the store's clock was set back.
+	slices.SortStableFunc(locks, func(a, b *lockVersion) int { return b.from.Compare(a.from) })
+	t := &tenures{locks: locks, until: make([]time.Time, len(locks))}
+	for i := len(locks) - 1; i >= 0; i-- {
+		t.until[i] = locks[i].to
+		if last := i + 1; last < len(locks) && !t.until[i].IsZero() && !ends(t.until[last], t.until[i]) {
+			t.until[i] = t.until[last]
+		}
+	}
+	return t
+}
+
+// ends reports whether what lasts until to is over at t.
+func ends(to, t time.Time) bool { return !to.IsZero() && t.After(to) }
+
+// at are the locks that may have been held at that time, nil if they are too many to tell.
+func (t *tenures) at(when time.Time) (found []*lockVersion) {
+	first, _ := slices.BinarySearchFunc(t.locks, when, func(l *lockVersion, when time.Time) int {
+		t.looked++
+		if l.from.After(when) {
+			return -1
+		}
+		return 1
+	})
+	for i := first; i < len(t.locks) && !ends(t.until[i], when); i++ {
+		t.looked++
+		if !ends(t.locks[i].to, when) {
+			found = append(found, t.locks[i])
+		}
+		if len(found) > maxCandidates {
+			return nil
+		}
+	}
+	return found
+}
 
 // Attribute finds out who held the lock of ref when each of entries, which List, Find or Place returned, was stored.
 // All times are the store's, as its listings tell them: many to the second, so two holders may come into question. Then
@@ -51,14 +92,10 @@ func Attribute(ctx context.Context, s *state.Store, ref statelatch.Ref, entries 
 	}
 	candidates := make([][]*lockVersion, len(entries))
 	var wanted []*lockVersion
+	known := newTenures(locks)
 	for i, e := range entries {
-		for _, l := range locks {
-			if e.attributable() && l.at(e.LastModified) {
-				candidates[i] = append(candidates[i], l)
-			}
-		}
-		if len(candidates[i]) > maxCandidates {
-			candidates[i] = nil
+		if e.attributable() {
+			candidates[i] = known.at(e.LastModified)
 		}
 		for _, l := range candidates[i] {
 			if !l.wanted {

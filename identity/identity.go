@@ -63,6 +63,21 @@ func Detect(getenv func(string) string) Identity {
 	return id
 }
 
+// With returns id with what is given instead; empty: as it is. A reason that nobody gave a line for is shown in Info,
+// too, which is all that engines show of a lock.
+func (id Identity) With(who, info, reason string) Identity {
+	id.Who, id.Reason = cmp.Or(who, id.Who), cmp.Or(reason, id.Reason)
+	switch {
+	case info != "":
+		id.Info = info
+	case id.Reason != "" && id.Info != "":
+		id.Info = id.Reason + " (" + id.Info + ")"
+	case id.Reason != "":
+		id.Info = id.Reason
+	}
+	return id
+}
+
 // userAtHost is what the engines write.
 func userAtHost(getenv func(string) string) string {
 	name := getenv("USER")

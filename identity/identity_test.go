@@ -352,3 +352,24 @@ func TestLink_NoCredentials(t *testing.T) {
 		}
 	}
 }
+
+// What is given counts; a reason without a line of its own is what engines show.
+func TestIdentity_With(t *testing.T) {
+	t.Parallel()
+	ci := Identity{Who: "ann@ci", Info: "https://ci/1", Reason: "nightly"}
+	for name, tc := range map[string]struct {
+		id                Identity
+		who, info, reason string
+		want              Identity
+	}{
+		"nothing":         {Identity{Who: "u@h"}, "", "", "", Identity{Who: "u@h"}},
+		"reason":          {Identity{Who: "u@h"}, "", "", "r", Identity{Who: "u@h", Info: "r", Reason: "r"}},
+		"CI's":            {ci, "", "", "", Identity{Who: "ann@ci", Info: "nightly (https://ci/1)", Reason: "nightly"}},
+		"all is given":    {ci, "w", "i", "r", Identity{Who: "w", Info: "i", Reason: "r"}},
+		"reason of a job": {ci, "", "", "r", Identity{Who: "ann@ci", Info: "r (https://ci/1)", Reason: "r"}},
+	} {
+		if got := tc.id.With(tc.who, tc.info, tc.reason); got != tc.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, tc.want)
+		}
+	}
+}

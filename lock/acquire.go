@@ -277,7 +277,8 @@ func (a *attempt) send(ctx context.Context, body []byte, cond bucket.Condition) 
 	}
 	info, err := statelatch.ParseLockInfo(body)
 	return Held{
-		Ref: a.ref, Info: info, Managed: statelatch.ParseManaged(body), ETag: obj.ETag, Err: err, body: body,
+		Ref: a.ref, Info: info, Managed: statelatch.ParseManaged(body), ETag: obj.ETag, Err: err,
+		VersionID: obj.VersionID, body: body,
 	}, nil
 }
 

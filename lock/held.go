@@ -18,6 +18,9 @@ type Held struct {
 	// Managed is what a lock of ours says beyond Info; nil for a plain lock.
 	Managed *statelatch.Managed
 	ETag    string // empty if there is no lock object, only an item in the table
+	// VersionID is what the store said when Acquire won the lock at its first answer; else, and where the bucket keeps no
+	// versions, it is empty.
+	VersionID string
 	// Since is the store's Last-Modified and Age the store's own difference to the moment of its reply: no client's
 	// clock and no "Created" is involved (B7). Both are zero for a lock that Acquire returned, and where the store does
 	// not tell. A lease is rewritten at every renewal, so that both are then about the last one.

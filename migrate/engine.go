@@ -192,13 +192,13 @@ func (s span) and(o span) span {
 	return s
 }
 
-var term = lazyre.New(`^(=|!=|>=|<=|~>|>|<)?\s*v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-+][0-9A-Za-z.+-]+)?$`)
+var bound = lazyre.New(`^(=|!=|>=|<=|~>|>|<)?\s*v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-+][0-9A-Za-z.+-]+)?$`)
 
 // parseConstraint reads a constraint; false if it is none, or not static. What != leaves out cannot make it newer.
 func parseConstraint(text string) (span, bool) {
 	all := span{to: release{maxRelease}}
 	for part := range strings.SplitSeq(text, ",") {
-		m := term.FindStringSubmatch(strings.TrimSpace(part))
+		m := bound.FindStringSubmatch(strings.TrimSpace(part))
 		if m == nil {
 			return span{to: release{maxRelease}}, false
 		}

@@ -1,8 +1,12 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -98,4 +102,34 @@ root() {
 // posixQuote is a word for every POSIX shell, whatever bytes it has.
 func posixQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// maxScripts of one phase are in a directory.
+const maxScripts = 1000
+
+// WriteInitScript writes [Plan.InitScript] into the tree at dir, under a name that is new: one from before may not have
+// been run yet.
+func (p *Plan) WriteInitScript(dir string) (name string, err error) {
+	for i := 1; i <= maxScripts; i++ {
+		name = filepath.Join(dir, fmt.Sprintf("init-phase-%d.sh", p.Phase))
+		if i > 1 {
+			name = filepath.Join(dir, fmt.Sprintf("init-phase-%d-%d.sh", p.Phase, i))
+		}
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755) //nolint:gosec // it is to be run, by whoever has the checkout
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		_, err = f.WriteString(p.InitScript())
+		if closed := f.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			_ = os.Remove(name)
+		}
+		return name, err
+	}
+	return "", fmt.Errorf("%s: there are %d scripts already; remove those that have been run", name, maxScripts)
 }

@@ -73,6 +73,16 @@ func (r *Root) Name() string {
 	return r.Dir + " (" + r.Variant + ")"
 }
 
+// Place is where the root's backend stands.
+func (r *Root) Place() *Place {
+	for _, p := range r.Places {
+		if !p.Shadowed {
+			return p
+		}
+	}
+	return r.Places[0]
+}
+
 // Static is the text of a static argument; empty if there is none, or it is computed.
 func (r *Root) Static(name string) string { return r.Args[name].Text }
 
@@ -164,6 +174,17 @@ type Value struct {
 
 // Set reports whether there is such an argument.
 func (v Value) Set() bool { return v.Static && v.Text != "" || !v.Static && v.Source != "" }
+
+// String is the argument for people: an expression in <>, a missing one as -.
+func (v Value) String() string {
+	switch {
+	case !v.Set():
+		return "-"
+	case !v.Static:
+		return "<" + v.Source + ">"
+	}
+	return v.Text
+}
 
 func (v Value) isTrue() bool { return v.Static && (v.Text == "true" || v.Text == "1") }
 
@@ -274,10 +295,10 @@ func (s Severity) AtLeast(other Severity) bool {
 
 // Finding is one thing that somebody should know.
 type Finding struct {
-	ID       string   // the same for ever
-	Severity Severity // how bad it is
-	File     string   // relative to the tree, with slashes
-	Line     int      // in File, from 1; 0: the file as a whole
-	Text     string   // one line for people
-	Fix      string   // may be empty
+	ID       string   `json:"id"`             // the same for ever
+	Severity Severity `json:"severity"`       // how bad it is
+	File     string   `json:"file"`           // relative to the tree, with slashes
+	Line     int      `json:"line,omitempty"` // in File, from 1; 0: the file as a whole
+	Text     string   `json:"text"`           // one line for people
+	Fix      string   `json:"fix,omitempty"`  // may be empty
 }

@@ -29,9 +29,9 @@ type Move struct {
 
 // ManualEdit is an edit for a person to make.
 type ManualEdit struct {
-	File string // relative to the tree, with slashes
-	Line int    // in File, from 1
-	Text string // one line for people: what to write there
+	File string `json:"file"` // relative to the tree, with slashes
+	Line int    `json:"line"` // in File, from 1
+	Text string `json:"text"` // one line for people: what to write there
 }
 
 // FileEdit is what becomes of one file.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -26,7 +27,7 @@ const (
 const maxSkew = 5 * time.Second
 
 // largeBody is of a size that stores put elsewhere than small objects, as states mostly are.
-var largeBody = strings.Repeat("0123456789abcdef", 256<<10/16)
+var largeBody = sync.OnceValue(func() string { return strings.Repeat("0123456789abcdef", 256<<10/16) })
 
 // check is one question.
 type check struct {
@@ -236,7 +237,7 @@ func checkCreate(ctx context.Context, p *prober, name string) (string, error) {
 	if err := p.holds(ctx, key, "first", "a second create"); err != nil {
 		return "", err
 	}
-	_, large := p.put(ctx, p.door(), key, largeBody, bucket.IfAbsent)
+	_, large := p.put(ctx, p.door(), key, largeBody(), bucket.IfAbsent)
 	if err := mustRefuse(large, "a large create over an object"); err != nil {
 		return "", err
 	}
@@ -266,7 +267,7 @@ func checkSwap(ctx context.Context, p *prober, name string) (string, error) {
 	if swapped.ETag == obj.ETag {
 		return "", failure{evidence: "two bodies have the same ETag " + obj.ETag}
 	}
-	for _, body := range []string{"stale", largeBody} {
+	for _, body := range []string{"stale", largeBody()} {
 		_, refusal = p.put(ctx, p.door(), key, body, bucket.IfMatch(obj.ETag))
 		if err := mustRefuse(refusal, "a write on an ETag of the past"); err != nil {
 			return "", err

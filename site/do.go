@@ -22,7 +22,7 @@ type Lock struct {
 	Operation string // what is done; empty: "do"
 	Reason    string // why, for people; empty: what the environment says
 	Who       string // the holder to show; empty: user@host, or the CI job's actor
-	Info      string // a line for whoever is kept waiting; empty: the CI job's link
+	Info      string // a line for whoever is kept waiting; empty: Reason and the CI job's link
 	Version   string // of the program
 	// Lease is how long others must see no renewal before they may take over, whole seconds; 0: DefaultLease.
 	Lease time.Duration
@@ -38,10 +38,10 @@ type Lock struct {
 const unbounded = 100 * 365 * 24 * time.Hour
 
 func (l Lock) request(c *course) lock.Request {
-	id := identity.Detect(c.s.getenv)
+	id := identity.Detect(c.s.getenv).With(l.Who, l.Info, l.Reason)
 	req := lock.Request{
-		Operation: cmp.Or(l.Operation, "do"), Info: cmp.Or(l.Info, id.Info), Who: cmp.Or(l.Who, id.Who), Version: l.Version,
-		Reason: cmp.Or(l.Reason, id.Reason), Client: identity.Client(), Run: id.Run,
+		Operation: cmp.Or(l.Operation, "do"), Info: id.Info, Who: id.Who, Version: l.Version,
+		Reason: id.Reason, Client: identity.Client(), Run: id.Run,
 		TTL: cmp.Or(l.Lease, DefaultLease), Wait: l.Wait, TakeOver: l.TakeOver, FenceAlways: l.FenceAlways,
 		OnWait: c.onWait, OnRenewal: c.onRenewal, OnTakeOver: c.onTakeOver,
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/site"
 	"github.com/statelatch/statelatch/state"
 )
@@ -49,4 +50,21 @@ func ExampleSite_Update() {
 		return d.Set("outputs", outputs)
 	})
 	fmt.Println(written.Header.Serial, err)
+}
+
+// What is locked, and by whom, told as it is found.
+func ExampleSite_Locks() {
+	ctx := context.Background()
+	s, err := site.Open(ctx, "s3://acme-state", site.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for l, err := range s.Locks(ctx, statelatch.Scope{Prefix: "prod"}, fleet.LockOptions{}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(l.Ref, l.Info.Who, l.Verdict.State)
+	}
 }

@@ -4,6 +4,8 @@
 //	ref, err := statelatch.ParseRef("s3://acme-state/prod/network.tfstate")
 //	err = s.Do(ctx, ref, site.Lock{Wait: time.Minute}, func(ctx context.Context) error { … })
 //
+//	for state, err := range s.States(ctx, statelatch.Scope{Prefix: "prod"}, fleet.StatesOptions{Headers: true}) { … }
+//
 // A Site reaches its bucket as the engines would: credentials, region and endpoints come from the backend's
 // configuration and the environment. Its parts, [lock.Manager] and [state.Store], are there for what is not covered
 // here, and so are the packages fleet and history, which take them.

@@ -3,6 +3,7 @@ package site_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +20,8 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/embedded"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/history"
 	"github.com/statelatch/statelatch/internal/faultproxy"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe/verdict"
@@ -357,5 +360,60 @@ func TestOpen_ExpectedBucketOwner(t *testing.T) {
 	opts.Endpoint = ignoring.URL
 	if _, err := site.Open(t.Context(), "s3://acme-state", opts); !errors.Is(err, statelatch.ErrInvalid) {
 		t.Errorf("got %v, want %v", err, statelatch.ErrInvalid)
+	}
+}
+
+// What there is comes as it is found, and marshals as the commands tell it.
+func TestSite_Looks(t *testing.T) {
+	t.Parallel()
+	st := newStore(t)
+	s := st.open(t)
+	for i := range 3 {
+		for _, key := range []string{"prod/a.tfstate", "prod/b.tfstate"} {
+			body := fmt.Sprintf(`{"version":4,"serial":%d,"lineage":%q,"outputs":{},"resources":[]}`, i+1, key)
+			if _, err := s.Bucket.Put(t.Context(), key, strings.NewReader(body), bucket.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	info := statelatch.LockInfo{ID: "id", Who: "alice", Operation: "OperationTypeApply", Created: time.Unix(0, 0)}.Marshal()
+	if _, err := s.Bucket.Put(t.Context(), "prod/a.tfstate.tflock", bytes.NewReader(info), bucket.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	told := func(v any, err error) string {
+		t.Helper()
+		text, marshalErr := json.Marshal(v)
+		if err = errors.Join(err, marshalErr); err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	want := func(got []string, parts ...string) {
+		t.Helper()
+		if len(got) != len(parts) {
+			t.Fatalf("got %q, want %d", got, len(parts))
+		}
+		for i, part := range parts {
+			if !strings.Contains(got[i], part) {
+				t.Errorf("got %s, want %s in it", got[i], part)
+			}
+		}
+	}
+	var locks, states, versions []string
+	for l, err := range s.Locks(t.Context(), statelatch.Scope{}, fleet.LockOptions{}) {
+		locks = append(locks, told(l, err))
+	}
+	want(locks, `"ref":"s3://acme-state/prod/a.tfstate","locked":true`)
+	for v, err := range s.States(t.Context(), statelatch.Scope{Prefix: "prod"}, fleet.StatesOptions{Headers: true}) {
+		states = append(states, told(v, err))
+	}
+	want(states, `"key":"prod/a.tfstate"`, `"serial":3`)
+	ref := statelatch.Ref{Bucket: "acme-state", Key: "prod/b.tfstate"}
+	for e, err := range s.History(t.Context(), ref, history.Options{}) {
+		versions = append(versions, told(e, err))
+	}
+	want(versions, `"current":true,"deleted":false,"serial":3`, `"serial":2`, `"serial":1`)
+	for range s.History(t.Context(), ref, history.Options{}) {
+		break
 	}
 }

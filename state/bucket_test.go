@@ -39,7 +39,7 @@ func TestStore_AnotherBucket(t *testing.T) {
 		"ReadDigest":   func(ctx context.Context) error { _, err := r.ReadDigest(ctx, other); return err },
 		"FixDigest":    func(ctx context.Context) error { _, err := r.FixDigest(ctx, held, state.DigestReading{}); return err },
 		"Begin":        func(ctx context.Context) error { _, err := r.Begin(ctx, held); return err },
-		"BeginRestore": func(ctx context.Context) error { _, err := r.BeginRestore(ctx, held); return err },
+		"BeginRestore": func(ctx context.Context) error { _, err := r.BeginRestore(ctx, held, v); return err },
 	} {
 		if err := do(t.Context()); !errors.Is(err, statelatch.ErrInvalid) || !strings.Contains(err.Error(), `"other"`) {
 			t.Errorf("%s: got %v, want ErrInvalid that names the bucket", name, err)

@@ -212,7 +212,7 @@ func restoreScene(ctx context.Context, t *testing.T, r *rig) func() {
 	t.Helper()
 	base, ours := r.stored(t), body(9, lineage, "old")
 	lock := holding()
-	x, err := r.BeginRestore(ctx, lock)
+	x, err := r.BeginRestore(ctx, lock, state.Version{})
 	if err == nil {
 		_, err = x.Write(ctx, strings.NewReader(body(5, lineage, "old")), state.WriteOptions{Restore: 9})
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/pace"
 )
 
@@ -141,12 +141,20 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 	if err != nil {
 		return Version{}, s.bodyError(ref, err)
 	}
-	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	v.of(ref, obj)
 	if at.snapshot {
 		kept, _ := ParseSnapshot(versionID)
 		v.VersionID, v.LastModified = versionID, kept.Written
 	}
 	return v, nil
+}
+
+// of fills in what the store says of the object that v was read from.
+func (v *Version) of(ref statelatch.Ref, obj bucket.Object) {
+	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	if !obj.LastModified.IsZero() && obj.Date.After(obj.LastModified) {
+		v.Age = obj.Date.Sub(obj.LastModified)
+	}
 }
 
 // place is where a version of a state is read.
@@ -174,7 +182,7 @@ func (s *Store) bodyError(ref statelatch.Ref, err error) error {
 	return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "get", Bucket: ref.Bucket, Key: ref.Key, Err: err}
 }
 
-var hexMD5 = regexp.MustCompile(`^[0-9A-Fa-f]{32}$`)
+var hexMD5 = lazyre.New(`^[0-9A-Fa-f]{32}$`)
 
 // MismatchError says that the digest in the table is not of the stored bytes. It matches ErrInvalid.
 type MismatchError struct {

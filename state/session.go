@@ -43,9 +43,10 @@ func (s *Store) begin(ctx context.Context, t Tenure, keep *spool) (*Session, err
 }
 
 // BeginRestore is Begin for who is about to replace the state by an older version, whatever is stored: that the table's
-// digest is of other bytes is what a write puts right.
-func (s *Store) BeginRestore(ctx context.Context, t Tenure) (*Session, error) {
-	base, err := s.Mark(ctx, t.Ref())
+// digest is of other bytes is what a write puts right. Known is the state as it was read whole before the lock was
+// taken: if a HEAD says that it is there still, it is not read again.
+func (s *Store) BeginRestore(ctx context.Context, t Tenure, known Version) (*Session, error) {
+	base, err := s.recall(ctx, t.Ref(), known)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +55,17 @@ func (s *Store) BeginRestore(ctx context.Context, t Tenure) (*Session, error) {
 		return nil, err
 	}
 	return s.session(ctx, t, base, digest)
+}
+
+// recall is Mark for who has read the state before.
+func (s *Store) recall(ctx context.Context, ref statelatch.Ref, known Version) (Version, error) {
+	if known.Ref == ref && (known.MD5 != "" || !known.Exists) {
+		if now, same, err := s.unchanged(ctx, known); same || err != nil {
+			known.VersionID, known.LastModified = now.VersionID, now.LastModified
+			return known, err
+		}
+	}
+	return s.Mark(ctx, ref)
 }
 
 func (s *Store) session(ctx context.Context, t Tenure, base Version, digest string) (*Session, error) {

@@ -1,11 +1,14 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -60,8 +63,8 @@ func (a Anomaly) String() string {
 	return s
 }
 
-// Mark remembers the state of ref for [Store.Since], in one GET. It does not look at the digest, and any object will
-// do. [Session.Base] is a mark too.
+// Mark remembers the state of ref for [Store.Since], whole, in one GET. It does not look at the digest, and any object
+// will do. [Session.Base] is a mark too.
 func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, err
@@ -69,49 +72,124 @@ func (s *Store) Mark(ctx context.Context, ref statelatch.Ref) (Version, error) {
 	return s.load(ctx, ref, nil)
 }
 
-// Since tells what happened to the state since mark: one HEAD if nothing did, else a GET, and where the bucket keeps
-// versions a listing and a GET of each version. Own are the ETags of the caller's own writes. Writes that overwrote
-// others without looking, as the engines' do, show as anomalies. Of a mark of an absent state, what was created and
-// deleted again meanwhile is not seen.
-func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report, error) {
-	r := Report{Mark: mark}
-	if err := s.serves(mark.Ref); err != nil {
-		return r, err
+// markPart is how much of a state QuickMark reads: most are no larger, and of others it is enough for the header.
+const markPart = 16 << 10
+
+// QuickMark is Mark in one GET of at most 16 KiB, where that is enough for [Store.Since]: a version that the bucket
+// keeps can be read whole later, should it have been replaced. Any other is read whole now.
+func (s *Store) QuickMark(ctx context.Context, ref statelatch.Ref) (Version, error) {
+	if err := s.admit(ref); err != nil {
+		return Version{}, err
 	}
-	var head bucket.Object
-	err := retry(ctx, func() (err error) {
-		head, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
+	var v Version
+	err := retry(ctx, func() error {
+		obj, body, err := s.Bucket.Get(ctx, ref.Key, bucket.ReadOptions{First: markPart})
+		if objectMissing(err) {
+			v = Version{Ref: ref}
+			return nil
+		} else if err != nil {
+			return err
+		}
+		part := &strings.Builder{}
+		_, err = io.Copy(part, body)
+		if err = errors.Join(err, body.Close()); err != nil {
+			return s.bodyError(ref, err)
+		}
+		if obj.Size <= markPart {
+			v, err = examine(strings.NewReader(part.String()))
+		} else {
+			v = Version{Exists: true, Size: obj.Size}
+			// Without a header, which may stand further back, it is read should it be needed.
+			v.Header, _ = statelatch.ReadStateHeader(strings.NewReader(part.String()))
+		}
+		v.of(ref, obj)
 		return err
 	})
 	switch {
-	case err == nil && mark.Exists && head.ETag == mark.ETag && head.VersionID == mark.VersionID,
-		objectMissing(err) && !mark.Exists:
-		r.Now = mark
-		return r, nil
-	case err != nil && !objectMissing(err):
-		return r, fmt.Errorf("look at state: %w", err)
+	case err != nil:
+		return Version{}, fmt.Errorf("read state: %w", err)
+	case v.Exists && v.MD5 == "" && !v.keptByBucket():
+		return s.load(ctx, ref, nil)
 	}
-	if r.Now, err = s.load(ctx, mark.Ref, nil); err != nil {
+	return v, nil
+}
+
+// Before returns the version that v replaced, with its header. It is absent where there was none, or it was deleted. V
+// is a version that the bucket keeps.
+//
+//	ErrNotFound     v is not among the versions
+//	ErrUnsupported  the bucket keeps none
+func (s *Store) Before(ctx context.Context, v Version) (Version, error) {
+	if err := s.serves(v.Ref); err != nil {
+		return Version{}, err
+	}
+	var before Version
+	err := retry(ctx, func() error {
+		seen := false
+		for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: v.Ref.Key, PageSize: firstPage}) {
+			switch {
+			case err != nil:
+				return err
+			case seen && (obj.Key != v.Ref.Key || obj.DeleteMarker):
+				before = Version{Ref: v.Ref}
+				return nil
+			case seen:
+				before = listed(v.Ref, obj)
+				return nil
+			}
+			seen = obj.Key == v.Ref.Key && obj.VersionID == v.VersionID
+		}
+		if !seen {
+			return fmt.Errorf("%w: version %q of %s", statelatch.ErrNotFound, v.VersionID, v.Ref)
+		}
+		before = Version{Ref: v.Ref}
+		return nil
+	})
+	if err == nil && before.Exists {
+		err = s.ReadHeader(ctx, &before)
+	}
+	return before, err
+}
+
+// Since tells what happened to the state since mark. Where the bucket keeps versions that is a short listing if nothing
+// did, else a GET for the header of each new version too; elsewhere it is a HEAD, else a GET too. Own are the ETags of
+// the caller's own writes. Writes that overwrote others without looking, as the engines' do, show as anomalies. Of a
+// mark of an absent state, what was created and deleted again meanwhile is not seen.
+func (s *Store) Since(ctx context.Context, mark Version, own ...string) (r Report, err error) {
+	r = Report{Mark: mark, Now: mark}
+	if err := s.serves(mark.Ref); err != nil {
 		return r, err
 	}
-	r.Moved = !mark.SameContent(r.Now)
 	markSeen := false
 	r.Versions, markSeen, err = s.chain(ctx, mark)
 	switch {
 	case errors.Is(err, errUnlisted):
-		r.Unlisted, r.Versions = err, []Version{r.Now}
+		unlisted := err
+		if _, same, err := s.unchanged(ctx, mark); same || err != nil {
+			return r, err
+		}
+		if r.Now, err = s.load(ctx, mark.Ref, nil); err != nil {
+			return r, err
+		}
+		r.Unlisted, r.Versions = unlisted, []Version{r.Now}
 	case err != nil:
 		return r, fmt.Errorf("look at versions of state: %w", err)
-	case mark.Exists && !markSeen:
+	case len(r.Versions) > 0:
+		r.Now = r.Versions[len(r.Versions)-1]
+	case mark.Exists && !markSeen: // its last version was purged, so that nothing is left
+		r.Now = Version{Ref: mark.Ref}
+	}
+	if mark.Exists && !markSeen && r.Unlisted == nil {
 		r.Anomalies = append(r.Anomalies, Anomaly{MarkGone, mark, r.Now})
 	}
-	prev := mark
+	prev, moved := mark, false
 	for i := range r.Versions {
 		v := &r.Versions[i]
 		kind, changed, err := s.Compare(ctx, &prev, v)
 		if err != nil {
 			return r, fmt.Errorf("look at versions of state: %w", err)
 		}
+		moved = moved || changed
 		if changed && (!v.Exists || !slices.Contains(own, v.ETag)) {
 			r.Foreign = append(r.Foreign, *v)
 			if kind != "" {
@@ -120,86 +198,171 @@ func (s *Store) Since(ctx context.Context, mark Version, own ...string) (Report,
 		}
 		prev = *v
 	}
+	if moved { // unless it is what it was again
+		_, r.Moved, err = s.Compare(ctx, &mark, &r.Now)
+	}
+	if err != nil {
+		return r, fmt.Errorf("look at versions of state: %w", err)
+	}
 	return r, nil
+}
+
+// unchanged reports whether the state is still the one that was read, by a HEAD.
+func (s *Store) unchanged(ctx context.Context, mark Version) (now bucket.Object, same bool, err error) {
+	err = retry(ctx, func() (err error) {
+		now, err = s.Bucket.Head(ctx, mark.Ref.Key, bucket.ReadOptions{})
+		return err
+	})
+	named := func(id string) string { return cmp.Or(id, "null") } // which is the name of an object without versions
+	switch {
+	case objectMissing(err):
+		return bucket.Object{}, !mark.Exists, nil
+	case err != nil:
+		return now, false, fmt.Errorf("look at state: %w", err)
+	}
+	return now, mark.Exists && now.ETag == mark.ETag && named(now.VersionID) == named(mark.VersionID), nil
 }
 
 // errUnlisted marks the reasons why a report does without the versions in between.
 var errUnlisted = errors.New("versions not compared")
 
+// firstPage is how many versions are asked for at first: few runs store more.
+const firstPage = 8
+
 // chain returns the versions of exactly the mark's key that are newer than it, oldest first, with their headers.
 func (s *Store) chain(ctx context.Context, mark Version) (chain []Version, markSeen bool, err error) {
-	if mark.Exists && mark.VersionID == "" {
+	if mark.Exists && !mark.keptByBucket() {
 		return nil, false, fmt.Errorf("%w: %w: the bucket kept none", errUnlisted, statelatch.ErrUnsupported)
 	}
-	err = retry(ctx, func() error {
-		chain, markSeen = nil, false
-		// A prefix finds other keys too, the lock's for one, but they all sort behind.
-		for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: mark.Ref.Key}) {
-			switch {
-			case err != nil:
-				return err
-			case obj.Key != mark.Ref.Key, !mark.Exists && obj.DeleteMarker:
-				return nil
-			case mark.Exists && obj.VersionID == mark.VersionID:
-				markSeen = true
-				return nil
-			case len(chain) == maxVersions:
-				return fmt.Errorf("%w: there are more than %d", errUnlisted, maxVersions)
-			}
-			chain = append(chain, Version{
-				Ref: mark.Ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID,
-				Size: obj.Size, LastModified: obj.LastModified,
-			})
+	more := true
+	for page := firstPage; more && err == nil; page = maxVersions + 1 {
+		err = retry(ctx, func() (err error) {
+			chain, markSeen, more, err = s.newer(ctx, mark, page)
+			return err
+		})
+		if more && page > maxVersions {
+			err = fmt.Errorf("%w: there are more than %d", errUnlisted, maxVersions)
 		}
-		return nil
-	})
+	}
 	if errors.Is(err, statelatch.ErrUnsupported) || errors.Is(err, statelatch.ErrDenied) {
 		err = fmt.Errorf("%w: %w", errUnlisted, err)
+	}
+	if err == nil {
+		slices.Reverse(chain)
+		err = s.readHeaders(ctx, chain)
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	slices.Reverse(chain)
-	for i := range chain {
-		if chain[i].Exists {
-			if err := s.ReadHeader(ctx, &chain[i]); err != nil {
-				return nil, false, err
-			}
-		}
-	}
 	return chain, markSeen, nil
 }
 
-// verified is up to which size a body that is read for its header is read to its end, which also keeps its connection:
-// a new one takes longer. Only the whole can be compared with what the store says of it.
-const verified = 1 << 20
+// newer lists the versions that are newer than the mark, newest first, in one page. There may be more.
+func (s *Store) newer(ctx context.Context, mark Version, page int) (newer []Version, markSeen, more bool, err error) {
+	// A prefix finds other keys too, the lock's for one, but they all sort behind.
+	for obj, err := range s.Bucket.ListVersions(ctx, bucket.ListOptions{Prefix: mark.Ref.Key, PageSize: page}) {
+		switch {
+		case err != nil:
+			return nil, false, false, err
+		case obj.Key != mark.Ref.Key, !mark.Exists && obj.DeleteMarker:
+			return newer, false, false, nil
+		case mark.Exists && obj.VersionID == mark.VersionID:
+			return newer, true, false, nil
+		case len(newer) == page-1:
+			return newer, false, true, nil
+		}
+		newer = append(newer, listed(mark.Ref, obj))
+	}
+	return newer, false, false, nil
+}
 
-// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set. A body above 1 MiB is read
-// no further than it takes, and then nothing proves that the header is as it was stored: whoever acts on it reads the
-// whole first, as [Store.Open] does.
+// listed is a version as a listing tells it, without its header.
+func listed(ref statelatch.Ref, obj bucket.Object) Version {
+	return Version{
+		Ref: ref, Exists: !obj.DeleteMarker, ETag: obj.ETag, VersionID: obj.VersionID, Size: obj.Size,
+		LastModified: obj.LastModified,
+	}
+}
+
+// headersAtOnce is how many headers are read at a time.
+const headersAtOnce = 8
+
+// readHeaders reads those of the versions that exist.
+func (s *Store) readHeaders(ctx context.Context, versions []Version) error {
+	errs := make([]error, len(versions))
+	slots := make(chan struct{}, headersAtOnce)
+	var all sync.WaitGroup
+	for i := range versions {
+		if !versions[i].Exists {
+			continue
+		}
+		slots <- struct{}{}
+		all.Go(func() {
+			errs[i] = s.ReadHeader(ctx, &versions[i])
+			<-slots
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+const (
+	// verified is up to which size a body is read whole for its header. Only the whole can be compared with what the
+	// store says of it.
+	verified = 64 << 10
+	// headerPart is how much is read of larger ones: an engine's header is in the first 200 bytes.
+	headerPart = 4 << 10
+)
+
+// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set; Size, where it is known,
+// saves reading. Of a body above 64 KiB the beginning is read, if it has the header, and then nothing proves that the
+// header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
 func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
 	}
 	return retry(ctx, func() error {
-		at := placeOf(v.Ref, v.VersionID)
-		obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
-		if err != nil {
-			return err
+		first := int64(verified)
+		if v.Size > verified {
+			first = headerPart
 		}
-		source := &errorReader{r: body}
-		header, err := statelatch.ReadStateHeader(source)
-		if (obj.Size <= verified || err != nil) && source.err == nil {
-			// that it is no state must be true, however large it is
-			_, _ = io.Copy(io.Discard, source)
+		header, whole, err := s.readHeader(ctx, *v, first)
+		if !whole && err == nil && header.err != nil {
+			// It stands further back, as in what OpenTofu encrypted; or this is no state, which must be true.
+			header, _, err = s.readHeader(ctx, *v, 0)
 		}
-		_ = body.Close()
-		if source.err != nil && !errors.Is(source.err, io.EOF) {
-			return s.bodyError(v.Ref, source.err)
+		if err == nil {
+			v.Header, v.Err = header.StateHeader, header.err
 		}
-		v.Header, v.Err = header, err
-		return nil
+		return err
 	})
+}
+
+// heading is a header as far as it could be read: err is of what was read, not of reading.
+type heading struct {
+	statelatch.StateHeader
+	err error
+}
+
+// readHeader reads the header of v from the first bytes of its body, 0: from all of it, and these to their end, which
+// keeps the connection.
+func (s *Store) readHeader(ctx context.Context, v Version, first int64) (h heading, whole bool, err error) {
+	at := placeOf(v.Ref, v.VersionID)
+	at.read.First = first
+	obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
+	if err != nil {
+		return h, false, err
+	}
+	source := &errorReader{r: body}
+	h.StateHeader, h.err = statelatch.ReadStateHeader(source)
+	if source.err == nil {
+		_, _ = io.Copy(io.Discard, source)
+	}
+	_ = body.Close()
+	if source.err != nil && !errors.Is(source.err, io.EOF) {
+		return h, false, s.bodyError(v.Ref, source.err)
+	}
+	return h, first == 0 || obj.Size <= first, nil
 }
 
 // readWhole replaces a listed version by what its whole body says.
@@ -210,7 +373,7 @@ func (s *Store) readWhole(ctx context.Context, v *Version) error {
 	return retry(ctx, func() error {
 		whole, err := s.get(ctx, v.Ref, v.VersionID, nil)
 		if err == nil {
-			v.Err, v.MD5, v.content, v.shape = whole.Err, whole.MD5, whole.content, whole.shape
+			v.Header, v.Err, v.MD5, v.content, v.shape = whole.Header, whole.Err, whole.MD5, whole.content, whole.shape
 		}
 		return err
 	})

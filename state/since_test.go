@@ -1,7 +1,9 @@
 package state_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -80,39 +82,155 @@ func TestStore_Since_Report(t *testing.T) {
 		"no state at all":      {[]string{"one"}, []string{"two"}, true, 1, []state.AnomalyKind{state.SerialRepeated}, []string{"one"}},
 		"twice lost":           {[]string{s(1, "x")}, []string{s(2, "a"), s(2, "b"), s(2, "c")}, true, 3, []state.AnomalyKind{state.SerialRepeated, state.SerialRepeated}, []string{s(2, "a"), s(2, "b")}},
 	} {
+		for how, mark := range marks {
+			t.Run(name+", "+how, func(t *testing.T) {
+				t.Parallel()
+				r := newRig()
+				// Other keys that a listing by prefix finds as well.
+				r.seedAt(t, ref.LockKey(), "lock")
+				r.seedAt(t, ref.Key+".rescue/1", s(77, "x"))
+				r.happen(t, mark.sized(tc.before...)...)
+				was, err := mark.of(r.Store, t.Context(), ref)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.happen(t, mark.sized(tc.after...)...)
+				before := len(r.bucket.Requests())
+				got := r.since(t, was)
+				if len(tc.after) == 0 {
+					wantRequests(t, r, before, "list versions")
+				}
+				if got.Moved != tc.moved || len(got.Versions) != len(tc.after) || len(got.Foreign) != tc.foreign || got.Unlisted != nil {
+					t.Errorf("got moved %v, %d versions, %d foreign, %v; want %v, %d, %d, all listed",
+						got.Moved, len(got.Versions), len(got.Foreign), got.Unlisted, tc.moved, len(tc.after), tc.foreign)
+				}
+				var kinds []state.AnomalyKind
+				var overwritten []string
+				for _, a := range got.Anomalies {
+					kinds = append(kinds, a.Kind)
+					id := a.Before.VersionID
+					overwritten = append(overwritten, readVersion(t, r, bucket.Object{Key: ref.Key, VersionID: id}))
+					if !strings.Contains(a.String(), id) {
+						t.Errorf("%q does not name version %s", a, id)
+					}
+				}
+				if want := mark.sized(tc.overwritten...); fmt.Sprint(kinds) != fmt.Sprint(tc.anomalies) || !slices.Equal(overwritten, want) {
+					t.Errorf("anomalies: got %v over %.200q, want %v over %.200q", kinds, overwritten, tc.anomalies, want)
+				}
+			})
+		}
+	}
+}
+
+// marks are the ways to remember a state, with states that differ in size.
+var marks = map[string]marking{
+	"whole": {(*state.Store).Mark, false},
+	"small": {(*state.Store).QuickMark, false},
+	"large": {(*state.Store).QuickMark, true},
+}
+
+type marking struct {
+	of    func(*state.Store, context.Context, statelatch.Ref) (state.Version, error)
+	large bool // above 16 KiB
+}
+
+// sized are the contents in that size, as far as they are JSON.
+func (m marking) sized(contents ...string) []string {
+	contents = slices.Clone(contents)
+	for i, c := range contents {
+		if begun, ok := strings.CutSuffix(strings.TrimRight(c, " \t\n"), "}"); ok && m.large {
+			contents[i] = begun + `,"check_results":"` + strings.Repeat("x", 16<<10) + `"}` + c[len(begun)+1:]
+		}
+	}
+	return contents
+}
+
+// QuickMark reads no more than it needs: what the bucket keeps can be read later.
+func TestStore_QuickMark_Reads(t *testing.T) {
+	t.Parallel()
+	large := marking{large: true}.sized(body(7, lineage, "x"))[0]
+	late := `{"pad":"` + strings.Repeat("x", 16<<10) + `",` + body(7, lineage, "x")[1:]
+	for name, tc := range map[string]struct {
+		content   string
+		versioned bool
+		gets      int
+		whole     bool
+		serial    uint64
+	}{
+		"small":                            {body(7, lineage, "x"), true, 1, true, 7},
+		"small, no versions":               {body(7, lineage, "x"), false, 1, true, 7},
+		"zero bytes":                       {"", true, 1, true, 0},
+		"no state":                         {"oops", true, 1, true, 0},
+		"large":                            {large, true, 1, false, 7},
+		"large, no versions":               {large, false, 2, true, 7},
+		"header further back":              {late, true, 1, false, 0},
+		"header further back, no versions": {late, false, 2, true, 7},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig()
-			// Other keys that a listing by prefix finds as well.
-			r.seedAt(t, ref.LockKey(), "lock")
-			r.seedAt(t, ref.Key+".rescue/1", s(77, "x"))
-			r.happen(t, tc.before...)
-			mark := r.mark(t)
-			r.happen(t, tc.after...)
-			before := len(r.bucket.Requests())
-			got := r.since(t, mark)
-			if len(tc.after) == 0 {
-				wantRequests(t, r, before, "head")
+			r := rigOn(membucket.New("b", membucket.Options{Versioned: tc.versioned}))
+			r.seed(t, tc.content)
+			got, err := r.QuickMark(t.Context(), ref)
+			whole, wholeErr := r.Mark(t.Context(), ref)
+			if err != nil || wholeErr != nil {
+				t.Fatal(err, wholeErr)
 			}
-			if got.Moved != tc.moved || len(got.Versions) != len(tc.after) || len(got.Foreign) != tc.foreign || got.Unlisted != nil {
-				t.Errorf("got moved %v, %d versions, %d foreign, %v; want %v, %d, %d, all listed",
-					got.Moved, len(got.Versions), len(got.Foreign), got.Unlisted, tc.moved, len(tc.after), tc.foreign)
+			if n := len(r.bucket.Requests()) - 1; n != tc.gets || (got.MD5 != "") != tc.whole || got.Header.Serial != tc.serial {
+				t.Errorf("got %d GETs, whole %v, serial %d; want %d, %v, %d", n, got.MD5 != "", got.Header.Serial, tc.gets, tc.whole, tc.serial)
 			}
-			var kinds []state.AnomalyKind
-			var overwritten []string
-			for _, a := range got.Anomalies {
-				kinds = append(kinds, a.Kind)
-				id := a.Before.VersionID
-				overwritten = append(overwritten, readVersion(t, r, bucket.Object{Key: ref.Key, VersionID: id}))
-				if !strings.Contains(a.String(), id) {
-					t.Errorf("%q does not name version %s", a, id)
-				}
-			}
-			if fmt.Sprint(kinds) != fmt.Sprint(tc.anomalies) || fmt.Sprint(overwritten) != fmt.Sprint(tc.overwritten) {
-				t.Errorf("anomalies: got %v over %q, want %v over %q", kinds, overwritten, tc.anomalies, tc.overwritten)
+			if got.ETag != whole.ETag || got.VersionID != whole.VersionID || got.Size != whole.Size || got.Exists != whole.Exists {
+				t.Errorf("got %+v, want what the whole says, %+v", got, whole)
 			}
 		})
 	}
+}
+
+// Many new versions are a second listing, and none reads what is older.
+func TestStore_Since_Pages(t *testing.T) {
+	t.Parallel()
+	for after, lists := range map[int]int{0: 1, 6: 1, 7: 1, 8: 2, 60: 2} {
+		r := newRig()
+		for i := range 300 {
+			r.seed(t, body(i+1, lineage, "x"))
+		}
+		mark := r.mark(t)
+		for i := range after {
+			r.seed(t, body(301+i, lineage, "x"))
+		}
+		before := len(r.bucket.Requests())
+		got := r.since(t, mark)
+		n := 0
+		for _, request := range r.bucket.Requests()[before:] {
+			if request.Op == faultbucket.OpListVersions {
+				n++
+			}
+		}
+		if len(got.Versions) != after || len(got.Anomalies) != 0 || n != lists || len(r.bucket.Requests())-before != lists+after {
+			t.Errorf("%d new versions: got %d, %v, by %d listings and %d requests; want %d listings and a GET for each",
+				after, len(got.Versions), got.Anomalies, n, len(r.bucket.Requests())-before, lists)
+		}
+	}
+}
+
+func TestStore_Before(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	r.seedAt(t, ref.LockKey(), "lock")
+	r.happen(t, body(1, lineage, "x"))
+	first := r.mark(t)
+	r.happen(t, body(2, lineage, "x"))
+	second := r.mark(t)
+	r.happen(t, deleted, body(3, lineage, "x"))
+	third := r.mark(t)
+	for v, want := range map[*state.Version]state.Version{&second: first, &first: {}, &third: {}} {
+		if got, err := r.Before(t.Context(), *v); err != nil || got.Exists != want.Exists || got.VersionID != want.VersionID ||
+			got.Header.Serial != want.Header.Serial {
+			t.Errorf("before serial %d: got %+v, %v, want %+v", v.Header.Serial, got, err, want)
+		}
+	}
+	third.VersionID = "purged"
+	_, err := r.Before(t.Context(), third)
+	wantKind(t, "a version that is not there", err, statelatch.ErrNotFound)
 }
 
 // Without versions the mark and what is there now are compared, and the report says so.
@@ -203,5 +321,45 @@ func TestStore_Since_SurvivesFaults(t *testing.T) {
 				t.Errorf("request %d throttled: got %+v", n, got)
 			}
 		})
+	}
+}
+
+// A header is read from the beginning of a large body, and from all of it where it stands further back or is none.
+func TestStore_ReadHeader_LargeBodies(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x ", 100<<10)
+	for name, tc := range map[string]struct {
+		body   string
+		serial uint64
+		gets   int
+		bad    bool
+	}{
+		"plain":         {body(7, lineage, long), 7, 1, false},
+		"encrypted":     {encrypted(8, lineage, long), 8, 2, false},
+		"sorted keys":   {fmt.Sprintf(`{"a":%q,"lineage":"x","serial":9,"terraform_version":"1","version":4}`, long), 9, 2, false},
+		"no state":      {long, 0, 2, true},
+		"small":         {body(7, lineage, "a"), 7, 1, false},
+		"small, no end": {body(7, lineage, "a")[:20], 0, 1, true},
+	} {
+		for _, known := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, known), func(t *testing.T) {
+				t.Parallel()
+				r := newRig()
+				r.seed(t, tc.body)
+				v := state.Version{Ref: ref, Exists: true}
+				if known {
+					v.Size = int64(len(tc.body))
+				}
+				if err := r.ReadHeader(t.Context(), &v); err != nil {
+					t.Fatal(err)
+				}
+				if v.Header.Serial != tc.serial || (v.Err != nil) != tc.bad {
+					t.Errorf("got serial %d, %v, want %d", v.Header.Serial, v.Err, tc.serial)
+				}
+				if n := r.bucket.Count("get", ref.Key); n != tc.gets {
+					t.Errorf("%d requests, want %d", n, tc.gets)
+				}
+			})
+		}
 	}
 }

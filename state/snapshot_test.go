@@ -234,7 +234,7 @@ func TestSession_Write_Restore(t *testing.T) {
 			r := newRig()
 			r.seed(t, tc.base)
 			d := r.withTable("")
-			x, err := r.BeginRestore(t.Context(), holding())
+			x, err := r.BeginRestore(t.Context(), holding(), state.Version{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,7 +278,7 @@ func TestStore_BeginRestore_Mismatch(t *testing.T) {
 	r := newRig()
 	r.seed(t, body(7, lineage, "overwritten past the table"))
 	d := r.withTable(md5of("what the table knows"))
-	x, err := r.BeginRestore(t.Context(), holding())
+	x, err := r.BeginRestore(t.Context(), holding(), state.Version{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestStore_BeginRestore_Mismatch(t *testing.T) {
 	}
 	lost := holding()
 	lost.verifyErr = statelatch.ErrLockLost
-	_, err = r.BeginRestore(t.Context(), lost)
+	_, err = r.BeginRestore(t.Context(), lost, state.Version{})
 	wantKind(t, "begin without the lock", err, statelatch.ErrLockLost)
 }
 
@@ -307,5 +307,36 @@ func TestWorkspaces_Delete_Snapshot(t *testing.T) {
 	wantStored(t, r, absent)
 	if got := r.kept(t); !slices.Equal(got, []string{one}) {
 		t.Errorf("kept: %q", got)
+	}
+}
+
+// Who has read the state already is asked for no second copy of it: a HEAD tells whether it is there still.
+func TestStore_BeginRestore_Known(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]*rig{"versioned": newRig(), "unversioned": newPlainRig()} {
+		r.seed(t, body(4, lineage, "a"))
+		known := r.mark(t)
+		gets := r.bucket.Count("get", ref.Key)
+		x, err := r.BeginRestore(t.Context(), holding(), known)
+		if err != nil || !x.Base().SameContent(known) || x.Base().ETag != known.ETag {
+			t.Errorf("%s: got %+v, %v", name, x, err)
+		}
+		if n := r.bucket.Count("get", ref.Key) - gets; n != 0 {
+			t.Errorf("%s: %d reads of what is known", name, n)
+		}
+		if _, err := x.Write(t.Context(), strings.NewReader(body(1, lineage, "b")), state.WriteOptions{Restore: 5}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		x, err = r.BeginRestore(t.Context(), holding(), known)
+		if err != nil || x.Base().Header.Serial != 5 {
+			t.Errorf("%s: replaced meanwhile: got %v, want what is stored now", name, err)
+		}
+	}
+	r := newRig()
+	r.seed(t, absent)
+	known := r.mark(t)
+	gets := r.bucket.Count("get", ref.Key)
+	if x, err := r.BeginRestore(t.Context(), holding(), known); err != nil || x.Base().Exists || r.bucket.Count("get", ref.Key) != gets {
+		t.Errorf("absent: got %+v, %v, want that it is known", x, err)
 	}
 }

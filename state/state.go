@@ -95,6 +95,7 @@ type Version struct {
 	VersionID    string                 // empty where the bucket keeps no versions
 	Size         int64                  // bytes
 	LastModified time.Time              // by the store's clock
+	Age          time.Duration          // when it was read, by the store's clock; 0: not told, and of one that is listed
 	Header       statelatch.StateHeader // what the body says of itself; zero: it was not read, see Err
 	// MD5: of the exact bytes, in hex; empty if it does not exist or its body was not read whole
 	MD5 string
@@ -107,6 +108,14 @@ type Version struct {
 
 // Unfit says why no engine takes v, read whole, for a state; nil if one does, or if v has no body.
 func (v Version) Unfit() error { return cmp.Or(v.Err, v.shape.unfit) }
+
+// Serial is the serial of v; nil if v is no state. Serial 0 is one like any other.
+func (v Version) Serial() *uint64 {
+	if !v.Exists || v.Err != nil || v.Header.Empty {
+		return nil
+	}
+	return &v.Header.Serial
+}
 
 // blankObject reports whether v is an object of zero bytes.
 func (v Version) blankObject() bool { return v.Exists && v.Header.Empty }

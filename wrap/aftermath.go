@@ -38,10 +38,9 @@ func lookBudget(lost error) time.Duration {
 type aftermath struct {
 	*run
 
-	states []State
-	set    lock.Set
-	before []state.Version
-	dirs   map[string][]statelatch.Ref // which states engines worked on, by their directory
+	all  []*holding
+	set  lock.Set
+	dirs map[string][]statelatch.Ref // which states engines worked on, by their directory
 }
 
 // rescue saves the states that engines could not save.
@@ -78,7 +77,7 @@ func (a aftermath) rescueFile(ctx context.Context, path string) error {
 
 // save reports whether the state is where it belongs. Where it is not, the next steps were told.
 func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved bool, err error) {
-	owners, err := a.owners(f, filepath.Dir(path))
+	owners, err := a.owners(ctx, f, filepath.Dir(path))
 	t := owners[0]
 	if err == nil {
 		var written state.Version
@@ -107,31 +106,40 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	return false, nil
 }
 
-// owners are the targets that a state left in dir may belong to, at least one; the error says why it is not clear
-// which.
-func (a aftermath) owners(f *os.File, dir string) ([]State, error) {
-	if len(a.states) == 1 {
-		return a.states, nil
+// owners are the states that one left in dir may belong to, at least one; the error says why it is not clear which.
+func (a aftermath) owners(ctx context.Context, f *os.File, dir string) ([]State, error) {
+	var states, found []State
+	for _, e := range a.all {
+		states = append(states, e.state)
+	}
+	if len(states) == 1 {
+		return states, nil
 	}
 	if refs := a.dirs[dir]; len(refs) == 1 {
-		if i := slices.IndexFunc(a.states, func(t State) bool { return t.Ref == refs[0] }); i >= 0 {
-			return a.states[i : i+1], nil
+		if i := slices.IndexFunc(states, func(t State) bool { return t.Ref == refs[0] }); i >= 0 {
+			return states[i : i+1], nil
 		}
 	}
 	header, err := statelatch.ReadStateHeader(f)
 	if err != nil {
-		return a.states, err
+		return states, err
 	}
-	var found []State
-	for i, t := range a.states {
-		if a.before[i].Header.Lineage == header.Lineage {
-			found = append(found, t)
+	for _, e := range a.all {
+		before, err := e.before.wait(ctx)
+		if err == nil && before.Exists && before.Header == (statelatch.StateHeader{}) {
+			err = e.state.Store.ReadHeader(ctx, &before)
+		}
+		if err != nil {
+			return states, err
+		}
+		if before.Header.Lineage == header.Lineage {
+			found = append(found, e.state)
 		}
 	}
 	if len(found) == 1 {
 		return found, nil
 	}
-	return a.states, fmt.Errorf("which of the locked states it belongs to is not clear: its lineage is %q", header.Lineage)
+	return states, fmt.Errorf("which of the locked states it belongs to is not clear: its lineage is %q", header.Lineage)
 }
 
 // compare tells, loudly, what must not have happened to the states under the lock, and how to bring back what was lost.
@@ -144,14 +152,15 @@ func (a aftermath) compare(ctx context.Context) {
 	if budget == silentBudget {
 		a.say("statelatch: the store does not answer: trying for up to %v to find out what became of the state, and to "+
 			"release the lock\n", 2*budget)
-		for _, t := range a.states {
-			t.Manager.ReleaseTimeout = silentBudget
+		for _, e := range a.all {
+			e.state.Manager.ReleaseTimeout = silentBudget
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	for i, t := range a.states {
-		report, err := t.Store.Since(ctx, a.before[i])
+	for _, e := range a.all {
+		t := e.state
+		report, err := e.since(ctx)
 		if err != nil {
 			a.say("Warning: whether somebody else wrote %s is not known: %s\n", t.Ref, oneLine(err))
 			continue

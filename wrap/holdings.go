@@ -46,8 +46,8 @@ type holding struct {
 	ref    statelatch.Ref
 	store  string
 	state  State
-	tenure *lock.Tenure  // nil with Read
-	before state.Version // the state as the command found it
+	tenure *lock.Tenure // nil with Read
+	before *mark        // the state as the command found it; nil: it was not come to that
 
 	ready chan struct{} // closed once the outcome is known
 	err   error
@@ -122,41 +122,46 @@ func (h *holdings) note(set lock.Set) {
 
 // prepareAll readies what begin took for the command.
 func (h *holdings) prepareAll(ctx context.Context) error {
+	_, isEngine := EngineCall(h.Command, h.Getenv)
 	for _, e := range h.all {
-		if err := h.prepare(ctx, e); err != nil {
+		if err := h.prepare(ctx, e, isEngine); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// prepare remembers the state as it is, and readies it for an engine.
-func (h *holdings) prepare(ctx context.Context, e *holding) error {
+// prepare remembers the state as it is, and readies it for a command.
+func (h *holdings) prepare(ctx context.Context, e *holding, forEngine bool) error {
 	t := &e.state
-	if e.tenure != nil && t.namedWorkspace() {
+	if e.tenure != nil {
+		go func() {
+			select {
+			case <-e.tenure.Lost():
+				h.lose()
+			case <-h.watched.Done():
+			}
+		}()
+	}
+	named := e.tenure != nil && t.namedWorkspace()
+	e.before = startMark(h.watched, t.Store, t.Ref) //nolint:contextcheck // it goes on when ctx has ended
+	if forEngine && e.tenure != nil && !named && e.tenure.Held().VersionID != "" {
+		return nil // nothing has to be done with it before an engine writes
+	}
+	before, err := e.before.wait(ctx)
+	if err != nil || e.tenure == nil {
+		return err
+	}
+	if named && !before.Exists {
 		// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
 		if err := t.Store.EnsureExists(ctx, t.Ref); err != nil {
 			return err
 		}
 	}
-	var err error
-	if e.before, err = t.Store.Mark(ctx, t.Ref); err != nil || e.tenure == nil {
+	if err := h.keepBefore(ctx, *t, before); err != nil {
 		return err
 	}
-	if err := h.keepBefore(ctx, *t, e.before); err != nil {
-		return err
-	}
-	if err := e.tenure.Verify(ctx); err != nil { // what was read is what the lock guards (R7)
-		return err
-	}
-	go func() {
-		select {
-		case <-e.tenure.Lost():
-			h.lose()
-		case <-h.watched.Done():
-		}
-	}()
-	return nil
+	return e.tenure.Verify(ctx) // what was read is what the lock guards (R7)
 }
 
 // hold answers an engine that the command starts, and remembers it if its lock may be off.
@@ -338,7 +343,7 @@ func (h *holdings) add(ctx context.Context, talk io.Writer, e *holding, r shim.R
 	}
 	e.state = s
 	if h.Read {
-		return h.prepare(ctx, e)
+		return h.prepare(ctx, e, true)
 	}
 	req := h.req
 	req.Operation, req.Wait = "run "+r.Call.String(), max(req.Wait, r.Call.LockTimeout())
@@ -348,7 +353,7 @@ func (h *holdings) add(ctx context.Context, talk io.Writer, e *holding, r shim.R
 	}
 	e.tenure = set[0]
 	h.note(set)
-	if err := h.prepare(ctx, e); err != nil {
+	if err := h.prepare(ctx, e, true); err != nil {
 		return errors.Join(err, h.release(settled(ctx), set, false))
 	}
 	if why := Lockless(s.Backend); why != "" {
@@ -368,15 +373,14 @@ func fromHere(dir string) string {
 	return dir
 }
 
-// held are the states and their tenures. Nothing may be added any more.
-func (h *holdings) held() (states []State, set lock.Set, before []state.Version) {
+// held are the states, and the tenures of those that are locked. Nothing may be added any more.
+func (h *holdings) held() (set lock.Set) {
 	for _, e := range h.all {
-		states, before = append(states, e.state), append(before, e.before)
 		if e.tenure != nil {
 			set = append(set, e.tenure)
 		}
 	}
-	return states, set, before
+	return set
 }
 
 // Lost is closed when one of the locks is.
@@ -403,7 +407,7 @@ func (h *holdings) Remaining() time.Duration {
 func (h *holdings) moved(ctx context.Context) ([]statelatch.Ref, error) {
 	var refs []statelatch.Ref
 	for _, e := range h.all {
-		report, err := e.state.Store.Since(ctx, e.before)
+		report, err := e.since(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("whether %s changed meanwhile is not known: %w", e.ref, err)
 		}

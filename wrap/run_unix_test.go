@@ -6,15 +6,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe/verdict"
@@ -53,8 +56,26 @@ func (s *safe) String() string {
 	return s.buf.String()
 }
 
+// counted counts the bytes of bodies.
+type counted struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	c.sent.Add(int64(len(p)))
+	return c.ResponseWriter.Write(p)
+}
+
 // newState is a state in a store of the test.
 func newState(t *testing.T) wrap.State {
+	t.Helper()
+	s, _ := newCounted(t)
+	return s
+}
+
+// newCounted counts what the store sends too.
+func newCounted(t *testing.T) (wrap.State, *atomic.Int64) {
 	t.Helper()
 	store, err := embedded.Open(embedded.Config{Dir: t.TempDir(), AccessKeyID: "key", SecretAccessKey: "secret-key"})
 	if err == nil {
@@ -63,7 +84,10 @@ func newState(t *testing.T) wrap.State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(store.Handler())
+	sent := &atomic.Int64{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		store.Handler().ServeHTTP(counted{w, sent}, r)
+	}))
 	t.Cleanup(func() {
 		srv.Close()
 		if err := store.Close(); err != nil {
@@ -77,7 +101,7 @@ func newState(t *testing.T) wrap.State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return wrap.State{Site: s, Ref: statelatch.Ref{Bucket: "acme-state", Key: "app/terraform.tfstate"}}
+	return wrap.State{Site: s, Ref: statelatch.Ref{Bucket: "acme-state", Key: "app/terraform.tfstate"}}, sent
 }
 
 func options(state wrap.State, command ...string) (wrap.Options, *safe) {
@@ -139,6 +163,33 @@ func TestRun_HoldsTheLock(t *testing.T) {
 	}
 	if _, err := s.Manager.Status(t.Context(), s.Ref); !errors.Is(err, statelatch.ErrNotLocked) {
 		t.Errorf("got %v, want it released", err)
+	}
+}
+
+// However large a state is and however often it was written, a command that leaves it alone costs a few KiB.
+func TestRun_ReadsLittle(t *testing.T) {
+	t.Parallel()
+	s, sent := newCounted(t)
+	for i := range 200 {
+		size := 1
+		if i >= 190 {
+			size = 1 << 20
+		}
+		body := fmt.Sprintf(`{"version":4,"serial":%d,"lineage":"l","outputs":{},"resources":[],"check_results":%q}`, i, strings.Repeat("x", size))
+		if _, err := s.Bucket.Put(t.Context(), s.Ref.Key, strings.NewReader(body), bucket.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, read := range []bool{false, true} {
+		o, out := options(s, "true")
+		o.Read = read
+		before := sent.Load()
+		if result, err := wrap.Run(t.Context(), o); err != nil || result.ExitCode != 0 || len(result.Moved) != 0 {
+			t.Fatalf("got %+v, %v, %q", result, err, out)
+		}
+		if got := sent.Load() - before; got > 32<<10 {
+			t.Errorf("read %v: %d bytes came from the store, of a state of 1 MiB that nothing happened to", read, got)
+		}
 	}
 }
 

@@ -211,7 +211,7 @@ func (r *run) locked(ctx context.Context) (Result, error) {
 	}
 	child, runErr := r.underLock(ctx, h)
 	r.ended()
-	_, set, _ := h.held()
+	set := h.held()
 	err := r.release(settled(ctx), set, child.Leftover)
 	if r.Hooks.Released != nil {
 		r.Hooks.Released(ctx, set, child.ExitCode, runErr, err)
@@ -259,8 +259,7 @@ func (r *run) underLock(ctx context.Context, h *holdings) (runner.Result, error)
 	r.ended()
 	bounded, cancel := context.WithTimeout(settled(ctx), afterBudget)
 	defer cancel()
-	states, set, before := h.held()
-	after := aftermath{run: r, states: states, set: set, before: before, dirs: h.dirs}
+	after := aftermath{run: r, all: h.all, set: h.held(), dirs: h.dirs}
 	after.rescue(bounded, h.errored)
 	after.compare(bounded)
 	return result, nil

@@ -31,6 +31,7 @@ func objectChecks() []Check {
 		{Name: "put/content-type", Func: putContentType},
 		{Name: "put/times", Func: putTimes},
 		{Name: "get/absent", Func: getAbsent},
+		{Name: "get/first", Func: getFirst},
 	}
 }
 
@@ -229,4 +230,29 @@ func putTimes(ctx context.Context, p *Probe) error {
 
 func getAbsent(ctx context.Context, p *Probe) error {
 	return p.absent(ctx, p.key("absent"), "")
+}
+
+// getFirst: a part is the beginning, and the object is told as the whole that it is.
+func getFirst(ctx context.Context, p *Probe) error {
+	key := p.key("object")
+	for _, content := range []string{"", "ten bytes."} {
+		put, err := p.put(ctx, key, content, bucket.Condition{})
+		if err != nil {
+			return err
+		}
+		for _, first := range []int64{1, 9, 10, 11} {
+			obj, r, err := p.Bucket.Get(ctx, key, bucket.ReadOptions{First: first})
+			if err != nil {
+				return fmt.Errorf("get the first %d bytes of %q: got %w, want success", first, content, err)
+			}
+			got, err := io.ReadAll(r)
+			err = errors.Join(err, r.Close())
+			want := content[:min(first, int64(len(content)))]
+			if err != nil || string(got) != want || obj.Size != int64(len(content)) || obj.ETag != put.ETag {
+				return fmt.Errorf("get the first %d bytes of %q: got %q, %w, of %d bytes with ETag %s, want %q of %d with %s",
+					first, content, got, err, obj.Size, obj.ETag, want, len(content), put.ETag)
+			}
+		}
+	}
+	return nil
 }

@@ -166,6 +166,29 @@ func wrongObjects() []wrongDriver {
 			must: []string{"put/round-trip", "put/large-body"},
 		},
 		{
+			name: "hands out all where the beginning is asked for",
+			wrap: func(b bucket.Bucket) bucket.Bucket {
+				return &driver{Bucket: b, get: func(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+					opts.First = 0
+					return b.Get(ctx, key, opts)
+				}}
+			},
+			must: []string{"get/first"},
+		},
+		{
+			name: "tells the size of the part for that of the object",
+			wrap: func(b bucket.Bucket) bucket.Bucket {
+				return &driver{Bucket: b, get: func(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+					obj, r, err := b.Get(ctx, key, opts)
+					if opts.First > 0 {
+						obj.Size = min(obj.Size, opts.First)
+					}
+					return obj, r, err
+				}}
+			},
+			must: []string{"get/first"},
+		},
+		{
 			name: "stores text instead of bytes",
 			wrap: putting(func(_ string, data []byte, _ *bucket.PutOptions) []byte { return bytes.ToValidUTF8(data, nil) }),
 			must: []string{"put/round-trip"},

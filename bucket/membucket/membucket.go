@@ -87,6 +87,9 @@ func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (
 	if err != nil {
 		return bucket.Object{}, nil, err
 	}
+	if opts.First > 0 {
+		data = data[:min(opts.First, int64(len(data)))]
+	}
 	return obj, &body{ctx: ctx, data: bytes.NewReader(data)}, nil
 }
 

@@ -3,8 +3,11 @@ package s3bucket
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -96,12 +99,14 @@ type call struct {
 	which  string // operation's
 	key    string
 
-	header     http.Header   // the answer's
-	date       time.Time     // the same, of its Date
-	endUnknown bool          // nothing but the closed connection marks the body's end
-	spoke      bool          // it is an error in S3's own words, not those of something in between
-	hasBody    bool          // the answer came with a body (as far as the length told, except for deletes)
-	answer     *bytes.Buffer // if set, collects the answer's body
+	header     http.Header // the answer's
+	date       time.Time   // the same, of its Date
+	endUnknown bool        // nothing but the closed connection marks the body's end
+	spoke      bool        // it is an error in S3's own words, not those of something in between
+	hasBody    bool        // the answer came with a body (as far as the length told, except for deletes)
+	lists      bool        // its answer is a listing, which look reads
+	listing    *listed     // the answer's
+	listErr    error       // why it is none
 }
 
 // begin starts the clock of a call, whose requests are made under the context
@@ -137,12 +142,28 @@ func (c *call) look(resp *http.Response) error {
 		c.hasBody = len(peek(resp, 1)) > 0
 	}
 	c.endUnknown = resp.ProtoMajor == 1 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
-	if c.answer != nil {
-		c.answer.Reset()
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.TeeReader(resp.Body, c.answer), resp.Body}
+	if c.lists && resp.StatusCode/100 == 2 {
+		return c.readListing(resp)
 	}
+	return nil
+}
+
+// maxPage is more than a thousand keys of the longest, with all that stands beside them.
+const maxPage = 32 << 20
+
+// pages are the buffers of listings.
+var pages = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// readListing reads the answer's body, and leaves the SDK an empty one.
+func (c *call) readListing(resp *http.Response) error {
+	page := pages.Get().(*bytes.Buffer) //nolint:forcetypeassert // nothing else is put there
+	page.Reset()
+	defer pages.Put(page)
+	_, err := page.ReadFrom(io.LimitReader(resp.Body, maxPage))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	c.listing, c.listErr = parseListing(page.Bytes())
+	resp.Body = io.NopCloser(strings.NewReader("<ListBucketResult/>"))
 	return nil
 }

@@ -142,6 +142,20 @@ type ObjectOptions struct {
 	SkipS3Checksum bool
 }
 
+// Unset are the arguments of backend "s3" that a bucket's policy may demand of writes, and that are not set.
+func (o ObjectOptions) Unset() (arguments []string) {
+	if !o.Encrypt {
+		arguments = append(arguments, "encrypt")
+	}
+	if o.KMSKeyID == "" && o.SSECustomerKey == "" {
+		arguments = append(arguments, "kms_key_id")
+	}
+	if o.ACL == "" {
+		arguments = append(arguments, "acl")
+	}
+	return arguments
+}
+
 func (o ObjectOptions) validate() error {
 	if o.SSECustomerKey == "" {
 		return nil

@@ -150,6 +150,12 @@ func (b *Bucket) Get(ctx context.Context, key string, opts bucket.ReadOptions) (
 			b.unasked.Store(true)
 		}
 	}
+	if se, ok := errors.AsType[*statelatch.StoreError](err); ok && opts.First > 0 &&
+		se.Status == http.StatusRequestedRangeNotSatisfiable { // it has no bytes
+		whole := opts
+		whole.First = 0
+		return b.Get(ctx, key, whole)
+	}
 	return obj, body, err
 }
 
@@ -158,6 +164,9 @@ func (b *Bucket) get(
 ) (bucket.Object, io.ReadCloser, error) {
 	ctx, c := b.begin(ctx, opGet, key, opts.VersionID)
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, VersionId: optional(opts.VersionID)}
+	if opts.First > 0 {
+		in.Range = aws.String(fmt.Sprintf("bytes=0-%d", opts.First-1))
+	}
 	b.objects.applyToGet(in)
 	var asking []func(*middleware.Stack) error
 	if ask {
@@ -179,14 +188,19 @@ func (b *Bucket) get(
 		ContentType:  aws.ToString(out.ContentType),
 		Encryption:   encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
 	}
+	part := aws.ToString(out.ContentRange)
 	err = c.checkETag(obj.ETag)
 	switch {
 	case err != nil:
 	case c.endUnknown:
 		err = c.error(statelatch.ErrUnsupported, "the store sends bodies without a length, so a cut connection would look "+
 			"like a whole object")
-	case out.ContentRange != nil:
+	case part != "" && opts.First == 0:
 		err = c.error(statelatch.ErrBroken, "the answer is a part of the object, which nobody asked for")
+	case part != "":
+		if obj.Size, err = beginning(part, opts.First, obj.Size); err != nil {
+			err = c.error(statelatch.ErrBroken, err.Error())
+		}
 	}
 	if err != nil {
 		_ = out.Body.Close() // unread, so there is nothing it could add
@@ -198,7 +212,28 @@ func (b *Bucket) get(
 	if out.ContentLength != nil {
 		body.left = *out.ContentLength
 	}
+	switch {
+	case part != "" && body.left < obj.Size:
+		body.claim = nil
+	case part == "" && opts.First > 0: // not every store knows ranges
+		return obj, struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(body, opts.First), body}, nil
+	}
 	return obj, body, nil
+}
+
+// beginning is the size of an object of which the answer is the part that its Content-Range tells: it must be the first
+// bytes, as many as were asked for or there are.
+func beginning(contentRange string, asked, length int64) (size int64, err error) {
+	var last int64
+	_, err = fmt.Sscanf(contentRange, "bytes 0-%d/%d", &last, &size)
+	if err != nil || last+1 != length || length != min(asked, size) {
+		return 0, fmt.Errorf("the answer is %q of the object, %d bytes, and its first %d were asked for",
+			statelatch.Printable(contentRange), length, asked)
+	}
+	return size, nil
 }
 
 // Put implements [bucket.Bucket].

@@ -14,6 +14,10 @@ import (
 	"github.com/statelatch/statelatch"
 )
 
+// idleConns is how many connections wait for their next request: more than there are requests at a time, since a new
+// one takes longer than most answers.
+const idleConns = 128
+
 // Service is what a client of one AWS service is made of.
 type Service struct {
 	// AWS holds credentials, proxies, retries of reads and a region. Its connections have limits and follow no
@@ -93,6 +97,7 @@ func (c *Config) httpClient(from aws.HTTPClient) (*http.Client, error) {
 	transport := buildable.WithDialerOptions(func(d *net.Dialer) { d.Timeout = limits.Dial }).GetTransport()
 	transport.TLSHandshakeTimeout = limits.TLSHandshake
 	transport.ResponseHeaderTimeout = limits.ResponseHeader
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConns, idleConns
 	transport.DisableCompression = true // bytes and ETag are to be those of the object
 	return &http.Client{
 		Transport:     transport,

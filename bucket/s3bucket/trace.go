@@ -3,10 +3,12 @@ package s3bucket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,6 +23,26 @@ type Attempt struct {
 	RequestID          string        // that the store gave it; empty: none
 	Took               time.Duration // until the answer began
 	Err                error         // why there is no answer
+}
+
+// String is the request and its answer on one line.
+func (a Attempt) String() string {
+	what := a.Method + " " + a.Host + a.Path
+	if a.Query != "" {
+		what += "?" + a.Query
+	}
+	if a.Operation != "" {
+		what += " " + a.Operation
+	}
+	result := strconv.Itoa(a.Status)
+	if a.Err != nil {
+		result = "no answer: " + a.Err.Error()
+	}
+	line := fmt.Sprintf("%s: %s, %v", what, result, a.Took.Round(100*time.Microsecond))
+	if a.RequestID != "" {
+		line += ", request " + a.RequestID
+	}
+	return line
 }
 
 // Unreachable tells why the host could not even be connected to; empty if it could.

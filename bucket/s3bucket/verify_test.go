@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"hash/crc64"
 	"io"
@@ -196,6 +197,52 @@ func TestBucket_Get_UnaskedRange(t *testing.T) {
 	_, _, err := bucket.ReadAll(t.Context(), open(t, s.config()), testKey, 1<<10)
 	if !errors.Is(err, statelatch.ErrBroken) {
 		t.Errorf("got %v, want ErrBroken", err)
+	}
+}
+
+// The first bytes are what was asked for, whatever a store makes of ranges. They are compared with what the store says
+// of the whole only if they are the whole.
+func TestBucket_Get_First(t *testing.T) {
+	t.Parallel()
+	const whole = testBody + testBody
+	header := map[string]string{"ETag": md5ETag(whole)}
+	with := func(contentRange string) map[string]string {
+		return map[string]string{"ETag": header["ETag"], "Content-Range": contentRange}
+	}
+	n := int64(len(testBody))
+	for name, tc := range map[string]struct {
+		status int
+		header map[string]string
+		sent   string
+		first  int64
+		want   string
+		kind   error
+	}{
+		"a part":          {http.StatusPartialContent, with("bytes 0-12/26"), testBody, n, testBody, nil},
+		"the whole":       {http.StatusPartialContent, with("bytes 0-25/26"), whole, 100, whole, nil},
+		"the whole, torn": {http.StatusPartialContent, with("bytes 0-12/13"), testBody, 100, "", statelatch.ErrAltered},
+		"no ranges":       {http.StatusOK, header, whole, n, testBody, nil},
+		"another part":    {http.StatusPartialContent, with("bytes 13-25/26"), testBody, n, "", statelatch.ErrBroken},
+		"too short":       {http.StatusPartialContent, with("bytes 0-11/26"), testBody[:12], n, "", statelatch.ErrBroken},
+		"another length":  {http.StatusPartialContent, with("bytes 0-12/26"), testBody[:12], n, "", statelatch.ErrBroken},
+		"no size":         {http.StatusPartialContent, with("bytes 0-12/*"), testBody, n, "", statelatch.ErrBroken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t, answer(tc.status, tc.header, tc.sent))
+			obj, r, err := open(t, s.config()).Get(t.Context(), testKey, bucket.ReadOptions{First: tc.first})
+			var got []byte
+			if err == nil {
+				got, err = io.ReadAll(r)
+				_ = r.Close()
+			}
+			if !errors.Is(err, tc.kind) || tc.kind == nil && (string(got) != tc.want || obj.Size != int64(len(whole))) {
+				t.Errorf("got %q of %d bytes, %v, want %q, %v", got, obj.Size, err, tc.want, tc.kind)
+			}
+			if got, want := s.only(t).header.Get("Range"), fmt.Sprintf("bytes=0-%d", tc.first-1); got != want {
+				t.Errorf("Range: got %q, want %q", got, want)
+			}
+		})
 	}
 }
 

@@ -9,7 +9,10 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/cliargs"
+	"github.com/statelatch/statelatch/internal/locktalk"
+	"github.com/statelatch/statelatch/internal/way"
 	"github.com/statelatch/statelatch/runner"
 	"github.com/urfave/cli/v3"
 )
@@ -61,9 +64,9 @@ func report(ctx context.Context, term terminal, line commandLine, err error) {
 		tail, plain := strings.CutPrefix(err.Error(), locked.Error())
 		if plain {
 			why = fmt.Sprintf("%v: %s", statelatch.ErrLocked, locked.Ref)
-			more = "\n" + lockedAdvice(term, locked, refused.again)
+			more = "\n" + locktalk.Advice(locked, claims.OwnerOf(term.Getenv).Has(locked.Ref, locked.Holder.ID), refused.again.command)
 		} else {
-			more = "\n" + lockBlock(locked)
+			more = "\n" + locktalk.Block(locked)
 		}
 		if tail = strings.TrimLeft(tail, ":;\n "); plain && tail != "" { // such as that our own request may still land
 			more += "\n" + statelatch.Printable(strings.ReplaceAll(tail, "\n", "; ")) + "\n"
@@ -92,47 +95,25 @@ func app(term terminal) *cli.Command {
 			"engines: .terraform/terraform.tfstate, else the backend \"s3\" block.\n" +
 			"Flags take one dash or two, and stand before or after the REF.",
 		Commands: slices.Concat(
-			group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term),
+			cliargs.Group("Locks", lockCommand(term), unlockCommand(term), forceUnlockCommand(term), statusCommand(term),
 				locksCommand(term), runCommand(term)),
-			group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term), diffCommand(term),
-				rollbackCommand(term),
-				workspaceCommand(term), statesCommand(term)),
-			group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term), exportCommand(term),
-				serveCommand(term)),
-			group("Migration", migrateCommand(term), digestCommand(term)),
-			group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term),
+			cliargs.Group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term),
+				diffCommand(term), rollbackCommand(term), workspaceCommand(term), statesCommand(term)),
+			cliargs.Group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term),
+				exportCommand(term), serveCommand(term)),
+			cliargs.Group("Migration", migrateCommand(term), digestCommand(term)),
+			cliargs.Group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term),
 				versionCommand(term)),
 		),
-		Metadata: map[string]any{cliargs.Width: term.OutWidth(), bucketKey: bucketNamed(term.Getenv)},
+		Metadata: map[string]any{cliargs.Width: term.OutWidth(), bucketKey: way.Bucket(term.Getenv)},
 		Action:   func(_ context.Context, c *cli.Command) error { return cli.ShowRootCommandHelp(c) },
 		Reader:   term.In, Writer: term.Results(), ErrWriter: term.Err,
 	}
 	recorded(term, root)
 	widened(term, root)
 	debugged(root)
-	settle(root)
+	cliargs.Settle(root, badUsage)
 	return root
-}
-
-// group puts commands below one title of the root's help.
-func group(title string, commands ...*cli.Command) []*cli.Command {
-	for _, c := range commands {
-		c.Category = title
-	}
-	return commands
-}
-
-// settle gives every command the same manners: no library exits, usage errors are ours.
-func settle(c *cli.Command) {
-	c.HideHelpCommand = true
-	c.DisableSliceFlagSeparator = true // a value may have commas in it: endpoints={s3="...",sts="..."}
-	c.ExitErrHandler = func(context.Context, *cli.Command, error) {}
-	if c.OnUsageError == nil {
-		c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error { return badUsage(c, err) }
-	}
-	for _, sub := range c.Commands {
-		settle(sub)
-	}
 }
 
 // badUsage words what the library has to say of a command line.

@@ -176,8 +176,8 @@ func TestHelp_FlagValues(t *testing.T) {
 	everyCommand(t, func(words []string, c *cli.Command) {
 		for _, f := range c.Flags {
 			name := f.Names()[0]
-			if cliargs.TakesValue(f) != (help.ValueName(f) != "") {
-				t.Errorf("%q -%s: it takes a value: %v, but -h shows %q", words, name, cliargs.TakesValue(f), help.ValueName(f))
+			if cliargs.TakesValue(f) != (cliargs.ValueName(f) != "") {
+				t.Errorf("%q -%s: it takes a value: %v, but -h shows %q", words, name, cliargs.TakesValue(f), cliargs.ValueName(f))
 			}
 			if before, known := takes[name]; known && before != cliargs.TakesValue(f) && name != "versions" {
 				t.Errorf("%q -%s takes a value here or elsewhere, not everywhere", words, name)
@@ -215,6 +215,31 @@ func TestReport_CauseFirst(t *testing.T) {
 		}
 		if strings.Contains(o.err, "If that run is dead") || strings.Contains(o.err, "-lock-timeout") {
 			t.Errorf("%q: advice that does not apply: %s", tc.args, o.err)
+		}
+	}
+}
+
+// A backend that cannot be connected to is told by every command.
+func TestConnect_Refused(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	flags := []string{
+		"-region", "us-east-1", "-backend-config", "encrypt=true", "-backend-config", "kms_key_id=x", "-backend-config",
+		"sse_customer_key=abc",
+	}
+	for _, command := range []string{
+		"status", "lock", "unlock", "unlock -mine", "force-unlock id", "locks", "pull", "show", "history", "rollback 1",
+		"workspace list", "workspace new x", "workspace delete x", "states", "bucket check", "probe", "gc", "digest check",
+		"digest fix", "migrate clean",
+	} {
+		args := append(strings.Fields(command), flags...)
+		at := "s3://b/k"
+		if command == "unlock -mine" {
+			at = "s3://b/"
+		}
+		o := s.runContext(t.Context(), append(args, at)...)
+		if o.code == 0 || !strings.Contains(o.err, "sse_customer_key") {
+			t.Errorf("%s: got %+v, want what is wrong with the backend", command, o)
 		}
 	}
 }

@@ -239,26 +239,6 @@ func TestTargetFlags_CommaInBackendConfig(t *testing.T) {
 	s.want(s.run("status", demoRef), 0, "is not locked")
 }
 
-// The next command to paste must reach the same state: a directory's configuration is not in its REF.
-func TestTargetOptions_Again(t *testing.T) {
-	t.Parallel()
-	env := func(k string) string { return map[string]string{"TF_WORKSPACE": "live"}[k] }
-	for want, o := range map[string]targetOptions{
-		"TF_WORKSPACE=live statelatch unlock":              {},
-		"TF_WORKSPACE=staging statelatch unlock -chdir x":  {chdir: "x", workspace: "staging"},
-		"TF_WORKSPACE=live statelatch unlock -chdir 'a b'": {chdir: "a b"},
-		"statelatch unlock s3://b/k":                       {ref: "s3://b/k"},
-		"statelatch unlock 's3://b/it'\\''s k'":            {ref: "s3://b/it's k"},
-		"statelatch unlock -backend-config encrypt=true -backend-config secret_key=... -backend-config 'token =...' s3://b/k": {
-			ref: "s3://b/k", backendConfig: []string{"encrypt=true", "secret_key=hidden", "token = hidden"},
-		},
-	} {
-		if got := o.again(terminal{Getenv: env}).command("unlock"); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
-
 // directory makes a working directory whose backend has these arguments beside bucket and key.
 func (s *shell) directory(arguments string) string {
 	s.t.Helper()

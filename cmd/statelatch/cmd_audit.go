@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,10 +34,7 @@ func auditCommand(term terminal) *cli.Command {
 
 type auditLogOptions struct {
 	targetOptions
-	refs   string
-	action string
-	who    string
-	since  time.Time
+	only audit.Filter
 }
 
 func auditLogCommand(term terminal) *cli.Command {
@@ -54,10 +49,11 @@ func auditLogCommand(term terminal) *cli.Command {
 			"  statelatch audit log -since 24h s3://acme-state/audit\n" +
 			"  statelatch audit log -action force-unlock -ref s3://acme-state/prod/ file:/var/log/statelatch.log",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "ref", Usage: "only this state, or with a slash at the end all below"},
-			&choiceFlag{Name: "action", Config: actionNames(), Usage: "only this action"},
-			&cli.StringFlag{Name: "who", Usage: "only who has this in the name; also the holder of a lock that ended"},
-			&cli.StringFlag{Name: "since", Usage: "only what is younger, such as 24h or 7d, or since a time such as " +
+			&cli.StringFlag{Name: "ref", Usage: "`REF` only this state, or with a slash at the end all below"},
+			&choiceFlag{Name: "action", Config: actionNames(), Usage: "`ACTION` only this action"},
+			&cli.StringFlag{Name: "who", Usage: "`TEXT` only who has this in the name; also the holder of a lock that ended"},
+			&cli.StringFlag{Name: "since", Usage: "`DURATION|TIME` only what is younger, such as 24h or 7d, or since a " +
+				"time such as " +
 				"2026-11-01T12:00:00Z"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -65,12 +61,10 @@ func auditLogCommand(term terminal) *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := auditLogOptions{
-				targetOptions: targetOf(c, ""), refs: c.String("ref"), action: c.String("action"),
-				who: c.String("who"),
-			}
+			o := auditLogOptions{targetOptions: targetOf(c, "")}
+			o.only = audit.Filter{Ref: c.String("ref"), Action: audit.Action(c.String("action")), Who: c.String("who")}
 			o.ref = location
-			if o.since, err = sinceOf(c.String("since"), time.Now()); err != nil {
+			if o.only.Since, err = sinceOf(c.String("since"), time.Now()); err != nil {
 				return err
 			}
 			return o.finishAudit(ctx, term, runAuditLog(ctx, o, term))
@@ -95,16 +89,22 @@ func auditVerifyCommand(term terminal) *cli.Command {
 			"  statelatch audit verify -known 512:9f86d081884c7d65...b0f00a08 s3://acme-state/audit\n" +
 			"  statelatch audit verify -json file:/var/log/statelatch.log",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "known", Usage: "an event that was kept, as EVENT:SHA256: it has to be there unchanged"},
+			&cli.StringFlag{Name: "known", Usage: "`EVENT:SHA256` an event that was kept, as EVENT:SHA256: it has to be " +
+				"there unchanged"},
 		}, targetFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			location, err := atMostOne(c, "LOCATION")
 			if err != nil {
 				return err
 			}
-			known, err := knownOf(c.String("known"))
-			if err != nil {
-				return err
+			var known []audit.Head
+			if s := c.String("known"); s != "" {
+				head, err := audit.ParseHead(s)
+				if err != nil {
+					return usageError{fmt.Errorf("-known %q: want EVENT:SHA256, the number and the 64 hex digits that audit "+
+						"verify printed", s)}
+				}
+				known = append(known, head)
 			}
 			o := targetOf(c, "")
 			o.ref = location
@@ -137,20 +137,6 @@ func sinceOf(s string, now time.Time) (time.Time, error) {
 		"2026-11-01 or 2026-11-01T12:00:00Z", s)}
 }
 
-// knownOf reads an event that was kept, if one was.
-func knownOf(s string) ([]audit.Head, error) {
-	if s == "" {
-		return nil, nil
-	}
-	number, hash, _ := strings.Cut(s, ":")
-	seq, err := strconv.ParseUint(number, 10, 64)
-	if sum, hexErr := hex.DecodeString(hash); err != nil || seq == 0 || hexErr != nil || len(sum) != sha256.Size {
-		return nil, usageError{fmt.Errorf("-known %q: want EVENT:SHA256, the number and the 64 hex digits that audit "+
-			"verify printed", s)}
-	}
-	return []audit.Head{{Seq: seq, Hash: strings.ToLower(hash)}}, nil
-}
-
 // finishAudit is finish of a command whose argument is no REF.
 func (o targetOptions) finishAudit(ctx context.Context, term terminal, err error) error {
 	if !strings.HasPrefix(o.ref, "s3://") {
@@ -168,33 +154,26 @@ func (o targetOptions) openLog(ctx context.Context, term terminal) (audit.Log, e
 			return nil, usageError{fmt.Errorf("no audit log is named: add s3://BUCKET/PREFIX or file:PATH, or set %s", envAudit)}
 		}
 	}
-	var sent []string
-	for _, location := range locations {
-		sink, err := audit.Open(location, nil, func(name string) (bucket.Bucket, error) {
-			at := o
-			if at.ref != "" {
-				at.ref = "s3://" + name
-			}
-			b, err := openAuditBucket(ctx, at, term, name)
-			if err != nil && at.ref == "" { // there is no backend here
-				at.ref = "s3://" + name
-				b, err = openAuditBucket(ctx, at, term, name)
-			}
-			return b, err
-		})
-		if errors.Is(err, statelatch.ErrInvalid) || errors.Is(err, statelatch.ErrUnsupported) {
-			return nil, usageError{err}
+	log, sent, err := audit.OpenLog(locations, func(name string) (bucket.Bucket, error) {
+		at := o
+		if at.ref != "" {
+			at.ref = "s3://" + name
 		}
-		if err != nil {
-			return nil, err
+		b, err := openAuditBucket(ctx, at, term, name)
+		if err != nil && at.ref == "" { // there is no backend here
+			at.ref = "s3://" + name
+			b, err = openAuditBucket(ctx, at, term, name)
 		}
-		if log, ok := sink.(audit.Log); ok {
-			return log, nil
-		}
-		sent = append(sent, sink.String()) // not the location, which may be a secret
+		return b, err
+	})
+	switch {
+	case errors.Is(err, statelatch.ErrInvalid), errors.Is(err, statelatch.ErrUnsupported):
+		err = usageError{err}
+	case err == nil && log == nil:
+		err = usageError{fmt.Errorf("%s: events that were sent there cannot be read back: name s3://BUCKET/PREFIX or "+
+			"file:PATH", strings.Join(sent, ", "))}
 	}
-	return nil, usageError{fmt.Errorf("%s: events that were sent there cannot be read back: name "+
-		"s3://BUCKET/PREFIX or file:PATH", strings.Join(sent, ", "))}
+	return log, err
 }
 
 // auditLogJSON are the events that were asked for, as they are stored.
@@ -209,22 +188,13 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	contents, err := log.Read(ctx)
+	contents, err := log.ReadSince(ctx, o.only.Since)
 	if err != nil {
 		return err
 	}
-	result := auditLogJSON{Location: log.String(), Events: []json.RawMessage{}}
+	result := auditLogJSON{Location: log.String()}
 	var shown []audit.Event
-	for _, r := range contents.Records {
-		e, err := audit.Parse(r.Raw)
-		switch {
-		case err != nil:
-			result.Unreadable++
-		case o.selects(e):
-			shown = append(shown, e)
-			result.Events = append(result.Events, r.Raw)
-		}
-	}
+	shown, result.Events, result.Unreadable = contents.Select(o.only)
 	if o.json {
 		return term.PrintJSON(result)
 	}
@@ -235,21 +205,10 @@ func runAuditLog(ctx context.Context, o auditLogOptions, term terminal) error {
 		term.Say("Warning: %s cannot be read: see 'statelatch audit verify'\n", count(result.Unreadable, "event"))
 	}
 	if len(shown) == 0 {
-		term.Say("No such event in %s, of %d.\n", statelatch.Printable(log.String()), len(contents.Records))
+		term.Say("No such event in %s, of %d.\n", statelatch.Printable(log.String()),
+			uint64(len(contents.Records))+contents.Earlier)
 	}
 	return nil
-}
-
-func (o auditLogOptions) selects(e audit.Event) bool {
-	has := func(s string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(o.who)) }
-	switch {
-	case o.refs != "" && e.Ref != o.refs && (!strings.HasSuffix(o.refs, "/") || !strings.HasPrefix(e.Ref+"/", o.refs)),
-		o.action != "" && string(e.Action) != o.action,
-		o.who != "" && !has(e.Who) && !has(e.Holder),
-		e.Time.Before(o.since):
-		return false
-	}
-	return true
 }
 
 func auditTable(events []audit.Event) table {
@@ -266,68 +225,29 @@ func auditTable(events []audit.Event) table {
 	for _, e := range events {
 		t.Rows = append(t.Rows, []string{
 			strconv.FormatUint(e.Seq, 10), timeOf(e.Time), orDash(string(e.Action)), orDash(string(e.Outcome)), orDash(e.Who),
-			orDash(e.Ref), serialsOf(e), statelatch.Printable(noteOf(e)),
+			orDash(e.Ref), e.Serials(), statelatch.Printable(e.Note()),
 		})
 	}
 	return t
 }
 
-// serialsOf is how the serial of the state changed.
-func serialsOf(e audit.Event) string {
-	text := func(serial *uint64) string {
-		if serial == nil {
-			return "none"
-		}
-		return strconv.FormatUint(*serial, 10)
-	}
-	before, after := text(e.SerialBefore), text(e.SerialAfter)
-	switch {
-	case e.SerialBefore == nil && e.SerialAfter == nil:
-		return "-"
-	case before == after:
-		return after
-	}
-	return before + " -> " + after
-}
-
-// noteOf is what else a person wants to know at once.
-func noteOf(e audit.Event) string {
-	var notes []string
-	if e.Holder != "" && e.Holder != e.Who {
-		notes = append(notes, "held by "+e.Holder)
-	}
-	if e.Reason != "" {
-		notes = append(notes, e.Reason)
-	}
-	if e.Detail != "" {
-		notes = append(notes, e.Detail)
-	}
-	return strings.Join(notes, "; ")
-}
-
 // auditVerifyJSON is the result of audit verify.
 type auditVerifyJSON struct {
-	Location string     `json:"location"`
-	Intact   bool       `json:"intact"`
-	Events   int        `json:"events"`
-	Chain    string     `json:"chain,omitempty"`
-	LastSeq  uint64     `json:"last_seq"`
-	LastHash string     `json:"last_hash,omitempty"`
-	LastTime *time.Time `json:"last_time,omitempty"`
-	Behind   uint64     `json:"head_behind"`
-	Signed   int        `json:"signed"`
-	Unsigned int        `json:"unsigned_first"`
-	KeyUsed  bool       `json:"key_used"`
-	Compared int        `json:"versions_compared"`
+	Location string    `json:"location"`
+	Intact   bool      `json:"intact"`
+	Events   int       `json:"events"`
+	Chain    string    `json:"chain,omitempty"`
+	LastSeq  uint64    `json:"last_seq"`
+	LastHash string    `json:"last_hash,omitempty"`
+	LastTime time.Time `json:"last_time,omitzero"`
+	Behind   uint64    `json:"head_behind"`
+	Signed   int       `json:"signed"`
+	Unsigned int       `json:"unsigned_first"`
+	KeyUsed  bool      `json:"key_used"`
+	Compared int       `json:"versions_compared"`
 	// NotCompared is why versions were not.
-	NotCompared string             `json:"versions_not_compared,omitempty"`
-	Findings    []auditFindingJSON `json:"findings"`
-}
-
-type auditFindingJSON struct {
-	Event  uint64     `json:"event,omitempty"`
-	Kind   audit.Kind `json:"kind"`
-	Detail string     `json:"detail"`
+	NotCompared string          `json:"versions_not_compared,omitempty"`
+	Findings    []audit.Finding `json:"findings"`
 }
 
 func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, term terminal) error {
@@ -344,22 +264,16 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 		return err
 	}
 	report := audit.Check{Known: known, Keys: keys}.Verify(contents)
-	broken := brokenLog(log, report)
+	broken := report.Err(log)
 	if o.json {
 		result := auditVerifyJSON{
 			Location: log.String(), Intact: broken == nil, Events: report.Events, Chain: report.Last.Chain,
 			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind,
 			Signed: report.Signed, Unsigned: report.Unsigned, KeyUsed: len(keys) > 0, Compared: report.Compared,
-			Findings: []auditFindingJSON{},
-		}
-		if !report.Time.IsZero() {
-			result.LastTime = &report.Time
+			Findings: append([]audit.Finding{}, report.Findings...), LastTime: report.Time,
 		}
 		if report.NotCompared != nil {
 			result.NotCompared = report.NotCompared.Error()
-		}
-		for _, f := range report.Findings {
-			result.Findings = append(result.Findings, auditFindingJSON(f))
 		}
 		if err := term.PrintJSON(result); err != nil || broken == nil {
 			return err
@@ -375,19 +289,6 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 			timeOf(report.Time), report.Last.Hash)
 	}
 	return broken
-}
-
-// brokenLog is what is first wrong with a log, nil if nothing is.
-func brokenLog(log audit.Log, r audit.Report) error {
-	if len(r.Findings) == 0 {
-		return nil
-	}
-	first := r.Findings[0]
-	where := ""
-	if first.Event > 0 {
-		where = fmt.Sprintf(" at event %d", first.Event)
-	}
-	return fmt.Errorf("the audit log %s is broken%s: %s: %s", log, where, first.Kind, first.Detail)
 }
 
 func tellReport(term terminal, r audit.Report, keyUsed bool) {

@@ -46,7 +46,7 @@ func auditedShell(t *testing.T) (s *shell, locations [2]string) {
 func brief(e audit.Event) string {
 	b := fmt.Sprintf("%s %s %s", e.Action, e.Outcome, e.Ref)
 	if e.SerialBefore != nil || e.SerialAfter != nil {
-		b += " " + serialsOf(e)
+		b += " " + e.Serials()
 	}
 	if e.PrevLockID != "" {
 		b += " " + e.PrevLockID + " of " + e.Holder

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/hashicorp/aws-sdk-go-base/v2/validation"
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
@@ -58,33 +56,30 @@ func bucketInitCommand(term terminal) *cli.Command {
 			"  statelatch bucket init -auto-approve -expected-bucket-owner 123456789012 s3://acme-state >backend.tf\n" +
 			"  statelatch bucket init -format hcl s3://acme-state",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "encryption", Usage: "AES256 or the ARN of a KMS key (default: AES256, or what " +
+			&cli.StringFlag{Name: "encryption", Usage: "`AES256|ARN` AES256 or the ARN of a KMS key (default: AES256, or what " +
 				"the bucket has)"},
 			&cli.IntFlag{
-				Name: "litter-days", Value: 30, Usage: "keep old versions of locks so many days (default 30)",
+				Name: "litter-days", Value: 30, Usage: "`DAYS` keep old versions of locks so many days (default 30)",
 				HideDefault: true,
 			},
 			&cli.BoolFlag{
 				Name:  "require-conditions",
 				Usage: "refuse lock objects that are written without a condition; engines comply",
 			},
-			&cli.StringFlag{Name: "log-bucket", Usage: "write server access logs there"},
-			&cli.StringFlag{Name: "log-prefix", Usage: "the beginning of their keys (default BUCKET/)"},
+			&cli.StringFlag{Name: "log-bucket", Usage: "`NAME` write server access logs there"},
+			&cli.StringFlag{Name: "log-prefix", Usage: "`PREFIX` the beginning of their keys (default BUCKET/)"},
 			&cli.StringSliceFlag{
-				Name: "tag", Usage: "tag the bucket, beside the tags that it has; repeatable",
+				Name: "tag", Usage: "`KEY=VALUE` tag the bucket, beside the tags that it has; repeatable",
 				HideDefault: true,
 			},
 			&choiceFlag{Name: "format", Config: choices{"hcl", "awscli"}, Usage: "print what does the same, and do nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan, and change nothing"},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
+		Action: act(term, func(c *cli.Command) (bucketInitOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
 			o := bucketInitOptions{
-				targetOptions: targetOf(c, ref), format: c.String("format"),
+				targetOptions: at, format: c.String("format"),
 				autoApprove: c.Bool("auto-approve"), dryRun: c.Bool("dry-run"),
 			}
 			o.desired = bootstrap.Desired{
@@ -92,28 +87,15 @@ func bucketInitCommand(term terminal) *cli.Command {
 				RequireConditions: c.Bool("require-conditions"),
 				LogBucket:         c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
 			}
-			if o.desired.Tags, err = tagsOf(c.StringSlice("tag")); err != nil {
-				return err
+			if err != nil {
+				return o, err
 			}
-			return o.finish(ctx, term, runBucketInit(ctx, o, term))
-		},
+			if o.desired.Tags, err = bootstrap.ParseTags(c.StringSlice("tag")); err != nil {
+				err = usageError{err}
+			}
+			return o, err
+		}, runBucketInit),
 	}
-}
-
-// tagsOf reads KEY=VALUE.
-func tagsOf(words []string) (map[string]string, error) {
-	if len(words) == 0 {
-		return nil, nil
-	}
-	tags := map[string]string{}
-	for _, word := range words {
-		key, value, ok := strings.Cut(word, "=")
-		if _, twice := tags[key]; !ok || twice {
-			return nil, usageError{fmt.Errorf("-tag %q: want KEY=VALUE, each KEY once", word)}
-		}
-		tags[key] = value
-	}
-	return tags, nil
 }
 
 func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) error {
@@ -146,7 +128,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	d.Region, d.Endpoint = client.Options().Region, aws.ToString(client.Options().BaseEndpoint)
 	before, err := bootstrap.Inspect(ctx, client, d.Bucket)
 	if err != nil {
-		return notOurs(err, d.Bucket, o.owner)
+		return bootstrap.NotOurs(err, d.Bucket, o.owner)
 	}
 	plan, err := bootstrap.NewPlan(d, before)
 	if err != nil {
@@ -157,10 +139,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 	}
 	result := bucketInitJSON{
 		Bucket: d.Bucket, Region: d.Region, DryRun: o.dryRun, Created: !before.Exists,
-		Changed: []stepJSON{}, Skipped: []skipJSON{},
-	}
-	for _, s := range plan.Skipped {
-		result.Skipped = append(result.Skipped, skipJSON{s.ID, s.Why})
+		Changed: []bootstrap.Step{}, Skipped: append([]bootstrap.Skip{}, plan.Skipped...),
 	}
 	if o.dryRun {
 		return o.rehearsed(term, plan, result)
@@ -170,22 +149,30 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 			return err
 		}
 	}
-	if err := intendBucketInit(ctx, scope, plan); err != nil {
-		return err
+	if len(plan.Steps) > 0 {
+		if err := audit.Intend(ctx, audit.BucketInit, scope); err != nil {
+			return err
+		}
 	}
 	after, err := bootstrap.Apply(ctx, client, d, plan, func(done bootstrap.Outcome) {
 		if done.Skipped != "" {
-			result.Skipped = append(result.Skipped, skipJSON{done.ID, done.Skipped})
+			result.Skipped = append(result.Skipped, bootstrap.Skip{ID: done.ID, Why: done.Skipped})
 			term.Say("Skipped: %s: %s\n", done.What, statelatch.Printable(done.Skipped))
 			return
 		}
-		result.Changed = append(result.Changed, stepJSON{done.ID, done.From, done.To})
+		result.Changed = append(result.Changed, done.Step)
 		term.Say("Done: %s\n", done.What)
 		if done.ID == "versioning" { // a condition judges versions, and stores disagree on them
 			forgetVerdict(ctx, term, d.Bucket, backend)
 		}
 	})
-	recordBucketInit(ctx, scope, result, err)
+	if len(result.Changed) > 0 || errors.Is(err, statelatch.ErrAmbiguous) {
+		var changed []string
+		for _, s := range result.Changed {
+			changed = append(changed, s.ID)
+		}
+		audit.Ended(ctx, audit.BucketInit, scope, "changed: "+strings.Join(changed, ", "), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -194,7 +181,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 			"own writes replace\n" +
 			"(KEY.history/), and 'statelatch run' what was there before its command.\n")
 	}
-	block := blockFor(d, client, after)
+	block := d.Block(after, client.Options().UsePathStyle)
 	if o.json {
 		result.BackendBlock = block.String()
 		return term.PrintJSON(result)
@@ -214,9 +201,7 @@ func runBucketInit(ctx context.Context, o bucketInitOptions, term terminal) erro
 // rehearsed ends a dry run.
 func (o bucketInitOptions) rehearsed(term terminal, plan bootstrap.Plan, r bucketInitJSON) error {
 	r.Created = false
-	for _, s := range plan.Steps {
-		r.Planned = append(r.Planned, stepJSON{s.ID, s.From, s.To})
-	}
+	r.Planned = plan.Steps
 	if o.json {
 		return term.PrintJSON(r)
 	}
@@ -250,7 +235,7 @@ func (o bucketInitOptions) show(
 	if d.Endpoint != "" {
 		term.Say(" at %s", d.Endpoint)
 	}
-	term.Say(":\n%s\n", describePlan(plan))
+	term.Say(":\n%s\n", plan)
 	return nil
 }
 
@@ -263,20 +248,6 @@ func (o bucketInitOptions) checkCreator(ctx context.Context, cfg s3bucket.Config
 			o.owner, err)
 	}
 	return nil
-}
-
-func notOurs(err error, bucket, owner string) error {
-	se, ok := errors.AsType[*statelatch.StoreError](err)
-	if !ok || !errors.Is(se.Kind, statelatch.ErrDenied) || se.Code != "" && se.Code != "AccessDenied" {
-		// such as wrong credentials
-		return err
-	}
-	if owner != "" {
-		return fmt.Errorf("s3://%s does not belong to account %s, or the credentials may not see it; nothing was changed: %w",
-			bucket, owner, err)
-	}
-	return fmt.Errorf("s3://%s belongs to somebody else, or the credentials may not see it; nothing was changed: %w",
-		bucket, err)
 }
 
 // tellContents warns who is about to turn a bucket full of other things into one for states.
@@ -302,38 +273,6 @@ func tellContents(ctx context.Context, term terminal, name string, backend backe
 	return nil
 }
 
-func describePlan(p bootstrap.Plan) string {
-	var b strings.Builder
-	for i, s := range p.Steps {
-		fmt.Fprintf(&b, "%3d. %s: %s\n", i+1, s.What, s.Why)
-		for _, side := range [...]struct{ sign, text string }{{"-", s.From}, {"+", s.To}} {
-			for line := range strings.SplitSeq(side.text, "\n") {
-				fmt.Fprintf(&b, "       %s %s\n", side.sign, statelatch.Printable(line))
-			}
-		}
-		fmt.Fprintf(&b, "       needs %s\n", s.Action)
-	}
-	return b.String()
-}
-
-// blockFor is the backend block for a bucket that is set up.
-func blockFor(d bootstrap.Desired, client *s3.Client, is bootstrap.Actual) backendBlock {
-	block := backendBlock{bucket: d.Bucket, region: d.Region}
-	// Engines that are told to encrypt ask for AES256, or for KMS with a key that they name. Any other default of the
-	// bucket they would override.
-	switch by := is.Encryption.Value; {
-	case by.Algorithm == string(types.ServerSideEncryptionAes256):
-		block.encrypt = true
-	case by.Algorithm == string(types.ServerSideEncryptionAwsKms) && by.KMSKey != "":
-		block.encrypt, block.kmsKey = true, by.KMSKey
-	}
-	if !s3bucket.OnAWS(d.Endpoint) {
-		block.endpoint, block.pathStyle = d.Endpoint, client.Options().UsePathStyle
-		block.foreignRegion = validation.SupportedRegion(d.Region) != nil
-	}
-	return block
-}
-
 // forgetVerdict drops what a probe found about a bucket.
 func forgetVerdict(ctx context.Context, term terminal, name string, backend backendconf.Backend) {
 	b, err := s3bucket.Open(ctx, name, backend.S3)
@@ -345,12 +284,10 @@ func forgetVerdict(ctx context.Context, term terminal, name string, backend back
 
 // printEquivalent prints what does the same by other means.
 func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Backend, term terminal) error {
-	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"),
-		term.Getenv("AWS_ENDPOINT_URL"))
+	d.Region, d.Endpoint = backend.S3.Where(term.Getenv)
 	if d.Endpoint != "" && !strings.Contains(d.Endpoint, "://") {
 		d.Endpoint = "https://" + d.Endpoint
 	}
-	d.Region = regionOf(backend, term)
 	if d.Region == "" && d.Endpoint != "" {
 		d.Region = "us-east-1"
 	}
@@ -368,23 +305,12 @@ func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Bac
 
 // bucketInitJSON is what was done to a bucket.
 type bucketInitJSON struct {
-	Bucket       string     `json:"bucket"`
-	Region       string     `json:"region"`
-	DryRun       bool       `json:"dry_run"`
-	Created      bool       `json:"created"`
-	Changed      []stepJSON `json:"changed"`
-	Planned      []stepJSON `json:"planned,omitempty"` // of a dry run
-	Skipped      []skipJSON `json:"skipped"`
-	BackendBlock string     `json:"backend_block,omitempty"`
-}
-
-type stepJSON struct {
-	ID   string `json:"id"`
-	From string `json:"from"`
-	To   string `json:"to"`
-}
-
-type skipJSON struct {
-	ID  string `json:"id"`
-	Why string `json:"why"`
+	Bucket       string           `json:"bucket"`
+	Region       string           `json:"region"`
+	DryRun       bool             `json:"dry_run"`
+	Created      bool             `json:"created"`
+	Changed      []bootstrap.Step `json:"changed"`
+	Planned      []bootstrap.Step `json:"planned,omitempty"` // of a dry run
+	Skipped      []bootstrap.Skip `json:"skipped"`
+	BackendBlock string           `json:"backend_block,omitempty"`
 }

@@ -36,17 +36,13 @@ func bucketCheckCommand(term terminal) *cli.Command {
 				Usage: "exit with 1 from that severity on (default error)",
 			},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
-			o := bucketCheckOptions{targetOptions: targetOf(c, ref)}
+		Action: act(term, func(c *cli.Command) (o bucketCheckOptions, err error) {
 			if o.failOn, err = bootstrap.ParseSeverity(c.String("fail-on")); err != nil {
-				return usageError{fmt.Errorf("-fail-on: %w", err)}
+				return o, usageError{fmt.Errorf("-fail-on: %w", err)}
 			}
-			return o.finish(ctx, term, runBucketCheck(ctx, o, term))
-		},
+			o.targetOptions, err = targetAt(c, "s3://BUCKET[/PREFIX]")
+			return o, err
+		}, runBucketCheck),
 	}
 }
 
@@ -61,7 +57,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 	}
 	is, err := bootstrap.Inspect(ctx, client, p.scope.Bucket)
 	if err != nil {
-		return notOurs(err, p.scope.Bucket, o.owner)
+		return bootstrap.NotOurs(err, p.scope.Bucket, o.owner)
 	}
 	region, endpoint := client.Options().Region, aws.ToString(client.Options().BaseEndpoint)
 	switch {
@@ -92,12 +88,9 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 			return p.again.command(verb)
 		},
 	})
-	worst := bootstrap.OK
-	for _, f := range findings {
-		worst = max(worst, f.Severity)
-	}
+	worst := bootstrap.Worst(findings)
 	if o.json {
-		err = term.PrintJSON(checkResultOf(p.scope, findings, worst))
+		err = term.PrintJSON(bucketCheckJSON{p.scope.String(), worst.String(), findings})
 	} else {
 		printFindings(term, p.scope, findings)
 	}
@@ -140,24 +133,7 @@ func printFindings(term terminal, scope statelatch.Scope, findings []bootstrap.F
 
 // bucketCheckJSON is a report on a bucket.
 type bucketCheckJSON struct {
-	Scope    string        `json:"scope"`
-	Worst    string        `json:"worst"`
-	Findings []findingJSON `json:"findings"`
-}
-
-type findingJSON struct {
-	ID       string `json:"id"`
-	Severity string `json:"severity"`
-	Checked  bool   `json:"checked"`
-	What     string `json:"what"`
-	Why      string `json:"why,omitempty"`
-	Fix      string `json:"fix,omitempty"`
-}
-
-func checkResultOf(scope statelatch.Scope, findings []bootstrap.Finding, worst bootstrap.Severity) bucketCheckJSON {
-	r := bucketCheckJSON{Scope: scope.String(), Worst: worst.String(), Findings: []findingJSON{}}
-	for _, f := range findings {
-		r.Findings = append(r.Findings, findingJSON{f.ID, f.Severity.String(), !f.Skipped, f.What, f.Why, f.Fix})
-	}
-	return r
+	Scope    string              `json:"scope"`
+	Worst    string              `json:"worst"`
+	Findings []bootstrap.Finding `json:"findings"`
 }

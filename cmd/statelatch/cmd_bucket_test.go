@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/internal/faultproxy"
 )
 
@@ -180,27 +179,18 @@ func TestBucketCheck_Results(t *testing.T) {
 	s.want(s.run("bucket", "check", "-fail-on", "warning", "s3://demo/team-a"), exitError, "bucket init", "s3://demo\n")
 	s.want(s.run("bucket", "check", "s3://absent"), exitNotFound, "bucket init")
 	o := s.run("bucket", "check", "-json", "s3://demo")
-	var report bucketCheckJSON
+	var report struct {
+		Scope, Worst string
+		Findings     []struct {
+			ID, Severity, What, Why, Fix string
+			Checked                      bool
+		}
+	}
 	if err := json.Unmarshal([]byte(o.out), &report); err != nil || report.Scope != "s3://demo" || report.Worst != "warning" || len(report.Findings) < 10 {
 		t.Errorf("got %+v (%v), want a report whose worst is a warning", report, err)
 	}
 	s.suspend("demo")
 	s.want(s.run("bucket", "check", "s3://demo"), exitError, "versioning is suspended")
-}
-
-// An engine that is told to encrypt, without a key, asks for AES256: the block must not override the bucket's default.
-func TestBlockFor_KeepsTheBucketsEncryption(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ algorithm, key, want string }{
-		{"AES256", "", "encrypt"}, {"aws:kms", "arn:x:${k}", `"arn:x:$${k}"`}, {"aws:kms", "", ""}, {"aws:kms:dsse", "arn:x", ""}, {"", "", ""},
-	} {
-		var is bootstrap.Actual
-		is.Encryption.Value = bootstrap.Encryption{Algorithm: tc.algorithm, KMSKey: tc.key}
-		got := blockFor(bootstrap.Desired{Bucket: "b", Region: "eu-west-1"}, nil, is).String()
-		if strings.Contains(got, "encrypt ") != (tc.want != "") || !strings.Contains(got, tc.want) {
-			t.Errorf("%s with %q: got %s", tc.algorithm, tc.key, got)
-		}
-	}
 }
 
 // Credentials that end before the listing of snapshots are no right that nobody misses.

@@ -8,7 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/cliargs"
+	"github.com/statelatch/statelatch/internal/complete"
+	"github.com/statelatch/statelatch/internal/way"
+	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
 
@@ -66,10 +70,58 @@ func completeCommand(term terminal) *cli.Command {
 			term.Interactive, term.Err = false, io.Discard // nothing is asked and nothing said while somebody types
 			words := cliargs.SplitLine(strings.Join(c.Args().Slice(), " "))
 			words = words[min(1, len(words)-1):] // the program
-			for _, candidate := range complete(ctx, c.Root(), term, words) {
+			ctx, cancel := context.WithTimeout(ctx, complete.Budget)
+			defer cancel()
+			for _, candidate := range help.Complete(c.Root(), words, &complete.Line{
+				Way: &typedWay{ctx: ctx, term: term}, Ctx: ctx, Getenv: term.Getenv, Bucket: way.Bucket(term.Getenv),
+			}) {
 				term.Print("%s\n", candidate)
 			}
 			return nil
 		},
 	}
+}
+
+// typedWay is what a line that is being typed says so far of where states are.
+type typedWay struct {
+	targetOptions
+	ctx  context.Context //nolint:containedctx // it lives as long as one call
+	term terminal
+}
+
+// Set notes a flag.
+func (w *typedWay) Set(f cli.Flag, value string) {
+	switch f.Names()[0] {
+	case "chdir":
+		w.chdir = value
+	case "backend-config":
+		w.backendConfig = append(w.backendConfig, value)
+	case "expected-bucket-owner":
+		w.owner = value
+	case "profile":
+		w.way.profile = value
+	case "region":
+		w.way.region = value
+	case "endpoint":
+		w.way.endpoint = value
+	}
+}
+
+// Dir is the working directory.
+func (w *typedWay) Dir() string { return w.chdir }
+
+// State opens a state.
+func (w *typedWay) State(ref string) (*site.Site, statelatch.Ref, error) {
+	o := w.targetOptions
+	o.ref = ref
+	t, err := o.open(w.ctx, w.term)
+	return t.Site, t.ref, err
+}
+
+// Scope opens a bucket.
+func (w *typedWay) Scope(ref string) (*site.Site, statelatch.Scope, error) {
+	o := w.targetOptions
+	o.ref = ref
+	p, err := o.openScope(w.ctx, w.term)
+	return p.Site, p.scope, err
 }

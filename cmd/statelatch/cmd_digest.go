@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/state"
@@ -57,14 +58,8 @@ func digestCheckCommand(term terminal) *cli.Command {
 			"Examples:\n" +
 			"  statelatch digest check -chdir infra/prod\n" +
 			"  statelatch digest check -backend-config dynamodb_table=locks s3://acme-state",
-		Flags: append([]cli.Flag{versionsFlag()}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			o, err := digestOf(c)
-			if err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runDigestCheck(ctx, o, term))
-		},
+		Flags:  append([]cli.Flag{versionsFlag()}, targetFlags()...),
+		Action: act(term, digestOf, runDigestCheck),
 	}
 }
 
@@ -88,23 +83,20 @@ func digestFixCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 		}, requestFlags()...), targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (digestOptions, error) {
 			o, err := digestOf(c)
-			if err != nil {
-				return err
+			if err == nil {
+				o.requestOptions, err = requestOf(c)
 			}
-			if o.requestOptions, err = requestOf(c); err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runDigestFix(ctx, o, term))
-		},
+			return o, err
+		}, runDigestFix),
 	}
 }
 
 func digestOf(c *cli.Command) (digestOptions, error) {
-	ref, err := atMostOne(c, "REF")
+	at, err := targetAt(c, "REF")
 	o := digestOptions{
-		targetOptions: targetOf(c, ref), versions: c.Int("versions"),
+		targetOptions: at, versions: c.Int("versions"),
 		accept: c.Bool("accept"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
 	}
 	if err == nil && o.versions < 0 {
@@ -116,106 +108,66 @@ func digestOf(c *cli.Command) (digestOptions, error) {
 // digests is what a check looked at and found.
 type digests struct {
 	digestOptions
+	*digest.Survey
 
-	all     target // for every state of the bucket
-	where   string // as it was named
-	found   []*digestRow
-	without int // states that have no digest
+	all   target // for every state of the bucket
+	where string // as it was named
 }
 
-// digestRow is one digest, and what is done about it.
-type digestRow struct {
-	digest.Finding
-
-	again   naming
-	planned bool
-	fixed   bool
-	err     error
-}
-
-func (r *digestRow) wrong() bool { return r.Wrong() && !r.fixed }
-
-// doubt is why fix wants -accept; empty if it does not.
-func (r *digestRow) doubt() string { return doubtOf(r.Finding, r.again) }
-
-// doubtOf is the doubt about a digest, with the command that brings back what was lost.
-func doubtOf(f digest.Finding, again naming) string {
-	switch {
-	case f.Restore != nil:
-		return "to bring that one back instead: " + again.command("rollback "+shellQuote(f.Restore.VersionID))
-	case f.Unlooked:
-		return f.Doubt + ": give -versions 0"
-	}
-	return f.Doubt
-}
-
-func (o digestOptions) needsTable(table string) error {
-	if table != "" {
+func (o digestOptions) needsTable(t target) error {
+	if t.Table != nil {
 		return nil
 	}
 	return usageError{errors.New("no DynamoDB table is configured, and digests are kept there: add -backend-config " +
-		"dynamodb_table=NAME, " +
-		"or name a directory whose backend has one")}
+		"dynamodb_table=NAME, or name a directory whose backend has one")}
 }
 
 // check reads one state, or all of a scope, with their digests.
 func (o digestOptions) check(ctx context.Context, term terminal) (*digests, error) {
 	d := &digests{digestOptions: o}
-	if !isScope(o.ref) && !strings.HasSuffix(o.ref, "/") {
-		t, err := o.open(ctx, term)
-		if err == nil {
-			err = o.needsTable(t.Backend.DynamoDBTable)
-		}
-		if err != nil {
-			return nil, err
-		}
-		f, err := digest.Checker{Store: t.Store, Versions: o.versions}.Check(ctx, t.ref)
-		d.all, d.where = t, t.ref.String()
-		d.add(term, f)
-		if err == nil && f.Status == digest.None {
-			d.without = 1
-		}
-		return d, err
+	one := !isScope(o.ref) && !strings.HasSuffix(o.ref, "/")
+	var scope statelatch.Scope
+	var err error
+	if one {
+		d.all, err = o.open(ctx, term)
+		d.where = d.all.ref.String()
+	} else {
+		var p place
+		p, err = o.openScope(ctx, term)
+		scope, d.all, d.where = p.scope, target{Site: p.Site}, p.scope.String()
 	}
-	scope, backend, err := o.scope(ctx, term)
 	if err == nil {
-		err = o.needsTable(backend.DynamoDBTable)
+		err = o.needsTable(d.all)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := o.trust(ctx, term, backend); err != nil {
-		return nil, err
+	checker := digest.Checker{
+		Store: d.all.Store, Versions: o.versions,
+		Command: func(ref statelatch.Ref, verb string) string { return d.at(ref, term).again.command(verb) },
 	}
-	if d.all, err = connect(ctx, term, statelatch.Ref{Bucket: scope.Bucket}, backend); err != nil {
-		return nil, err
-	}
-	d.where = scope.String()
-	prefix := backend.WorkspaceKeyPrefix
-	keys, err := digest.Keys(ctx, d.all.Table, scope, prefix)
-	if err != nil {
-		return nil, err
+	if one {
+		d.Survey, err = checker.One(ctx, d.all.ref)
+		return d, err
 	}
 	line := term.LiveLine()
 	defer line.Clear()
-	d.without, err = digest.Without(ctx, d.all.Bucket, scope,
-		fleet.WalkOptions{WorkspacePrefix: prefix, OnProgress: walked(line)}, keys)
-	if err != nil {
-		return nil, err
-	}
-	line.Clear()
-	found, err := digest.Checker{Store: d.all.Store, Versions: o.versions}.CheckAll(ctx, scope.Bucket, keys,
-		func(done int) {
-			line.Part("Comparing digests", done, len(keys))
-		})
-	d.add(term, found...)
+	d.Survey, err = checker.All(ctx, d.all.Table, scope, fleet.WalkOptions{
+		WorkspacePrefix: d.all.Backend.WorkspaceKeyPrefix, OnProgress: walked(line),
+	}, func(done, of int) {
+		if done == 1 {
+			line.Clear()
+		}
+		line.Part("Comparing digests", done, of)
+	})
 	return d, err
 }
 
-func (d *digests) add(term terminal, found ...digest.Finding) {
-	for _, f := range found {
-		d.found = append(d.found, &digestRow{Finding: f, again: d.againFor(d.all.Backend, f.Ref, term)})
-	}
+// at is the way to one of the states.
+func (d *digests) at(ref statelatch.Ref, term terminal) target {
+	t := d.all
+	t.ref, t.again = ref, d.againFor(t.Backend, ref, term)
+	return t
 }
 
 func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
@@ -227,12 +179,12 @@ func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
 		err = term.PrintJSON(d.toJSON())
 	} else {
 		d.print(term)
-		if fix := d.count((*digestRow).Fixable); fix > 0 {
+		if fix := d.Count((*digest.Row).Fixable); fix > 0 {
 			term.Say("\nTo mend %s: %s\n", count(fix, "digest"), o.again(term).command("digest fix"))
 		}
 	}
-	if wrong := d.wrong(); err == nil && wrong > 0 {
-		return reportedError{fmt.Errorf("%s not in step", count(wrong, "digest"))}
+	if wrong := d.WrongErr(); err == nil && wrong != nil {
+		return reportedError{wrong}
 	}
 	return err
 }
@@ -242,13 +194,7 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	planned := 0
-	for _, f := range d.found {
-		if f.Fixable() && (o.accept || f.Doubt == "") {
-			f.planned = true
-			planned++
-		}
-	}
+	planned := d.Plan(o.accept)
 	d.tellPlan(term)
 	if planned > 0 && !o.dryRun {
 		if !o.autoApprove {
@@ -257,44 +203,35 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 				return err
 			}
 		}
-		d.fix(ctx, term)
+		d.Fix(ctx, func(ref statelatch.Ref, shown state.DigestReading) (bool, error) {
+			return o.fixOne(ctx, term, d.at(ref, term), shown)
+		}, func(r *digest.Row, changed bool) {
+			ref := statelatch.Printable(r.Ref.String())
+			switch {
+			case o.json:
+			case r.Err != nil:
+				term.Say("Left alone: %s: %s\n", ref, oneLine(r.Err))
+			case !changed:
+				term.Say("In step meanwhile: %s\n", ref)
+			case r.Reading.Want() == "":
+				term.Say("Removed the digest of %s.\n", ref)
+			default:
+				term.Say("Set the digest of %s to %s.\n", ref, r.Reading.Want())
+			}
+		})
 	}
 	if o.json {
 		if err := term.PrintJSON(d.toJSON()); err != nil {
 			return err
 		}
 	}
-	if err := d.unfixed(); err != nil {
+	if err := d.Err(o.dryRun); err != nil {
 		if !o.json && !o.dryRun {
-			term.Say("%s left alone.\n", count(d.wrong(), "digest"))
+			term.Say("%s left alone.\n", count(d.Wrong(), "digest"))
 		}
 		return reportedError{err}
 	}
 	return nil
-}
-
-// fix does what is planned, one state after the other: each under its lock.
-func (d *digests) fix(ctx context.Context, term terminal) {
-	for _, f := range d.found {
-		if !f.planned || ctx.Err() != nil {
-			continue
-		}
-		t := d.all
-		t.ref, t.again = f.Ref, f.again
-		changed, err := d.fixOne(ctx, term, t, f.Reading)
-		f.err, f.fixed = err, err == nil
-		switch {
-		case d.json:
-		case err != nil:
-			term.Say("Left alone: %s: %s\n", statelatch.Printable(f.Ref.String()), oneLine(err))
-		case !changed:
-			term.Say("In step meanwhile: %s\n", statelatch.Printable(f.Ref.String()))
-		case f.Reading.Want() == "":
-			term.Say("Removed the digest of %s.\n", statelatch.Printable(f.Ref.String()))
-		default:
-			term.Say("Set the digest of %s to %s.\n", statelatch.Printable(f.Ref.String()), f.Reading.Want())
-		}
-	}
 }
 
 // fixOne brings one digest in step under the lock of its state.
@@ -307,35 +244,99 @@ func (o digestOptions) fixOne(
 	if err != nil {
 		return false, err
 	}
-	changed, err = t.Store.FixDigest(ctx, tenure, shown)
-	recordDigest(ctx, tenure, shown, changed, err)
+	changed, err = audit.FixDigest(ctx, t.Store, tenure, shown)
 	weak, releaseErr := tenure.Release(ctx)
 	warnWeak(term, weak)
 	return changed, errors.Join(err, releaseErr)
 }
 
-func (d *digests) count(is func(*digestRow) bool) (n int) {
-	for _, f := range d.found {
-		if is(f) {
-			n++
-		}
+// print shows what was found to people.
+func (d *digests) print(term terminal) {
+	term.PrintTable(d.table(func(*digest.Row) bool { return true }, digestDetails))
+	wrong, summary := d.Wrong(), count(d.Items(), "digest")+" in "+d.where
+	if wrong > 0 {
+		summary += fmt.Sprintf(": %d not in step", wrong)
+	} else {
+		summary = "All in step: " + summary
 	}
-	return n
+	if d.Without > 0 {
+		summary += fmt.Sprintf("; %s without one, which engines do not check", count(d.Without, "state"))
+	}
+	term.Say("%s.\n", summary)
 }
 
-func (d *digests) wrong() int { return d.count((*digestRow).wrong) }
+// tellPlan shows what a fix is going to change, and what it leaves alone.
+func (d *digests) tellPlan(term terminal) {
+	if d.Wrong() == 0 {
+		term.Say("Nothing to do: all digests in %s are in step.\n", d.where)
+		return
+	}
+	term.SayTable(d.table((*digest.Row).Wrong, func(f *digest.Row) string {
+		s := digestDetails(f)
+		switch {
+		case !f.Planned && f.Fixable():
+			return s + "  left alone without -accept\n"
+		case !f.Planned:
+			return s + "  left alone\n"
+		case f.Reading.Want() == "":
+			return s + "  to be removed\n"
+		}
+		return s + "  to be set to " + f.Reading.Want() + "\n"
+	}))
+}
 
-// unfixed is the failure that a fix ends with: the first of those that were met, else that something is left.
-func (d *digests) unfixed() error {
-	var errs []error
-	for _, f := range d.found {
-		errs = append(errs, f.err)
+// table shows findings: a line each, and below it what needs more words.
+func (d *digests) table(shows func(*digest.Row) bool, details func(*digest.Row) string) table {
+	var shown []*digest.Row
+	t := table{
+		Columns: []column{
+			{Head: "STATE", Least: 20, Middle: true},
+			{Head: "DIGEST"},
+			{Head: "STORED", ID: true},
+			{Head: "STATE'S MD5", ID: true},
+			{Head: "SERIAL"},
+			{Head: "WRITTEN (UTC)", Rank: 1},
+		},
+		Details: func(row int) string { return details(shown[row]) },
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+	for _, f := range d.Rows {
+		if !shows(f) {
+			continue
+		}
+		shown = append(shown, f)
+		t.Rows = append(t.Rows, []string{
+			statelatch.Printable(f.Ref.Key), string(f.Status), orDash(f.Reading.Stored), orDash(f.Reading.Want()),
+			serialCell(f.Reading.Now.Serial()),
+			timeOf(f.Reading.Now.LastModified),
+		})
 	}
-	if left := d.count(func(f *digestRow) bool { return f.wrong() && (!d.dryRun || !f.planned) }); left > 0 {
-		return fmt.Errorf("%s not in step", count(left, "digest"))
+	return t
+}
+
+func digestDetails(f *digest.Row) string {
+	s := ""
+	for _, text := range [...]string{f.Meaning, f.Accept} {
+		if text != "" {
+			s += "  " + statelatch.Printable(text) + "\n"
+		}
 	}
-	return nil
+	return s
+}
+
+// digestsJSON is the result of check and of fix.
+type digestsJSON struct {
+	Scope   string        `json:"scope"`
+	Table   string        `json:"table"`
+	Digests []*digest.Row `json:"digests"`
+	Totals  struct {
+		Digests int `json:"digests"`
+		Wrong   int `json:"wrong"`
+		Without int `json:"without"`
+	} `json:"totals"`
+}
+
+func (d *digests) toJSON() digestsJSON {
+	out := digestsJSON{Scope: d.where, Table: d.all.Backend.DynamoDBTable, Digests: append([]*digest.Row{}, d.Rows...)}
+	out.Totals.Digests, out.Totals.Wrong, out.Totals.Without = d.Items(), d.Wrong(), d.Without
+	return out
 }

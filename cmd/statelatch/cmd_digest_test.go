@@ -215,7 +215,14 @@ func TestDigest_Scope(t *testing.T) {
 
 	o := s.run("digest", "check", "-json", "s3://demo")
 	s.want(o, 1)
-	var got digestsJSON
+	var got struct {
+		Table   string
+		Digests []struct {
+			Key    string
+			Status digest.Status
+		}
+		Totals struct{ Digests, Wrong, Without int }
+	}
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil {
 		t.Fatal(err)
 	}

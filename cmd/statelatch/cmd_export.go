@@ -66,12 +66,12 @@ func exportCommand(term terminal) *cli.Command {
 			"  statelatch export -textfile /var/lib/node_exporter/statelatch.prom s3://acme-state/prod\n" +
 			"  " + envAlertWebhook + "=https://hooks.example.com/T0/B0 statelatch export -alert-older-than 2h s3://acme-state",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Usage: "serve /metrics there (default " + defaultMetricsAddr + ")"},
+			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` serve /metrics there (default " + defaultMetricsAddr + ")"},
 			&cli.StringSliceFlag{
 				Name: "allow-host", HideDefault: true,
-				Usage: "a host name that /metrics is asked by, beyond this machine's; repeatable",
+				Usage: "`HOST` a host name that /metrics is asked by, beyond this machine's; repeatable",
 			},
-			&cli.StringFlag{Name: "textfile", Usage: "write the metrics there instead, in one step"},
+			&cli.StringFlag{Name: "textfile", Usage: "`FILE` write the metrics there instead, in one step"},
 			&durationFlag{
 				Name: "interval", Value: time.Minute, Usage: "how often to look at the bucket (default 1m)",
 				HideDefault: true,
@@ -85,7 +85,7 @@ func exportCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "probe", Usage: "probe the store first, if no verdict is known"},
 			&cli.StringFlag{
 				Name: "alert-webhook", Sources: cli.EnvVars(envAlertWebhook),
-				Usage: "tell it about old locks; better in " + envAlertWebhook,
+				Usage: "`URL` tell it about old locks; better in " + envAlertWebhook,
 			},
 			&durationFlag{
 				Name: "alert-older-than", Value: time.Hour, Usage: "how old is too old (default 1h)",

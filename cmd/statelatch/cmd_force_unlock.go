@@ -7,10 +7,11 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/internal/cliargs"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/unlock"
 	"github.com/urfave/cli/v3"
 )
 
@@ -65,72 +66,29 @@ func runForceUnlock(ctx context.Context, o forceUnlockOptions, term terminal) er
 	if err != nil {
 		return err
 	}
-	s := unlockStep{target: t, action: actForce}
-	if s.held, err = o.chosen(ctx, t); err != nil {
+	plan := unlock.Of(ctx, []lock.Target{{Manager: t.Manager, Ref: t.ref}}, unlock.Options{
+		ID: o.id, Remove: true, Approved: o.force, Owner: claims.OwnerOf(term.Getenv), By: o.request(term, "force-unlock"),
+		Command: func(_ statelatch.Ref, verb string) string { return t.again.command(verb) },
+	})
+	if err := plan.Err(); err != nil {
 		return err
 	}
 	if !o.force {
-		term.Say("%s\n", describe(s.held, false))
+		term.Say("%s\n", locktalk.Describe(plan.Steps[0].Held, false))
 		err = term.Confirm(ctx, "Do you really want to remove this lock? If its holder is still alive, two runs may "+
 			"write this state.", "-force")
 		if err != nil {
 			return err
 		}
 	}
-	steps := []unlockStep{s}
-	if proveRemovals(ctx, term, steps); steps[0].err != nil {
-		return steps[0].err
-	}
-	if err := intend(ctx, audit.ForceUnlock, t.ref); err != nil {
-		return err
-	}
-	removed, weak, err := o.remove(ctx, term, t, s.held)
-	recordRelease(ctx, audit.ForceUnlock, t.ref, removed, weak, err)
-	if err != nil {
-		return err
-	}
-	if mine, err := claims.Open(term.Getenv); err == nil {
-		if err := mine.Forget(t.ref, removed.Info.ID); err != nil {
-			term.Say("Warning: %v\n", err)
+	at := func(statelatch.Ref) target { return t }
+	stopped := plan.Do(ctx, 1, unlockHooks(term, at, func(s unlock.Step, was lock.Held, weak bool) error {
+		if o.json {
+			return term.PrintJSON(s.Released(was, weak))
 		}
-	}
-	if o.json {
-		return term.PrintJSON(releasedOf(removed, weak))
-	}
-	term.Say("The lock of %s was removed.\n", t.ref)
-	warnWeak(term, weak)
-	return nil
-}
-
-// chosen is the lock that LOCK_ID names, if it is the one that is held.
-func (o forceUnlockOptions) chosen(ctx context.Context, t target) (lock.Held, error) {
-	held, err := t.Manager.Status(ctx, t.ref)
-	if err == nil && !held.Named(o.id) && (held.Item == nil || held.Item.Info.ID != o.id) {
-		err = anotherID(held, o.id)
-	}
-	return held, err
-}
-
-// anotherID refuses a lock that has another ID than was given. A cause comes before what it is about.
-func anotherID(held lock.Held, id string) error {
-	if id != "" && held.Err == nil && strings.HasPrefix(held.Info.ID, strings.TrimSuffix(id, "…")) {
-		return fmt.Errorf("%s is only the beginning of the lock's ID; all of it is wanted: %w", statelatch.Printable(id),
-			held.LockedError())
-	}
-	return fmt.Errorf("the lock has another ID than %s: %w", statelatch.Printable(id), held.LockedError())
-}
-
-// remove removes the lock as it was shown, or with -force whatever the holder has made of it by now.
-func (o forceUnlockOptions) remove(
-	ctx context.Context, term terminal, t target, held lock.Held,
-) (lock.Held, bool, error) {
-	by := o.request(term, "force-unlock")
-	if o.force {
-		return t.Manager.ForceUnlock(ctx, t.ref, o.id, by)
-	}
-	if !held.Named(o.id) { // only the item in the table
-		held = lock.Held{Ref: held.Ref, Info: held.Item.Info, Item: held.Item}
-	}
-	weak, err := t.Manager.ForceRelease(ctx, held, by)
-	return held, weak, err
+		term.Say("The lock of %s was removed.\n", t.ref)
+		warnWeak(term, weak)
+		return nil
+	}, o.json))
+	return errors.Join(stopped, plan.Err())
 }

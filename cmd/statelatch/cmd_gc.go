@@ -58,73 +58,37 @@ func gcCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			scope, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
+		Action: act(term, func(c *cli.Command) (gcOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
 			o := gcOptions{
-				targetOptions: targetOf(c, scope), olderThan: c.Duration("older-than"), ours: c.Bool("ours"),
+				targetOptions: at, olderThan: c.Duration("older-than"), ours: c.Bool("ours"),
 				snapshots: c.Int("keep-snapshots"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
 			}
-			if o.olderThan < 0 {
-				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			switch {
+			case err != nil:
+			case o.olderThan < 0:
+				err = usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			case c.IsSet("keep-snapshots") && o.snapshots < 1:
+				err = usageError{fmt.Errorf("-keep-snapshots %d: at least 1", o.snapshots)}
 			}
-			if c.IsSet("keep-snapshots") && o.snapshots < 1 {
-				return usageError{fmt.Errorf("-keep-snapshots %d: at least 1", o.snapshots)}
-			}
-			return o.finish(ctx, term, runGC(ctx, o, term))
-		},
+			return o, err
+		}, runGC),
 	}
 }
 
 // gcJSON is what was planned and what was done.
 type gcJSON struct {
-	Scope     string     `json:"scope"`
-	Versioned bool       `json:"versioned"`
-	DryRun    bool       `json:"dry_run"`
-	Before    *time.Time `json:"before,omitempty"`
-	Kept      int        `json:"kept"`
-	Planned   gcSumJSON  `json:"planned"`
-	Removed   gcSumJSON  `json:"removed"`
-	Refused   []string   `json:"refused,omitempty"`
+	Scope     string    `json:"scope"`
+	Versioned bool      `json:"versioned"`
+	DryRun    bool      `json:"dry_run"`
+	Before    time.Time `json:"before,omitzero"`
+	Kept      int       `json:"kept"`
+	Planned   gc.Sum    `json:"planned"`
+	Removed   gc.Sum    `json:"removed"`
+	Refused   []string  `json:"refused,omitempty"`
 	// Keys are all lock objects, and Snapshots all snapshots, of the plan.
-	Keys      []gcKeyJSON `json:"keys,omitempty"`
-	Snapshots []string    `json:"snapshots,omitempty"`
-}
-
-type gcSumJSON struct {
-	Versions int        `json:"versions"`
-	Markers  int        `json:"delete_markers"`
-	Bytes    int64      `json:"bytes"`
-	Oldest   *time.Time `json:"oldest,omitempty"`
-	Newest   *time.Time `json:"newest,omitempty"`
-}
-
-type gcKeyJSON struct {
-	Key string `json:"key"`
-	gcSumJSON
-}
-
-func gcSumOf(s gc.Sum) gcSumJSON {
-	j := gcSumJSON{Versions: s.Versions, Markers: s.Markers, Bytes: s.Bytes}
-	if !s.Oldest.IsZero() {
-		j.Oldest, j.Newest = &s.Oldest, &s.Newest
-	}
-	return j
-}
-
-// gcPlan is what may go: locks' versions, or, in a bucket that keeps none, snapshots.
-type gcPlan struct {
-	gc.Plan
-	snapshots gc.Snapshots
-}
-
-func (p gcPlan) total() gc.Sum {
-	if len(p.snapshots) > 0 {
-		return p.snapshots.Total()
-	}
-	return p.Total()
+	Keys      []gc.Key     `json:"keys,omitempty"`
+	Snapshots gc.Snapshots `json:"snapshots,omitempty"`
 }
 
 func runGC(ctx context.Context, o gcOptions, term terminal) error {
@@ -137,32 +101,22 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 		return err
 	}
 	result := gcJSON{
-		Scope: at.scope.String(), Versioned: plan.Versioned, DryRun: o.dryRun, Kept: plan.Kept,
-		Planned: gcSumOf(plan.total()),
+		Scope: at.scope.String(), Versioned: plan.Versioned, DryRun: o.dryRun, Before: plan.Before, Kept: plan.Kept,
+		Planned: plan.Total(), Keys: plan.Keys, Snapshots: plan.Snapshots,
 	}
-	if !plan.Before.IsZero() {
-		result.Before = &plan.Before
-	}
-	for _, k := range plan.Keys {
-		result.Keys = append(result.Keys, gcKeyJSON{k.Key, gcSumOf(k.Sum)})
-	}
-	for _, s := range plan.snapshots {
-		result.Snapshots = append(result.Snapshots, s.Key)
-	}
-	nothing := len(plan.Keys)+len(plan.snapshots) == 0
 	// The plan is the result of a dry run; else it is there for the person who is asked.
 	switch {
-	case !o.json && (o.dryRun || nothing):
-		plan.show(term.PrintProse, term.PrintTable, o, at.scope)
-	case !nothing && !o.dryRun:
-		plan.show(term.Say, term.SayTable, o, at.scope)
+	case !o.json && (o.dryRun || plan.Empty()):
+		showGC(plan, term.PrintProse, term.PrintTable, o, at.scope)
+	case !plan.Empty() && !o.dryRun:
+		showGC(plan, term.Say, term.SayTable, o, at.scope)
 	}
-	if !nothing && !o.dryRun {
+	if !plan.Empty() && !o.dryRun {
 		removed, err := o.remove(ctx, term, at, plan)
 		if err != nil {
 			return err
 		}
-		result.Removed = gcSumOf(removed.Removed)
+		result.Removed = removed.Removed
 		for _, err := range removed.Denied {
 			result.Refused = append(result.Refused, err.Error())
 		}
@@ -174,30 +128,24 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 }
 
 // plan looks for what may go. It changes nothing.
-func (o gcOptions) plan(ctx context.Context, term terminal, at place) (gcPlan, error) {
+func (o gcOptions) plan(ctx context.Context, term terminal, at place) (gc.Plan, error) {
 	line := term.LiveLine()
 	defer line.Clear()
-	opts := gc.Options{
+	p, err := gc.Find(ctx, at.Bucket, at.scope, gc.Options{
 		OlderThan: o.olderThan, Ours: o.ours, WorkspacePrefix: at.Backend.WorkspaceKeyPrefix,
-		OnProgress: walked(line),
-	}
-	locks, err := gc.Find(ctx, at.Bucket, at.scope, opts)
-	p := gcPlan{Plan: locks}
-	switch {
-	case err != nil || o.snapshots == 0:
-	case p.Versioned:
+		OnProgress: walked(line), KeepSnapshots: o.snapshots,
+	})
+	if err == nil && o.snapshots > 0 && p.Versioned {
 		term.Say("Note: this bucket keeps versions, so snapshots are not pruned: removing one would only hide it.\n")
-	default:
-		p.snapshots, err = gc.FindSnapshots(ctx, at.Bucket, at.scope, o.snapshots, opts)
 	}
 	return p, err
 }
 
-// show tells what may go.
-func (p gcPlan) show(say func(string, ...any), sayTable func(table), o gcOptions, scope statelatch.Scope) {
-	total := p.total()
+// showGC tells what may go.
+func showGC(p gc.Plan, say func(string, ...any), sayTable func(table), o gcOptions, scope statelatch.Scope) {
+	total := p.Total()
 	switch {
-	case len(p.snapshots) > 0:
+	case len(p.Snapshots) > 0:
 		say("To remove from %s: %s of states, all but the newest %d of each, %s, stored from %s to %s.\n",
 			scope, count(total.Versions, "snapshot"), o.snapshots, count(total.Bytes, "byte"), timeOf(total.Oldest),
 			timeOf(total.Newest))
@@ -261,7 +209,7 @@ func inDays(d time.Duration) string {
 }
 
 // remove carries out a plan once a person has agreed and it is known that the store can be trusted with it.
-func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan) (gc.Result, error) {
+func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gc.Plan) (gc.Result, error) {
 	if !o.autoApprove {
 		if err := term.Confirm(ctx, "Remove them? They do not come back.", "-auto-approve"); err != nil {
 			return gc.Result{}, err
@@ -274,24 +222,22 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 	if err := proven.Err(); err != nil {
 		return gc.Result{}, fmt.Errorf("%w; nothing was removed. Details: statelatch probe s3://%s", err, at.scope.Bucket)
 	}
-	if err := intend(ctx, audit.GC, at.scope); err != nil {
+	if err := audit.Intend(ctx, audit.GC, at.scope); err != nil {
 		return gc.Result{}, err
 	}
 	line := term.LiveLine()
-	total := p.total()
+	total := p.Total()
 	onProgress := func(r gc.Result) {
 		line.Part("Removing", r.Removed.Versions+r.Removed.Markers, total.Versions+total.Markers)
 	}
-	var r gc.Result
 	what := "old version"
-	if len(p.snapshots) > 0 {
+	if len(p.Snapshots) > 0 {
 		what = "snapshot"
-		r, err = gc.CollectSnapshots(ctx, at.Bucket, p.snapshots, 0, onProgress)
-	} else {
-		r, err = gc.Collect(ctx, at.Bucket, p.Plan, 0, onProgress)
 	}
+	r, err := gc.Collect(ctx, at.Bucket, p, 0, onProgress)
 	line.Clear()
-	recordGC(ctx, at.scope, what, r, err)
+	audit.Ended(ctx, audit.GC, at.scope, fmt.Sprintf("removed %s and %s, %s", count(r.Removed.Versions, what),
+		count(r.Removed.Markers, "delete marker"), count(r.Removed.Bytes, "byte")), err)
 	o.tell(term, what, p, r, err)
 	if err != nil {
 		err = fmt.Errorf("gc: %w", err)
@@ -300,13 +246,13 @@ func (o gcOptions) remove(ctx context.Context, term terminal, at place, p gcPlan
 }
 
 // tell says what was done, and what was not and why.
-func (o gcOptions) tell(term terminal, what string, p gcPlan, r gc.Result, err error) {
+func (o gcOptions) tell(term terminal, what string, p gc.Plan, r gc.Result, err error) {
 	removed := count(r.Removed.Versions, what)
 	if r.Removed.Markers > 0 {
 		removed += " and " + count(r.Removed.Markers, "delete marker")
 	}
 	term.Say("Removed %s, %s.\n", removed, count(r.Removed.Bytes, "byte"))
-	left := p.total().Versions + p.total().Markers - r.Removed.Versions - r.Removed.Markers
+	left := p.Total().Versions + p.Total().Markers - r.Removed.Versions - r.Removed.Markers
 	switch {
 	case errors.Is(err, statelatch.ErrUnsafeStore):
 		term.Say("%d were not reached. Do not run it again on this store.\n", left)

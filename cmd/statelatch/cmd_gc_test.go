@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/gc"
 	"github.com/statelatch/statelatch/lock"
@@ -96,7 +95,7 @@ func TestGC_JSON(t *testing.T) {
 		t.Fatalf("%v: %+v", err, o)
 	}
 	if got.Removed.Versions != 3 || got.Removed.Markers != 3 || got.Removed.Bytes == 0 || got.Planned.Bytes != got.Removed.Bytes ||
-		!got.Versioned || got.Before != nil || got.Removed.Oldest == nil || len(got.Keys) != 1 || got.Keys[0].Key != "app/terraform.tfstate.tflock" {
+		!got.Versioned || !got.Before.IsZero() || got.Removed.Oldest.IsZero() || len(got.Keys) != 1 || got.Keys[0].Key != "app/terraform.tfstate.tflock" {
 		t.Errorf("got %s", o.out)
 	}
 }
@@ -164,7 +163,7 @@ func TestGC_Usage(t *testing.T) {
 // What is told at the end is true: a store that did something else may have changed a lock, and what could not be listed is not gone.
 func TestGC_Tell(t *testing.T) {
 	t.Parallel()
-	p := gcPlan{Plan: gc.Plan{Keys: []gc.Key{{Sum: gc.Sum{Versions: 3}}}}}
+	p := gc.Plan{Keys: []gc.Key{{Sum: gc.Sum{Versions: 3}}}}
 	for name, tc := range map[string]struct {
 		err  error
 		want string

@@ -9,50 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// help names the values of flags, where their type does not tell.
-var help = cliargs.Help{More: exitHelp, Values: map[string]string{
-	"account":               "ACCOUNT_ID",
-	"action":                "ACTION",
-	"addr":                  "HOST:PORT",
-	"address":               "ADDRESS",
-	"allow-host":            "HOST",
-	"audit":                 "LOCATION,...",
-	"alert-webhook":         "URL",
-	"backend-config":        "FILE|KEY=VALUE",
-	"bucket":                "NAME",
-	"chdir":                 "DIR",
-	"data":                  "DIR",
-	"domain":                "DOMAIN",
-	"dynamodb-table":        "NAME|ARN",
-	"dir":                   "DIR",
-	"encryption":            "AES256|ARN",
-	"endpoint":              "URL",
-	"engine":                "VERSION",
-	"expected-bucket-owner": "ACCOUNT_ID",
-	"id":                    "ID",
-	"info":                  "TEXT",
-	"kms-key":               "ARN|ID|alias/NAME",
-	"known":                 "EVENT:SHA256",
-	"listen":                "HOST:PORT",
-	"litter-days":           "DAYS",
-	"log-bucket":            "NAME",
-	"log-prefix":            "PREFIX",
-	"match":                 "GLOB",
-	"out":                   "FILE",
-	"partition":             "NAME",
-	"phase":                 "1|2",
-	"profile":               "NAME",
-	"reason":                "TEXT",
-	"ref":                   "REF",
-	"region":                "REGION",
-	"since":                 "DURATION|TIME",
-	"tag":                   "KEY=VALUE",
-	"textfile":              "FILE",
-	"tls-cert":              "FILE",
-	"tls-key":               "FILE",
-	"version":               "VERSION",
-	"who":                   "TEXT",
-}}
+var help = cliargs.Help{More: exitHelp}
 
 func init() { help.Install() }
 

@@ -107,7 +107,7 @@ func printVersions(term terminal, entries []history.Entry) {
 	}}
 	for _, e := range entries {
 		t.Rows = append(t.Rows, []string{
-			serialCell(serialOf(e.Version)), timeOf(e.LastModified), strconv.FormatInt(e.Size, 10),
+			serialCell(e.Serial()), timeOf(e.LastModified), strconv.FormatInt(e.Size, 10),
 			orDash(e.Header.TerraformVersion), orDash(whoStored(e)),
 			orDash(strings.Join(notesOn(e), ", ")), orDash(statelatch.Printable(e.VersionID)),
 		})
@@ -162,49 +162,11 @@ func notesOn(e history.Entry) []string {
 
 // historyJSON lists the versions of a state.
 type historyJSON struct {
-	Ref      string      `json:"ref"`
-	Versions []entryJSON `json:"versions"`
-	More     bool        `json:"more"`
-}
-
-// entryJSON is one version.
-type entryJSON struct {
-	VersionID     string          `json:"version_id,omitempty"`
-	Snapshot      bool            `json:"snapshot"`
-	Current       bool            `json:"current"`
-	Deleted       bool            `json:"deleted"`
-	Serial        *uint64         `json:"serial,omitempty"`
-	Lineage       string          `json:"lineage,omitempty"`
-	EngineVersion string          `json:"engine_version,omitempty"`
-	Encrypted     bool            `json:"encrypted"`
-	Size          int64           `json:"size"`
-	LastModified  time.Time       `json:"last_modified"`
-	ETag          string          `json:"etag,omitempty"`
-	Unreadable    string          `json:"unreadable,omitempty"`
-	Unchanged     bool            `json:"unchanged"`
-	Anomaly       string          `json:"anomaly,omitempty"`
-	Who           string          `json:"who,omitempty"`
-	Operation     string          `json:"operation,omitempty"`
-	LockID        string          `json:"lock_id,omitempty"`
-	Run           *statelatch.Run `json:"run,omitempty"`
+	Ref      string          `json:"ref"`
+	Versions []history.Entry `json:"versions"`
+	More     bool            `json:"more"`
 }
 
 func historyOf(ref statelatch.Ref, entries []history.Entry, more bool) historyJSON {
-	h := historyJSON{Ref: ref.String(), Versions: make([]entryJSON, len(entries)), More: more}
-	for i, e := range entries {
-		v := entryJSON{
-			VersionID: e.VersionID, Snapshot: e.Snapshot, Current: e.Current, Deleted: !e.Exists,
-			Lineage: e.Header.Lineage, EngineVersion: e.Header.TerraformVersion, Encrypted: e.Header.Encrypted(),
-			Size: e.Size, LastModified: e.LastModified.UTC(), ETag: e.ETag, Unchanged: e.Unchanged, Anomaly: string(e.Anomaly),
-			Serial: serialOf(e.Version),
-		}
-		if e.Err != nil {
-			v.Unreadable = e.Err.Error()
-		}
-		if e.Holder != nil {
-			v.Who, v.Operation, v.LockID, v.Run = e.Holder.Who, e.Holder.Operation, e.Holder.ID, e.Holder.Run
-		}
-		h.Versions[i] = v
-	}
-	return h
+	return historyJSON{Ref: ref.String(), Versions: append([]history.Entry{}, entries...), More: more}
 }

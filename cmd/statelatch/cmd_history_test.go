@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -30,10 +32,32 @@ func (s *shell) plainBucket(name string) {
 	}
 }
 
+// historyRead is what a program reads of 'history -json'.
+type historyRead struct {
+	Ref      string
+	Versions []struct {
+		VersionID     string `json:"version_id"`
+		Serial        *uint64
+		Lineage       string
+		EngineVersion string `json:"engine_version"`
+		Operation     string
+		LockID        string `json:"lock_id"`
+		Who           string
+		Anomaly       string
+		LastModified  time.Time `json:"last_modified"`
+		Current       bool
+		Deleted       bool
+		Snapshot      bool
+		Encrypted     bool
+		Unchanged     bool
+	}
+	More bool
+}
+
 // history reads 'history -json'.
-func (s *shell) history(args ...string) historyJSON {
+func (s *shell) history(args ...string) historyRead {
 	s.t.Helper()
-	var h historyJSON
+	var h historyRead
 	o := s.run(append([]string{"history", "-json"}, args...)...)
 	if err := json.Unmarshal([]byte(o.out), &h); err != nil || o.code != 0 {
 		s.t.Fatalf("history: %v: %+v", err, o)
@@ -305,5 +329,70 @@ func TestHistory_Usage(t *testing.T) {
 		{[]string{"rollback", "previous", "not-a-ref"}, 2, []string{"not-a-ref"}},
 	} {
 		s.want(s.runContext(t.Context(), tc.args...), tc.code, tc.texts...)
+	}
+}
+
+// A small question about a long history is asked with few requests, and a listing is asked for once.
+func TestHistory_SmallQuestions_Requests(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	const versions = 150
+	for i := range versions {
+		s.overwrite(plainState(i+1, "a", oneResource))
+	}
+	proxy := s.behindProxy()
+	count := func(args ...string) (gets, listings int) {
+		t.Helper()
+		before := len(proxy.Requests())
+		s.want(s.run(append(args, demoRef)...), 0)
+		for _, r := range proxy.Requests()[before:] {
+			listed := strings.Contains(r.Query, "prefix=")
+			switch {
+			case listed && strings.Contains(r.Query, "versions") && !strings.Contains(r.Query, "tflock"):
+				listings++
+			case r.Method == http.MethodGet && !listed:
+				gets++
+			}
+		}
+		return gets, listings
+	}
+	for _, tc := range []struct {
+		args       []string
+		gets, most int
+	}{
+		{[]string{"show"}, 1, 1},
+		{[]string{"show", "-version", "previous"}, 25, 1},
+		{[]string{"pull", "-version", "previous"}, 25, 1},
+		{[]string{"diff", "previous"}, 25, 2}, // and where the current one is
+		{[]string{"show", "-version", "1"}, versions + 1, 1},
+		{[]string{"rollback", "-dry-run", "previous"}, dryRunVersions + 3, 1},
+		{[]string{"rollback", "-auto-approve", "previous"}, versions + 10, 1},
+	} {
+		gets, listings := count(tc.args...)
+		if gets > tc.gets || listings > tc.most {
+			t.Errorf("%v: %d reads and %d listings of versions, want at most %d and %d", tc.args, gets, listings, tc.gets, tc.most)
+		}
+	}
+	file, before := s.file("mine"), len(proxy.Requests())
+	s.want(s.run("pull", "-out", file, demoRef), 1, "exists")
+	if content, err := os.ReadFile(file); string(content) != "mine" || err != nil || len(proxy.Requests()) != before {
+		t.Errorf("pull -out of a file that is there: %d requests, and it has %q, %v", len(proxy.Requests())-before, content, err)
+	}
+}
+
+// A rollback reads the state that it replaces once.
+func TestRollback_ReadsTheStateOnce(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	for i := range 3 {
+		s.overwrite(plainState(i+1, "a", oneResource))
+	}
+	proxy := s.behindProxy()
+	s.want(s.run("rollback", "-auto-approve", "previous", demoRef), 0)
+	reads := proxy.Count(func(r faultproxy.Request) bool {
+		return r.Method == http.MethodGet && r.Path == "/demo/app/terraform.tfstate" && !strings.Contains(r.Query, "versionId")
+	})
+	if reads != 1 {
+		t.Errorf("it read the current state %d times, want once", reads)
 	}
 }

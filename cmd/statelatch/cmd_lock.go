@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/statelatch/statelatch/evidence"
+	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/claims"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
@@ -35,23 +37,21 @@ func lockCommand(term terminal) *cli.Command {
 			&durationFlag{Name: "expires", Usage: "after this long anybody may remove it with 'unlock -expired' or " +
 				"-takeover=expired"},
 		}, requestFlags()...), targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (lockOptions, error) {
 			o := lockOptions{targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), expires: c.Duration("expires")}
 			err := notTwice(o.refs)
-			if err != nil {
-				return err
+			if err == nil {
+				o.requestOptions, err = requestOf(c)
 			}
-			if o.requestOptions, err = requestOf(c); err != nil {
-				return err
+			switch {
+			case err != nil:
+			case o.under:
+				err = usageError{errors.New("-under-lock is for commands that work under a lock; this one takes it")}
+			case o.expires < 0 || o.expires == 0 && c.IsSet("expires"):
+				err = usageError{fmt.Errorf("-expires %v: it must be positive", o.expires)}
 			}
-			if o.under {
-				return usageError{errors.New("-under-lock is for commands that work under a lock; this one takes it")}
-			}
-			if o.expires < 0 || o.expires == 0 && c.IsSet("expires") {
-				return usageError{fmt.Errorf("-expires %v: it must be positive", o.expires)}
-			}
-			return o.finish(ctx, term, runLock(ctx, o, term))
-		},
+			return o, err
+		}, runLock),
 	}
 }
 
@@ -90,7 +90,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 		return err
 	}
 	for _, t := range targets {
-		result := statusOf(tenureOf(set, t.ref).Held(), true)
+		result := fleet.StatusOf(tenureOf(set, t.ref).Held(), evidence.Verdict{}, true)
 		near, missing := absent[t.ref]
 		result.Missing, result.Near = missing, near
 		if err := o.locked(term, t, tenureOf(set, t.ref).Held(), mine, result); err != nil {
@@ -101,7 +101,7 @@ func runLock(ctx context.Context, o lockOptions, term terminal) error {
 }
 
 // locked tells about one lock that was taken.
-func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims.Claims, result statusJSON) error {
+func (o lockOptions) locked(term terminal, t target, held lock.Held, mine claims.Claims, result fleet.Status) error {
 	// Once more: an unlock of this user that found the state free may have dropped the claim.
 	if err := mine.Remember(t.ref, held.Info.ID, held.Info.Created); err != nil {
 		term.Say("Warning: %v\n", err)

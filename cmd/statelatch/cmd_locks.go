@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/internal/plural"
-	"github.com/statelatch/statelatch/lock"
 	"github.com/urfave/cli/v3"
 )
 
@@ -63,23 +62,22 @@ func locksCommand(term terminal) *cli.Command {
 				HideDefault: true,
 			},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (locksOptions, error) {
 			o := locksOptions{
 				targetOptions: targetOf(c, c.Args().First()), scopes: wholeRefs(c), stale: c.Bool("stale"), mine: c.Bool("mine"),
 				olderThan: c.Duration("older-than"),
 				askCI:     c.Bool("ask-ci"), watch: c.Bool("watch"), interval: c.Duration("interval"),
 			}
-			if err := notTwice(o.scopes); err != nil {
-				return err
+			err := notTwice(o.scopes)
+			switch {
+			case err != nil:
+			case o.olderThan < 0:
+				err = usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
+			case o.interval < time.Second:
+				err = usageError{fmt.Errorf("-interval %v: at least 1s", o.interval)}
 			}
-			if o.olderThan < 0 {
-				return usageError{fmt.Errorf("-older-than %v: it must not be negative", o.olderThan)}
-			}
-			if o.interval < time.Second {
-				return usageError{fmt.Errorf("-interval %v: at least 1s", o.interval)}
-			}
-			return o.finish(ctx, term, runLocks(ctx, o, term))
-		},
+			return o, err
+		}, runLocks),
 	}
 }
 
@@ -100,20 +98,8 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	var v *lockView
-	for _, p := range places {
-		one := &lockView{
-			locksOptions: o, term: term, scope: p.scope, backend: p.Backend, owner: ownerOf(term),
-			locks: &lock.Manager{Bucket: p.Bucket}, sources: evidenceOf(term, o.askCI),
-		}
-		if p.Table != nil {
-			one.locks.Table = p.Table
-		}
-		if v == nil {
-			v = one
-		} else {
-			v.more = append(v.more, one)
-		}
+	v := &lockView{
+		locksOptions: o, term: term, places: places, owner: claims.OwnerOf(term.Getenv), sources: evidenceOf(term, o.askCI),
 	}
 	if o.watch {
 		return v.follow(ctx)
@@ -132,95 +118,76 @@ func runLocks(ctx context.Context, o locksOptions, term terminal) error {
 	return nil
 }
 
-// lockView shows the locks of one scope.
+// lockView shows the locks of some scopes together.
 type lockView struct {
 	locksOptions
-	term    terminal
-	scope   statelatch.Scope
-	backend backendconf.Backend
-	owner   ownership
-	locks   *lock.Manager
+	term   terminal
+	places []place
+	owner  claims.Owner
+	// sources are what verdicts rest on.
 	sources evidence.Sources
-	// incomplete is why locks that are only in the DynamoDB table may be missing from the last list.
+	// incomplete is why locks that are only in a DynamoDB table may be missing from the last list.
 	incomplete error
-	more       []*lockView // further scopes, shown together with this one
 }
 
 // where words where the locks are.
 func (v *lockView) where() string {
-	s := v.scope.String()
-	for _, m := range v.more {
-		s += " " + m.scope.String()
+	scopes := make([]string, len(v.places))
+	for i, p := range v.places {
+		scopes[i] = p.scope.String()
 	}
-	return s
+	return strings.Join(scopes, " ")
 }
 
-// list reads all locks of the scope.
-func (v *lockView) list(ctx context.Context) ([]fleet.Lock, error) {
+// list reads all locks of the scopes.
+func (v *lockView) list(ctx context.Context) (locks []fleet.Lock, err error) {
 	shown := v.term
 	shown.Live = v.term.Live && !v.watch // which redraws the whole terminal
-	line := shown.LiveLine()
-	list, err := fleet.Locks(ctx, v.locks, v.scope, fleet.LockOptions{
-		WorkspacePrefix: v.backend.WorkspaceKeyPrefix, Evidence: v.sources, OnProgress: walked(line),
-	})
-	line.Clear()
 	told := v.incomplete != nil
-	v.incomplete = list.Unlisted
-	if list.Unlisted != nil && !told && !v.json {
-		v.term.Say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
-	}
-	if err != nil {
-		return nil, err
-	}
-	locks := list.Locks
-	for _, m := range v.more {
-		found, err := m.list(ctx)
+	v.incomplete = nil
+	for _, p := range v.places {
+		line := shown.LiveLine()
+		list, err := fleet.Locks(ctx, p.locks(), p.scope, fleet.LockOptions{
+			WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Evidence: v.sources, OnProgress: walked(line),
+		})
+		line.Clear()
+		if list.Unlisted != nil && !told && !v.json {
+			v.term.Say("Warning: locks that are only in the DynamoDB table are not listed: %s\n", oneLine(list.Unlisted))
+		}
+		v.incomplete = errors.Join(v.incomplete, list.Unlisted)
 		if err != nil {
 			return nil, err
 		}
-		locks = append(locks, found...)
-		v.incomplete = errors.Join(v.incomplete, m.incomplete)
+		locks = append(locks, list.Locks...)
 	}
 	return locks, nil
 }
 
 // backendOf is the way to the lock's bucket.
 func (v *lockView) backendOf(l fleet.Lock) backendconf.Backend {
-	for _, m := range v.more {
-		if m.scope.Bucket == l.Ref.Bucket {
-			return m.backend
-		}
-	}
-	return v.backend
+	at := slices.IndexFunc(v.places, func(p place) bool { return p.scope.Bucket == l.Ref.Bucket })
+	return v.places[at].Backend
 }
 
-// shows reports whether the flags select l. What cannot be read is not hidden but by -mine.
-func (o locksOptions) shows(l fleet.Lock, owner ownership) bool {
-	switch {
-	case o.mine && !owner.owns(l.Held):
-		return false
-	case o.stale && l.Verdict.State != evidence.Stale:
-		return false
-	case o.olderThan > 0 && l.Unread == nil && (l.Since.IsZero() || l.Age < o.olderThan):
-		return false
+// selection is what the flags mean.
+func (v *lockView) selection() fleet.Selection {
+	only := fleet.Selection{Stale: v.stale, OlderThan: v.olderThan}
+	if v.mine {
+		only.Mine = v.owner.Owns
 	}
-	return true
+	return only
 }
 
 func (v *lockView) selected(locks []fleet.Lock) []fleet.Lock {
-	return slices.DeleteFunc(slices.Clone(locks), func(l fleet.Lock) bool { return !v.shows(l, v.owner) })
+	only := v.selection()
+	return slices.DeleteFunc(slices.Clone(locks), func(l fleet.Lock) bool { return !only.Has(l) })
 }
 
-// stateName is the key of a state, with its workspace in words, and with its bucket where there are several.
-func (v *lockView) stateName(ref statelatch.Ref) string {
-	key := ref.Key
-	if len(v.more) > 0 {
-		return statelatch.Printable(ref.String())
+// shown is how they are shown.
+func (v *lockView) shown() locktalk.List {
+	return locktalk.List{
+		WorkspacePrefix: v.places[0].Backend.WorkspaceKeyPrefix, Several: len(v.places) > 1, Paint: v.term.Paint,
 	}
-	if workspace, of, ok := statelatch.CutWorkspace(key, v.backend.WorkspaceKeyPrefix); ok {
-		return statelatch.Printable(of + " (" + workspace + ")")
-	}
-	return statelatch.Printable(key)
 }
 
 // print shows the locks that are selected.
@@ -230,7 +197,7 @@ func (v *lockView) print(locks []fleet.Lock) {
 		v.term.Print("%s", v.none(locks))
 		return
 	}
-	v.term.PrintTable(v.table(shown))
+	v.term.PrintTable(v.shown().Table(shown))
 	v.term.Print("\n%s\n", v.summary(shown))
 }
 
@@ -242,121 +209,38 @@ func (v *lockView) none(locks []fleet.Lock) string {
 	return fmt.Sprintf("No locks in %s.\n", v.where())
 }
 
-// table shows locks to people: a line each, and below it the proof and what else is known.
-func (v *lockView) table(shown []fleet.Lock) table {
-	t := table{
-		Columns: []column{
-			{Head: "STATE", Least: 16, Middle: true},
-			{Head: "VERDICT", Paint: verdictIn(v.term.Paint)},
-			{Head: "AGE"},
-			{Head: "HOLDER", Least: 12},
-			{Head: "OPERATION", Rank: 1},
-			{Head: "LEASE", Rank: 2},
-			{Head: "KIND", Rank: 3},
-			{Head: "ID", ID: true},
-		},
-		Details: func(row int) string { return v.details(shown[row]) },
-	}
-	for _, l := range shown {
-		t.Rows = append(t.Rows, v.cells(l))
-	}
-	return t
-}
-
-func (v *lockView) cells(l fleet.Lock) []string {
-	age, lease := "-", "-"
-	if !l.Since.IsZero() {
-		age = evidence.Span(l.Age)
-	}
-	if m := l.Managed; m != nil && m.TTL > 0 {
-		lease = evidence.Span(m.TTL)
-	} else if m != nil && m.Expires > 0 {
-		lease = "for " + evidence.Span(m.Expires)
-	}
-	return []string{
-		v.stateName(l.Ref), string(l.Verdict.State), age, cell(l.Info.Who), cell(operation(l.Info)), lease, string(l.Kind),
-		cell(l.Info.ID),
-	}
-}
-
-// operation is what the holder does, in the word that the engines' people know.
-func operation(l statelatch.LockInfo) string {
-	return strings.ToLower(strings.TrimPrefix(l.Operation, "OperationType"))
-}
-
-// The most characters of somebody else's text that are shown in a column, and below a row. -json has all of it.
-const (
-	maxCell   = 60
-	maxDetail = 300
-)
-
-// cell is somebody else's text in a table.
-func cell(s string) string { return cmp.Or(clip(statelatch.Printable(s), maxCell), "-") }
-
-// clip is s, or the beginning of it that has so many characters.
-func clip(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return s
-}
-
-// details are the lines below the row of l.
-func (v *lockView) details(l fleet.Lock) string {
-	why := l.Verdict.Proof
-	if l.Unread != nil {
-		why = clip(oneLine(l.Unread), maxDetail)
-	}
-	s := "  " + why + "\n"
-	if l.Err != nil {
-		s += "  " + clip(oneLine(l.Err), maxDetail) + "\n"
-	}
-	if l.Half != "" {
-		s += "  half a lock: " + l.Half + "\n"
-	}
-	if l.ItemUnread != nil {
-		s += "  the DynamoDB table was not looked at: " + oneLine(l.ItemUnread) + "\n"
-	}
-	if m := l.Managed; m != nil {
-		for _, text := range [...]string{m.Reason, runURL(m.Run)} {
-			if text != "" {
-				s += "  " + clip(statelatch.Printable(text), maxDetail) + "\n"
-			}
-		}
-	}
-	return s
-}
-
-// totals are how many locks there are of each verdict.
-type totals struct {
-	Locks   int `json:"locks"`
-	Live    int `json:"live"`
-	Stale   int `json:"stale"`
-	Unknown int `json:"unknown"`
-}
-
-func totalsOf(locks []fleet.Lock) totals {
-	t := totals{Locks: len(locks)}
-	for _, l := range locks {
-		switch l.Verdict.State {
-		case evidence.Live:
-			t.Live++
-		case evidence.Stale:
-			t.Stale++
-		default:
-			t.Unknown++
-		}
-	}
-	return t
-}
-
 func (v *lockView) summary(locks []fleet.Lock) string {
-	t := totalsOf(locks)
+	t := fleet.TotalsOf(locks)
 	return fmt.Sprintf("%s in %s: %d live, %d stale, %d unknown.", count(t.Locks, "lock"), v.where(), t.Live, t.Stale,
 		t.Unknown)
 }
 
 func count[N int | int32 | int64](n N, noun string) string { return plural.Of(n, noun) }
+
+// locksJSON is the result of locks.
+type locksJSON struct {
+	Scope  string   `json:"scope"`
+	Scopes []string `json:"scopes,omitempty"` // where there are several
+	// Incomplete is why locks that are only in the DynamoDB table may be missing.
+	Incomplete string       `json:"incomplete,omitempty"`
+	Locks      []fleet.Row  `json:"locks"`
+	Totals     fleet.Totals `json:"totals"`
+}
+
+func (v *lockView) listJSON(locks []fleet.Lock) locksJSON {
+	shown := v.selected(locks)
+	result := locksJSON{Scope: v.where(), Locks: []fleet.Row{}, Totals: fleet.TotalsOf(shown)}
+	if len(v.places) > 1 {
+		result.Scopes = strings.Fields(v.where())
+	}
+	if v.incomplete != nil {
+		result.Incomplete = v.incomplete.Error()
+	}
+	for _, l := range shown {
+		result.Locks = append(result.Locks, l.Row(v.owner.Took(l.Held)))
+	}
+	return result
+}
 
 // advice names the next commands.
 func (v *lockView) advice(locks []fleet.Lock) string {
@@ -378,37 +262,4 @@ func (v *lockView) advice(locks []fleet.Lock) string {
 		s += "  " + v.againFor(v.backendOf(l), l.Ref, v.term).command("unlock") + "\n"
 	}
 	return s
-}
-
-// againFor names one state of a bucket in the next command: where the working directory was named, with what its
-// backend says about the way there.
-func (o targetOptions) againFor(backend backendconf.Backend, ref statelatch.Ref, term terminal) naming {
-	if own, err := backend.Ref(); o.ref == "" && err == nil && own == ref {
-		return o.again(term)
-	}
-	if o.ref == "" {
-		o.chdir = ""
-		endpoints := ""
-		if s3 := backend.S3.Endpoints.S3; s3 != "" {
-			endpoints = `s3="` + s3 + `"`
-		}
-		if backend.DynamoDBEndpoint != "" {
-			endpoints += `,dynamodb="` + backend.DynamoDBEndpoint + `"`
-		}
-		given := o.backendConfig
-		o.backendConfig = nil
-		for _, setting := range [...][2]string{
-			{"region", backend.S3.Region}, {"profile", backend.S3.Profile}, {"dynamodb_table", backend.DynamoDBTable},
-		} {
-			if setting[1] != "" {
-				o.backendConfig = append(o.backendConfig, setting[0]+"="+setting[1])
-			}
-		}
-		if endpoints != "" {
-			o.backendConfig = append(o.backendConfig, "endpoints={"+strings.TrimPrefix(endpoints, ",")+"}")
-		}
-		o.backendConfig = append(o.backendConfig, given...)
-	}
-	o.ref = ref.String()
-	return o.again(term)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/site"
 )
 
 // put writes an object into the bucket behind the program's back.
@@ -142,7 +143,7 @@ func TestLocks_JSON(t *testing.T) {
 	s.plainLock("app/terraform.tfstate", "engine-id")
 	s.want(s.run("lock", "s3://demo/own"), 0)
 	got := s.locksJSON("s3://demo")
-	if len(got.Locks) != 2 || got.Totals != (totals{Locks: 2, Unknown: 2}) {
+	if len(got.Locks) != 2 || got.Totals != (fleet.Totals{Locks: 2, Unknown: 2}) {
 		t.Fatalf("got %+v", got)
 	}
 	plain, own := got.Locks[0], got.Locks[1]
@@ -283,56 +284,6 @@ func TestLocks_Watch(t *testing.T) {
 	}
 }
 
-// A renewal is no change, a verdict is; what cannot be read for a moment is not released.
-func TestLockView_TellChanges(t *testing.T) {
-	t.Parallel()
-	of := func(key, id string, state evidence.State) fleet.Lock {
-		return fleet.Lock{
-			Held:    lock.Held{Ref: statelatch.Ref{Bucket: "b", Key: key}, ETag: fmt.Sprint(state, id), Info: statelatch.LockInfo{ID: id, Who: "w"}},
-			Verdict: evidence.Verdict{State: state, Proof: "p"}, Kind: fleet.KindManaged,
-		}
-	}
-	unread := fleet.Lock{Held: lock.Held{Ref: statelatch.Ref{Bucket: "b", Key: "k"}}, Kind: fleet.KindUnreadable, Unread: statelatch.ErrThrottled}
-	item := of("k", "1", evidence.Unknown)
-	item.ETag, item.Kind = "", fleet.KindItem
-	live, stale := of("k", "1", evidence.Live), of("k", "1", evidence.Stale)
-	aged := live
-	aged.Since, aged.Age = time.Unix(1, 0), 2*time.Hour
-	for name, tc := range map[string]struct {
-		before, now []fleet.Lock
-		unlisted    bool
-		opts        locksOptions
-		want        string
-	}{
-		"same":           {[]fleet.Lock{live}, []fleet.Lock{live}, false, locksOptions{}, ""},
-		"taken":          {nil, []fleet.Lock{live}, false, locksOptions{}, "taken"},
-		"released":       {[]fleet.Lock{live}, nil, false, locksOptions{}, "released"},
-		"another holder": {[]fleet.Lock{live}, []fleet.Lock{of("k", "2", evidence.Live)}, false, locksOptions{}, "taken released"},
-		"stale now":      {[]fleet.Lock{live}, []fleet.Lock{stale}, false, locksOptions{}, "verdict"},
-		"stale only":     {[]fleet.Lock{live}, []fleet.Lock{stale, of("o", "2", evidence.Live)}, false, locksOptions{stale: true}, "verdict"},
-		"unread":         {[]fleet.Lock{live}, []fleet.Lock{unread}, false, locksOptions{}, ""},
-		"unlisted":       {[]fleet.Lock{item}, nil, true, locksOptions{}, ""},
-		"item released":  {[]fleet.Lock{item}, nil, false, locksOptions{}, "released"},
-		"one half left":  {[]fleet.Lock{live}, []fleet.Lock{item}, false, locksOptions{}, "verdict"},
-		"new, unread":    {nil, []fleet.Lock{unread}, false, locksOptions{}, "taken"},
-		"read at last":   {[]fleet.Lock{unread}, []fleet.Lock{live}, false, locksOptions{}, "taken"},
-		"old enough now": {[]fleet.Lock{live}, []fleet.Lock{aged}, false, locksOptions{olderThan: time.Hour}, "held"},
-	} {
-		var out strings.Builder
-		v := &lockView{locksOptions: tc.opts, term: terminal{Out: &out}}
-		if err := v.tellChanges(tc.before, stillThere(tc.before, tc.now, tc.unlisted), false); err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for line := range strings.Lines(out.String()) {
-			got = append(got, strings.Fields(line)[1])
-		}
-		if strings.Join(got, " ") != tc.want {
-			t.Errorf("%s: got %q, want %q", name, got, tc.want)
-		}
-	}
-}
-
 // What somebody wrote into a lock neither drives the terminal, nor pads every row of the table to its own length; nor
 // does a key.
 func TestLocks_UntrustedText(t *testing.T) {
@@ -356,22 +307,11 @@ func TestLocks_UntrustedText(t *testing.T) {
 	}
 }
 
-func TestShellQuote(t *testing.T) {
-	t.Parallel()
-	for s, want := range map[string]string{
-		"a/b:c": "a/b:c", "it's": `'it'\''s'`, `a\b`: `'a\b'`, "a\x1b'\\": `$'a\x1b\'\\'`,
-	} {
-		if got := shellQuote(s); got != want {
-			t.Errorf("%q: got %s, want %s", s, got, want)
-		}
-	}
-}
-
 // A table that is longer than the terminal keeps its head and its sum, and long lines do not wrap; what is missing is
 // not wiped off.
 func TestLockView_Screen(t *testing.T) {
 	t.Parallel()
-	v := &lockView{term: terminal{}, scope: statelatch.Scope{Bucket: "b"}, incomplete: statelatch.ErrDenied}
+	v := &lockView{term: terminal{}, places: []place{{Site: &site.Site{}, scope: statelatch.Scope{Bucket: "b"}}}, incomplete: statelatch.ErrDenied}
 	var locks []fleet.Lock
 	for i := range 30 {
 		locks = append(locks, fleet.Lock{Held: lock.Held{Ref: statelatch.Ref{Bucket: "b", Key: fmt.Sprint("k", i)}}})

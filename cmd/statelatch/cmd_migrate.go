@@ -43,7 +43,8 @@ func treeFlags() []cli.Flag {
 // rootFlags are those of commands that say of each root whether it may move.
 func rootFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "engine", Usage: "what runs where no version file says it, as `VERSION` (1.11.4) or 'tofu " +
+		&cli.StringFlag{Name: "engine", Usage: "`VERSION` what runs where no version file says it, as `VERSION` " +
+			"(1.11.4) or 'tofu " +
 			"1.10': counts more than what jobs and images have"},
 		&cli.BoolFlag{Name: "wide", Usage: "tell everything of each root, not the first few of a kind"},
 	}, treeFlags()...)
@@ -114,22 +115,16 @@ func migrateScanCommand(term terminal) *cli.Command {
 			},
 			&choiceFlag{Name: "format", Config: choices{"sarif"}, Usage: "print SARIF 2.1.0, for code scanning"},
 		}, rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (migrateScanOptions, error) {
 			tree, err := treeOf(c)
-			if err != nil {
-				return err
+			o := migrateScanOptions{
+				treeOptions: tree, format: c.String("format"), failOn: migrate.Severity(c.String("fail-on")),
 			}
-			o := migrateScanOptions{treeOptions: tree, format: c.String("format")}
-			if c.IsSet("fail-on") {
-				if o.failOn, err = migrate.ParseSeverity(c.String("fail-on")); err != nil {
-					return usageError{fmt.Errorf("-fail-on: %w", err)}
-				}
+			if err == nil && o.format != "" && o.json {
+				err = usageError{errors.New("-format sarif and -json: want one of them")}
 			}
-			if o.format != "" && o.json {
-				return usageError{errors.New("-format sarif and -json: want one of them")}
-			}
-			return o.finish(ctx, term, runMigrateScan(ctx, o, term))
-		},
+			return o, err
+		}, runMigrateScan),
 	}
 }
 
@@ -147,7 +142,7 @@ func runMigrateScan(ctx context.Context, o migrateScanOptions, term terminal) er
 	case o.format == "sarif":
 		err = term.PrintJSON(tree.SARIF(version()))
 	case o.json:
-		err = term.PrintJSON(migrateScanOf(tree))
+		err = term.PrintJSON(tree)
 	default:
 		printScan(term, tree, o.wide)
 	}
@@ -171,11 +166,11 @@ func printScan(term terminal, tree *migrate.Tree, wide bool) {
 		}}
 		for i := range tree.Roots {
 			r := &tree.Roots[i]
-			file, line := placeOf(r)
 			t.Rows = append(t.Rows, []string{
 				string(r.Phase), string(r.Engine.Verdict), statelatch.Printable(r.Name()),
-				statelatch.Printable("s3://" + shownValue(r.Args["bucket"]) + "/" + shownValue(r.Args["key"])),
-				statelatch.Printable(shownValue(r.Table())), fmt.Sprintf("%s:%d", statelatch.Printable(file), line),
+				statelatch.Printable(fmt.Sprintf("s3://%s/%s", r.Args["bucket"], r.Args["key"])),
+				statelatch.Printable(r.Table().String()),
+				fmt.Sprintf("%s:%d", statelatch.Printable(r.Place().File), r.Place().Line),
 			})
 		}
 		term.PrintTable(t)
@@ -222,113 +217,4 @@ func printGroup(term terminal, g migrate.Group, wide bool) {
 	if g.Fix != "" {
 		term.Print("%-8s Fix: %s\n", "", statelatch.Printable(g.Fix))
 	}
-}
-
-// placeOf is where a root's backend stands.
-func placeOf(r *migrate.Root) (file string, line int) {
-	for _, p := range r.Places {
-		if !p.Shadowed {
-			return p.File, p.Line
-		}
-	}
-	return r.Places[0].File, r.Places[0].Line
-}
-
-// shownValue is an argument for people: an expression in <>, a missing one as -.
-func shownValue(v migrate.Value) string {
-	switch {
-	case !v.Set():
-		return "-"
-	case !v.Static:
-		return "<" + v.Source + ">"
-	}
-	return v.Text
-}
-
-// migrateScanJSON is what a scan found.
-type migrateScanJSON struct {
-	Dir      string               `json:"dir"`
-	Roots    []migrateRootJSON    `json:"roots"`
-	Findings []migrateFindingJSON `json:"findings"`
-}
-
-type migrateRootJSON struct {
-	Dir         string             `json:"dir"`
-	Variant     string             `json:"variant,omitempty"`
-	Tool        string             `json:"tool"`
-	Phase       migrate.Phase      `json:"phase"`
-	Engine      migrate.Verdict    `json:"engine"`
-	Constraints []string           `json:"constraints,omitempty"`
-	Ref         string             `json:"ref,omitempty"`
-	Bucket      *migrateValueJSON  `json:"bucket,omitempty"`
-	Key         *migrateValueJSON  `json:"key,omitempty"`
-	Region      *migrateValueJSON  `json:"region,omitempty"`
-	Table       *migrateValueJSON  `json:"dynamodb_table,omitempty"`
-	UseLockfile *migrateValueJSON  `json:"use_lockfile,omitempty"`
-	Encrypt     *migrateValueJSON  `json:"encrypt,omitempty"`
-	Places      []migratePlaceJSON `json:"places"`
-}
-
-// migrateValueJSON is an argument: the value of a literal, or the expression of what is computed.
-type migrateValueJSON struct {
-	Value      string `json:"value,omitempty"`
-	Expression string `json:"expression,omitempty"`
-	File       string `json:"file"`
-	Line       int    `json:"line"`
-}
-
-type migratePlaceJSON struct {
-	Kind     string `json:"kind"`
-	File     string `json:"file"`
-	Line     int    `json:"line"`
-	Shadowed bool   `json:"shadowed,omitempty"`
-}
-
-type migrateFindingJSON struct {
-	ID       string           `json:"id"`
-	Severity migrate.Severity `json:"severity"`
-	File     string           `json:"file"`
-	Line     int              `json:"line,omitempty"`
-	Text     string           `json:"text"`
-	Fix      string           `json:"fix,omitempty"`
-}
-
-func migrateScanOf(t *migrate.Tree) migrateScanJSON {
-	j := migrateScanJSON{Dir: t.Dir, Roots: []migrateRootJSON{}, Findings: []migrateFindingJSON{}}
-	for i := range t.Roots {
-		j.Roots = append(j.Roots, migrateRootOf(&t.Roots[i]))
-	}
-	for _, f := range t.Findings {
-		j.Findings = append(j.Findings, migrateFindingJSON(f))
-	}
-	return j
-}
-
-func migrateRootOf(r *migrate.Root) migrateRootJSON {
-	j := migrateRootJSON{
-		Dir: r.Dir, Variant: r.Variant, Tool: r.Tool, Phase: r.Phase, Engine: r.Engine.Verdict,
-		Constraints: r.Engine.Constraints,
-		Bucket:      migrateValueOf(r.Args["bucket"]), Key: migrateValueOf(r.Args["key"]),
-		Region: migrateValueOf(r.Args["region"]),
-		Table:  migrateValueOf(r.Table()), UseLockfile: migrateValueOf(r.Args["use_lockfile"]),
-		Encrypt: migrateValueOf(r.Args["encrypt"]),
-		Places:  []migratePlaceJSON{},
-	}
-	if ref, ok := r.Ref(); ok {
-		j.Ref = ref.String()
-	}
-	for _, p := range r.Places {
-		j.Places = append(j.Places, migratePlaceJSON{p.Kind, p.File, p.Line, p.Shadowed})
-	}
-	return j
-}
-
-func migrateValueOf(v migrate.Value) *migrateValueJSON {
-	switch {
-	case !v.Set():
-		return nil
-	case !v.Static:
-		return &migrateValueJSON{Expression: v.Source, File: v.File, Line: v.Line}
-	}
-	return &migrateValueJSON{Value: v.Text, File: v.File, Line: v.Line}
 }

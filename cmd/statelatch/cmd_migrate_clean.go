@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch/cutover"
 	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/migrate"
+	"github.com/statelatch/statelatch/policy"
 	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
@@ -43,18 +44,12 @@ func migrateCleanCommand(term terminal) *cli.Command {
 			"  statelatch migrate clean -dry-run -backend-config dynamodb_table=locks infra\n" +
 			"  statelatch migrate clean -auto-approve -dir . -backend-config dynamodb_table=locks s3://acme-state/prod",
 		Flags: append(append([]cli.Flag{
-			&cli.StringFlag{Name: "dir", Usage: "with s3://BUCKET: a tree whose roots must all be in phase 2"},
+			&cli.StringFlag{Name: "dir", Usage: "`DIR` with s3://BUCKET: a tree whose roots must all be in phase 2"},
 			&cli.BoolFlag{Name: "accept", Usage: "also digests that show that a state was rolled back or lost"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 		}, wayFlags()...), treeFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			o, err := cleanOf(c)
-			if err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runMigrateClean(ctx, o, term))
-		},
+		Action: act(term, cleanOf, runMigrateClean),
 	}
 }
 
@@ -93,7 +88,7 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 		err := p.Plan(ctx, cutover.PlanOptions{
 			Accept: o.accept, OnProgress: walked(line),
 			Doubt: func(p *cutover.Part, f digest.Finding) string {
-				return doubtOf(f, o.way.outright(p.Backend, f.Ref, term))
+				return f.DoubtFor(o.way.outright(p.Backend, f.Ref, term).command)
 			},
 		})
 		line.Clear()
@@ -116,7 +111,7 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 	result := cleanJSON{DryRun: o.dryRun, Parts: make([]cleanPartJSON, len(parts))}
 	left := 0
 	for i, p := range parts {
-		result.Parts[i] = cleanPartJSON{Scope: p.where, Table: p.Table.Name(), Digests: []string{}, Locks: []string{}}
+		result.Parts[i] = cleanPartJSON{Scope: p.where, Table: p.Table.Name()}
 		if err := o.remove(ctx, term, p, &result.Parts[i]); err != nil {
 			return err
 		}
@@ -226,40 +221,110 @@ func (o cleanOptions) approve(ctx context.Context, term terminal, parts []cleanP
 
 // remove removes what was planned of one table, and records it.
 func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, done *cleanPartJSON) error {
-	if o.dryRun {
-		for _, f := range p.Digests {
-			done.Digests = append(done.Digests, f.Ref.Key)
-		}
-		for _, l := range p.Items {
-			done.Locks = append(done.Locks, l.Ref.Key)
-		}
+	if done.Removed = p.WouldRemove(); o.dryRun || p.Planned() == 0 {
 		return nil
 	}
 	total := p.Planned()
-	if total == 0 {
-		return nil
-	}
-	if err := intend(ctx, audit.MigrateClean, p.Scope); err != nil {
+	if err := audit.Intend(ctx, audit.MigrateClean, p.Scope); err != nil {
 		return err
 	}
 	line := term.LiveLine()
-	removed, err := p.Remove(ctx, func(n int) { line.Part("Removing", n, total) }, func(l cutover.Left) {
+	var err error
+	done.Removed, err = p.Remove(ctx, func(n int) { line.Part("Removing", n, total) }, func(l cutover.Left) {
 		line.Clear()
 		term.Say("Left alone: s3://%s: %s\n", statelatch.Printable(p.Scope.Bucket+"/"+l.Key), l.Why)
 	})
 	line.Clear()
-	done.Digests, done.Locks = append(done.Digests, removed.Digests...), append(done.Locks, removed.Locks...)
-	e := audit.Event{
-		Action: audit.MigrateClean, Outcome: audit.OK, Ref: p.Scope.String(),
-		Detail: fmt.Sprintf("removed %s and %s from the table %s", count(len(done.Digests), "digest"),
-			count(len(done.Locks), "lock item"), p.Table.Name()),
-	}
 	if err != nil {
 		term.Say("%d of %s removed. Nothing is half done; run it again to go on.\n", len(done.Digests)+len(done.Locks),
 			count(total, "item"))
-		e.Outcome = audit.Failed
-		e.Detail += ": " + oneLine(err)
 	}
-	recorderOf(ctx).Record(e)
+	audit.Ended(ctx, audit.MigrateClean, p.Scope, fmt.Sprintf("removed %s and %s from the table %s",
+		count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()), err)
 	return err
+}
+
+// cleanJSON is what clean found and did.
+type cleanJSON struct {
+	DryRun bool            `json:"dry_run"`
+	Parts  []cleanPartJSON `json:"parts"`
+}
+
+// cleanPartJSON is about a bucket, or the part of one, and its table.
+type cleanPartJSON struct {
+	Scope           string         `json:"scope"` // as it was named: a tree, or a bucket or prefix
+	Table           string         `json:"table"`
+	cutover.Removed                // or what would be
+	Left            []cutover.Left `json:"left,omitempty"`
+	// Items are how many items, of all states, the table has at the end.
+	Items       int              `json:"table_items"`
+	Revoke      *policy.Document `json:"revoke,omitempty"`       // the rights that can go
+	DeleteTable string           `json:"delete_table,omitempty"` // the command; only if the table is empty
+}
+
+// showCleaning shows people what is about to go, and what is not.
+func showCleaning(say func(string, ...any), sayTable func(table), parts []cleanPart) {
+	for _, p := range parts {
+		if p.Planned() > 0 {
+			t := table{Columns: []column{
+				{Head: "TO BE REMOVED"},
+				{Head: "STATE", Least: 20, Middle: true},
+				{Head: "ITEM", Least: 20},
+			}}
+			for _, l := range p.Items {
+				t.Rows = append(t.Rows, []string{
+					"lock", statelatch.Printable(l.Ref.String()),
+					fmt.Sprintf("%s; %s: %s", l.Holder(), l.Verdict.State, l.Verdict.Proof),
+				})
+			}
+			for _, f := range p.Digests {
+				t.Rows = append(t.Rows, []string{
+					"digest", statelatch.Printable(f.Ref.String()),
+					fmt.Sprintf("%s, %s", statelatch.Printable(f.Reading.Stored), f.Status),
+				})
+			}
+			sayTable(t)
+		}
+		for _, l := range p.Left {
+			say("Left alone: s3://%s: %s\n", statelatch.Printable(p.Scope.Bucket+"/"+l.Key), statelatch.Printable(l.Why))
+		}
+		say("%s and %s of %s in the table %s, %d left alone.\n", count(len(p.Digests), "digest"),
+			count(len(p.Items), "lock item"),
+			statelatch.Printable(p.where), statelatch.Printable(p.Table.Name()), len(p.Left))
+	}
+}
+
+// end says what is left in the table, and what can go now.
+func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done *cleanPartJSON) error {
+	var err error
+	if done.Items, err = p.Remaining(ctx); err != nil {
+		return err
+	}
+	done.Left = p.Left
+	if o.dryRun {
+		return nil
+	}
+	if !o.json {
+		term.Say("Removed %s and %s.\n", count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"))
+	}
+	if done.Items > 0 {
+		if !o.json {
+			term.Say("%s still in the table %s, of these states or of others: keep it until it is empty.\n",
+				count(done.Items, "item"), statelatch.Printable(p.Table.Name()))
+		}
+		return nil
+	}
+	revoke, err := p.TableRights(regionOf(p.Backend, term))
+	if err != nil {
+		return err
+	}
+	done.Revoke, done.DeleteTable = &revoke, p.DeleteCommand(regionOf(p.Backend, term))
+	if !o.json {
+		term.Say("The table is empty. Once no client anywhere names it, these rights can go from their policies, wherever " +
+			"they are allowed on it:\n")
+		term.Print("%s", revoke.JSON())
+		term.Say("And so can the table:\n")
+		term.Print("%s\n", done.DeleteTable)
+	}
+	return nil
 }

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"path/filepath"
-	"strings"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/migrate"
@@ -27,12 +24,15 @@ const phaseHelp = "Phase 1 adds use_lockfile = true beside the table, phase 2 re
 	"share a state or a file move together. Comments, order and line ends stay; a file that was formatted stays formatted.\n"
 
 func phaseFlag() cli.Flag {
-	return &cli.IntFlag{Name: "phase", Usage: "1: lock in both places; 2: in the lock object alone", HideDefault: true}
+	return &cli.IntFlag{Name: "phase", Usage: "`1|2` 1: lock in both places; 2: in the lock object " +
+		"alone", HideDefault: true}
 }
 
 func migratePlanOf(c *cli.Command) (migratePlanOptions, error) {
 	tree, err := treeOf(c)
-	o := migratePlanOptions{treeOptions: tree, phase: c.Int("phase")}
+	o := migratePlanOptions{
+		treeOptions: tree, phase: c.Int("phase"), dryRun: c.Bool("dry-run"), autoApprove: c.Bool("auto-approve"),
+	}
 	if err == nil && o.phase != 1 && o.phase != 2 {
 		err = usageError{fmt.Errorf("-phase %d: want 1 (lock in both places) or 2 (in the lock object alone)", o.phase)}
 		if !c.IsSet("phase") {
@@ -54,14 +54,11 @@ func migratePlanCommand(term terminal) *cli.Command {
 			"  statelatch migrate plan -phase 1 -engine 1.11.4\n" +
 			"  statelatch migrate plan -phase 2 infra >phase2.diff",
 		Flags: append([]cli.Flag{phaseFlag()}, rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (migratePlanOptions, error) {
 			o, err := migratePlanOf(c)
-			if err != nil {
-				return err
-			}
 			o.dryRun = true
-			return o.finish(ctx, term, runMigrate(ctx, o, term))
-		},
+			return o, err
+		}, runMigrate),
 	}
 }
 
@@ -82,14 +79,7 @@ func migrateApplyCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask"},
 		}, rootFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			o, err := migratePlanOf(c)
-			if err != nil {
-				return err
-			}
-			o.dryRun, o.autoApprove = c.Bool("dry-run"), c.Bool("auto-approve")
-			return o.finish(ctx, term, runMigrate(ctx, o, term))
-		},
+		Action: act(term, migratePlanOf, runMigrate),
 	}
 }
 
@@ -102,20 +92,30 @@ func runMigrate(ctx context.Context, o migratePlanOptions, term terminal) error 
 	if err != nil {
 		return err
 	}
-	result := migratePlanResult(o, plan)
+	result := migratePlanJSON{
+		Dir: o.dir, Phase: plan.Phase, DryRun: o.dryRun, Roots: plan.Moves,
+		Files: append([]migrate.FileEdit{}, plan.Files...), Loose: append([]migrate.Finding{}, plan.Loose...),
+		Written: []string{},
+	}
 	if !o.json { // the diff is the result of a plan; else it is there for the person who is asked
 		to := term.Err
 		if o.dryRun {
 			to = term.Results()
 		}
-		printDiffs(to, plan)
+		for _, f := range plan.Files {
+			fmt.Fprint(to, f.SafeDiff())
+		}
 	}
 	tellMoves(term, plan, o.wide)
 	if !o.dryRun && len(plan.Files) > 0 {
 		if err := applyPlan(ctx, o, term, plan, &result); err != nil {
 			return err
 		}
-		result.Script = nextSteps(term, o, plan)
+		script, err := plan.WriteInitScript(o.dir)
+		if err == nil {
+			result.Script = script
+		}
+		term.Say("%s", plan.Next(o.dir, script, err))
 	}
 	if o.json {
 		return term.PrintJSON(result)
@@ -152,21 +152,6 @@ func applyPlan(
 		err = fmt.Errorf("%s still has to be edited: somebody changed it meanwhile; run it again", left.Files[0].Path)
 	}
 	return err
-}
-
-// printDiffs writes diffs. The line ends of the files stay; nothing else in them can drive a terminal.
-func printDiffs(w io.Writer, plan *migrate.Plan) {
-	for _, f := range plan.Files {
-		for line := range strings.Lines(f.Diff()) {
-			text := strings.TrimRight(line, "\r\n")
-			end := line[len(text):]
-			parts := strings.Split(text, "\t")
-			for i := range parts {
-				parts[i] = statelatch.Printable(parts[i])
-			}
-			fmt.Fprint(w, strings.Join(parts, "\t"), end)
-		}
-	}
 }
 
 // tellMoves tells what moves, and of what does not why.
@@ -215,115 +200,16 @@ func tellGroup(term terminal, title string, g migrate.MoveGroup, wide bool) {
 	}
 }
 
-// nextSteps says what to do after the files are edited, and writes the script that does one of it.
-func nextSteps(term terminal, o migratePlanOptions, plan *migrate.Plan) (script string) {
-	order := "in any order"
-	if o.phase == 2 {
-		order = "all clients of one state at a time"
-	}
-	term.Say("\nNext:\n  1. Look at the changes and commit them. Until they are everywhere, both kinds of clients "+
-		"exclude each other.\n"+
-		"  2. Run init again in each root, %s, in every checkout and job (-reconfigure: the state stays where it is):\n",
-		order)
-	inits := plan.Inits()
-	script, err := writeInitScript(o.dir, plan)
-	if err == nil {
-		term.Say("       %s\n     It is new, does the %s one after another, and goes on where it stopped.\n",
-			shellQuote(runnable(script)), count(len(inits), "root"))
-	} else {
-		term.Say("     No script of it could be written: %s\n", oneLine(err))
-	}
-	for i, one := range inits {
-		if err == nil && i == shownOf {
-			break
-		}
-		if i == 0 && err == nil {
-			term.Say("     The same by hand:\n")
-		}
-		words := make([]string, len(one.Words))
-		for i, word := range one.Words {
-			words[i] = shellQuote(word)
-		}
-		dir := shellQuote(filepath.Join(o.dir, filepath.FromSlash(one.Dir)))
-		if words[0] == migrate.ToolTerragrunt {
-			term.Say("       (cd %s && %s)\n", dir, strings.Join(words, " "))
-		} else {
-			term.Say("       %s -chdir=%s %s\n", words[0], dir, strings.Join(words[1:], " "))
-		}
-	}
-	if n := len(inits) - shownOf; n > 0 && err == nil {
-		term.Say("       and %d more\n", n)
-	}
-	if o.phase == 1 {
-		term.Say("  3. Wait until every checkout, branch and CI job has phase 1, then: statelatch migrate verify %s\n",
-			shellQuote(o.dir))
-		return script
-	}
-	term.Say("  3. Wait until every checkout, branch and CI job has phase 2, then: statelatch migrate verify %[1]s, and "+
-		"statelatch migrate clean %[1]s\n", shellQuote(o.dir))
-	return script
-}
-
-// runnable is a file's name as a shell runs it.
-func runnable(name string) string {
-	if filepath.IsAbs(name) || strings.HasPrefix(name, "..") {
-		return name
-	}
-	return "./" + name
-}
-
 // migratePlanJSON is what was planned, and what was written.
 type migratePlanJSON struct {
-	Dir    string            `json:"dir"`
-	Phase  int               `json:"phase"`
-	DryRun bool              `json:"dry_run"`
-	Roots  []migrateMoveJSON `json:"roots"`
-	Files  []migrateFileJSON `json:"files"`
+	Dir    string             `json:"dir"`
+	Phase  int                `json:"phase"`
+	DryRun bool               `json:"dry_run"`
+	Roots  []migrate.Move     `json:"roots"`
+	Files  []migrate.FileEdit `json:"files"`
 	// Loose are scripts and templates that a person has to edit.
-	Loose   []migrateFindingJSON `json:"loose"`
-	Written []string             `json:"written"`
+	Loose   []migrate.Finding `json:"loose"`
+	Written []string          `json:"written"`
 	// Script runs init again in the roots that moved.
 	Script string `json:"script,omitempty"`
-}
-
-type migrateMoveJSON struct {
-	Dir     string              `json:"dir"`
-	Variant string              `json:"variant,omitempty"`
-	Status  string              `json:"status"`
-	Why     string              `json:"why,omitempty"`
-	Fix     string              `json:"fix,omitempty"`
-	Manual  []migrateManualJSON `json:"manual,omitempty"`
-}
-
-type migrateManualJSON struct {
-	File string `json:"file"`
-	Line int    `json:"line"`
-	Text string `json:"text"`
-}
-
-type migrateFileJSON struct {
-	Path  string   `json:"path"`
-	Roots []string `json:"roots"`
-	Diff  string   `json:"diff"`
-}
-
-func migratePlanResult(o migratePlanOptions, p *migrate.Plan) migratePlanJSON {
-	j := migratePlanJSON{
-		Dir: o.dir, Phase: p.Phase, DryRun: o.dryRun, Roots: []migrateMoveJSON{},
-		Files: []migrateFileJSON{}, Loose: []migrateFindingJSON{}, Written: []string{},
-	}
-	for _, m := range p.Moves {
-		one := migrateMoveJSON{Dir: m.Root.Dir, Variant: m.Root.Variant, Status: m.Status, Why: m.Why, Fix: m.Fix}
-		for _, e := range m.Manual {
-			one.Manual = append(one.Manual, migrateManualJSON(e))
-		}
-		j.Roots = append(j.Roots, one)
-	}
-	for _, f := range p.Loose {
-		j.Loose = append(j.Loose, migrateFindingJSON(f))
-	}
-	for _, f := range p.Files {
-		j.Files = append(j.Files, migrateFileJSON{f.Path, f.Roots, f.Diff()})
-	}
-	return j
 }

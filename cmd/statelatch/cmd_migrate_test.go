@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/statelatch/statelatch/internal/tree"
+	"github.com/statelatch/statelatch/migrate"
 )
 
 const migrateBlock = `terraform {
@@ -76,7 +77,18 @@ func TestMigrateScan_Outputs(t *testing.T) {
 
 	o = s.run("migrate", "scan", "-json", dir)
 	s.want(o, 0)
-	var got migrateScanJSON
+	type value struct {
+		Value string
+		Line  int
+	}
+	var got struct {
+		Roots []struct {
+			Ref         string
+			Table       *value `json:"dynamodb_table"`
+			UseLockfile *value `json:"use_lockfile"`
+		}
+		Findings []migrate.Finding
+	}
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || len(got.Roots) != 1 || len(got.Findings) != 1 {
 		t.Fatalf("got %s (%v)", o.out, err)
 	}
@@ -147,7 +159,12 @@ func TestMigrate_PlanAndApply(t *testing.T) {
 
 	o = s.run("migrate", "apply", "-phase", "2", "-auto-approve", "-json", dir)
 	s.want(o, 0)
-	var got migratePlanJSON
+	var got struct {
+		Roots   []struct{ Status string }
+		Files   []struct{ Diff string }
+		Written []string
+		Script  string
+	}
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || len(got.Written) != 1 || got.Written[0] != "main.tf" || got.Roots[0].Status != "edit" || !strings.Contains(got.Files[0].Diff, "-    dynamodb_table") {
 		t.Fatalf("got %s (%v)", o.out, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/policy"
 	"github.com/urfave/cli/v3"
@@ -44,25 +43,21 @@ func policyCommand(term terminal) *cli.Command {
 		Flags: append([]cli.Flag{
 			&choiceFlag{Name: "role", Config: roleNames(), Usage: "whose rights"},
 			&cli.BoolFlag{Name: "workspaces", Usage: "with REF: its named workspaces, too"},
-			&cli.StringFlag{Name: "kms-key", Usage: "the key that encrypts the objects"},
-			&cli.StringFlag{Name: "dynamodb-table", Usage: "the lock table"},
-			&cli.StringFlag{Name: "partition", Usage: "such as aws-cn (default: the region's)"},
-			&cli.StringFlag{Name: "account", Usage: "of the key and the table"},
+			&cli.StringFlag{Name: "kms-key", Usage: "`ARN|ID|alias/NAME` the key that encrypts the objects"},
+			&cli.StringFlag{Name: "dynamodb-table", Usage: "`NAME|ARN` the lock table"},
+			&cli.StringFlag{Name: "partition", Usage: "`NAME` such as aws-cn (default: the region's)"},
+			&cli.StringFlag{Name: "account", Usage: "`ACCOUNT_ID` of the key and the table"},
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
-			o := policyOptions{
-				targetOptions: targetOf(c, ref), role: c.String("role"), workspaces: c.Bool("workspaces"),
+		Action: act(term, func(c *cli.Command) (policyOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
+			return policyOptions{
+				targetOptions: at, role: c.String("role"), workspaces: c.Bool("workspaces"),
 				target: policy.Target{
 					KMSKey: c.String("kms-key"), Table: c.String("dynamodb-table"),
 					Partition: c.String("partition"), Region: c.String("region"), Account: c.String("account"),
 				},
-			}
-			return o.finish(ctx, term, runPolicy(ctx, o, term))
-		},
+			}, err
+		}, runPolicy),
 	}
 }
 
@@ -82,7 +77,7 @@ func runPolicy(ctx context.Context, o policyOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	term.Say("%s", policyNotes(role, t, doc))
+	term.Say("%s", policy.Notes(role, t, doc))
 	if o.json {
 		return term.PrintJSON(doc)
 	}
@@ -106,11 +101,13 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 	}
 	t := o.target
 	t.Bucket, t.WorkspacePrefix = scope.Bucket, backend.WorkspaceKeyPrefix
-	t.KMSKey, t.Table = cmp.Or(t.KMSKey, encryptionKey(backend)), cmp.Or(t.Table, backend.DynamoDBTable)
-	t.Region = cmp.Or(t.Region, regionOf(backend, term))
+	t.Table = cmp.Or(t.Table, backend.DynamoDBTable)
+	region, endpoint := backend.S3.Where(term.Getenv)
+	t.Region, t.Probed = cmp.Or(t.Region, region), endpoint != ""
 	t.Tags, t.ACL = len(backend.S3.StateTags)+len(backend.S3.LockTags) > 0, backend.S3.ACL != ""
-	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"),
-		term.Getenv("AWS_ENDPOINT_URL")) != ""
+	if backend.S3.Encrypt { // else engines name no key
+		t.KMSKey = cmp.Or(t.KMSKey, backend.S3.KMSKeyID)
+	}
 	switch {
 	case o.ref == "" && role == policy.Bucket:
 	case o.ref == "":
@@ -123,42 +120,7 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 	return t, nil
 }
 
-// encryptionKey is the KMS key that engines encrypt with, if they do.
-func encryptionKey(b backendconf.Backend) string {
-	if !b.S3.Encrypt {
-		return ""
-	}
-	return b.S3.KMSKeyID
-}
-
 func regionOf(b backendconf.Backend, term terminal) string {
-	return cmp.Or(b.S3.Region, term.Getenv("AWS_REGION"), term.Getenv("AWS_DEFAULT_REGION"))
-}
-
-// policyNotes says what the policy is for and what it cannot know.
-func policyNotes(role policy.Role, t policy.Target, doc policy.Document) string {
-	var b strings.Builder
-	place := statelatch.Scope{Bucket: t.Bucket, Prefix: t.Prefix}
-	switch {
-	case t.Key != "" && t.Workspaces:
-		fmt.Fprintf(&b, "For role %s on s3://%s/%s and its workspaces.\n", role, t.Bucket, t.Key)
-	case t.Key != "":
-		fmt.Fprintf(&b, "For role %s on the one state s3://%s/%[3]s. Its workspaces: -workspaces. The states below a "+
-			"prefix: s3://%[2]s/%[3]s/\n", role, t.Bucket, t.Key)
-	case role == policy.Bucket, role == policy.Audit:
-		fmt.Fprintf(&b, "For role %s on %s.\n", role, place)
-	default:
-		fmt.Fprintf(&b, "For role %s on every state in %s, with workspaces.\n", role, place)
-	}
-	b.WriteString(t.Note())
-	for _, s := range doc.Statement {
-		if strings.Contains(s.Resource[0], ":*:") {
-			fmt.Fprintf(&b, "%s is for any account or region: -account and -region narrow it.\n", s.Sid)
-		}
-	}
-	if n := doc.Size(); n > policy.MaxManaged {
-		fmt.Fprintf(&b, "It has %d characters without white space; AWS allows %d in a managed policy. Split it, or use an "+
-			"inline policy of a role (10240).\n", n, policy.MaxManaged)
-	}
-	return b.String()
+	region, _ := b.S3.Where(term.Getenv)
+	return region
 }

@@ -39,7 +39,8 @@ func probeCommand(term terminal) *cli.Command {
 			"  statelatch probe -endpoint http://node1:9000 -endpoint http://node2:9000 s3://acme-state\n" +
 			"  statelatch probe -json -chdir infra/prod",
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "endpoint", Usage: "the store's address, mixed with the configured one if there is " +
+			&cli.StringSliceFlag{Name: "endpoint", Usage: "`URL` the store's address, mixed with the configured one if " +
+				"there is " +
 				"one; repeatable", HideDefault: true},
 			&cli.IntFlag{
 				Name: "clients", Value: probe.DefaultClients,
@@ -50,23 +51,20 @@ func probeCommand(term terminal) *cli.Command {
 				Usage: fmt.Sprintf("of each race, fewer on a slow store (default %d)", probe.DefaultRounds),
 			},
 		}, without(targetFlags(), "endpoint")...),
-		Action: func(ctx context.Context, c *cli.Command) error {
-			ref, err := atMostOne(c, "s3://BUCKET[/PREFIX]")
-			if err != nil {
-				return err
-			}
+		Action: act(term, func(c *cli.Command) (probeOptions, error) {
+			at, err := targetAt(c, "s3://BUCKET[/PREFIX]")
 			o := probeOptions{
-				targetOptions: targetOf(c, ref), endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"),
-				rounds: c.Int("rounds"),
+				targetOptions: at, endpoints: c.StringSlice("endpoint"), clients: c.Int("clients"), rounds: c.Int("rounds"),
 			}
 			switch {
+			case err != nil:
 			case o.clients < 2:
-				return usageError{fmt.Errorf("-clients %d: a race needs at least 2", o.clients)}
+				err = usageError{fmt.Errorf("-clients %d: a race needs at least 2", o.clients)}
 			case o.rounds < 1:
-				return usageError{fmt.Errorf("-rounds %d: it must be positive", o.rounds)}
+				err = usageError{fmt.Errorf("-rounds %d: it must be positive", o.rounds)}
 			}
-			return o.finish(ctx, term, runProbe(ctx, o, term))
-		},
+			return o, err
+		}, runProbe),
 	}
 }
 
@@ -96,34 +94,16 @@ func runProbe(ctx context.Context, o probeOptions, term terminal) error {
 // openDoors connects to the bucket through the configured endpoint and those of -endpoint. AWS's own is left out where
 // others are named.
 func (o probeOptions) openDoors(ctx context.Context, term terminal) ([]*s3bucket.Bucket, error) {
-	scope, backend, err := o.scope(ctx, term)
+	scope, backend, err := o.trustedScope(ctx, term)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.trust(ctx, term, backend); err != nil {
-		return nil, err
+	if slices.Contains(o.endpoints, "") {
+		return nil, usageError{errors.New("-endpoint: it is empty")}
 	}
-	configured, err := s3bucket.Open(ctx, scope.Bucket, backend.S3)
+	doors, err := verdict.Doors(ctx, scope.Bucket, backend.S3, o.endpoints)
 	if err != nil {
 		return nil, err
-	}
-	var doors []*s3bucket.Bucket
-	if configured.Endpoint() != "" || len(o.endpoints) == 0 {
-		doors = append(doors, configured)
-	}
-	for _, url := range o.endpoints {
-		if url == "" {
-			return nil, usageError{errors.New("-endpoint: it is empty")}
-		}
-		config := backend.S3
-		config.Endpoints.S3 = url
-		door, err := s3bucket.Open(ctx, scope.Bucket, config)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(doors, func(d *s3bucket.Bucket) bool { return d.Endpoint() == door.Endpoint() }) {
-			doors = append(doors, door)
-		}
 	}
 	if o.clients < 2*len(doors) {
 		return nil, usageError{fmt.Errorf("-clients %d: %d endpoints need at least %d", o.clients, len(doors), 2*len(doors))}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -34,8 +35,9 @@ func pullCommand(term terminal) *cli.Command {
 			"  statelatch pull -version 3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY -out old.tfstate " +
 			"s3://acme-state/prod/terraform.tfstate",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "version", Usage: "an older version: its ID, its serial, or 'previous' (see history)"},
-			&cli.StringFlag{Name: "out", Usage: "write there instead of stdout, readable by you alone; must not exist"},
+			&cli.StringFlag{Name: "version", Usage: "`VERSION` an older version: its ID, its serial, or 'previous' (see " +
+				"history)"},
+			&cli.StringFlag{Name: "out", Usage: "`FILE` write there instead of stdout, readable by you alone; must not exist"},
 		}, directoryFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			ref, err := atMostOne(c, "REF")
@@ -49,6 +51,11 @@ func pullCommand(term terminal) *cli.Command {
 }
 
 func runPull(ctx context.Context, o pullOptions, term terminal) (err error) {
+	if o.out != "" {
+		if _, err := os.Lstat(o.out); err == nil { // before a state is read that may be large
+			return fmt.Errorf("-out: %w", &fs.PathError{Op: "open", Path: o.out, Err: fs.ErrExist})
+		}
+	}
 	t, err := o.open(ctx, term)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/unsaved"
 	"github.com/statelatch/statelatch/lock"
@@ -117,5 +118,5 @@ func (t target) write(
 	if err != nil {
 		return state.Version{}, err
 	}
-	return writeRecorded(ctx, tenure, session, body, opts)
+	return audit.Write(ctx, tenure, session, body, opts)
 }

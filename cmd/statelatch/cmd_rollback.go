@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/history"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/lock"
@@ -132,39 +133,56 @@ type rollbackPlan struct {
 	serial uint64        // that the state will have
 }
 
+// dryRunVersions is how many versions a plan alone looks at for the serial.
+const dryRunVersions = 100
+
 // plan finds the version, reads it, and refuses what must not be done.
 func (o rollbackOptions) plan(
 	ctx context.Context, term terminal, t target,
 ) (p rollbackPlan, body io.ReadSeekCloser, err error) {
-	entries, err := t.versions(ctx, term, 0)
+	limit := 0 // the serial must be above every other's (B29)
+	if o.dryRun {
+		limit = dryRunVersions
+	}
+	entries, err := t.versions(ctx, term, limit)
 	if err != nil {
 		return p, nil, err
 	}
 	p.ref = t.ref
-	if p.to, err = history.Find(entries, o.selector); err != nil {
+	p.to, err = history.Find(entries, o.selector)
+	if errors.Is(err, statelatch.ErrNotFound) && len(entries) == limit {
+		p.to, err = history.Resolve(ctx, t.Store, t.ref, o.selector)
+	}
+	if err != nil {
 		return p, nil, err
 	}
-	if p.now, err = t.Store.Mark(ctx, t.ref); err != nil {
-		return p, nil, err
+	p.from, _ = history.Find(entries, history.Current)
+	if p.now = p.from.Version; p.now.MD5 == "" { // it was not read whole
+		if p.now, err = t.Store.Mark(ctx, t.ref); err != nil {
+			return p, nil, err
+		}
 	}
 	p.newest = p.now.Header.Serial
 	for _, e := range entries {
 		p.newest = max(p.newest, e.Header.Serial)
 	}
-	p.from, _ = history.Find(entries, history.Current)
 	if p.now.Exists != p.from.Exists || p.now.ETag != p.from.ETag { // 'previous' would be another one
 		return p, nil, fmt.Errorf("%w: %s was written while its versions were listed; nothing was changed: repeat",
 			statelatch.ErrConflict, t.ref)
 	}
-	shown := []history.Entry{p.from, p.to}
-	if err := history.Attribute(ctx, t.Store, t.ref, shown); err != nil {
+	v, body, err := history.Open(ctx, t.Store, p.to)
+	if err != nil {
 		return p, nil, err
 	}
-	p.from, p.to = shown[0], shown[1]
-	if p.to.Version, body, err = history.Open(ctx, t.Store, p.to); err != nil {
-		return p, nil, err
+	if p.to, err = history.Place(ctx, t.Store, p.to, v); err == nil {
+		shown := []history.Entry{p.from, p.to}
+		err = history.Attribute(ctx, t.Store, t.ref, shown)
+		p.from, p.to = shown[0], shown[1]
 	}
-	if err := o.judge(&p); err != nil {
+	if err == nil {
+		err = o.judge(&p)
+	}
+	if err != nil {
 		return p, nil, errors.Join(err, body.Close())
 	}
 	return p, body, nil
@@ -225,7 +243,7 @@ func (p rollbackPlan) tell(term terminal) {
 			version = "no state"
 		}
 		t.Rows = append(t.Rows, []string{
-			row.name, serialCell(serialOf(row.e.Version)), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10),
+			row.name, serialCell(row.e.Serial()), timeOf(row.e.LastModified), strconv.FormatInt(row.e.Size, 10),
 			orDash(whoStored(row.e)), statelatch.Printable(version),
 		})
 	}
@@ -274,7 +292,7 @@ func (o rollbackOptions) repeat(version string) string {
 func (t target) restore(
 	ctx context.Context, tenure *lock.Tenure, p rollbackPlan, body io.ReadSeeker, force bool,
 ) (state.Version, error) {
-	session, err := t.Store.BeginRestore(ctx, tenure)
+	session, err := t.Store.BeginRestore(ctx, tenure, p.now)
 	if err != nil {
 		return state.Version{}, err
 	}
@@ -282,5 +300,5 @@ func (t target) restore(
 		return state.Version{}, fmt.Errorf("%w: %s was written since the plan was shown; nothing was changed: look "+
 			"again and repeat", statelatch.ErrConflict, t.ref)
 	}
-	return writeRecorded(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
+	return audit.Write(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
 }

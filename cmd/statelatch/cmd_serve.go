@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/s3model"
@@ -69,15 +70,19 @@ func serveCommand(term terminal) *cli.Command {
 			"  statelatch serve -data /srv/state -bucket acme-state\n" +
 			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data", Usage: "where everything is kept (default: statelatch in the user's data directory)"},
-			&cli.StringFlag{Name: "addr", Usage: "address to listen on (default " + defaultAddr + ")", Value: defaultAddr},
-			&cli.StringFlag{Name: "bucket", Usage: "bucket to make (default " + defaultBucket + ")", Value: defaultBucket},
-			&cli.StringFlag{Name: "domain", Usage: "also serve BUCKET.DOMAIN (virtual-host style)"},
-			&cli.StringFlag{Name: "region", Usage: "make the bucket there, and refuse requests signed for another region than " +
+			&cli.StringFlag{Name: "data", Usage: "`DIR` where everything is kept (default: statelatch in the user's data " +
+				"directory)"},
+			&cli.StringFlag{Name: "addr", Usage: "`HOST:PORT` address to listen on (default " +
+				"" + defaultAddr + ")", Value: defaultAddr},
+			&cli.StringFlag{Name: "bucket", Usage: "`NAME` bucket to make (default " +
+				"" + defaultBucket + ")", Value: defaultBucket},
+			&cli.StringFlag{Name: "domain", Usage: "`DOMAIN` also serve BUCKET.DOMAIN (virtual-host style)"},
+			&cli.StringFlag{Name: "region", Usage: "`REGION` make the bucket there, and refuse requests signed for " +
+				"another region than " +
 				"their bucket's, as AWS does (default: any region will do)"},
 			&cli.BoolFlag{Name: "env", Usage: "print the environment for the store that is running on -data"},
-			&cli.StringFlag{Name: "tls-cert", Usage: "certificate chain in PEM, needed beyond loopback"},
-			&cli.StringFlag{Name: "tls-key", Usage: "its private key in PEM"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` certificate chain in PEM, needed beyond loopback"},
+			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` its private key in PEM"},
 			&cli.BoolFlag{
 				Name: "behind-tls", Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted",
 			},
@@ -315,7 +320,7 @@ func makeCredentials(file string) error {
 
 // welcome is what to paste.
 func (o serveOptions) welcome(url string, getenv func(string) string) string {
-	block := backendBlock{bucket: o.bucket, region: clientRegion(o.region), endpoint: url, pathStyle: true}
+	block := bootstrap.Block{Bucket: o.bucket, Region: clientRegion(o.region), Endpoint: url, PathStyle: true}
 	return fmt.Sprintf(`Statelatch %s serves %s
 Bucket %s: versioned, encrypted, locking. Data in %s
 

@@ -40,10 +40,11 @@ func showCommand(term terminal) *cli.Command {
 			"  statelatch show s3://acme-state/prod/terraform.tfstate\n" +
 			"  statelatch show -version previous -address module.network -address 'aws_instance.web[0]'",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "version", Usage: "an older version: its ID, its serial, or 'previous' (see history)"},
+			&cli.StringFlag{Name: "version", Usage: "`VERSION` an older version: its ID, its serial, or 'previous' (see " +
+				"history)"},
 			&cli.StringSliceFlag{
 				Name: "address", HideDefault: true,
-				Usage: "show the attributes of this instance, resource or module; repeatable",
+				Usage: "`ADDRESS` show the attributes of this instance, resource or module; repeatable",
 			},
 			revealFlag(),
 		}, targetFlags()...),
@@ -79,11 +80,8 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 	now := selector == "" || selector == history.Current
 	if now {
 		v, body, err = t.Store.Open(ctx, t.ref)
-	} else {
-		var e history.Entry
-		if e, err = history.Resolve(ctx, t.Store, t.ref, selector); err == nil {
-			v, body, err = history.Open(ctx, t.Store, e)
-		}
+	} else if c.Entry, err = history.Resolve(ctx, t.Store, t.ref, selector); err == nil {
+		v, body, err = history.Open(ctx, t.Store, c.Entry)
 	}
 	if err != nil {
 		return c, err
@@ -98,7 +96,7 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 	if err = errors.Join(err, body.Close()); err != nil {
 		return c, err
 	}
-	if c.Entry, err = history.Place(ctx, t.Store, v); err != nil {
+	if c.Entry, err = history.Place(ctx, t.Store, c.Entry, v); err != nil {
 		return c, err
 	}
 	c.Current = c.Current || now

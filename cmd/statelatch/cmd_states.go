@@ -1,11 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"path"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +60,7 @@ func statesCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "versions", Usage: "count the versions that the bucket keeps"},
 			&cli.BoolFlag{Name: "anomalies", Usage: "compare the versions: find lost updates"},
 			&cli.BoolFlag{Name: "all", Usage: "every object, whatever its name"},
-			&cli.StringFlag{Name: "match", Usage: "only keys like that; * is any text, also with slashes, ? a " +
+			&cli.StringFlag{Name: "match", Usage: "`GLOB` only keys like that; * is any text, also with slashes, ? a " +
 				"character, [a-z] a range"},
 			&cli.BoolFlag{Name: "locked", Usage: "only states that are locked"},
 			&cli.BoolFlag{Name: "flagged", Usage: "only states with a flag"},
@@ -93,31 +95,31 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
+	// What is known of many states stays, and what comes and goes beside it need not take as much room again.
+	defer debug.SetGCPercent(debug.SetGCPercent(40))
 	totals := stateTotalsJSON{Flags: map[fleet.Flag]int{}}
 	started := time.Now()
-	var states []bucketState
+	var found []iter.Seq[fleet.State]
 	var where []string
 	for _, p := range places {
-		found, err := o.look(ctx, term, p, &totals)
+		states, err := o.look(ctx, term, p, &totals)
 		if err != nil {
 			return err
 		}
-		where = append(where, p.scope.String())
-		for _, s := range found {
-			if !o.flagged || len(s.Flags) > 0 {
-				states = append(states, bucketState{s, p.scope.Bucket})
-			}
-		}
+		found, where = append(found, states), append(where, p.scope.String())
 	}
 	o.many = len(places) > 1
-	totals.add(states)
+	states := o.shown(found)
+	for s := range states {
+		totals.add(s)
+	}
 	switch {
 	case o.json:
-		err = term.PrintJSON(statesJSONOf(where, states, totals))
+		err = o.printJSON(term, where, states, totals)
 	case o.csv:
 		err = o.writeCSV(term.Out, states)
-	case len(states) > 0:
-		term.PrintTable(o.table(states))
+	case totals.States > 0:
+		o.printTable(term, states)
 	}
 	if err != nil {
 		return err
@@ -132,20 +134,27 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	return nil
 }
 
-// bucketState is a state of one of several buckets.
-type bucketState struct {
-	fleet.State
-	bucket string
+// shown are the states that are asked for, of all places. They may be asked for again.
+func (o statesOptions) shown(found []iter.Seq[fleet.State]) iter.Seq[fleet.State] {
+	return func(yield func(fleet.State) bool) {
+		for _, states := range found {
+			for s := range states {
+				if (!o.flagged || len(s.Flags) > 0) && !yield(s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // look takes stock of one scope, and adds what that cost.
 func (o statesOptions) look(
 	ctx context.Context, term terminal, p place, totals *stateTotalsJSON,
-) ([]fleet.State, error) {
+) (iter.Seq[fleet.State], error) {
 	line := term.LiveLine()
 	defer line.Clear()
 	before := *totals
-	return fleet.States(ctx, p.Bucket, p.scope, fleet.StatesOptions{
+	opts := fleet.StatesOptions{
 		WorkspacePrefix: p.Backend.WorkspaceKeyPrefix,
 		All:             o.all, Headers: o.headers, Versions: o.versions, Anomalies: o.anomalies,
 		Select: o.selects,
@@ -154,7 +163,16 @@ func (o statesOptions) look(
 			line.Listing(p.Objects, p.Requests)
 		},
 		OnRead: func(read, of int) { line.Part("Reading states", read, of) },
-	})
+	}
+	if o.headers { // a lineage that is shared is known when all were read
+		states, err := fleet.States(ctx, p.Bucket, p.scope, opts)
+		return slices.Values(states), err
+	}
+	stock, err := fleet.TakeStock(ctx, p.Bucket, p.scope, opts)
+	if err != nil {
+		return nil, err
+	}
+	return stock.All(), nil
 }
 
 // selects tells what is looked at: by the listing, before anything is read.
@@ -172,20 +190,18 @@ func keyMatches(pattern, key string) (bool, error) {
 	return path.Match(strings.ReplaceAll(pattern, "/", plain), strings.ReplaceAll(key, "/", plain))
 }
 
-func (t *stateTotalsJSON) add(states []bucketState) {
-	t.States = len(states)
-	for _, s := range states {
-		t.Bytes += s.Size
-		t.VersionBytes += s.VersionBytes
-		if s.Locked {
-			t.Locked++
-		}
-		if len(s.Flags) > 0 {
-			t.Flagged++
-		}
-		for _, f := range s.Flags {
-			t.Flags[f]++
-		}
+func (t *stateTotalsJSON) add(s fleet.State) {
+	t.States++
+	t.Bytes += s.Size
+	t.VersionBytes += s.VersionBytes
+	if s.Locked {
+		t.Locked++
+	}
+	if len(s.Flags) > 0 {
+		t.Flagged++
+	}
+	for _, f := range s.Flags {
+		t.Flags[f]++
 	}
 }
 
@@ -199,15 +215,14 @@ func (t stateTotalsJSON) describe(took time.Duration) string {
 		took.Round(10*time.Millisecond))
 }
 
-// table shows states to people: a line each, and below it what needs more words.
-func (o statesOptions) table(states []bucketState) table {
-	t := table{Details: func(row int) string { return stateDetails(states[row].State) }}
-	t.Columns = []column{
+// printTable shows states to people: a line each, and below it what needs more words.
+func (o statesOptions) printTable(term terminal, states iter.Seq[fleet.State]) {
+	t := table{Columns: []column{
 		{Head: "KEY", Least: 20, Middle: true},
 		{Head: "SIZE"},
 		{Head: "WRITTEN (UTC)", Rank: 1},
 		{Head: "LOCKED (UTC)"},
-	}
+	}}
 	if o.headers {
 		t.Columns = append(t.Columns, column{Head: "SERIAL"}, column{Head: "LINEAGE", Rank: 4},
 			column{Head: "ENGINE", Rank: 2})
@@ -216,20 +231,23 @@ func (o statesOptions) table(states []bucketState) table {
 		t.Columns = append(t.Columns, column{Head: "VERSIONS", Rank: 2}, column{Head: "IN ALL", Rank: 3})
 	}
 	t.Columns = append(t.Columns, column{Head: "FLAGS", Least: 12})
-	for _, s := range states {
-		t.Rows = append(t.Rows, o.cells(s))
-	}
-	return t
+	term.PrintRows(t, func(yield func([]string, string) bool) {
+		for s := range states {
+			if !yield(o.cells(s), stateDetails(s)) {
+				return
+			}
+		}
+	})
 }
 
-func (o statesOptions) cells(s bucketState) []string {
+func (o statesOptions) cells(s fleet.State) []string {
 	size := "-"
 	if s.Exists {
 		size = byteSize(s.Size)
 	}
 	key := s.Key
 	if o.many {
-		key = statelatch.Ref{Bucket: s.bucket, Key: s.Key}.String()
+		key = s.Ref().String()
 	}
 	cells := []string{statelatch.Printable(key), size, timeOf(s.Written), timeOf(s.LockedSince)}
 	if o.headers {
@@ -247,7 +265,7 @@ func (o statesOptions) cells(s bucketState) []string {
 	if o.versions {
 		cells = append(cells, strconv.Itoa(s.Versions), byteSize(s.VersionBytes))
 	}
-	return append(cells, orDash(flagNames(s.State)))
+	return append(cells, orDash(flagNames(s)))
 }
 
 func flagNames(s fleet.State) string {
@@ -283,19 +301,9 @@ func byteSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
 
-func nonZero(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}
-
 func problemOf(s fleet.State) string {
 	if s.Problem == nil {
 		return ""
 	}
 	return s.Problem.Error()
 }
-
-func workspaceName(s fleet.State) string { return cmp.Or(s.Workspace, statelatch.DefaultWorkspace) }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/csv"
 	"io"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,14 +13,14 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/fleet"
-	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/internal/safejson"
 )
 
 // statesJSON is an inventory.
 type statesJSON struct {
 	Scope  string          `json:"scope"`
 	Scopes []string        `json:"scopes,omitempty"` // where there are several
-	States []stateJSON     `json:"states"`
+	States []fleet.State   `json:"states"`
 	Totals stateTotalsJSON `json:"totals"`
 }
 
@@ -33,88 +36,36 @@ type stateTotalsJSON struct {
 	Requests     int                `json:"requests"`
 }
 
-// stateJSON is one state of an inventory.
-type stateJSON struct {
-	Ref          string             `json:"ref"`
-	Key          string             `json:"key"`
-	Workspace    string             `json:"workspace"`
-	Exists       bool               `json:"exists"`
-	Size         int64              `json:"size"`
-	Written      *time.Time         `json:"written,omitempty"`
-	ETag         string             `json:"etag,omitempty"`
-	VersionID    string             `json:"version_id,omitempty"`
-	Locked       bool               `json:"locked"`
-	LockedSince  *time.Time         `json:"locked_since,omitempty"`
-	Rescued      int                `json:"rescued,omitempty"`
-	Snapshots    int                `json:"snapshots,omitempty"`
-	Versions     int                `json:"versions,omitempty"`
-	VersionBytes int64              `json:"version_bytes,omitempty"`
-	Header       *stateHeaderJSON   `json:"header,omitempty"`
-	Problem      string             `json:"problem,omitempty"`
-	Anomalies    []stateAnomalyJSON `json:"anomalies,omitempty"`
-	Flags        []fleet.Flag       `json:"flags"`
-}
-
-type stateHeaderJSON struct {
-	Format           uint64 `json:"format,omitempty"`
-	Serial           uint64 `json:"serial"`
-	Lineage          string `json:"lineage,omitempty"`
-	TerraformVersion string `json:"terraform_version,omitempty"`
-	Encrypted        bool   `json:"encrypted"`
-}
-
-// stateAnomalyJSON is two versions of which one never follows on the other under the lock.
-type stateAnomalyJSON struct {
-	Kind   state.AnomalyKind `json:"kind"`
-	Before anomalySideJSON   `json:"before"`
-	After  anomalySideJSON   `json:"after"`
-}
-
-type anomalySideJSON struct {
-	VersionID string     `json:"version_id,omitempty"`
-	Exists    bool       `json:"exists"`
-	Serial    uint64     `json:"serial"`
-	Lineage   string     `json:"lineage,omitempty"`
-	Written   *time.Time `json:"written,omitempty"`
-}
-
-func statesJSONOf(scopes []string, states []bucketState, totals stateTotalsJSON) statesJSON {
-	out := statesJSON{Scope: strings.Join(scopes, " "), States: make([]stateJSON, 0, len(states)), Totals: totals}
+// printJSON writes the inventory as it comes: it may be long.
+func (o statesOptions) printJSON(term terminal, scopes []string, states iter.Seq[fleet.State], totals stateTotalsJSON) error {
+	head := statesJSON{Scope: strings.Join(scopes, " "), States: []fleet.State{}, Totals: totals}
 	if len(scopes) > 1 {
-		out.Scopes = scopes
+		head.Scopes = scopes
 	}
-	for _, s := range states {
-		one := stateJSON{
-			Ref: statelatch.Ref{Bucket: s.bucket, Key: s.Key}.String(), Key: s.Key, Workspace: workspaceName(s.State),
-			Exists: s.Exists, Size: s.Size, Written: nonZero(s.Written), ETag: s.ETag, VersionID: s.VersionID,
-			Locked: s.Locked, LockedSince: nonZero(s.LockedSince), Rescued: s.Rescued, Snapshots: s.Snapshots,
-			Versions: s.Versions, VersionBytes: s.VersionBytes, Problem: problemOf(s.State),
-			Flags: append([]fleet.Flag{}, s.Flags...),
-		}
-		if h := s.Header; h != nil {
-			one.Header = &stateHeaderJSON{
-				Format: h.Version, Serial: h.Serial, Lineage: h.Lineage, TerraformVersion: h.TerraformVersion,
-				Encrypted: h.Encrypted(),
-			}
-		}
-		for _, a := range s.Anomalies {
-			one.Anomalies = append(one.Anomalies,
-				stateAnomalyJSON{Kind: a.Kind, Before: anomalySide(a.Before), After: anomalySide(a.After)})
-		}
-		out.States = append(out.States, one)
+	line, err := safejson.Marshal(head)
+	if err != nil {
+		return err
 	}
-	return out
-}
-
-func anomalySide(v state.Version) anomalySideJSON {
-	return anomalySideJSON{
-		VersionID: v.VersionID, Exists: v.Exists, Serial: v.Header.Serial, Lineage: v.Header.Lineage,
-		Written: nonZero(v.LastModified),
+	const list = `"states":[`
+	at := bytes.Index(line, []byte(list+`],"totals":`)) + len(list)
+	out := bufio.NewWriter(term.Out)
+	_, _ = out.Write(line[:at]) // it remembers errors
+	comma := ""
+	for s := range states {
+		one, err := safejson.Marshal(s)
+		if err != nil {
+			return err
+		}
+		_, _ = out.WriteString(comma)
+		_, _ = out.Write(one)
+		comma = ","
 	}
+	_, _ = out.Write(append(line[at:], '\n'))
+	return out.Flush()
 }
 
 // writeCSV writes one record a state: all columns, whatever was asked for, so that they stay where they are.
-func (o statesOptions) writeCSV(out io.Writer, states []bucketState) error {
+func (o statesOptions) writeCSV(out io.Writer, states iter.Seq[fleet.State]) error {
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
 	_ = w.Write([]string{ // w remembers errors
@@ -122,7 +73,7 @@ func (o statesOptions) writeCSV(out io.Writer, states []bucketState) error {
 		"version_bytes",
 		"format", "serial", "lineage", "terraform_version", "encrypted", "flags", "anomalies", "problem", "bucket",
 	})
-	for _, s := range states {
+	for s := range states {
 		header := []string{"", "", "", "", ""}
 		if h := s.Header; h != nil {
 			header = []string{
@@ -139,11 +90,11 @@ func (o statesOptions) writeCSV(out io.Writer, states []bucketState) error {
 			anomalies = append(anomalies, string(a.Kind))
 		}
 		_ = w.Write(slices.Concat([]string{
-			harmless(s.Key), harmless(workspaceName(s.State)), strconv.FormatBool(s.Exists), strconv.FormatInt(s.Size, 10),
+			harmless(s.Key), harmless(s.WorkspaceName()), strconv.FormatBool(s.Exists), strconv.FormatInt(s.Size, 10),
 			csvTime(s.Written),
 			strconv.FormatBool(s.Locked), csvTime(s.LockedSince), strconv.Itoa(s.Rescued), strconv.Itoa(s.Snapshots), versions,
 			versionBytes,
-		}, header, []string{flagNames(s.State), strings.Join(anomalies, ", "), harmless(problemOf(s.State)), s.bucket}))
+		}, header, []string{flagNames(s), strings.Join(anomalies, ", "), harmless(problemOf(s)), s.Bucket}))
 	}
 	w.Flush()
 	return w.Error()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func stateBody(serial int, lineage, output string) string {
@@ -59,12 +60,30 @@ func TestStates_Table(t *testing.T) {
 	s.want(s.run("states", "s3://nosuch"), 10, "there is no bucket")
 }
 
+// statesRead is what a program reads of an inventory.
+type statesRead struct {
+	Scope  string
+	States []struct {
+		Ref, Key    string
+		Locked      bool
+		LockedSince *time.Time `json:"locked_since"`
+		Header      struct{ Serial uint64 }
+		Versions    int
+		Anomalies   []struct {
+			Before struct {
+				VersionID string `json:"version_id"`
+			}
+		}
+	}
+	Totals stateTotalsJSON
+}
+
 func TestStates_JSON(t *testing.T) {
 	t.Parallel()
 	s := stockedShell(t)
 	o := s.run("states", "-json", "-anomalies", "s3://demo/prod")
 	s.want(o, 0)
-	var got statesJSON
+	var got statesRead
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || strings.Count(o.out, "\n") != 1 || o.err != "" {
 		t.Fatalf("not one line of JSON alone: %v: %s%s", err, o.out, o.err)
 	}

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/evidence"
-	"github.com/statelatch/statelatch/identity"
+	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/lock"
+	"github.com/statelatch/statelatch/unlock"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
@@ -54,7 +56,7 @@ func unlockCommand(term terminal) *cli.Command {
 			"  statelatch unlock -expired -dry-run s3://acme-state/prod/\n" +
 			"  statelatch unlock -if-older-than 12h -auto-approve s3://acme-state/",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "id", Usage: "release the lock with this ID, taken elsewhere"},
+			&cli.StringFlag{Name: "id", Usage: "`ID` release the lock with this ID, taken elsewhere"},
 			&cli.BoolFlag{Name: "expired", Usage: "release anybody's lock if it is provably over"},
 			&cli.BoolFlag{Name: "mine", Usage: "only locks that this user on this machine, or this CI run, took; never asks"},
 			&durationFlag{Name: "if-older-than", Usage: "leave younger locks alone; by the store's clock, since " +
@@ -63,17 +65,14 @@ func unlockCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; a lock whose holder is provably alive is left alone"},
 			askCIFlag(),
 		}, targetFlags()...),
-		Action: func(ctx context.Context, c *cli.Command) error {
+		Action: act(term, func(c *cli.Command) (unlockOptions, error) {
 			o := unlockOptions{
 				targetOptions: targetOf(c, c.Args().First()), refs: wholeRefs(c), id: c.String("id"), expired: c.Bool("expired"),
 				mine: c.Bool("mine"), olderThan: c.Duration("if-older-than"), dryRun: c.Bool("dry-run"),
 				approved: c.Bool("auto-approve"), askCI: c.Bool("ask-ci"),
 			}
-			if err := o.check(c.IsSet("if-older-than")); err != nil {
-				return err
-			}
-			return o.finish(ctx, term, runUnlock(ctx, o, term))
-		},
+			return o, o.check(c.IsSet("if-older-than"))
+		}, runUnlock),
 	}
 }
 
@@ -111,149 +110,209 @@ func isScope(ref string) bool {
 	return err == nil && (scope.Prefix == "" || strings.HasSuffix(ref, "/"))
 }
 
-func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
-	u := &unlocking{unlockOptions: o, term: term, owner: ownerOf(term)}
-	if !o.mine { // of our own run CI can only say that it goes on
-		u.sources = evidenceOf(term, o.askCI)
-	}
-	var steps []unlockStep
-	var err error
-	if o.many {
-		steps, err = u.planScope(ctx)
-	} else {
-		steps, err = u.planRefs(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	if o.dryRun {
-		return u.rehearse(steps)
-	}
-	if err := u.approve(ctx, steps); err != nil {
-		return err
-	}
-	return u.execute(ctx, steps)
-}
-
 // unlocking is one run of unlock.
 type unlocking struct {
 	unlockOptions
 	term    terminal
-	owner   ownership
-	sources evidence.Sources
-	telling sync.Mutex
+	targets map[statelatch.Ref]target
+	plan    *unlock.Plan
 }
 
-// unlockAction is what is to be done with a lock.
-type unlockAction int
-
-const (
-	actNone    unlockAction = iota // leave it alone; the step's err says why, nil if that is as it should be
-	actRelease                     // as its owner
-	actExpired                     // once it is proven to be over
-	actForce                       // as somebody who was shown the evidence
-)
-
-// unlockStep is the plan for one lock.
-type unlockStep struct {
-	target
-	held    lock.Held
-	verdict evidence.Verdict
-	action  unlockAction
-	err     error
-	note    string // why nothing is to be done, where that is no error
-}
-
-// planRefs reads the locks of the states that were named.
-func (u *unlocking) planRefs(ctx context.Context) ([]unlockStep, error) {
-	targets, err := u.openAll(ctx, u.term, u.refs)
-	if err != nil {
-		return nil, err
+func runUnlock(ctx context.Context, o unlockOptions, term terminal) error {
+	u := &unlocking{unlockOptions: o, term: term, targets: map[statelatch.Ref]target{}}
+	opts := unlock.Options{
+		ID: o.id, Expired: o.expired, Mine: o.mine, OlderThan: o.olderThan, Approved: o.approved, DryRun: o.dryRun,
+		Ask: term.Interactive || o.many || o.dryRun, Owner: claims.OwnerOf(term.Getenv),
+		By:      requestOptions{}.request(term, "unlock"),
+		Command: func(ref statelatch.Ref, verb string) string { return u.target(ref).again.command(verb) },
 	}
-	var steps []unlockStep
-	for _, t := range targets { // each, whatever becomes of the others
-		s := unlockStep{target: t}
-		s.held, s.err = t.Manager.Status(ctx, t.ref)
+	if !o.mine { // of our own run CI can only say that it goes on
+		opts.Sources = evidenceOf(term, o.askCI)
+	}
+	read := u.refs
+	if o.many {
+		read = u.scope
+	}
+	if err := read(ctx, opts); err != nil {
+		return err
+	}
+	if o.dryRun {
+		return u.rehearse()
+	}
+	if err := u.approve(ctx); err != nil {
+		return err
+	}
+	workers := 1 // of several states that were named one comes after the other, of a whole bucket many at a time
+	if o.many {
+		workers = 0
+	}
+	stopped := u.plan.Do(ctx, workers, unlockHooks(term, u.target, func(s unlock.Step, was lock.Held, weak bool) error {
 		switch {
-		case errors.Is(s.err, statelatch.ErrNotLocked):
-			var forgetErr error
-			if !u.dryRun {
-				forgetErr = u.owner.claims.ForgetAll(t.ref)
-			}
-			if u.mine {
-				s.err, s.note = nil, fmt.Sprintf("%s is not locked.", t.ref)
-			}
-			s.err = errors.Join(s.err, forgetErr)
-		case s.err == nil:
-			s.verdict = evidence.Judge(ctx, s.held, u.sources)
-			u.decide(&s)
+		case o.json:
+			return term.PrintJSON(s.Released(was, weak))
+		case s.Action == unlock.None:
+			term.Say("%s\n", s.Note)
+			return nil
 		}
-		steps = append(steps, s)
-	}
-	return steps, nil
+		term.Say("Released the lock of %s.\n", statelatch.Printable(s.Ref.String()))
+		warnWeak(term, weak)
+		return nil
+	}, o.json))
+	return errors.Join(stopped, u.leftAlone())
 }
 
-// decide says what is to be done with the lock of s.
-func (u *unlocking) decide(s *unlockStep) {
-	h, own := s.held, u.owner.took(s.held)
-	refuse := func(format string, args ...any) {
-		s.err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), h.LockedError())
+// unlockHooks show how it goes; done tells of one lock.
+func unlockHooks(
+	term terminal, at func(statelatch.Ref) target, done func(s unlock.Step, was lock.Held, weak bool) error, quiet bool,
+) unlock.Hooks {
+	w := &locktalk.Wait{Term: term}
+	return unlock.Hooks{
+		Prove: func(ctx context.Context, leased []unlock.Step) error {
+			targets := make([]target, len(leased))
+			for i, s := range leased {
+				targets[i] = at(s.Ref)
+			}
+			return proveTiers(ctx, term, targets)
+		},
+		OnWatch: func(longest time.Duration) {
+			if !quiet {
+				term.Say("Watching for up to %s whether a lease is renewed after all.\n", evidence.Span(longest))
+			}
+		},
+		OnWait: w.Tell, OnWatched: w.Clear,
+		Done: func(s unlock.Step, was lock.Held, weak bool, forgetErr error) error {
+			if forgetErr != nil {
+				term.Say("Warning: %v\n", forgetErr)
+			}
+			return done(s, was, weak)
+		},
+	}
+}
+
+// target is the way to one of the states.
+func (u *unlocking) target(ref statelatch.Ref) target {
+	t, named := u.targets[ref]
+	if !named { // it is in the bucket that was
+		t = u.targets[statelatch.Ref{Bucket: ref.Bucket}]
+		t.ref, t.again = ref, u.againFor(t.Backend, ref, u.term)
+	}
+	return t
+}
+
+// refs plans for the states that were named.
+func (u *unlocking) refs(ctx context.Context, opts unlock.Options) error {
+	targets, err := u.openAll(ctx, u.term, u.unlockOptions.refs)
+	if err != nil {
+		return err
+	}
+	locks := make([]lock.Target, len(targets))
+	for i, t := range targets {
+		locks[i], u.targets[t.ref] = lock.Target{Manager: t.Manager, Ref: t.ref}, t
+	}
+	u.plan = unlock.Of(ctx, locks, opts)
+	return nil
+}
+
+// scope lists the locks of a bucket or prefix, and shows those that the flags select.
+func (u *unlocking) scope(ctx context.Context, opts unlock.Options) error {
+	p, err := u.openScope(ctx, u.term)
+	if err != nil {
+		return err
+	}
+	u.targets[statelatch.Ref{Bucket: p.scope.Bucket}] = target{Site: p.Site}
+	v := &lockView{
+		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term, places: []place{p},
+		owner: claims.OwnerOf(u.term.Getenv), sources: opts.Sources,
+	}
+	locks, err := v.list(ctx)
+	if err != nil {
+		return err
+	}
+	u.plan = unlock.Among(locks, p.Manager, opts)
+	var planned []fleet.Lock
+	for _, s := range u.plan.Steps {
+		if s.Action != unlock.None {
+			planned = append(planned, s.Found)
+		}
 	}
 	switch {
-	case u.mine && !u.owner.owns(h):
-		s.note = fmt.Sprintf("The lock of %s is not yours: it is held by %s.", h.Ref, h.Holder())
-	case u.olderThan > 0 && h.Since.IsZero():
-		refuse("its age is not known, so it is left alone: the store tells none, or it is an item in a DynamoDB table")
-	case u.olderThan > 0 && h.Age < u.olderThan:
-		refuse("it is younger than %s, so it is left alone: it was written %s ago", evidence.Span(u.olderThan),
-			evidence.Span(h.Age))
-	case u.expired:
-		s.action = actExpired
-	case u.id != "" && h.Err == nil && h.Info.ID != u.id:
-		s.err = anotherID(h, u.id)
-	case h.Err != nil && (u.id != "" || !u.mayForce()):
-		s.err = h.LockedError()
-	case u.id != "", own && aliveHere(h.Managed) == identity.Alive,
-		(own || u.mine) && givesBack(h, s.verdict):
-		s.action, s.err = actRelease, notAlive(h)
-	case u.mine:
-		refuse("it is held by another job of this CI run, or out of sight of this process, and nothing proves that "+
-			"it is over: %s", s.verdict.Proof)
-	case !u.mayForce() && u.owner.err != nil:
-		s.err = fmt.Errorf("which locks are yours is not known: %w: %w", u.owner.err, h.LockedError())
-	case !u.mayForce():
-		s.err = h.LockedError()
-	case u.approved && s.verdict.State == evidence.Live:
-		refuse("it is left alone, because its holder is alive: %s", s.verdict.Proof)
-	default:
-		s.action = actForce
+	case u.json:
+	case len(planned) == 0:
+		u.term.Say("There is no such lock to release in %s, of %s.\n", p.scope, count(len(locks), "lock"))
+	case !u.dryRun:
+		u.term.Say("To be released:\n\n")
+		u.term.SayTable(v.shown().Table(planned))
+		u.term.Say("\n%s\n\n", v.summary(planned))
 	}
-	if s.err != nil {
-		s.action = actNone
-	}
+	return nil
 }
 
-// mayForce reports whether somebody else's lock may be planned to be removed: a person can be asked, or said so
-// beforehand. Many are never removed without either, but may be looked at, and so is what a dry run is about.
-func (u *unlocking) mayForce() bool { return u.approved || u.term.Interactive || u.many || u.dryRun }
-
-// approve shows what somebody else may still need, and asks once.
-func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
-	var asked []unlockStep
-	live, fenced := false, true
-	for _, s := range steps {
-		if s.action == actForce || u.many && s.action != actNone {
-			asked = append(asked, s)
-			live = live || s.verdict.State == evidence.Live
-			fenced = fenced && s.held.Leased()
+// rehearse tells what would be done.
+func (u *unlocking) rehearse() error {
+	u.plan.Rehearse()
+	for _, s := range u.plan.Steps {
+		switch {
+		case s.Err != nil: // told below
+		case u.json:
+			if err := u.term.PrintJSON(u.plan.Planned(s)); err != nil {
+				return err
+			}
+		case s.Action == unlock.None:
+			u.term.Say("%s\n", s.Note)
+		default:
+			asks := ""
+			if s.Action == unlock.Force && !u.approved {
+				asks = ", once that is confirmed with yes"
+			}
+			u.term.PrintProse("Would release the lock of %s, held by %s%s.\n%s", statelatch.Printable(s.Ref.String()),
+				s.Held.Holder(), asks, locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.Paint)))
 		}
 	}
+	return u.leftAlone()
+}
+
+// leftAlone are the failures of steps. Of many each is told in a line, because only one could be told at length; and so
+// is what is not over, because the advice at length is to try -expired.
+func (u *unlocking) leftAlone() error {
+	err := u.plan.Err()
+	eachInALine := u.many || u.expired && errors.Is(err, statelatch.ErrLocked)
+	if err == nil || u.json || !eachInALine {
+		return err
+	}
+	for _, s := range u.plan.Steps {
+		if s.Err != nil {
+			if !u.many && s.Held.Ref != (statelatch.Ref{}) {
+				u.term.Say("%s\n", locktalk.Describe(s.Held, false))
+			}
+			u.term.Say("Left alone: %s\n", leftAlone(s.Err))
+		}
+	}
+	return reportedError{err}
+}
+
+// leftAlone is why a lock stays, of several: which one it is comes before the cause.
+func leftAlone(err error) string {
+	locked, ok := errors.AsType[*statelatch.LockedError](err)
+	if !ok {
+		return oneLine(err)
+	}
+	why := strings.Replace(oneLine(err), ": "+oneLine(locked), "", 1)
+	return fmt.Sprintf("%v: %s: %s", statelatch.ErrLocked, statelatch.Printable(locked.Ref.String()),
+		strings.TrimPrefix(why, fmt.Sprintf("%v: %s: ", statelatch.ErrLocked, locked.Ref)))
+}
+
+// approve shows what somebody else may still need, and asks once.
+func (u *unlocking) approve(ctx context.Context) error {
+	asked := u.plan.Asked(u.many)
 	if len(asked) == 0 || u.mine || u.approved && u.json {
 		return nil
 	}
-	if !u.many {
-		for _, s := range asked {
-			u.term.Say("%s%s\n", describe(s.held, false), verdictLine(s.verdict, verdictIn(u.term.PaintTalk)))
+	live, fenced := false, true
+	for _, s := range asked {
+		live, fenced = live || s.Verdict.State == evidence.Live, fenced && s.Held.Leased()
+		if !u.many {
+			u.term.Say("%s%s\n", locktalk.Describe(s.Held, false),
+				locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.PaintTalk)))
 		}
 	}
 	if u.approved {
@@ -272,30 +331,6 @@ func (u *unlocking) approve(ctx context.Context, steps []unlockStep) error {
 		question += "\nIf a holder is still alive, two runs may write one state."
 	}
 	return u.term.Confirm(ctx, question, "-auto-approve")
-}
-
-// release releases a lock whose holder is not this process: one with a lease is fenced, because a state write of its
-// holder may still be under way.
-func (t target) release(ctx context.Context, held lock.Held, by lock.Request) (weak bool, err error) {
-	if held.Leased() {
-		return t.Manager.ForceRelease(ctx, held, by)
-	}
-	return t.Manager.Release(ctx, held)
-}
-
-// givesBack reports whether its owner may give h back at once: no command goes on under it, as far as is known.
-func givesBack(h lock.Held, v evidence.Verdict) bool {
-	return !h.Leased() || v.State == evidence.Stale || h.Stays() && v.State != evidence.Live
-}
-
-// notAlive refuses to pull the lock from under a run of this user that is still going.
-func notAlive(held lock.Held) error {
-	if held.Leased() && aliveHere(held.Managed) == identity.Alive {
-		return fmt.Errorf("it is held by a process of this machine that still runs (%s): stop it, and it "+
-			"releases the lock: %w",
-			statelatch.Printable(held.Managed.Client), held.LockedError())
-	}
-	return nil
 }
 
 // warnWeak says what a store without conditional delete could not exclude.

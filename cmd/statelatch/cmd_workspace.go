@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/state"
@@ -38,14 +39,10 @@ func workspaceCommand(term terminal) *cli.Command {
 				Description: "Prints one name a line, 'default' first; of a working directory as engines do, with a star before " +
 					"the one it is on. " + workspaceRef + "Example:\n  statelatch workspace list -chdir infra",
 				Flags: targetFlags(),
-				Action: func(ctx context.Context, c *cli.Command) error {
-					ref, err := atMostOne(c, "REF")
-					if err != nil {
-						return err
-					}
-					o := workspaceOptions{targetOptions: targetOf(c, ref)}
-					return o.finish(ctx, term, runWorkspaceList(ctx, o, term))
-				},
+				Action: act(term, func(c *cli.Command) (workspaceOptions, error) {
+					at, err := targetAt(c, "REF")
+					return workspaceOptions{targetOptions: at}, err
+				}, runWorkspaceList),
 			},
 			{
 				Name:      "new",
@@ -54,14 +51,8 @@ func workspaceCommand(term terminal) *cli.Command {
 				Description: "Creates the empty state of a workspace, if there is none; takes no lock, because a create excludes any other.\n" +
 					"Does not select it: set TF_WORKSPACE or use the engine's 'workspace select'. " + workspaceRef +
 					"Example:\n  statelatch workspace new staging",
-				Flags: targetFlags(),
-				Action: func(ctx context.Context, c *cli.Command) error {
-					o, err := namedWorkspace(c)
-					if err != nil {
-						return err
-					}
-					return o.finish(ctx, term, runWorkspaceNew(ctx, o, term))
-				},
+				Flags:  targetFlags(),
+				Action: act(term, namedWorkspace, runWorkspaceNew),
 			},
 			{
 				Name:      "delete",
@@ -75,17 +66,14 @@ func workspaceCommand(term terminal) *cli.Command {
 					&cli.BoolFlag{Name: "force", Usage: "delete although it has, or may have, resources"},
 					&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask, also not about the workspace that the directory is on"},
 				}, requestFlags()...), targetFlags()...),
-				Action: func(ctx context.Context, c *cli.Command) error {
+				Action: act(term, func(c *cli.Command) (workspaceOptions, error) {
 					o, err := namedWorkspace(c)
-					if err != nil {
-						return err
-					}
-					if o.requestOptions, err = requestOf(c); err != nil {
-						return err
+					if err == nil {
+						o.requestOptions, err = requestOf(c)
 					}
 					o.force, o.approved = c.Bool("force"), c.Bool("auto-approve")
-					return o.finish(ctx, term, runWorkspaceDelete(ctx, o, term))
-				},
+					return o, err
+				}, runWorkspaceDelete),
 			},
 		},
 	}
@@ -104,28 +92,14 @@ func namedWorkspace(c *cli.Command) (workspaceOptions, error) {
 
 // openWorkspace connects to the workspace that the command names, else to the default one.
 func (o workspaceOptions) openWorkspace(ctx context.Context, term terminal) (target, state.Workspaces, error) {
-	backend, err := o.backend(ctx, term)
+	t, err := o.openState(ctx, term, func(b backendconf.Backend) (statelatch.Ref, error) {
+		b.Workspace = cmp.Or(o.workspace, statelatch.DefaultWorkspace)
+		return b.Ref()
+	})
 	if err != nil {
 		return target{}, state.Workspaces{}, err
 	}
-	ref, err := workspaceOf(backend, o.workspace)
-	if err != nil {
-		return target{}, state.Workspaces{}, err
-	}
-	if err := o.trust(ctx, term, backend); err != nil {
-		return target{}, state.Workspaces{}, err
-	}
-	t, err := connect(ctx, term, ref, backend)
-	t.again = o.again(term)
-	return t, state.Workspaces{Store: t.Store, Key: backend.Key, Prefix: backend.WorkspaceKeyPrefix}, err
-}
-
-func workspaceOf(backend backendconf.Backend, name string) (statelatch.Ref, error) {
-	backend.Workspace = name
-	if name == "" {
-		backend.Workspace = statelatch.DefaultWorkspace
-	}
-	return backend.Ref()
+	return t, state.Workspaces{Store: t.Store, Key: t.Backend.Key, Prefix: t.Backend.WorkspaceKeyPrefix}, nil
 }
 
 func runWorkspaceList(ctx context.Context, o workspaceOptions, term terminal) error {
@@ -173,7 +147,7 @@ func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) err
 	if err := proveTiers(ctx, term, []target{t}); err != nil { // else the create could replace a state that is there
 		return err
 	}
-	v, err := newRecorded(ctx, t)
+	v, err := audit.New(ctx, t.Store, t.ref)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
 		return fmt.Errorf("workspace %q exists already: %s", o.workspace, t.ref)
 	}
@@ -208,7 +182,7 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	}
 	session, err := t.Store.Begin(ctx, tenure)
 	if err == nil {
-		err = deleteRecorded(ctx, tenure, all, session, o.force)
+		err = audit.Delete(ctx, tenure, all, session, o.force)
 	}
 	if _, releaseErr := tenure.Release(ctx); releaseErr != nil && !writeUnknown(err) {
 		err = errors.Join(err, releaseErr)

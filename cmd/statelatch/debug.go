@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +45,7 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.debug {
-		l.term.Say("%s\n", debugLine(time.Now(), a))
+		l.term.Say("%s %s\n", time.Now().Format("15:04:05.000"), statelatch.Printable(a.String()))
 		return
 	}
 	now := time.Now()
@@ -55,9 +54,7 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 		return
 	}
 	l.silent[a.Host] = now.Add(sayAgain)
-	if l.term.Live {
-		l.term.Say("\r\033[K")
-	}
+	l.term.Wipe()
 	l.term.Say("Cannot connect to %s: %s; trying again for some seconds.\n", statelatch.Printable(a.Host),
 		statelatch.Printable(why))
 	if host, _, _ := strings.Cut(a.Host, ":"); strings.HasSuffix(host, ".amazonaws.com") &&
@@ -66,42 +63,21 @@ func (l *requestLog) tell(ctx context.Context, a s3bucket.Attempt) {
 	}
 }
 
-// debugLine is one request on one line.
-func debugLine(at time.Time, a s3bucket.Attempt) string {
-	what := a.Method + " " + a.Host + a.Path
-	if a.Query != "" {
-		what += "?" + a.Query
-	}
-	if a.Operation != "" {
-		what += " " + a.Operation
-	}
-	result := strconv.Itoa(a.Status)
-	if a.Err != nil {
-		result = "no answer: " + a.Err.Error()
-	}
-	line := fmt.Sprintf("%s %s: %s, %v", at.Format("15:04:05.000"), what, result, a.Took.Round(100*time.Microsecond))
-	if a.RequestID != "" {
-		line += ", request " + a.RequestID
-	}
-	return statelatch.Printable(line)
-}
-
 // debugged gives every command that connects somewhere the flag that shows its requests.
-func debugged(c *cli.Command) {
-	if cliargs.FindFlag(c, "expected-bucket-owner") != nil && len(c.Commands) == 0 {
+func debugged(root *cli.Command) {
+	cliargs.Each(root, func(c *cli.Command, _ string) {
+		if cliargs.FindFlag(c, "expected-bucket-owner") == nil || len(c.Commands) > 0 {
+			return
+		}
 		c.Flags = append(c.Flags, &cli.BoolFlag{
 			Name:  "debug",
 			Usage: "show each request on stderr: where to, the answer, how long it took; no header, no body",
 		})
-		act := c.Action
-		c.Action = func(ctx context.Context, c *cli.Command) error {
+		cliargs.Around(c, func(ctx context.Context, c *cli.Command, act cli.ActionFunc) error {
 			if l, ok := ctx.Value(requestLogKey{}).(*requestLog); ok && c.Bool("debug") {
 				l.debug = true
 			}
 			return act(ctx, c)
-		}
-	}
-	for _, sub := range c.Commands {
-		debugged(sub)
-	}
+		})
+	})
 }

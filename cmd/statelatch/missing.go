@@ -2,33 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/fleet"
 )
 
 // maxNear is how many states are offered in place of one that there is not.
 const maxNear = 3
-
-// missing reports whether there is certainly no state at the key of t, and which are spelled nearly like it. What may
-// not be looked at is not missing.
-func (t target) missing(ctx context.Context) (near []string, missing bool) {
-	_, err := t.Bucket.Head(ctx, t.ref.Key, bucket.ReadOptions{})
-	if !errors.Is(err, statelatch.ErrNotFound) {
-		return nil, false
-	}
-	keys, err := fleet.Near(ctx, t.Bucket, t.ref.Key, maxNear)
-	if errors.Is(err, statelatch.ErrNotFound) { // it is the bucket that there is not, which what follows tells better
-		return nil, false
-	}
-	for _, key := range keys {
-		near = append(near, statelatch.Ref{Bucket: t.ref.Bucket, Key: key}.String())
-	}
-	return near, true
-}
 
 // noteMissing finds the targets without a state, with what is near, and tells of them unless JSON is to.
 func noteMissing(
@@ -36,7 +17,7 @@ func noteMissing(
 ) (absent map[statelatch.Ref][]string) {
 	absent = map[statelatch.Ref][]string{}
 	for _, t := range targets {
-		near, missing := t.missing(ctx)
+		near, missing := fleet.Missing(ctx, t.Bucket, t.ref, maxNear)
 		if !missing {
 			continue
 		}

@@ -33,17 +33,6 @@ func TestNested_Refused(t *testing.T) {
 	s.want(s.run("lock", demoRef), 0)
 }
 
-// What is printed to paste says which arguments to give again, and never what was in them.
-func TestAgain_ShowsNoSecret(t *testing.T) {
-	t.Parallel()
-	o := targetOptions{ref: demoRef, backendConfig: []string{"region=eu-central-1", "http_proxy=http://u:hunter2@proxy", "external_id=hunter2", "conf/x.backend"}}
-	got := o.again(terminal{Getenv: func(string) string { return "" }}).command("status")
-	want := "statelatch status -backend-config region=eu-central-1 -backend-config http_proxy=... -backend-config external_id=... -backend-config conf/x.backend " + demoRef
-	if got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 // What is printed to paste is about the workspace that is locked, not about the default one.
 func TestWorkspaceDelete_LockedNextCommand(t *testing.T) {
 	t.Parallel()

@@ -1,19 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
-	"github.com/statelatch/statelatch/state"
+	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
@@ -34,16 +34,20 @@ var recordedCommands = map[string]audit.Action{
 	"migrate clean": audit.MigrateClean,
 }
 
-// recorded lets every command below c that changes something record what it did, where -audit asks for it.
-func recorded(term terminal, c *cli.Command, path ...string) {
-	if action, ok := recordedCommands[strings.Join(path, " ")]; ok {
+// recorded lets every command below root that changes something record what it did, where -audit asks for it.
+func recorded(term terminal, root *cli.Command) {
+	cliargs.Each(root, func(c *cli.Command, name string) {
+		action, ok := recordedCommands[name]
+		if !ok {
+			return
+		}
 		c.Flags = append(c.Flags,
-			&cli.StringFlag{Name: "audit", Usage: "record what is done: s3://BUCKET/PREFIX, file:PATH, syslog:, https://...; " +
+			&cli.StringFlag{Name: "audit", Usage: "`LOCATION,...` record what is done: s3://BUCKET/PREFIX, file:PATH, " +
+				"syslog:, https://...; " +
 				"commas between several"},
 			&cli.BoolFlag{Name: "audit-required", Usage: "change nothing unless that it is about to be done was " +
 				"recorded before"})
-		act := c.Action
-		c.Action = func(ctx context.Context, c *cli.Command) error {
+		cliargs.Around(c, func(ctx context.Context, c *cli.Command, act cli.ActionFunc) error {
 			r, err := openRecorder(ctx, c, term, action)
 			if err != nil {
 				return err
@@ -51,50 +55,18 @@ func recorded(term terminal, c *cli.Command, path ...string) {
 			if r == nil {
 				return act(ctx, c)
 			}
-			err = act(context.WithValue(ctx, recorderKey{}, r), c)
+			err = act(audit.With(ctx, r), c)
 			for _, m := range r.Close(err) {
 				term.Say("Warning: %s may be missing from the audit log %s: %s\n", count(m.Count, "event"),
 					statelatch.Printable(m.Location), oneLine(m.First))
 			}
 			return err
-		}
-	}
-	for _, sub := range c.Commands {
-		recorded(term, sub, append(slices.Clone(path), sub.Name)...)
-	}
-}
-
-type recorderKey struct{}
-
-// recorderOf is the recorder of the command that ctx belongs to.
-func recorderOf(ctx context.Context) *recorder {
-	if r, ok := ctx.Value(recorderKey{}).(*recorder); ok {
-		return r
-	}
-	return &recorder{}
-}
-
-// recorder is what one command records: nothing if there is no audit.Recorder.
-type recorder struct {
-	*audit.Recorder
-
-	action audit.Action
-
-	mu     sync.Mutex
-	states map[string]state.Report // what a run did to its states, by ref
-}
-
-// intend is Intend, with the words for a refusal.
-func (r *recorder) intend(ctx context.Context, e audit.Event) error {
-	err := r.Intend(ctx, e)
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	return refusedByAudit(err)
+		})
+	})
 }
 
 // openRecorder makes the recorder that the flags and the environment ask for; nil if they ask for none.
-func openRecorder(ctx context.Context, c *cli.Command, term terminal, action audit.Action) (*recorder, error) {
+func openRecorder(ctx context.Context, c *cli.Command, term terminal, action audit.Action) (*audit.Recorder, error) {
 	locations := auditLocations(c.String("audit"), term)
 	required := c.Bool("audit-required")
 	if s := term.Getenv(envAuditRequired); s != "" && !required {
@@ -133,27 +105,18 @@ func openRecorder(ctx context.Context, c *cli.Command, term terminal, action aud
 	}
 	req := requestOptions{who: c.String("who"), reason: c.String("reason")}.request(term, "")
 	r := audit.NewRecorder(ctx, audit.RecorderOptions{
-		Sinks: sinks, Required: required,
+		Sinks: sinks, Required: required, Refused: refusedByAudit, Action: action,
 		Base: audit.Event{Who: req.Who, Reason: req.Reason, Client: req.Client, Run: req.Run, Tool: req.Version},
 	})
 	for location, err := range unopened {
 		r.Miss(location, err)
 	}
-	return &recorder{Recorder: r, action: action, states: map[string]state.Report{}}, nil
+	return r, nil
 }
 
 // auditLocations are those that the flag names, else the environment.
 func auditLocations(flag string, term terminal) []string {
-	if flag == "" {
-		flag = term.Getenv(envAudit)
-	}
-	var locations []string
-	for location := range strings.SplitSeq(flag, ",") {
-		if location = strings.TrimSpace(location); location != "" {
-			locations = append(locations, location)
-		}
-	}
-	return locations
+	return audit.Locations(cmp.Or(flag, term.Getenv(envAudit)))
 }
 
 // recordingTarget says how a command reaches its bucket, and so the log's: a log in a bucket is at the same store.
@@ -179,11 +142,8 @@ func recordingTarget(c *cli.Command, term terminal, name string) targetOptions {
 
 // openAuditBucket connects to the bucket of a log.
 func openAuditBucket(ctx context.Context, o targetOptions, term terminal, name string) (bucket.Bucket, error) {
-	_, backend, err := o.scope(ctx, term)
+	_, backend, err := o.trustedScope(ctx, term)
 	if err != nil {
-		return nil, err
-	}
-	if err := o.trust(ctx, term, backend); err != nil {
 		return nil, err
 	}
 	b, err := s3bucket.Open(ctx, name, backend.S3)

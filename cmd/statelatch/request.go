@@ -1,16 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
 
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/claims"
+	"github.com/statelatch/statelatch/internal/locktalk"
 	"github.com/statelatch/statelatch/lock"
-	"github.com/statelatch/statelatch/runner"
 	"github.com/statelatch/statelatch/site"
+	"github.com/statelatch/statelatch/unlock"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
 )
@@ -48,9 +49,9 @@ func requestFlags() []cli.Flag {
 // identityFlags are the flags of every command that puts its name into a lock.
 func identityFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "who", Usage: "the holder to show, instead of user@host or the CI job's actor"},
-		&cli.StringFlag{Name: "info", Usage: "a line for whoever is kept waiting, instead of the CI job's link"},
-		&cli.StringFlag{Name: "reason", Usage: "why, for whoever looks at the lock"},
+		&cli.StringFlag{Name: "who", Usage: "`TEXT` the holder to show, instead of user@host or the CI job's actor"},
+		&cli.StringFlag{Name: "info", Usage: "`TEXT` a line for whoever is kept waiting, instead of the CI job's link"},
+		&cli.StringFlag{Name: "reason", Usage: "`TEXT` why, for whoever looks at the lock"},
 	}
 }
 
@@ -68,19 +69,11 @@ func requestOf(c *cli.Command) (requestOptions, error) {
 
 // request is what o asks of package lock, with what the environment tells about who asks.
 func (o requestOptions) request(term terminal, operation string) lock.Request {
-	id := identity.Detect(term.Getenv)
-	reason := cmp.Or(o.reason, id.Reason)
-	info := cmp.Or(o.info, id.Info)
-	if o.info == "" && reason != "" { // engines show Info alone
-		info = reason
-		if id.Info != "" {
-			info += " (" + id.Info + ")"
-		}
-	}
+	id := identity.Detect(term.Getenv).With(o.who, o.info, o.reason)
 	req := lock.Request{
-		Operation: operation, Info: info, Who: cmp.Or(o.who, id.Who), Version: version(),
-		Reason: reason, Client: identity.Client(), Run: id.Run,
-		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: holderGone,
+		Operation: operation, Info: id.Info, Who: id.Who, Version: version(), Reason: id.Reason,
+		Client: identity.Client(), Run: id.Run,
+		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: unlock.HolderGone,
 	}
 	if o.under {
 		mine, err := claims.Open(term.Getenv)
@@ -90,52 +83,6 @@ func (o requestOptions) request(term terminal, operation string) lock.Request {
 		req.Under = func(h lock.Held) bool { return mine.Has(h.Ref, h.Info.ID) }
 	}
 	return req
-}
-
-// holderGone reports whether the process that took a lock with a lease was one of this machine and is gone, and so is
-// all that runs under it: an engine whose run was killed may write its state yet.
-func holderGone(h lock.Held) bool {
-	return h.Err == nil && h.Leased() && aliveHere(h.Managed) == identity.Dead &&
-		len(runner.Survivors(h.Managed.Client)) == 0
-}
-
-// waitTeller tells about a wait: a line for every change, and on a terminal one below it that is kept up to date.
-type waitTeller struct {
-	term  terminal
-	shown bool // there is a line to overwrite
-}
-
-func (w *waitTeller) tell(now lock.Waiting) {
-	if now.Changed {
-		w.clear()
-		age := ""
-		if now.Held.Age > 0 && !now.Held.Leased() {
-			age = fmt.Sprintf(" for %v", now.Held.Age.Round(time.Second))
-		}
-		w.term.Say("Waiting up to %v for the lock of %s, held%s by %s\n", now.Left.Round(time.Second), now.Held.Ref, age,
-			now.Held.Holder())
-		if now.TakeOver > 0 {
-			w.term.Say("It can be taken over in %v unless it is renewed.\n", now.TakeOver.Round(time.Second))
-		}
-	}
-	if !w.term.Live {
-		return
-	}
-	w.clear()
-	line := fmt.Sprintf("Still locked, %v left to wait", now.Left.Round(time.Second))
-	if now.TakeOver > 0 {
-		line += fmt.Sprintf(", takeover in %v", now.TakeOver.Round(time.Second))
-	}
-	w.term.Say("%s", line) // short: a line that wraps could not be overwritten
-	w.shown = true
-}
-
-// clear removes the line that is kept up to date.
-func (w *waitTeller) clear() {
-	if w.shown {
-		w.term.Wipe()
-		w.shown = false
-	}
 }
 
 // notNested refuses to wait for a lock that would be released only after this command.
@@ -175,9 +122,9 @@ func acquireAll(
 			locks[i].ID = ids[i]
 		}
 	}
-	w := &waitTeller{term: term}
-	defer w.clear()
-	req.OnWait = w.tell
+	w := &locktalk.Wait{Term: term}
+	defer w.Clear()
+	req.OnWait = w.Tell
 	surviveClosedPipes()
-	return acquireRecorded(ctx, locks, req)
+	return audit.AcquireAll(ctx, locks, req)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/engine"
 	"github.com/statelatch/statelatch/internal/claims"
@@ -230,8 +231,8 @@ func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.
 		Write: func(ctx context.Context, s wrap.State, t *lock.Tenure, body io.ReadSeeker) (state.Version, error) {
 			return target{Site: s.Site, ref: s.Ref}.write(ctx, t, body, state.WriteOptions{OfEngine: true})
 		},
-		Rescued:  recordRescue,
-		Compared: noteStates,
+		Rescued:  audit.Rescued,
+		Compared: audit.Compared,
 		Held: func(set lock.Set) {
 			for _, t := range set {
 				if err := mine.Remember(t.Ref(), t.Held().Info.ID, time.Now()); err != nil {
@@ -245,7 +246,7 @@ func (o runOptions) hooks(term terminal, caught *caught, targets []target) wrap.
 			}
 		},
 		Ended:    caught.tidying,
-		Released: recordRunEnd,
+		Released: audit.Ran,
 		Say:      func(line string) { term.Say("%s", line) },
 	}
 }
@@ -266,7 +267,7 @@ func (o runOptions) targets(ctx context.Context, term terminal) ([]target, error
 		case isEngine && errors.Is(ownErr, engine.ErrPlan):
 			return nil, nil // the engine keeps its own lock, and says so when it starts
 		case isEngine && ownErr == nil && own.Planned:
-			o.reach(&own.Backend)
+			o.line(term).Reach(&own.Backend)
 			t, err := connect(ctx, term, own.Ref, own.Backend)
 			t.again = targetOptions{ref: own.Ref.String(), owner: o.owner}.again(term)
 			return []target{t}, err

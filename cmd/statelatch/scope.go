@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/site"
 )
 
@@ -18,14 +18,14 @@ type place struct {
 	again naming // of it in another command
 }
 
+// locks is for the locks of the bucket, and of the table where there is one. It proves nothing, and fences nothing.
+func (p place) locks() *lock.Manager { return &lock.Manager{Bucket: p.Bucket, Table: p.Manager.Table} }
+
 // openScope finds a bucket and connects to it: the one that o.ref names as s3://BUCKET[/PREFIX], else the whole
 // bucket of the working directory's backend. It sends nothing yet.
 func (o targetOptions) openScope(ctx context.Context, term terminal) (place, error) {
-	scope, backend, err := o.scope(ctx, term)
+	scope, backend, err := o.trustedScope(ctx, term)
 	if err != nil {
-		return place{}, err
-	}
-	if err := o.trust(ctx, term, backend); err != nil {
 		return place{}, err
 	}
 	backend.Bucket = scope.Bucket
@@ -55,25 +55,4 @@ func (o targetOptions) openScopes(ctx context.Context, term terminal, refs []str
 		places = append(places, p)
 	}
 	return places, nil
-}
-
-// scope finds the bucket and how to reach it, without connecting.
-func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Scope, backendconf.Backend, error) {
-	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.Getenv}
-	if o.ref == "" {
-		backend, err := o.load(ctx, term)
-		o.reach(&backend)
-		name := bucketNamed(term.Getenv)
-		if err == nil || name == "" || !backendconf.IsElsewhere(err) {
-			return statelatch.Scope{Bucket: backend.Bucket}, backend, err
-		}
-		o.ref = "s3://" + name
-	}
-	scope, err := statelatch.ParseScope(o.ref)
-	if err != nil {
-		return statelatch.Scope{}, backendconf.Backend{}, err
-	}
-	backend, err := backendconf.ForBucket(scope.Bucket, opts)
-	o.reach(&backend)
-	return scope, backend, err
 }

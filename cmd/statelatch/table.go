@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/urfave/cli/v3"
@@ -15,21 +14,20 @@ var tableCommands = []string{
 	"migrate scan", "migrate verify", "migrate clean",
 }
 
-// widened lets every command below c that shows tables show them whole.
-func widened(t terminal, c *cli.Command, path ...string) {
-	if slices.Contains(tableCommands, strings.Join(path, " ")) {
+// widened lets every command below root that shows tables show them whole.
+func widened(t terminal, root *cli.Command) {
+	cliargs.Each(root, func(c *cli.Command, name string) {
+		if !slices.Contains(tableCommands, name) {
+			return
+		}
 		if cliargs.FindFlag(c, "wide") == nil { // some show more with it
 			c.Flags = append(c.Flags, &cli.BoolFlag{Name: "wide", Usage: "show tables whole, however wide the terminal is"})
 		}
-		act := c.Action
-		c.Action = func(ctx context.Context, c *cli.Command) error {
+		cliargs.Around(c, func(ctx context.Context, c *cli.Command, act cli.ActionFunc) error {
 			if c.Bool("wide") {
 				t.View.OutWidth, t.View.ErrWidth = 0, 0
 			}
 			return act(ctx, c)
-		}
-	}
-	for _, sub := range c.Commands {
-		widened(t, sub, append(slices.Clone(path), sub.Name)...)
-	}
+		})
+	})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/backendconf/terragrunt"
+	"github.com/statelatch/statelatch/internal/way"
 	"github.com/statelatch/statelatch/site"
 	"github.com/statelatch/statelatch/wrap"
 	"github.com/urfave/cli/v3"
@@ -33,18 +34,19 @@ func targetFlags() []cli.Flag {
 // directoryFlags are those that say where the state is.
 func directoryFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "chdir", Usage: "look for the backend configuration there"},
+		&cli.StringFlag{Name: "chdir", Usage: "`DIR` look for the backend configuration there"},
 		&cli.StringSliceFlag{
 			Name:        "backend-config",
-			Usage:       "a backend argument, as for init; also with REF; repeatable",
+			Usage:       "`FILE|KEY=VALUE` a backend argument, as for init; also with REF; repeatable",
 			HideDefault: true,
 		},
-		&cli.StringFlag{Name: "profile", Usage: "the AWS profile, instead of the backend's and AWS_PROFILE"},
-		&cli.StringFlag{Name: "region", Usage: "the region, instead of the backend's and AWS_REGION"},
-		&cli.StringFlag{Name: "endpoint", Usage: "the store's address, instead of the backend's and AWS_ENDPOINT_URL_S3"},
+		&cli.StringFlag{Name: "profile", Usage: "`NAME` the AWS profile, instead of the backend's and AWS_PROFILE"},
+		&cli.StringFlag{Name: "region", Usage: "`REGION` the region, instead of the backend's and AWS_REGION"},
+		&cli.StringFlag{Name: "endpoint", Usage: "`URL` the store's address, instead of the backend's and " +
+			"AWS_ENDPOINT_URL_S3"},
 		&cli.StringFlag{
 			Name: "expected-bucket-owner", Sources: cli.EnvVars("STATELATCH_EXPECTED_BUCKET_OWNER"),
-			Usage: "refuse a bucket of another AWS account",
+			Usage: "`ACCOUNT_ID` refuse a bucket of another AWS account",
 		},
 	}
 }
@@ -53,6 +55,25 @@ func targetOf(c *cli.Command, ref string) targetOptions {
 	return targetOptions{
 		ref: wholeRef(c, ref), chdir: c.String("chdir"), backendConfig: c.StringSlice("backend-config"), way: wayOf(c),
 		owner: c.String("expected-bucket-owner"), json: c.Bool("json"),
+	}
+}
+
+// targetAt is targetOf the only argument that the command may have, which what names.
+func targetAt(c *cli.Command, what string) (targetOptions, error) {
+	arg, err := atMostOne(c, what)
+	return targetOf(c, arg), err
+}
+
+// act is what a command does: read its flags, and do what they say.
+func act[O interface {
+	finish(ctx context.Context, term terminal, err error) error
+}](term terminal, read func(*cli.Command) (O, error), do func(context.Context, O, terminal) error) cli.ActionFunc {
+	return func(ctx context.Context, c *cli.Command) error {
+		o, err := read(c)
+		if err != nil {
+			return err
+		}
+		return o.finish(ctx, term, do(ctx, o, term))
 	}
 }
 
@@ -69,11 +90,22 @@ type target struct {
 
 // open finds the state and connects to its bucket, and to the lock table where there is one. It sends nothing yet.
 func (o targetOptions) open(ctx context.Context, term terminal) (target, error) {
+	t, err := o.openState(ctx, term, backendconf.Backend.Ref)
+	if err == nil && o.ref == "" {
+		t.unlocked = wrap.Lockless(t.Backend)
+	}
+	return t, err
+}
+
+// openState is open of the state that which finds in the backend.
+func (o targetOptions) openState(
+	ctx context.Context, term terminal, which func(backendconf.Backend) (statelatch.Ref, error),
+) (target, error) {
 	backend, err := o.backend(ctx, term)
 	if err != nil {
 		return target{}, err
 	}
-	ref, err := backend.Ref()
+	ref, err := which(backend)
 	if err != nil {
 		return target{}, err
 	}
@@ -82,9 +114,6 @@ func (o targetOptions) open(ctx context.Context, term terminal) (target, error) 
 	}
 	t, err := connect(ctx, term, ref, backend)
 	t.again = o.again(term)
-	if o.ref == "" {
-		t.unlocked = wrap.Lockless(backend)
-	}
 	return t, err
 }
 
@@ -123,25 +152,36 @@ func connect(ctx context.Context, term terminal, ref statelatch.Ref, backend bac
 	return target{Site: s, ref: ref}, err
 }
 
+// line is what o and the environment say.
+func (o targetOptions) line(term terminal) way.Line {
+	return way.Line{
+		Ref: o.ref, Workspace: o.workspace, Chdir: o.chdir, BackendConfig: o.backendConfig, Owner: o.owner,
+		Profile: o.way.profile, Region: o.way.region, Endpoint: o.way.endpoint,
+		Getenv: term.Getenv, LookupEnv: term.LookupEnv,
+		Allow: func(ctx context.Context, why *terragrunt.UnknownError, files []string) error {
+			return o.allow(ctx, term, why, files)
+		},
+	}
+}
+
 func (o targetOptions) backend(ctx context.Context, term terminal) (backendconf.Backend, error) {
-	opts := backendconf.Options{Dir: o.chdir, BackendConfig: o.backendConfig, Getenv: term.Getenv}
-	if o.ref == "" {
-		backend, err := o.load(ctx, term)
-		o.reach(&backend)
-		if err != nil && backendconf.IsElsewhere(err) {
-			if name := bucketNamed(term.Getenv); name != "" {
-				err = fmt.Errorf("%w; of the bucket that %s names, give the KEY alone", err, envBucket)
-			}
-		}
-		return backend, err
+	return o.line(term).Backend(ctx)
+}
+
+// trustedScope is scope, once it is known that the working directory may decide about what it says.
+func (o targetOptions) trustedScope(
+	ctx context.Context, term terminal,
+) (statelatch.Scope, backendconf.Backend, error) {
+	scope, backend, err := o.scope(ctx, term)
+	if err == nil {
+		err = o.trust(ctx, term, backend)
 	}
-	ref, err := statelatch.ParseRef(o.ref)
-	if err != nil {
-		return backendconf.Backend{}, err
-	}
-	backend, err := backendconf.ForRef(ref, opts)
-	o.reach(&backend)
-	return backend, err
+	return scope, backend, err
+}
+
+// scope finds the bucket and how to reach it, without connecting.
+func (o targetOptions) scope(ctx context.Context, term terminal) (statelatch.Scope, backendconf.Backend, error) {
+	return o.line(term).Scope(ctx)
 }
 
 // naming is how to name a state in the next command, to paste and without secrets.
@@ -150,31 +190,17 @@ type naming struct{ env, args string }
 // command is that next command; verb may have flags and arguments of its own.
 func (n naming) command(verb string) string { return n.env + "statelatch " + verb + n.args }
 
-// again names the same state again. Of the environment only the workspace is repeated: whoever pastes the command from
-// the log of a pipeline has none, and would meet another state.
+// again names the same state again.
 func (o targetOptions) again(term terminal) naming {
-	var n naming
-	if workspace := cmp.Or(o.workspace, term.Getenv("TF_WORKSPACE")); o.ref == "" && workspace != "" {
-		n.env = "TF_WORKSPACE=" + shellQuote(workspace) + " "
-	}
-	var words []string
-	if o.chdir != "" {
-		words = append(words, "-chdir", o.chdir)
-	}
-	for _, item := range o.backendConfig {
-		words = append(words, "-backend-config", backendconf.Repeatable(item))
-	}
-	words = append(words, o.way.words()...)
-	if o.owner != "" {
-		words = append(words, "-expected-bucket-owner", o.owner)
-	}
-	if o.ref != "" {
-		words = append(words, o.ref)
-	}
-	for _, w := range words {
-		n.args += " " + shellQuote(w)
-	}
-	return n
+	env, args := o.line(term).Again()
+	return naming{env, args}
+}
+
+// againFor names one state of a bucket in the next command: where the working directory was named, with what its
+// backend says about the way there.
+func (o targetOptions) againFor(backend backendconf.Backend, ref statelatch.Ref, term terminal) naming {
+	env, args := o.line(term).For(backend, ref).Again()
+	return naming{env, args}
 }
 
 // reportedError has been shown already; only its exit code matters.
@@ -206,8 +232,8 @@ func (o targetOptions) finish(ctx context.Context, term terminal, err error) err
 	}
 	out := failureOf(ctx, err)
 	d := o.denied(ctx, term, err)
-	out.Denied = d.json()
-	if grant, ok := d.grant(); ok {
+	out.Denied = d.Reasons()
+	if grant, ok := d.Grant(); ok {
 		out.Grant = &grant
 	}
 	if printErr := term.PrintJSON(out); printErr != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/statelatch/statelatch/evidence"
 	"github.com/statelatch/statelatch/fleet"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/internal/term"
@@ -23,6 +22,7 @@ type (
 var (
 	shellQuote = term.ShellQuote
 	oneLine    = term.OneLine
+	cell       = term.Cell
 )
 
 // walked shows how far a listing is.
@@ -32,11 +32,3 @@ func walked(line *term.LiveLine) func(fleet.Progress) {
 
 // red is of words that somebody must see.
 const red = term.Red
-
-// verdictIn colours the verdict of a lock, and no other word.
-func verdictIn(paint func(term.Color, string) string) func(string) string {
-	colors := map[evidence.State]term.Color{
-		evidence.Live: term.Green, evidence.Stale: term.Red, evidence.Unknown: term.Yellow,
-	}
-	return func(s string) string { return paint(colors[evidence.State(s)], s) }
-}

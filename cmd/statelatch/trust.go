@@ -3,22 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/backendconf"
 	"github.com/statelatch/statelatch/backendconf/terragrunt"
-	"github.com/statelatch/statelatch/internal/userdir"
+	"github.com/statelatch/statelatch/internal/trust"
 )
 
 // trustVariable says that whoever runs the program has looked at what it is run on.
@@ -55,29 +47,18 @@ func trustDirectory(ctx context.Context, term terminal, dir string, backend back
 	return askTrust(ctx, term, dir, says, files, local)
 }
 
-// trusted are the answers of this process, by what was asked.
-var trusted sync.Map
-
 // askTrust asks whether dir may do what it says. The content of files belongs to the question. Quiet is for what needs
 // no warning where nobody can be asked.
 func askTrust(ctx context.Context, term terminal, dir string, says, files []string, quiet bool) error {
 	if ok, _ := strconv.ParseBool(term.Getenv(trustVariable)); ok || len(says) == 0 {
 		return nil
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("%w directory: %w", statelatch.ErrInvalid, err)
-	}
-	question := trustQuestion(dir, says, files)
-	if _, ok := trusted.Load(question); ok {
-		return nil
-	}
-	memory := trustFile(term, question)
-	if _, err := os.Stat(memory); memory != "" && err == nil {
-		return nil
+	q, err := trust.Of(term.Getenv, dir, says, files)
+	if err != nil || q.Answered() {
+		return err
 	}
 	var list strings.Builder
-	fmt.Fprintf(&list, "this configuration decides about more than a bucket.\nIn %s", statelatch.Printable(dir))
+	fmt.Fprintf(&list, "this configuration decides about more than a bucket.\nIn %s", statelatch.Printable(q.Dir))
 	for _, what := range says {
 		fmt.Fprintf(&list, "\n  it %s", statelatch.Printable(what))
 	}
@@ -87,51 +68,22 @@ func askTrust(ctx context.Context, term terminal, dir string, says, files []stri
 			"\nGo on only if you trust whoever wrote it. The answer is remembered until any of this changes.", ""); err != nil {
 			return err
 		}
-		if err := rememberTrust(memory, dir, says); err != nil {
+		if err := q.Remember(); err != nil {
 			term.Say("Warning: the answer will not be remembered: %v\n", err)
 		}
 	case !quiet:
 		term.Say("Warning: %s\n%s=1 says that you know.\n", list.String(), trustVariable)
 	}
-	trusted.Store(question, true)
+	q.Settle()
 	return nil
 }
 
-// trustQuestion names a question.
-func trustQuestion(dir string, says, files []string) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q", dir, says)
-	for _, name := range files {
-		if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
-			continue // opening a pipe would wait for its other end
-		}
-		if f, err := os.Open(name); err == nil {
-			_, _ = io.Copy(h, io.LimitReader(f, 1<<20))
-			_ = f.Close()
-		}
+// allow asks before terragrunt runs what the unit in the working directory says.
+func (o targetOptions) allow(ctx context.Context, term terminal, why *terragrunt.UnknownError, files []string) error {
+	says := []string{"makes terragrunt run what it names: " + why.Because.String()}
+	if err := askTrust(ctx, term, cmp.Or(o.chdir, "."), says, files, true); err != nil {
+		return err
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
-}
-
-// trustFile is where an answer is kept; empty if there is nowhere.
-func trustFile(term terminal, question string) string {
-	dir, err := userdir.State(term.Getenv)
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "trusted", question+".json")
-}
-
-func rememberTrust(file, dir string, says []string) error {
-	if file == "" {
-		return errors.New("there is no directory for it: set STATELATCH_STATE_DIR")
-	}
-	text, err := json.Marshal(map[string]any{"directory": dir, "trusted": says})
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(file), 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(file, append(text, '\n'), 0o600)
-	}
-	return err
+	term.Say("Asking terragrunt for the backend of this unit, because of %s\n", why.Because)
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -307,11 +308,11 @@ func TestRun_SignalWhileTidying(t *testing.T) {
 	tidying, thaw := make(chan struct{}), make(chan struct{})
 	reached := sync.OnceFunc(func() { close(tidying) })
 	f.Proxy.Add(faultproxy.Rule{Match: func(req *http.Request) bool {
-		head := rig.On(http.MethodHead, ".tfstate")(req)
-		if head {
+		looks := req.URL.Query().Has("versions")
+		if looks {
 			reached()
 		}
-		return head
+		return looks
 	}, Limit: 1, Fault: faultproxy.Hold(thaw)})
 	p.Signal(syscall.SIGINT)
 	<-tidying
@@ -383,4 +384,58 @@ func TestRun_RenewalsFail(t *testing.T) {
 	r.Server.Signal(syscall.SIGKILL)
 	p.WaitFor("the lock cannot be renewed, trying on")
 	p.WaitFor("the lock was lost: the command was interrupted")
+}
+
+// What run adds to an engine's own requests, without which the engine needs 6 for a plan and 7 for an apply: the lock's
+// two, a look at the state before, beside the engine, and one at its versions after.
+func TestRun_RequestsOnTheWire(t *testing.T) {
+	t.Parallel()
+	r := rig.NewWorkdir(t, "")
+	proxy := rig.StartProxy(t, r.Server.URL)
+	r.Reconfigure(proxy.URL)
+	r.TF(rig.Apply...)
+	count := func(what string, code int, args []string, want ...string) {
+		t.Helper()
+		time.Sleep(5 * time.Second) // else what the state replaced would be looked at, too, should the engine be first
+		came := make(chan struct{})
+		first := sync.OnceFunc(func() { close(came) })
+		waits := time.AfterFunc(time.Minute, func() {
+			t.Error("the engine waits for what run reads of the state")
+			first()
+		})
+		proxy.Add(faultproxy.Rule{
+			Match: func(q *http.Request) bool {
+				if rig.ByEngine(q) {
+					first()
+					return false
+				}
+				return q.Method == http.MethodGet && strings.HasSuffix(q.URL.Path, rig.StateKey) && !q.URL.Query().Has("versionId")
+			},
+			Fault: faultproxy.Hold(came),
+		})
+		before := len(proxy.Requests())
+		rig.Want(t, what, r.Statelatch(underRun(r, nil, args...)...), code)
+		waits.Stop()
+		proxy.Heal()
+		var ours []string
+		all := proxy.Requests()[before:]
+		for _, q := range all {
+			if rig.ByEngine(&http.Request{Header: http.Header{"User-Agent": {q.UserAgent}}}) {
+				continue
+			}
+			kind := "state"
+			if strings.HasSuffix(q.Path, ".tflock") {
+				kind = "lock"
+			} else if strings.Contains(q.Query, "versions") {
+				kind = "versions"
+			}
+			ours = append(ours, q.Method+" "+kind)
+		}
+		if !slices.Equal(ours, want) || len(all) > len(want)+4 {
+			t.Errorf("%s: got %q among %d requests, want %q and at most 4 of the engine", what, ours, len(all), want)
+		}
+	}
+	plan := []string{"plan", "-input=false", "-no-color"}
+	count("plan", 0, plan, "PUT lock", "GET state", "GET versions", "DELETE lock")
+	count("apply", 0, append(rig.Apply, "-var", "value=new"), "PUT lock", "GET state", "GET versions", "GET state", "DELETE lock")
 }

@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
 	"errors"
@@ -24,10 +23,13 @@ var bufferPool = sync.Pool{New: func() any {
 	return &b
 }}
 
+// sealedPool has buffers for small bodies on their way into the database, of any capacity.
+var sealedPool = sync.Pool{New: func() any { return new([]byte) }}
+
 // stage is a body that was written but that nothing names yet.
 type stage struct {
-	body body   // without Inline, which the transaction gives
-	data []byte // of a small body, encrypted if Salt is set
+	body body    // without Inline, which the transaction gives
+	data *[]byte // of a small body that is not empty, encrypted; of sealedPool
 	md5  [16]byte
 }
 
@@ -74,16 +76,13 @@ func (s *Store) writeBody(
 	}
 	g.body.Size = int64(n)
 	g.md5 = md5.Sum(buf[:n])
-	if key == nil {
-		g.data = bytes.Clone(buf[:n])
+	if n == 0 {
 		return g, sum, nil
 	}
-	var sealed bytes.Buffer
-	sealed.Grow(int(sealedSize(int64(n))))
-	if _, err := sio.Encrypt(&sealed, bytes.NewReader(buf[:n]), cipherConfig(key, 0)); err != nil {
+	g.data = sealedPool.Get().(*[]byte)
+	if *g.data, err = sealPackage((*g.data)[:0], buf[:n], key); err != nil {
 		return nil, none, failure(fmt.Errorf("encrypt body: %w", err))
 	}
-	g.data = sealed.Bytes()
 	return g, sum, nil
 }
 
@@ -171,7 +170,7 @@ func (g *stage) attach(t *txn, bucket, key string) (body, error) {
 	if b.File != "" {
 		return b, t.putRaw(fileTable, []byte(b.File), join(bucket, key))
 	}
-	if len(g.data) == 0 {
+	if g.data == nil {
 		return b, nil
 	}
 	n, err := t.Bucket(bodyTable).NextSequence()
@@ -179,7 +178,15 @@ func (g *stage) attach(t *txn, bucket, key string) (body, error) {
 		return b, fmt.Errorf("number body: %w", err)
 	}
 	b.Inline = n
-	return b, t.putRaw(bodyTable, number(n), g.data)
+	return b, t.putRaw(bodyTable, number(n), *g.data)
+}
+
+// committed gives back what no transaction needs any more.
+func (g *stage) committed() {
+	if g.data != nil {
+		sealedPool.Put(g.data)
+		g.data = nil
+	}
 }
 
 // abandon removes what was written after the transaction failed with err. With an

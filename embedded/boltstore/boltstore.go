@@ -24,9 +24,11 @@
 package boltstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,24 +57,34 @@ type Config struct {
 
 	// disk is nil outside of tests.
 	disk disk
+	// worthwhile is how many free bytes of the database are worth its compaction; zero means 64 MiB.
+	worthwhile int64
 }
 
 // Store is an s3model.Store in a directory. Use [Open] to get one.
 type Store struct {
-	dir       string
-	clock     func() time.Time
-	log       *slog.Logger
-	disk      disk
-	db        *bbolt.DB
-	masterKey []byte
-	box       *box
-	files     *bodyFiles
+	dir   string
+	clock func() time.Time
+	log   *slog.Logger
+	disk  disk
+	lock  *os.File // of the directory
+	db    *bbolt.DB
+	list  listing // of the free pages of db
+	// worthwhile is that of Config, or its default.
+	worthwhile int64
+	masterKey  []byte
+	box        *box
+	files      *bodyFiles
+	rows       rowCache
 
 	queue     chan *update
 	closeMu   sync.RWMutex // held for reading while something is put into queue
 	closed    bool
 	committed sync.WaitGroup        // the committer
 	broken    atomic.Pointer[error] // why no write is accepted any more
+
+	writes atomic.Int64 // that somebody waited for, which sweeps heed
+	rest   func(ctx context.Context, d time.Duration)
 
 	sweepMu   sync.Mutex
 	stopSweep context.CancelFunc
@@ -93,10 +105,23 @@ func (s *Store) Close() error {
 	s.closeMu.Unlock()
 	s.committed.Wait()
 	s.swept.Wait()
-	if err := s.db.Close(); err != nil {
+	s.listFree()
+	if err := s.closeFiles(); err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+// closeFiles releases the directory.
+func (s *Store) closeFiles() error {
+	var err error
+	if s.db != nil {
+		err = s.db.Close()
+	}
+	if s.lock != nil {
+		err = cmp.Or(err, s.lock.Close())
+	}
+	return err
 }
 
 // now is the time in UTC, without the monotonic reading, which is never stored.

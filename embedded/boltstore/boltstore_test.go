@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/internal/filelock"
 )
 
 // TestMain runs the tests, or one of the children that tests start to be killed or limited.
@@ -28,6 +29,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// full says whether the long forms of tests and benchmarks run.
+func full() bool { return os.Getenv("STATELATCH_FULL") != "" }
 
 // testClock is a clock that only moves when told to.
 type testClock struct {
@@ -270,6 +274,20 @@ func TestOpen_SecondStore_ErrInUse(t *testing.T) {
 		t.Errorf("second Open: got %v, want ErrInUse naming %s", err, s.dir)
 	}
 	put(t, s, "k", "still works")
+
+	// Also where the database's own lock is free, as while it is exchanged.
+	dir := t.TempDir()
+	lock, err := os.Create(filepath.Join(dir, lockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	if held, err := filelock.Try(lock); !held || err != nil {
+		t.Fatal(held, err)
+	}
+	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("Open of a locked directory: got %v, want ErrInUse naming %s", err, dir)
+	}
 }
 
 func TestStore_Buckets(t *testing.T) {

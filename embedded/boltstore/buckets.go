@@ -86,17 +86,20 @@ func (s *Store) GetBucket(_ context.Context, name string) (s3model.Bucket, error
 
 // BucketConfig implements s3model.Store.
 func (s *Store) BucketConfig(_ context.Context, bucket, subresource string) ([]byte, error) {
-	var doc []byte
-	err := s.view(func(t *txn) error {
-		if _, err := t.bucketOf(bucket); err != nil {
-			return err
-		}
-		at := join(bucket, subresource)
-		opened, err := t.box.open(configTable, at, t.Bucket(configTable).Get(at))
-		doc = bytes.Clone(opened)
-		return err
+	if _, err := s.bucket(bucket); err != nil {
+		return nil, err
+	}
+	at := join(bucket, subresource)
+	doc, err := s.row(configTable, at, func(t *txn) (any, error) {
+		return t.row(configTable, at, func(stored []byte) (any, error) {
+			opened, err := t.box.open(configTable, at, stored)
+			return bytes.Clone(opened), err
+		})
 	})
-	return doc, err
+	if err != nil {
+		return nil, err
+	}
+	return doc.([]byte), nil
 }
 
 // SetBucketConfig implements s3model.Store.
@@ -120,9 +123,11 @@ func (s *Store) SetBucketConfig(ctx context.Context, bucket, subresource string,
 // be suspended but not forgotten.
 func (s *Store) UpdateSettings(ctx context.Context, bucket string, change func(*s3model.Settings)) error {
 	return s.update(ctx, func(t *txn) error {
-		b, err := t.bucketOf(bucket)
-		if err != nil {
+		b := &bucketRecord{} // to be changed
+		if ok, err := t.get(bucketTable, []byte(bucket), b); err != nil {
 			return err
+		} else if !ok {
+			return s3model.ErrNoSuchBucket
 		}
 		before := b.Settings.Versioning
 		change(&b.Settings)

@@ -6,12 +6,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
@@ -45,7 +48,18 @@ func child(t *testing.T, role, dir string) *exec.Cmd {
 	return cmd
 }
 
-const crashWriters = 8
+const (
+	crashWriters = 8
+	crashSwept   = 20 // versions that a sweep removes at once
+)
+
+// crashConfig is a store that is compacted whenever it can be, under a clock for which whatever was written before is old.
+func crashConfig(dir string) Config {
+	var days atomic.Int64
+	clock := func() time.Time { return time.Now().AddDate(0, 0, int(days.Add(2))) }
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	return Config{Dir: dir, Clock: clock, Logger: log, LifecycleInterval: -1, worthwhile: 1}
+}
 
 // crashContent is what write n of a writer stores: sizes on both sides of maxInline.
 func crashContent(writer, n int) []byte {
@@ -53,10 +67,11 @@ func crashContent(writer, n int) []byte {
 	return pattern(size, uint64(writer)<<32|uint64(n))
 }
 
-// crashChild writes until it is killed, and prints "writer n version" for every write
-// that was acknowledged. Each writer continues where the last child's left off.
+// crashChild writes, removes and sweeps until it is killed, and prints "writer n version" for every write that was
+// acknowledged, "removed writer version" for every version that is gone, and "swept n" when of "swept" no version but
+// the latest is left of those before write n. Each writer continues where the last child's left off.
 func crashChild(dir string) error {
-	s, err := Open(Config{Dir: dir, LifecycleInterval: -1})
+	s, err := Open(crashConfig(dir))
 	if err != nil {
 		return err
 	}
@@ -68,13 +83,17 @@ func crashChild(dir string) error {
 	if err := s.CreateBucket(ctx, "b", ""); err != nil && code(err) != "BucketAlreadyOwnedByYou" {
 		return err
 	}
-	err = s.UpdateSettings(ctx, "b", func(x *s3model.Settings) { x.Versioning, x.EncryptByDefault = s3model.Enabled, true })
+	err = s.UpdateSettings(ctx, "b", func(x *s3model.Settings) {
+		x.Versioning, x.EncryptByDefault = s3model.Enabled, true
+		x.Lifecycle = []s3model.LifecycleRule{rule(func(r *s3model.LifecycleRule) { r.Prefix, r.NoncurrentDays = "swept", 1 })}
+	})
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, crashWriters)
+	failed := make(chan error, crashWriters+1)
 	for w := range crashWriters {
 		go func() {
+			last := ""
 			for n := first; ; n++ {
 				version, err := crashWrite(ctx, s, w, n)
 				if err != nil {
@@ -82,9 +101,32 @@ func crashChild(dir string) error {
 					return
 				}
 				fmt.Fprintf(os.Stdout, "%d %d %s\n", w, n, version)
+				if w%4 == 1 && last != "" {
+					if _, err := s.Delete(ctx, s3model.DeleteRequest{Bucket: "b", Key: fmt.Sprint(w), VersionID: last}); err != nil {
+						failed <- err
+						return
+					}
+					fmt.Fprintf(os.Stdout, "removed %d %s\n", w, last)
+				}
+				last = version
 			}
 		}()
 	}
+	go func() {
+		for n := first; ; n += crashSwept {
+			for i := range crashSwept {
+				if _, err := s.Put(ctx, s3model.PutRequest{Bucket: "b", Key: "swept"}, strings.NewReader(fmt.Sprint(n+i))); err != nil {
+					failed <- err
+					return
+				}
+			}
+			if err := s.Sweep(ctx); err != nil {
+				failed <- err
+				return
+			}
+			fmt.Fprintf(os.Stdout, "swept %d\n", n+crashSwept-1)
+		}
+	}()
 	return <-failed
 }
 
@@ -106,12 +148,15 @@ func crashWrite(ctx context.Context, s *Store, w, n int) (version string, err er
 	return o.VersionID, err
 }
 
-// The process is killed at random moments under concurrent writes: every write that was
-// acknowledged is there and whole, and what was not leaves nothing behind.
-// STATELATCH_CRASH_ROUNDS sets the number of kills.
+// The process is killed at random moments under concurrent writes, removals and sweeps, and while it opens the store and
+// compacts it: every write that was acknowledged is there and whole, every version that was removed stays removed, and
+// what was not acknowledged leaves nothing behind. STATELATCH_CRASH_ROUNDS sets the number of kills.
 func TestStore_Kill9_KeepsAcknowledged(t *testing.T) {
 	t.Parallel()
-	rounds := 15
+	rounds := 20
+	if full() {
+		rounds = 300
+	}
 	if v := os.Getenv("STATELATCH_CRASH_ROUNDS"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil {
@@ -123,38 +168,117 @@ func TestStore_Kill9_KeepsAcknowledged(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	total := 0
+	is := crashState{written: map[string]crashed{}, removed: map[string]string{}}
+	compacted := 0
 	for round := range rounds {
 		first := round * 1000000
-		lines := runAndKill(t, dir, first, 1+rnd.IntN(60))
+		lines, log := runAndKill(t, dir, first, 1+rnd.IntN(60), round > 0 && rnd.IntN(4) == 0)
+		compacted += strings.Count(log, "compacting")
 		s, err := Open(Config{Dir: dir, LifecycleInterval: -1})
 		if err != nil {
 			t.Fatalf("round %d: the store does not open again: %v", round, err)
 		}
-		total += len(lines)
-		for _, line := range lines {
-			var w, n int
-			var version string
-			if _, err := fmt.Sscanf(line, "%d %d %s", &w, &n, &version); err != nil {
-				t.Fatalf("line %q: %v", line, err)
-			}
-			if got := get(t, s, fmt.Sprint(w), version); got != string(crashContent(w, n)) {
-				t.Fatalf("round %d: acknowledged write %d of writer %d: got %d bytes (%.40q)", round, n, w, len(got), got)
-			}
+		is.note(t, lines)
+		is.check(t, s, round)
+		checkStorage(t, s)
+		if rnd.IntN(3) == 0 { // the next child finds a store that is mostly free
+			is.thin(t, s)
 		}
-		checkBodies(t, s)
-		if round == rounds-1 {
-			checkStorage(t, s)
+		if rnd.IntN(2) == 0 { // else the list of free pages stays out of date, as after a crash
+			s.list.outdated = false
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d acknowledged writes in %d rounds", total, rounds)
+	if compacted == 0 {
+		t.Error("no child compacted the store")
+	}
+	t.Logf("%d acknowledged writes, %d removals, %d compactions in %d rounds", is.writes, is.removals, compacted, rounds)
 }
 
-// runAndKill starts a child, kills it after so many acknowledgements and returns all of them.
-func runAndKill(t *testing.T, dir string, first, after int) []string {
+// crashed is an acknowledged write.
+type crashed struct{ writer, n int }
+
+// crashState is what the children acknowledged, by version.
+type crashState struct {
+	written          map[string]crashed
+	removed          map[string]string // the key
+	swept            int
+	writes, removals int
+}
+
+func (c *crashState) note(t *testing.T, lines []string) {
+	t.Helper()
+	for _, line := range lines {
+		var w, n int
+		var version string
+		if _, err := fmt.Sscanf(line, "removed %d %s", &w, &version); err == nil {
+			delete(c.written, version)
+			c.removed[version] = fmt.Sprint(w)
+			c.removals++
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "swept %d", &n); err == nil {
+			c.swept = n
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "%d %d %s", &w, &n, &version); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		c.written[version] = crashed{w, n}
+		c.writes++
+	}
+}
+
+// check compares the store with what was acknowledged. A removal that was under way may have been done.
+func (c *crashState) check(t *testing.T, s *Store, round int) {
+	t.Helper()
+	newest := map[int]int{}
+	for _, w := range c.written {
+		newest[w.writer] = max(newest[w.writer], w.n)
+	}
+	for version, w := range c.written {
+		got := get(t, s, fmt.Sprint(w.writer), version)
+		if w.writer%4 == 1 && w.n+1 == newest[w.writer] && got == "<NoSuchVersion>" {
+			delete(c.written, version)
+		} else if got != string(crashContent(w.writer, w.n)) {
+			t.Fatalf("round %d: acknowledged write %d of writer %d: got %d bytes (%.40q)", round, w.n, w.writer, len(got), got)
+		}
+	}
+	for version, key := range c.removed {
+		if got := get(t, s, key, version); got != "<NoSuchVersion>" {
+			t.Fatalf("round %d: the removed version %s of %s: got %d bytes (%.40q)", round, version, key, len(got), got)
+		}
+	}
+	page, err := s.ListVersions(t.Context(), s3model.ListRequest{Bucket: "b", Prefix: "swept", Max: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range page.Objects {
+		n, err := strconv.Atoi(get(t, s, "swept", o.VersionID))
+		if err != nil || n < c.swept {
+			t.Fatalf("round %d: version %d of swept is there (%v) although all before %d are gone", round, n, err, c.swept)
+		}
+	}
+}
+
+// thin removes nearly all that was written.
+func (c *crashState) thin(t *testing.T, s *Store) {
+	t.Helper()
+	for version, w := range c.written {
+		if len(c.written) < crashWriters {
+			return
+		}
+		remove(t, s, fmt.Sprint(w.writer), version)
+		delete(c.written, version)
+		c.removed[version] = fmt.Sprint(w.writer)
+	}
+}
+
+// runAndKill starts a child, kills it after so many acknowledgements, or as soon as it runs, and returns all of them
+// and its log.
+func runAndKill(t *testing.T, dir string, first, after int, early bool) (lines []string, log string) {
 	t.Helper()
 	cmd := child(t, "crash", dir)
 	cmd.Env = append(cmd.Env, fmt.Sprint("STATELATCH_TEST_FIRST=", first))
@@ -167,7 +291,11 @@ func runAndKill(t *testing.T, dir string, first, after int) []string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var lines []string
+	if early {
+		after = 0
+		time.Sleep(rand.N(20 * time.Millisecond)) // about what it takes to start and to open the store
+		_ = cmd.Process.Kill()
+	}
 	in := bufio.NewReader(out)
 	for {
 		line, err := in.ReadString('\n')
@@ -186,7 +314,7 @@ func runAndKill(t *testing.T, dir string, first, after int) []string {
 	if len(lines) < after {
 		t.Fatalf("the child ended by itself: %v\n%s", err, stderr.String())
 	}
-	return lines
+	return lines, stderr.String()
 }
 
 // checkStorage verifies what checkBodies does, the database's pages, and that every

@@ -37,7 +37,16 @@ type update struct {
 // transaction began, nothing is changed; after that the outcome is waited for, so
 // that an error never stands for something that happened.
 func (s *Store) update(ctx context.Context, change func(*txn) error) error {
-	u := &update{run: change, done: make(chan error, 1)}
+	s.writes.Add(1)
+	return s.submit(ctx, &update{run: change, done: make(chan error, 1)})
+}
+
+// updateBehind is update for work that nobody waits for, such as a sweep's.
+func (s *Store) updateBehind(ctx context.Context, change func(*txn) error) error {
+	return s.submit(ctx, &update{run: change, done: make(chan error, 1)})
+}
+
+func (s *Store) submit(ctx context.Context, u *update) error {
 	if err := s.enqueue(ctx, u); err != nil {
 		return err
 	}
@@ -134,31 +143,31 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 		return nil, *reason
 	}
 	answers = make([]error, len(updates))
+	var changed []string
+	defer func() { s.rows.forget(changed) }()
 	var id int
 	committing := false
-	err = func() (err error) {
-		defer s.recoverDamage(&err)()
-		return s.disk.update(s.db, func(tx *bbolt.Tx) error {
-			id = tx.ID()
-			wrote := false
-			for i, u := range updates {
-				t := &txn{Tx: tx, box: s.box}
-				refusal := u.run(t)
-				var asS3 *s3model.Error
-				if refusal != nil && (t.wrote || !errors.As(refusal, &asS3)) {
-					return refusal
-				}
-				answers[i] = refusal
-				u.obsolete = t.obsolete
-				wrote = wrote || t.wrote
+	err = s.transact(func(tx *bbolt.Tx) error {
+		id = tx.ID()
+		wrote := false
+		for i, u := range updates {
+			t := &txn{Tx: tx, box: s.box, rows: &s.rows}
+			refusal := u.run(t)
+			changed = append(changed, t.changed...)
+			var asS3 *s3model.Error
+			if refusal != nil && (t.wrote || !errors.As(refusal, &asS3)) {
+				return refusal
 			}
-			if !wrote {
-				return errNothingToCommit
-			}
-			committing = true
-			return nil
-		})
-	}()
+			answers[i] = refusal
+			u.obsolete = t.obsolete
+			wrote = wrote || t.wrote
+		}
+		if !wrote {
+			return errNothingToCommit
+		}
+		committing = true
+		return nil
+	})
 	if errors.Is(err, errNothingToCommit) {
 		return answers, nil
 	}

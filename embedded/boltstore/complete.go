@@ -166,7 +166,7 @@ func (s *Store) tryComplete(ctx context.Context, req s3model.CompleteRequest) (s
 			Multipart: true,
 			Bodies:    a.bodies,
 		}
-		if err := t.insert(b, req.Bucket, req.Key, &v, s.now()); err != nil {
+		if err := t.insert(b, req.Bucket, req.Key, &v, cur, s.now()); err != nil {
 			return err
 		}
 		done = v.model(b, req.Key, true)

@@ -19,7 +19,9 @@ type disk interface {
 	sync(f *os.File) error
 	syncDir(path string) error
 	remove(path string) error
-	// update runs change in a transaction and commits it, unless change fails.
+	// rename puts a file in the place of another, or of none.
+	rename(from, to string) error
+	// update runs change in a transaction and commits it, unless change fails or panics.
 	update(db *bbolt.DB, change func(*bbolt.Tx) error) error
 }
 
@@ -38,7 +40,21 @@ func (osDisk) sync(f *os.File) error { return f.Sync() }
 
 func (osDisk) remove(path string) error { return os.Remove(path) }
 
-func (osDisk) update(db *bbolt.DB, change func(*bbolt.Tx) error) error { return db.Update(change) }
+func (osDisk) rename(from, to string) error { return os.Rename(from, to) }
+
+// update is not that of bbolt, which after a panic reads the whole database in a goroutine that damage would end the
+// process in.
+func (osDisk) update(db *bbolt.DB, change func(*bbolt.Tx) error) error {
+	tx, err := db.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+	if err := change(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
 
 // syncDir on Windows does nothing: it cannot, and need not.
 func (osDisk) syncDir(path string) error {

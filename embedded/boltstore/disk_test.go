@@ -2,6 +2,8 @@ package boltstore
 
 import (
 	"os"
+	"runtime"
+	"testing"
 
 	"go.etcd.io/bbolt"
 )
@@ -61,4 +63,23 @@ func (d stepDisk) update(db *bbolt.DB, change func(*bbolt.Tx) error) error {
 		return err
 	}
 	return d.step("committed", db.Path())
+}
+
+// What the fakes of these tests stand in for really syncs: a device that cannot be synced is an error.
+func TestOSDisk_Syncs(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no such device")
+	}
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	if err := (osDisk{}).sync(file); err == nil {
+		t.Error("sync: got nil for what cannot be synced")
+	}
+	if err := (osDisk{}).syncDir(os.DevNull); err == nil {
+		t.Error("syncDir: got nil for what cannot be synced")
+	}
 }

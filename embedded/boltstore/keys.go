@@ -3,6 +3,8 @@ package boltstore
 import (
 	"bytes"
 	"cmp"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/md5"
@@ -15,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/minio/sio"
@@ -74,6 +77,50 @@ func cipherConfig(key []byte, firstPackage uint32) sio.Config {
 		Key:            key,
 		SequenceNumber: firstPackage,
 	}
+}
+
+const (
+	packageHeader = 16   // version, cipher, length, nonce
+	finalPackage  = 0x80 // in the first byte of the nonce
+	packageTag    = 16
+)
+
+// sealPackage encrypts a small body into buf, or a larger one. What cipherConfig makes of it is one package, for which
+// the library would take 64 KiB.
+func sealPackage(buf, plain, key []byte) ([]byte, error) {
+	gcm, err := newGCM(key)
+	if err != nil {
+		return nil, err
+	}
+	sealed := slices.Grow(buf, packageHeader+len(plain)+packageTag)[:packageHeader]
+	_, _ = rand.Read(sealed) // never fails
+	sealed[0], sealed[1] = sio.Version20, sio.AES_256_GCM
+	binary.LittleEndian.PutUint16(sealed[2:], uint16(len(plain)-1))
+	sealed[4] |= finalPackage
+	return gcm.Seal(sealed, sealed[4:packageHeader], plain, sealed[:4]), nil
+}
+
+// openPackage decrypts what sealPackage made, in place.
+func openPackage(sealed, key []byte) ([]byte, error) {
+	gcm, err := newGCM(key)
+	if err != nil {
+		return nil, err
+	}
+	n := len(sealed) - packageHeader - packageTag
+	if n <= 0 || sealed[0] != sio.Version20 || sealed[1] != sio.AES_256_GCM || sealed[4]&finalPackage == 0 ||
+		int(binary.LittleEndian.Uint16(sealed[2:])) != n-1 {
+		return nil, errors.New("it is not a package")
+	}
+	body := sealed[packageHeader:]
+	return gcm.Open(body[:0], sealed[4:packageHeader], body, sealed[:4])
+}
+
+func newGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
 }
 
 // newSeal decides how a new object is kept, and returns the secret its bodies' keys are
@@ -200,7 +247,7 @@ func (s *Store) makeKey(path string) ([]byte, error) {
 		err = s.disk.sync(file)
 	}
 	if err = cmp.Or(err, file.Close()); err == nil {
-		err = os.Rename(tmp, path)
+		err = s.disk.rename(tmp, path)
 	}
 	if err != nil {
 		_ = s.disk.remove(tmp)

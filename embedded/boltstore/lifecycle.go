@@ -3,6 +3,7 @@ package boltstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,9 +11,13 @@ import (
 )
 
 const (
-	scanPage    = 2000 // versions looked at in one read transaction
-	sweepPage   = 128  // versions removed in one update, so that writers hardly wait
-	sweepPasses = 3    // the last noncurrent version gone, its delete marker stands alone
+	scanPage    = 500 // versions looked at in one read transaction
+	sweepPage   = 32  // versions removed in one update, so that writers hardly wait
+	sweepPasses = 3   // the last noncurrent version gone, its delete marker stands alone
+
+	// A sweep rests that many times as long as its last step took, if anybody wrote within that time.
+	sweepRest  = 9
+	sweepHeeds = time.Second
 )
 
 // Sweep applies the lifecycle rules of every bucket once, as S3 does: a number of days
@@ -30,7 +35,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		if !anyEnabled(b.Settings.Lifecycle) {
 			continue
 		}
-		err := s.sweepBucket(ctx, b.Name)
+		err := s.sweepBucket(ctx, b.Name, b.Settings.Lifecycle)
 		if err != nil && !errors.Is(err, s3model.ErrNoSuchBucket) { // removed meanwhile
 			return err
 		}
@@ -39,18 +44,49 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 func anyEnabled(rules []s3model.LifecycleRule) bool {
-	for _, r := range rules {
-		if r.Enabled {
-			return true
-		}
+	return slices.ContainsFunc(rules, func(r s3model.LifecycleRule) bool { return r.Enabled })
+}
+
+// heed lets writers have the store for most of the time, while there are any.
+type heed struct {
+	store *Store
+	seen  int64     // how many writes there were
+	last  time.Time // when that was found to have changed
+}
+
+// step does a part of the work of a sweep, and rests.
+func (h *heed) step(ctx context.Context, work func() error) error {
+	begin := time.Now()
+	err := work()
+	now := time.Now()
+	if n := h.store.writes.Load(); n != h.seen {
+		h.seen, h.last = n, now
 	}
-	return false
+	if err == nil && now.Sub(h.last) < sweepHeeds {
+		h.store.rest(ctx, sweepRest*now.Sub(begin))
+	}
+	return err
+}
+
+// rest waits, but not beyond the end of ctx.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// removesMarkers reports whether a rule removes delete markers that stand alone, as a sweep may leave them.
+func removesMarkers(rules []s3model.LifecycleRule) bool {
+	return slices.ContainsFunc(rules, func(r s3model.LifecycleRule) bool {
+		return r.Enabled && (r.ExpireLoneDeleteMarkers || r.ExpireDays > 0)
+	})
 }
 
 // tally counts what a sweep did.
 type tally struct{ expired, noncurrent, markers, uploads int }
 
-func (s *Store) sweepBucket(ctx context.Context, bucket string) error {
+func (s *Store) sweepBucket(ctx context.Context, bucket string, rules []s3model.LifecycleRule) error {
 	var total tally
 	defer func() {
 		if total != (tally{}) {
@@ -64,7 +100,7 @@ func (s *Store) sweepBucket(ctx context.Context, bucket string) error {
 		if err := s.sweepVersions(ctx, bucket, &total); err != nil {
 			return err
 		}
-		if total == before {
+		if total == before || !removesMarkers(rules) {
 			break
 		}
 	}
@@ -79,14 +115,17 @@ type candidate struct {
 
 func (s *Store) sweepVersions(ctx context.Context, bucket string, total *tally) error {
 	var at position
+	h := &heed{store: s, seen: s.writes.Load()}
 	for !at.end {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var due []candidate
-		err := s.view(func(t *txn) (err error) {
-			due, at, err = t.dueVersions(bucket, at, s.now())
-			return err
+		err := h.step(ctx, func() error {
+			return s.view(func(t *txn) (err error) {
+				due, at, err = t.dueVersions(bucket, at, s.now())
+				return err
+			})
 		})
 		if err != nil {
 			return err
@@ -94,9 +133,11 @@ func (s *Store) sweepVersions(ctx context.Context, bucket string, total *tally) 
 		for len(due) > 0 {
 			n := min(len(due), sweepPage)
 			var did tally
-			err := s.update(ctx, func(t *txn) error {
-				did = tally{}
-				return t.expire(bucket, due[:n], s.now(), &did)
+			err := h.step(ctx, func() error {
+				return s.updateBehind(ctx, func(t *txn) error {
+					did = tally{}
+					return t.expire(bucket, due[:n], s.now(), &did)
+				})
 			})
 			if err != nil {
 				return err
@@ -205,10 +246,12 @@ func (t *txn) expire(bucket string, due []candidate, now time.Time, did *tally) 
 	if err != nil {
 		return err
 	}
-	for _, d := range due {
-		latest, err := t.latest(bucket, d.key)
-		if err != nil {
-			return err
+	var latest *record // of the key that is looked at
+	for i, d := range due {
+		if i == 0 || d.key != due[i-1].key || latest == nil {
+			if latest, err = t.latest(bucket, d.key); err != nil {
+				return err
+			}
 		}
 		if latest == nil {
 			continue
@@ -245,12 +288,15 @@ func (t *txn) expire(bucket string, due []candidate, now time.Time, did *tally) 
 			did.expired++
 		}
 		if isLatest && !r.Marker && b.Settings.Versioning != s3model.Unversioned {
-			_, err = t.insertMarker(b, bucket, d.key, randomBytes(idSize), now.UnixNano())
+			_, err = t.insertMarker(b, bucket, d.key, r, randomBytes(idSize), now.UnixNano())
 		} else {
 			err = t.removeVersion(bucket, d.key, r, isLatest)
 		}
 		if err != nil {
 			return err
+		}
+		if isLatest {
+			latest = nil
 		}
 	}
 	return nil

@@ -240,7 +240,11 @@ func TestStore_Sweep_ManyVersions(t *testing.T) {
 		for i := range scanPage + 500 {
 			for _, key := range []string{"heartbeat", fmt.Sprintf("k%04d", i/6)} {
 				r := &record{ID: randomBytes(idSize), Modified: clock.Now().UnixNano()}
-				if err := txn.insert(b, "b", key, r, clock.Now()); err != nil {
+				cur, err := txn.current("b", key)
+				if err != nil {
+					return err
+				}
+				if err := txn.insert(b, "b", key, r, cur, clock.Now()); err != nil {
 					return err
 				}
 			}

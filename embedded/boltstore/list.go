@@ -133,6 +133,23 @@ func (c *versionCursor) seekAfter(key string, seq uint64) {
 	c.hk, c.hv = c.history.Seek(binary.BigEndian.AppendUint64(append(at, 0), ^(seq - 1)))
 }
 
+// resume goes to what follows a version of key that was listed before, and reports whether one of key comes before
+// that, so that it is not the latest. seq 0 is not known, and comes before all.
+func (c *versionCursor) resume(key string, seq uint64) (newer bool, err error) {
+	c.seek([]byte(key))
+	found, current, more, err := c.peek()
+	if err != nil || !more || found != key || seq == 0 {
+		return false, err
+	}
+	first, err := c.next(current)
+	if err != nil || first.Seq < seq { // what was listed is gone, and all that was newer
+		c.seek([]byte(key))
+		return false, err
+	}
+	c.seekAfter(key, seq)
+	return true, nil
+}
+
 // peek returns the key at the cursor and whether its current object comes next.
 func (c *versionCursor) peek() (key string, current, more bool, err error) {
 	inObjects := c.ok != nil && bytes.HasPrefix(c.ok, c.space)
@@ -180,18 +197,20 @@ func (s *Store) ListVersions(_ context.Context, req s3model.ListRequest) (s3mode
 		if !ok {
 			return nil
 		}
-		var resume uint64 // versions of KeyMarker from this one on were listed before
+		c, newer := newVersionCursor(t, req.Bucket), false
+		c.seek(begin)
 		if req.VersionIDMarker != "" && strings.HasPrefix(req.KeyMarker, req.Prefix) {
 			if _, rolled := p.common(req.KeyMarker); !rolled {
-				if resume, err = t.markerSeq(req); err != nil {
+				seq, err := t.markerSeq(req)
+				if err != nil {
 					return err
 				}
-				begin = []byte(req.KeyMarker)
+				if newer, err = c.resume(req.KeyMarker, seq); err != nil {
+					return err
+				}
 			}
 		}
-		c := newVersionCursor(t, req.Bucket)
-		c.seek(begin)
-		return p.versions(b, c, resume)
+		return p.versions(b, c, newer)
 	})
 	if err != nil {
 		return s3model.ListPage{}, err
@@ -220,9 +239,9 @@ func (t *txn) markerSeq(req s3model.ListRequest) (uint64, error) {
 	return t.nullSeq(req.Bucket, req.KeyMarker), nil
 }
 
-// versions fills the page from the cursor on.
-func (p *pager) versions(b *bucketRecord, c *versionCursor, resume uint64) error {
-	last, begun := "", false
+// versions fills the page from the cursor on. newer says that a version of the marker's key comes before that.
+func (p *pager) versions(b *bucketRecord, c *versionCursor, newer bool) error {
+	last, begun := p.req.KeyMarker, newer
 	for {
 		key, current, more, err := c.peek()
 		if err != nil {
@@ -248,9 +267,6 @@ func (p *pager) versions(b *bucketRecord, c *versionCursor, resume uint64) error
 		}
 		latest := !begun || key != last
 		last, begun = key, true
-		if resume != 0 && key == p.req.KeyMarker && r.Seq >= resume {
-			continue
-		}
 		o := r.model(b, key, latest)
 		o.VersionID = r.versionID()
 		p.page.Objects = append(p.page.Objects, o)

@@ -182,6 +182,7 @@ func (s *Store) PutPart(ctx context.Context, req s3model.PartRequest, r io.Reade
 		s.abandon(g, err)
 		return s3model.Part{}, err
 	}
+	g.committed()
 	part := p.model()
 	part.Encryption = describeSeal(l, req.Encryption)
 	return part, nil

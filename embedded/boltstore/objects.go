@@ -49,14 +49,13 @@ func checkText(kind string, m map[string]string) error {
 	return nil
 }
 
-// bucket reads the record of a bucket.
+// bucket reads the record of a bucket, which nobody changes.
 func (s *Store) bucket(name string) (*bucketRecord, error) {
-	var b *bucketRecord
-	err := s.view(func(t *txn) (err error) {
-		b, err = t.bucketOf(name)
-		return err
-	})
-	return b, err
+	b, err := s.row(bucketTable, []byte(name), func(t *txn) (any, error) { return t.bucketOf(name) })
+	if err != nil {
+		return nil, err
+	}
+	return b.(*bucketRecord), nil
 }
 
 // Put implements s3model.Store.
@@ -113,7 +112,7 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 			return err
 		}
 		v.Bodies = []body{stored}
-		if err := t.insert(b, req.Bucket, req.Key, &v, now); err != nil {
+		if err := t.insert(b, req.Bucket, req.Key, &v, cur, now); err != nil {
 			return err
 		}
 		done = v.model(b, req.Key, true)
@@ -123,6 +122,7 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 		s.abandon(g, err)
 		return s3model.Object{}, err
 	}
+	g.committed()
 	done.Encryption = describeSeal(l, req.Encryption)
 	return done, nil
 }
@@ -267,7 +267,7 @@ func (s *Store) Delete(ctx context.Context, req s3model.DeleteRequest) (s3model.
 			}
 			return t.removeVersion(req.Bucket, req.Key, r, true)
 		}
-		marker, err := t.insertMarker(b, req.Bucket, req.Key, id, s.now().UnixNano())
+		marker, err := t.insertMarker(b, req.Bucket, req.Key, r, id, s.now().UnixNano())
 		if err != nil {
 			return err
 		}
@@ -280,10 +280,13 @@ func (s *Store) Delete(ctx context.Context, req s3model.DeleteRequest) (s3model.
 	return done, nil
 }
 
-// insertMarker makes a delete marker the latest version.
-func (t *txn) insertMarker(b *bucketRecord, bucket, key string, id []byte, now int64) (*record, error) {
+// insertMarker makes a delete marker the latest version, after latest.
+func (t *txn) insertMarker(b *bucketRecord, bucket, key string, latest *record, id []byte, now int64) (*record, error) {
+	if latest != nil && latest.Marker {
+		latest = nil // it is in the history
+	}
 	marker := &record{ID: id, Marker: true, Modified: now}
-	return marker, t.insert(b, bucket, key, marker, fromNano(now))
+	return marker, t.insert(b, bucket, key, marker, latest, fromNano(now))
 }
 
 // Copy implements s3model.Store. The body is streamed, decrypted and encrypted anew. A

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/minio/sio"
+
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
@@ -391,5 +393,55 @@ func TestStore_Tags(t *testing.T) {
 	}
 	if _, err := s.SetTags(t.Context(), s3model.ReadRequest{Bucket: "b", Key: "none"}, nil); code(err) != "NoSuchKey" {
 		t.Errorf("SetTags of nothing: got %v", err)
+	}
+}
+
+// A small body is encrypted and decrypted without the library, into what the library makes and reads.
+func TestSealPackage_IsWhatTheLibraryMakes(t *testing.T) {
+	t.Parallel()
+	key := pattern(keySize, 1)
+	for _, size := range []int{1, 4096, packageSize - 1, packageSize} {
+		plain := pattern(size, 2)
+		sealed, err := sealPackage(nil, plain, key)
+		if err != nil || int64(len(sealed)) != sealedSize(int64(size)) {
+			t.Fatalf("sealPackage of %d bytes: got %d, %v", size, len(sealed), err)
+		}
+		if again, _ := sealPackage(nil, plain, key); bytes.Equal(again, sealed) {
+			t.Error("the same body is sealed alike twice")
+		}
+		if got, err := io.ReadAll(mustDecrypt(bytes.NewReader(sealed), key, 0)); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("the library reads %d bytes of %d: %v", len(got), size, err)
+		}
+		var theirs bytes.Buffer
+		if _, err := sio.Encrypt(&theirs, bytes.NewReader(plain), cipherConfig(key, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := openPackage(theirs.Bytes(), key); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("openPackage: got %d bytes of %d: %v", len(got), size, err)
+		}
+		for at := range sealed {
+			if at > 40 && at < len(sealed)-40 && at%997 != 0 {
+				continue
+			}
+			sealed[at] ^= 1
+			if _, err := openPackage(bytes.Clone(sealed), key); err == nil {
+				t.Errorf("byte %d of %d was flipped unnoticed", at, len(sealed))
+			}
+			sealed[at] ^= 1
+		}
+		if size == packageSize {
+			theirs.Reset()
+			if _, err := sio.Encrypt(&theirs, bytes.NewReader(append(plain, 'x')), cipherConfig(key, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := openPackage(theirs.Bytes()[:sealedPackage], key); err == nil {
+				t.Error("the first package of two was taken for a body")
+			}
+		}
+		for _, n := range []int{0, 1, packageHeader, packageHeader + packageTag, len(sealed) - 1} {
+			if _, err := openPackage(bytes.Clone(sealed[:min(n, len(sealed)-1)]), key); err == nil {
+				t.Errorf("%d of %d bytes were taken", n, len(sealed))
+			}
+		}
 	}
 }

@@ -10,20 +10,20 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/statelatch/statelatch/internal/filelock"
 	"github.com/statelatch/statelatch/internal/private"
 )
 
 const (
-	dbFile  = "store.db"
-	bodyDir = "bodies"
+	dbFile   = "store.db"
+	lockFile = "store.lock"
+	bodyDir  = "bodies"
 
 	lockTimeout              = 100 * time.Millisecond
 	defaultLifecycleInterval = time.Hour
@@ -38,6 +38,11 @@ func Open(cfg Config) (*Store, error) {
 		clock: cfg.Clock,
 		log:   cfg.Logger,
 		disk:  cfg.disk,
+
+		rest:       rest,
+		rows:       rowCache{rows: map[string]row{}},
+		worthwhile: cmp.Or(cfg.worthwhile, defaultWorthwhile),
+
 		queue: make(chan *update, maxBatch),
 	}
 	if s.clock == nil {
@@ -57,9 +62,7 @@ func Open(cfg Config) (*Store, error) {
 		pins: make(map[string]*pin),
 	}
 	if err := s.open(); err != nil {
-		if s.db != nil {
-			_ = s.db.Close() // the first error is the telling one
-		}
+		_ = s.closeFiles() // the first error is the telling one
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.committed.Add(1)
@@ -78,6 +81,9 @@ func (s *Store) open() error {
 	if err := s.makeDir(); err != nil {
 		return err
 	}
+	if err := s.lockDir(); err != nil {
+		return err
+	}
 	present, err := s.files.present()
 	if err != nil {
 		return err
@@ -89,7 +95,7 @@ func (s *Store) open() error {
 	if err := private.Owned(path); err != nil && !isNotExist(err) {
 		return err
 	}
-	if s.db, err = openDB(path); err != nil {
+	if err := s.openDB(path); err != nil {
 		return err
 	}
 	check, err := s.checkFormat(path)
@@ -117,6 +123,30 @@ func (s *Store) open() error {
 		return err
 	}
 	return s.sweepFiles(present)
+}
+
+// lockDir keeps other processes out of the directory, also while the database is exchanged, whose lock goes with it.
+func (s *Store) lockDir() (err error) {
+	path := filepath.Join(s.dir, lockFile)
+	s.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|filelock.NoFollow, 0o600)
+	if err != nil {
+		return explain(fmt.Errorf("lock data directory: %w", err))
+	}
+	for end := time.Now().Add(lockTimeout); ; time.Sleep(lockTimeout / 10) {
+		held, err := filelock.Try(s.lock)
+		switch {
+		case err != nil:
+			return fmt.Errorf("lock data directory: %s: %w", path, err)
+		case held:
+			return nil
+		case time.Now().After(end):
+			return inUse(s.dir)
+		}
+	}
+}
+
+func inUse(path string) error {
+	return fmt.Errorf("%w: %s: stop it, or use another directory", ErrInUse, path)
 }
 
 // makeDir creates the data directory durably, if it is not there.
@@ -180,56 +210,6 @@ func (s *Store) checkLoss(path string, bodies int) error {
 	return nil
 }
 
-// openDB opens and locks the database, and finds out whether bbolt can work with it.
-func openDB(path string) (db *bbolt.DB, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a truncated file faults when read
-	var file *os.File
-	opened := func(name string, flag int, mode os.FileMode) (*os.File, error) {
-		f, err := os.OpenFile(name, flag, mode)
-		file = f
-		return f, err
-	}
-	defer func() {
-		if err != nil && file != nil {
-			unlock(file)
-			_ = file.Close() // after a panic bbolt leaves it open
-		}
-	}()
-	defer func() { // runs before the file is closed, which depends on err
-		if p := recover(); p != nil {
-			// What bbolt stumbled over says nothing to whoever has to mend it.
-			db, err = nil, corrupt(path, errors.New("its pages cannot be read"))
-		}
-	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:      lockTimeout,
-		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true,
-		OpenFile:     opened,
-	})
-	switch {
-	case err == nil:
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: %s: stop it, or use another directory", ErrInUse, path)
-	case isErrno(err, unwritable...):
-		return nil, explain(err)
-	default:
-		return nil, corrupt(path, err)
-	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		info, err := os.Stat(path)
-		if err == nil && info.Size() < tx.Size() {
-			err = corrupt(path, fmt.Errorf("the file ends after %d of %d bytes", info.Size(), tx.Size()))
-		}
-		return err
-	})
-	if err != nil {
-		_ = db.Close() // the first error is the telling one
-		return nil, err
-	}
-	return db, nil
-}
-
 // unwritable are the errors that say something about the disk, not about the database.
 var unwritable = []syscall.Errno{
 	syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG,
@@ -259,7 +239,7 @@ func (s *Store) noteKey(check []byte) error {
 		return err
 	}
 	format := []byte(strconv.Itoa(formatVersion))
-	err = s.disk.update(s.db, func(tx *bbolt.Tx) error {
+	err = s.transact(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaTable)
 		if check != nil && bytes.Equal(meta.Get(metaFormat), format) {
 			return errNothingToCommit
@@ -313,7 +293,7 @@ func (s *Store) checkFormat(path string) (check []byte, err error) {
 	case !fresh:
 		return check, nil
 	}
-	err = s.disk.update(s.db, func(tx *bbolt.Tx) error {
+	err = s.transact(func(tx *bbolt.Tx) error {
 		for _, name := range allTables {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err

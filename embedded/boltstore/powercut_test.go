@@ -25,13 +25,16 @@ import (
 type powerDisk struct {
 	osDisk
 	root string
+	page int               // what is written at once, which for files other than the database is not known
 	cut  func(call string) // a moment at which the power may fail
 
 	entries map[string][]string // the names in a directory when it was last synced
 	files   []syncedFile
 	gone    map[string][]byte // what removed files held, while their removal may be lost
+	renamed map[string]rename // by the new name, while it may be lost
 
 	db      []byte // the database after the last transaction that is known to be synced; nil before the first
+	torn    bool   // the database was not synced before it got its name
 	pending []byte // the database as the transaction under way leaves it
 	synced  bool   // all of pending is on the disk but its root, the meta page
 }
@@ -42,8 +45,17 @@ type syncedFile struct {
 	content []byte
 }
 
+// rename is what a file was called, and what its new name stood for before; nil for nothing.
+type rename struct {
+	from string
+	was  []byte
+}
+
 func newPowerDisk(root string) *powerDisk {
-	return &powerDisk{root: root, cut: func(string) {}, entries: map[string][]string{}, gone: map[string][]byte{}}
+	return &powerDisk{
+		root: root, cut: func(string) {}, page: os.Getpagesize(),
+		entries: map[string][]string{}, gone: map[string][]byte{}, renamed: map[string]rename{},
+	}
 }
 
 func (d *powerDisk) mkdir(path string) error {
@@ -85,6 +97,9 @@ func (d *powerDisk) syncDir(path string) error {
 	for _, name := range d.entries[path] {
 		delete(d.gone, filepath.Join(path, name))
 	}
+	for _, name := range names {
+		delete(d.renamed, filepath.Join(path, name))
+	}
 	d.entries[path] = names
 	return err
 }
@@ -98,6 +113,25 @@ func (d *powerDisk) remove(path string) error {
 	return d.osDisk.remove(path)
 }
 
+func (d *powerDisk) rename(from, to string) error {
+	d.cut("rename")
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	r := rename{from: from}
+	if r.was, err = os.ReadFile(to); err != nil && !isNotExist(err) {
+		return err
+	}
+	if filepath.Base(to) == dbFile {
+		var synced bool
+		d.db, synced = d.held(info)
+		d.torn = !synced
+	}
+	d.renamed[to] = r
+	return d.osDisk.rename(from, to)
+}
+
 // update follows how bbolt commits: pages, sync, the meta page, sync.
 func (d *powerDisk) update(db *bbolt.DB, change func(*bbolt.Tx) error) error {
 	d.cut("update")
@@ -108,6 +142,7 @@ func (d *powerDisk) update(db *bbolt.DB, change func(*bbolt.Tx) error) error {
 	if d.db == nil {
 		d.db = before
 	}
+	d.page = db.Info().PageSize
 	if err := d.osDisk.update(db, change); err != nil {
 		return err
 	}
@@ -175,6 +210,15 @@ func (d *powerDisk) after(dir, to string, kept luck) error {
 	durable := d.entries[dir]
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(names, durable)))) {
 		path, target := filepath.Join(dir, name), filepath.Join(to, name)
+		if r, ok := d.renamed[path]; ok && !kept(1)[0] {
+			if r.was != nil {
+				err = os.WriteFile(target, r.was, 0o600)
+			}
+			if err = errors.Join(err, d.afterOne(path, filepath.Join(to, filepath.Base(r.from)), kept)); err != nil {
+				return err
+			}
+			continue
+		}
 		was, is := slices.Contains(durable, name), slices.Contains(names, name)
 		if was != is && kept(1)[0] != is {
 			continue
@@ -202,48 +246,44 @@ func (d *powerDisk) afterOne(path, target string, kept luck) error {
 		return d.after(path, target, kept)
 	}
 	content, synced := d.held(info)
-	if filepath.Base(path) == dbFile {
-		content, synced = d.database(kept), d.db != nil
+	if filepath.Base(path) == dbFile && d.db != nil {
+		content, synced = d.database(kept), true
 	}
 	if !synced {
 		if content, err = os.ReadFile(path); err != nil {
 			return err
 		}
-		if filepath.Base(path) != dbFile { // bbolt syncs the pages it makes a new file of
-			content = pieces(nil, content, 0, kept)
+		if filepath.Base(path) != dbFile || d.torn { // bbolt syncs the pages it makes a new file of
+			content = d.pieces(nil, content, 0, kept)
 		}
 	}
 	return os.WriteFile(target, content, 0o600)
 }
 
-const (
-	diskPage  = 4096
-	metaPages = 2 * diskPage
-)
-
 func (d *powerDisk) database(kept luck) []byte {
+	metaPages := 2 * d.page
 	switch {
 	case d.pending == nil:
 		return d.db
 	case d.synced:
-		meta := pieces(d.db[:metaPages], d.pending[:metaPages], 0, kept)
+		meta := d.pieces(d.db[:metaPages], d.pending[:metaPages], 0, kept)
 		return slices.Concat(meta, d.pending[metaPages:])
 	}
-	return pieces(d.db, d.pending, metaPages, kept)
+	return d.pieces(d.db, d.pending, metaPages, kept)
 }
 
 // pieces is a file that held was, of which the pages of is from start on were written but not synced.
-func pieces(was, is []byte, start int, kept luck) []byte {
-	n := (len(is) + diskPage - 1) / diskPage
+func (d *powerDisk) pieces(was, is []byte, start int, kept luck) []byte {
+	n := (len(is) + d.page - 1) / d.page
 	survives := kept(n)
 	if was == nil && !slices.Contains(survives, true) {
 		return nil
 	}
 	out := make([]byte, len(is))
 	copy(out, was)
-	for i := start / diskPage; i < n; i++ {
+	for i := start / d.page; i < n; i++ {
 		if survives[i] {
-			copy(out[i*diskPage:], is[i*diskPage:min(len(is), (i+1)*diskPage)])
+			copy(out[i*d.page:], is[i*d.page:min(len(is), (i+1)*d.page)])
 		}
 	}
 	return out
@@ -394,43 +434,135 @@ func TestStore_PowerFails_AtEveryCall(t *testing.T) {
 			states := statesOf(t, versioning)
 			clock, root := newTestClock(), t.TempDir()
 			d := newPowerDisk(root)
-			rnd := rand.New(rand.NewPCG(1, 2))
-			calls, during, possible := 0, "open", []string(nil)
-			d.cut = func(call string) {
-				calls++
-				for i, kept := range []luck{none, all, some(rnd), some(rnd)} {
-					to, asked := t.TempDir(), false
-					err := d.after(root, to, func(n int) []bool { asked = true; return kept(n) })
-					if err != nil {
-						t.Error(err)
-						continue
-					}
-					var wg sync.WaitGroup
-					wg.Go(func() { // of its own, for what is fatal here must not end the committer
-						what := fmt.Sprintf("%s, call %d (%s), survivors %d", during, calls, call, i)
-						checkAfterPowerCut(t, what, filepath.Join(to, "new", "data"), clock, possible)
-					})
-					wg.Wait()
-					if err := os.RemoveAll(to); err != nil {
-						t.Error(err)
-					}
-					if !asked { // all is synced: the others would be the same
-						break
-					}
-				}
-			}
+			w := d.watch(t, filepath.Join("new", "data"), clock)
 			s := powerStore(t, root, clock, d, versioning)
 			for i, op := range powerOperations(clock) {
-				during, possible = op.name, states[i]
+				w.during, w.possible = op.name, states[i]
 				op.do(t, s)
-				possible = states[i][len(states[i])-1:]
+				w.possible = states[i][len(states[i])-1:]
 				d.cut("acknowledged")
 			}
-			if calls < 60 {
-				t.Errorf("only %d calls were watched", calls)
-			}
-			d.cut = func(string) {}
+			w.end(60)
 		})
+	}
+}
+
+// A database that is mostly free is compacted when it is opened: before, in the course of it and after, the power may
+// fail, and the store is there as it was, in the old file or the new one, or goes on as it is.
+func TestOpen_Compaction_PowerFails_AtEveryCall(t *testing.T) {
+	t.Parallel()
+	clock, root := newTestClock(), t.TempDir()
+	d := newPowerDisk(root)
+	cfg := Config{Dir: filepath.Join(root, "data"), Clock: clock.Now, LifecycleInterval: -1, worthwhile: 1, disk: d}
+	s := mustOpen(t, cfg)
+	addBucket(t, s, "b", s3model.Enabled)
+	put(t, s, "large", string(pattern(100000, 1)))
+	var kept, gone []string
+	for i := range 40 {
+		v := put(t, s, "k", string(pattern(5000, uint64(i)))).VersionID
+		if i%8 == 0 {
+			kept = append(kept, v)
+		} else {
+			gone = append(gone, v)
+		}
+	}
+	for _, v := range gone {
+		remove(t, s, "k", v)
+	}
+	before := contents(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	full := fileSize(t, filepath.Join(cfg.Dir, dbFile))
+
+	w := d.watch(t, "data", clock)
+	w.during, w.possible = "compaction", []string{before}
+	var log logBuffer
+	cfg.Logger = log.logger()
+	s = mustOpen(t, cfg)
+	d.cut("opened")
+	if got := fileSize(t, filepath.Join(cfg.Dir, dbFile)); got > full/2 {
+		t.Errorf("the database has %d bytes of %d, want it compacted", got, full)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "compacting the database") {
+		t.Errorf("log: got %q, want one line", got)
+	}
+	d.cut = func(string) {} // what is under way is either of these
+	put(t, s, "k", "after")
+	w.possible = []string{contents(t, s)}
+	w.resume()
+	d.cut("acknowledged")
+	for i, v := range kept {
+		if got := get(t, s, "k", v); got != string(pattern(5000, uint64(8*i))) {
+			t.Errorf("version %d: got %d bytes (%.40q)", 8*i, len(got), got)
+		}
+	}
+	w.end(5)
+	// A version keeps its number, which later ones are above.
+	if v := put(t, s, "k", "last").VersionID; slices.Contains(gone, v) || versionsOf(t, s)[:7] != "k=last*" {
+		t.Errorf("after the compaction: got version %s and %.40s", v, versionsOf(t, s))
+	}
+}
+
+func fileSize(tb testing.TB, path string) int64 {
+	tb.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return info.Size()
+}
+
+// powerWatch checks what a power cut at any moment leaves of a store.
+type powerWatch struct {
+	t        *testing.T
+	disk     *powerDisk
+	resume   func() // watch, after it was stopped
+	calls    int
+	during   string   // what is under way
+	possible []string // the contents that may be found; nil while nothing was acknowledged
+}
+
+// watch lets the power fail at every call, with nothing, everything or some of what was not synced on the disk. The
+// store is in dir below the root of the disk.
+func (d *powerDisk) watch(t *testing.T, dir string, clock *testClock) *powerWatch {
+	t.Helper()
+	w := &powerWatch{t: t, disk: d, during: "open"}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	cut := func(call string) {
+		w.calls++
+		for i, kept := range []luck{none, all, some(rnd), some(rnd)} {
+			to, asked := t.TempDir(), false
+			err := d.after(d.root, to, func(n int) []bool { asked = true; return kept(n) })
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() { // of its own, for what is fatal here must not end the committer
+				what := fmt.Sprintf("%s, call %d (%s), survivors %d", w.during, w.calls, call, i)
+				checkAfterPowerCut(t, what, filepath.Join(to, dir), clock, w.possible)
+			})
+			wg.Wait()
+			if err := os.RemoveAll(to); err != nil {
+				t.Error(err)
+			}
+			if !asked { // all is synced: the others would be the same
+				break
+			}
+		}
+	}
+	w.resume = func() { d.cut = cut }
+	w.resume()
+	return w
+}
+
+// end stops the watch, which must have seen some calls.
+func (w *powerWatch) end(calls int) {
+	w.t.Helper()
+	w.disk.cut = func(string) {}
+	if w.calls < calls {
+		w.t.Errorf("only %d calls were watched", w.calls)
 	}
 }
 
@@ -443,6 +575,9 @@ func checkAfterPowerCut(t *testing.T, what, dir string, clock *testClock, possib
 		return
 	}
 	defer func() { _ = s.Close() }()
+	if _, err := os.Stat(filepath.Join(dir, compactedFile)); !isNotExist(err) {
+		t.Errorf("%s: what a compaction left is still there: %v", what, err)
+	}
 	if possible == nil {
 		return
 	}

@@ -66,7 +66,7 @@ func (s *Store) openSegment(b body, data, secret []byte, bind binding) (segment,
 	}
 	seg.data = data
 	if seg.key != nil && b.Size > 0 {
-		plain, err := io.ReadAll(mustDecrypt(bytes.NewReader(data), seg.key, 0))
+		plain, err := openPackage(data, seg.key)
 		if err != nil || int64(len(plain)) != b.Size {
 			return seg, damaged("small body cannot be decrypted: %v", err)
 		}

@@ -15,6 +15,9 @@ import (
 type txn struct {
 	*bbolt.Tx
 	box      *box
+	rows     *rowCache
+	since    uint64   // of rows, when the transaction had not begun
+	changed  []string // rows
 	wrote    bool
 	obsolete []string
 }
@@ -23,7 +26,10 @@ type txn struct {
 // inside one, because the database file cannot be remapped meanwhile.
 func (s *Store) view(fn func(*txn) error) (err error) {
 	defer s.recoverDamage(&err)()
-	return failure(s.db.View(func(tx *bbolt.Tx) error { return fn(&txn{Tx: tx, box: s.box}) }))
+	since := s.rows.now()
+	return failure(s.db.View(func(tx *bbolt.Tx) error {
+		return fn(&txn{Tx: tx, box: s.box, rows: &s.rows, since: since})
+	}))
 }
 
 // recoverDamage turns what bbolt does on a damaged file, a panic or a fault in the
@@ -60,7 +66,7 @@ func (t *txn) putSealed(table, key, data []byte) error {
 }
 
 func (t *txn) putRaw(table, key, data []byte) error {
-	t.wrote = true
+	t.change(table, key)
 	if err := t.Bucket(table).Put(key, data); err != nil {
 		return fmt.Errorf("write table %s: %w", table, err)
 	}
@@ -68,11 +74,19 @@ func (t *txn) putRaw(table, key, data []byte) error {
 }
 
 func (t *txn) remove(table, key []byte) error {
-	t.wrote = true
+	t.change(table, key)
 	if err := t.Bucket(table).Delete(key); err != nil {
 		return fmt.Errorf("write table %s: %w", table, err)
 	}
 	return nil
+}
+
+// change notes that the transaction changes a row.
+func (t *txn) change(table, key []byte) {
+	t.wrote = true
+	if cached(table) {
+		t.changed = append(t.changed, string(place(table, key)))
+	}
 }
 
 func encode(v any) ([]byte, error) {
@@ -107,17 +121,20 @@ func scan(tx *bbolt.Tx, table, prefix []byte, fn func(k, v []byte) (bool, error)
 	return nil
 }
 
-// bucketOf returns the record of a bucket.
+// bucketOf returns the record of a bucket, which nobody changes.
 func (t *txn) bucketOf(name string) (*bucketRecord, error) {
-	b := &bucketRecord{}
-	ok, err := t.get(bucketTable, []byte(name), b)
+	key := []byte(name)
+	b, err := t.row(bucketTable, key, func(stored []byte) (any, error) {
+		if stored == nil {
+			return nil, s3model.ErrNoSuchBucket
+		}
+		b := &bucketRecord{}
+		return b, t.decode(bucketTable, key, stored, b)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, s3model.ErrNoSuchBucket
-	}
-	return b, nil
+	return b.(*bucketRecord), nil
 }
 
 // smallBodies copies the bodies that are in the database; nil for one that is a file.

@@ -103,8 +103,8 @@ func (t *txn) removeHistory(bucket, key string, r *record) error {
 
 // insert makes r the latest version of the key, as the versioning of the bucket has it:
 // beside the others (Enabled), in place of the null version (Suspended), or in place of
-// the only one.
-func (t *txn) insert(b *bucketRecord, bucket, key string, r *record, now time.Time) error {
+// the only one. cur is what t.current returns.
+func (t *txn) insert(b *bucketRecord, bucket, key string, r, cur *record, now time.Time) error {
 	seq, err := t.Bucket(historyTable).NextSequence()
 	if err != nil {
 		return fmt.Errorf("number version: %w", err)
@@ -112,10 +112,6 @@ func (t *txn) insert(b *bucketRecord, bucket, key string, r *record, now time.Ti
 	r.Seq = seq
 	r.Null = b.Settings.Versioning != s3model.Enabled
 
-	cur, err := t.current(bucket, key)
-	if err != nil {
-		return err
-	}
 	if r.Null {
 		if cur != nil && cur.Null {
 			if err := t.release(cur.Bodies); err != nil {

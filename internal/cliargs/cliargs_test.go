@@ -9,14 +9,14 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-var testHelp = Help{Values: map[string]string{"dir": "DIR", "out": "FILE", "id": "ID"}, More: "More.\n"}
+var testHelp = Help{More: "More.\n"}
 
 func testRoot() *cli.Command {
 	testHelp.Install()
 	return &cli.Command{
 		Name: "prog", Usage: "does things", Commands: []*cli.Command{
 			{Name: "show", Usage: "show a thing", UsageText: "prog show [flags]", Flags: []cli.Flag{
-				&cli.StringFlag{Name: "dir"}, &cli.StringFlag{Name: "out"}, &cli.StringFlag{Name: "id", Usage: "which thing"}, &cli.BoolFlag{Name: "json"},
+				&cli.StringFlag{Name: "dir", Usage: "`DIR`"}, &cli.StringFlag{Name: "out", Usage: "`FILE`"}, &cli.StringFlag{Name: "id", Usage: "`ID` which thing"}, &cli.BoolFlag{Name: "json"},
 				&DurationFlag{Name: "wait", Value: 48 * time.Hour}, &ChoiceFlag{Name: "mode", Config: Choices{"fast", "full", "none"}},
 			}},
 			{Name: "group", Commands: []*cli.Command{{Name: "list"}, {Name: "new"}, {Name: "secret", Hidden: true}}},

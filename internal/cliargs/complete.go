@@ -131,10 +131,10 @@ func (t *Typing) flags() (list []string) {
 	var add func(of *cli.Command)
 	add = func(of *cli.Command) {
 		for _, f := range of.Flags {
-			d, ok := f.(cli.DocGenerationFlag)
-			if name := f.Names()[0]; ok && !seen[name] {
+			if name := f.Names()[0]; !seen[name] {
 				seen[name] = true
-				list = t.Candidate(list, dashes+name, d.GetUsage())
+				usage, _ := usageOf(f)
+				list = t.Candidate(list, dashes+name, usage)
 			}
 		}
 		for _, sub := range of.Commands {
@@ -158,7 +158,7 @@ func (h Help) values(t *Typing, f cli.Flag, with Completer) (list []string) {
 		}
 		return list
 	}
-	switch name := h.ValueName(f); {
+	switch _, name := usageOf(f); {
 	case name == "DIR":
 		return []string{AskDirs}
 	case strings.Contains(name, "FILE"):

@@ -14,10 +14,10 @@ import (
 // helpColumn is where the words after a flag or a command begin. What is longer has a line of its own.
 const helpColumn = 26
 
-// Help is what the pages of -h need to know besides the commands.
+// Help is what the pages of -h need to know besides the commands. How the value of a flag is named stands in backquotes
+// at the beginning of its usage, where its type does not tell.
 type Help struct {
-	Values map[string]string // how the values of flags are named, where their type does not tell
-	More   string            // the end of the root's page
+	More string // the end of the root's page
 }
 
 // Width is the key in the root's metadata of how many columns a page may have, an int.
@@ -35,23 +35,31 @@ func (h Help) print(w io.Writer, c *cli.Command) {
 	_, _ = io.WriteString(w, h.Page(c, term.Readable(width)))
 }
 
-// ValueName returns how -h names the value of a flag, empty for one that takes none.
-func (h Help) ValueName(f cli.Flag) string {
-	name, known := h.Values[f.Names()[0]]
-	switch f := f.(type) {
-	case *cli.BoolFlag:
-		return ""
-	case *ChoiceFlag:
-		if !known {
-			return strings.Join(f.Config, "|")
-		}
-	case *DurationFlag:
-		return "DURATION"
-	case *cli.IntFlag:
-		if !known {
-			return "N"
-		}
+// usageOf is what a flag does, and how its value is named; empty for one that takes none.
+func usageOf(f cli.Flag) (usage, value string) {
+	d, ok := f.(cli.DocGenerationFlag)
+	if !ok {
+		return "", ""
 	}
+	usage = d.GetUsage()
+	if rest, ok := strings.CutPrefix(usage, "`"); ok {
+		value, usage, _ = strings.Cut(rest, "`")
+		return strings.TrimPrefix(usage, " "), value
+	}
+	switch f := f.(type) {
+	case *ChoiceFlag:
+		value = strings.Join(f.Config, "|")
+	case *DurationFlag:
+		value = "DURATION"
+	case *cli.IntFlag:
+		value = "N"
+	}
+	return usage, value
+}
+
+// ValueName returns how -h names the value of a flag, empty for one that takes none.
+func ValueName(f cli.Flag) string {
+	_, name := usageOf(f)
 	return name
 }
 
@@ -80,11 +88,8 @@ func (h Help) Page(c *cli.Command, width int) string {
 	if flags := c.VisibleFlags(); len(flags) > 0 && len(c.Commands) == 0 {
 		b.WriteString("\nFlags:\n")
 		for _, f := range flags {
-			usage := ""
-			if d, ok := f.(cli.DocGenerationFlag); ok {
-				usage = d.GetUsage()
-			}
-			b.WriteString(entry(strings.TrimSpace("-"+f.Names()[0]+" "+h.ValueName(f)), usage, helpColumn, width))
+			usage, value := usageOf(f)
+			b.WriteString(entry(strings.TrimSpace("-"+f.Names()[0]+" "+value), usage, helpColumn, width))
 		}
 	}
 	switch {

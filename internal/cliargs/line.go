@@ -182,7 +182,7 @@ func (h Help) Explain(c *cli.Command, err error) error {
 	}
 	if word, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		if f := FindFlag(c, FlagName(word)); f != nil {
-			return fmt.Errorf("-%s needs a value: -%[1]s %s", FlagName(word), h.ValueName(f))
+			return fmt.Errorf("-%s needs a value: -%[1]s %s", FlagName(word), ValueName(f))
 		}
 	}
 	if value, after, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok &&
@@ -216,4 +216,12 @@ func AtMostOne(c *cli.Command, what string) (string, error) {
 		return "", fmt.Errorf("one %s at most, %s", what, Got(args))
 	}
 	return c.Args().First(), nil
+}
+
+// InBucket puts a bucket, if one is given, before a KEY or PREFIX that is alone.
+func InBucket(bucket, ref string) string {
+	if bucket == "" || ref == "" || strings.Contains(ref, "://") || strings.HasPrefix(ref, "arn:") {
+		return ref
+	}
+	return "s3://" + bucket + "/" + ref
 }

@@ -30,3 +30,14 @@ func TestOneLine(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestShellQuote(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"a/b:c": "a/b:c", "it's": `'it'\''s'`, `a\b`: `'a\b'`, "a\x1b'\\": `$'a\x1b\'\\'`,
+	} {
+		if got := ShellQuote(s); got != want {
+			t.Errorf("%q: got %s, want %s", s, got, want)
+		}
+	}
+}

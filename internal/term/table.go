@@ -210,19 +210,11 @@ func (t Table) draw(widths []int, width int) string {
 	var b strings.Builder
 	line := func(cells []string, title int, paint bool) {
 		indent := strings.Repeat(" ", t.Indent)
-		text := indent
 		if t.titles != nil {
 			b.WriteString(indent + t.titles[title] + "\n")
-			text += "  "
+			indent += "  "
 		}
-		for i, cell := range cells {
-			shown := cell
-			if c := t.Columns[i]; paint && c.Paint != nil {
-				shown = c.Paint(cell)
-			}
-			text += shown + strings.Repeat(" ", widths[i]-Columns(cell)+gap)
-		}
-		b.WriteString(strings.TrimRight(text, " ") + "\n")
+		b.WriteString(t.line(indent, cells, widths, paint))
 	}
 	heads := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
@@ -236,6 +228,19 @@ func (t Table) draw(widths []int, width int) string {
 		b.WriteString(t.details(i, width))
 	}
 	return b.String()
+}
+
+// line is a row, aligned, behind an indent.
+func (t Table) line(indent string, cells []string, widths []int, paint bool) string {
+	text := indent
+	for i, cell := range cells {
+		shown := cell
+		if c := t.Columns[i]; paint && c.Paint != nil {
+			shown = c.Paint(cell)
+		}
+		text += shown + strings.Repeat(" ", widths[i]-Columns(cell)+gap)
+	}
+	return strings.TrimRight(text, " ") + "\n"
 }
 
 func (t Table) details(row, width int) string {

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,6 +81,25 @@ func (k Keeper) Prove(ctx context.Context, b *s3bucket.Bucket) (Verdict, error) 
 		tell(k.OnLearn, v)
 	}
 	return v, err
+}
+
+// Doors opens a bucket through the endpoint of cfg and more of them, each once. AWS's own is left out where more are
+// given.
+func Doors(ctx context.Context, name string, cfg s3bucket.Config, more []string) ([]*s3bucket.Bucket, error) {
+	var doors []*s3bucket.Bucket
+	for _, endpoint := range append([]string{cfg.Endpoints.S3}, more...) {
+		at := cfg
+		at.Endpoints.S3 = endpoint
+		door, err := s3bucket.Open(ctx, name, at)
+		if err != nil {
+			return nil, err
+		}
+		known := slices.ContainsFunc(doors, func(d *s3bucket.Bucket) bool { return d.Endpoint() == door.Endpoint() })
+		if aws := door.Endpoint() == "" && len(more) > 0; !known && !aws {
+			doors = append(doors, door)
+		}
+	}
+	return doors, nil
 }
 
 // Probe probes a bucket through all of doors, at least one, also as the engines write to it, and keeps the verdict.

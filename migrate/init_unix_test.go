@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package migrate_test
 
 import (
 	"os"
@@ -48,7 +48,7 @@ func TestInitScript_GoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	name, err := writeInitScript(dir, plan)
+	name, err := plan.WriteInitScript(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestInitScript_GoesOn(t *testing.T) {
 	if _, err := os.Stat(name + ".done"); !os.IsNotExist(err) {
 		t.Error("the record is still there at the end")
 	}
-	if second, err := writeInitScript(dir, plan); err != nil || second == name {
+	if second, err := plan.WriteInitScript(dir); err != nil || second == name {
 		t.Errorf("got %s, %v, want a name of its own", second, err)
 	}
 }
