@@ -77,8 +77,8 @@ func Ended(ctx context.Context, action Action, ref fmt.Stringer, done string, er
 	Of(ctx).Record(e)
 }
 
-// AcquireAll is lock.AcquireAll. Of a program whose action is [Run] its start is recorded, of one whose action is [Lock]
-// that; of others, which take a lock for what they do, only takeovers are.
+// AcquireAll is lock.AcquireAll. Of a program whose action is [Run] its start is recorded, of one whose action is
+// [Lock] that; of others, which take a lock for what they do, only takeovers are.
 func AcquireAll(ctx context.Context, targets []lock.Target, req lock.Request) (lock.Set, error) {
 	r := Of(ctx)
 	if r == nil {

@@ -80,8 +80,8 @@ func Locations(list string) (locations []string) {
 	return locations
 }
 
-// OpenLog opens the first of some locations that can be read back. Where there is none, sent are the names of those that
-// events are sent to for good. Errors are those of [Open].
+// OpenLog opens the first of some locations that can be read back. Where there is none, sent are the names of those
+// that events are sent to for good. Errors are those of [Open].
 func OpenLog(locations []string, open Opener) (log Log, sent []string, err error) {
 	for _, location := range locations {
 		sink, err := Open(location, nil, open)

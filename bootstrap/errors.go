@@ -9,8 +9,8 @@ import (
 	"github.com/statelatch/statelatch/internal/sdkcall"
 )
 
-// NotOurs says of an error of [Inspect] that a bucket is somebody else's, where that is why it may not be seen. Owner is
-// the account that it is expected to belong to; empty: any.
+// NotOurs says of an error of [Inspect] that a bucket is somebody else's, where that is why it may not be seen. Owner
+// is the account that it is expected to belong to; empty: any.
 func NotOurs(err error, bucket, owner string) error {
 	se, ok := errors.AsType[*statelatch.StoreError](err)
 	if !ok || !errors.Is(se.Kind, statelatch.ErrDenied) || se.Code != "" && se.Code != "AccessDenied" {

@@ -37,29 +37,13 @@ type Lock struct {
 // unbounded is longer than anybody waits.
 const unbounded = 100 * 365 * 24 * time.Hour
 
-func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
-	id := identity.Detect(s.getenv).With(l.Who, l.Info, l.Reason)
-	log := s.log.With("ref", ref.String())
+func (l Lock) request(c *course) lock.Request {
+	id := identity.Detect(c.s.getenv).With(l.Who, l.Info, l.Reason)
 	req := lock.Request{
 		Operation: cmp.Or(l.Operation, "do"), Info: id.Info, Who: id.Who, Version: l.Version,
 		Reason: id.Reason, Client: identity.Client(), Run: id.Run,
 		TTL: cmp.Or(l.Lease, DefaultLease), Wait: l.Wait, TakeOver: l.TakeOver, FenceAlways: l.FenceAlways,
-		OnWait: func(w lock.Waiting) {
-			if w.Changed {
-				log.Info("waiting for a lock", "holder", w.Held.Info.Who, "operation", w.Held.Info.Operation, "id", w.Held.Info.ID)
-			}
-		},
-		OnRenewal: func(_ statelatch.Ref, failure error) {
-			if failure == nil {
-				log.Info("the lock is renewed again")
-				return
-			}
-			log.Warn("the lock cannot be renewed, trying on", slog.Any("error", failure))
-		},
-		OnTakeOver: func(was lock.Held, by string) {
-			log.Warn("a lock was taken over", "holder", was.Info.Who, "operation", was.Info.Operation, "id", was.Info.ID, "by",
-				by)
-		},
+		OnWait: c.onWait, OnRenewal: c.onRenewal, OnTakeOver: c.onTakeOver,
 	}
 	if l.Wait < 0 {
 		req.Wait = unbounded
@@ -77,7 +61,9 @@ func (l Lock) request(s *Site, ref statelatch.Ref) lock.Request {
 //	ErrLockLost      the lock was lost while do worked, or was gone at its end: work may have overlapped with others'
 //	other            what do returned; what taking or releasing the lock said, as for lock.Manager
 func (s *Site) Do(ctx context.Context, ref statelatch.Ref, l Lock, do func(ctx context.Context) error) error {
-	return s.under(ctx, ref, l, func(ctx context.Context, _ *lock.Tenure) error { return do(ctx) })
+	return s.under(ctx, ref, l, func(ctx context.Context, _ *lock.Tenure) error {
+		return s.during(ctx, StepWork, ref, do)
+	})
 }
 
 func (s *Site) under(
@@ -89,12 +75,18 @@ func (s *Site) under(
 	}
 	m := *s.Manager
 	m.Tier = tier
-	tenure, err := m.Acquire(ctx, ref, l.request(s, ref))
-	if err != nil {
+	acquiring, end := s.step(ctx, StepAcquire, ref, slog.String("operation", cmp.Or(l.Operation, "do")))
+	c := &course{s: s, ctx: acquiring, ref: ref, log: s.log.With("ref", ref.String())}
+	tenure, err := m.Acquire(acquiring, ref, l.request(c))
+	over(&c.endWait, err)
+	if end(err); err != nil {
 		return err
 	}
 	defer func() {
-		if weak, releaseErr := tenure.Release(ctx); releaseErr != nil {
+		releasing, end := s.step(ctx, StepRelease, ref)
+		weak, releaseErr := tenure.Release(releasing)
+		over(&c.endRenew, tenure.Err())
+		if end(releaseErr); releaseErr != nil {
 			if told := errors.Is(err, statelatch.ErrLockLost) && errors.Is(releaseErr, statelatch.ErrLockLost); !told {
 				err = errors.Join(err, releaseErr)
 			}
@@ -102,15 +94,15 @@ func (s *Site) under(
 			s.log.Warn("the store has no conditional delete: the release was weak", "ref", ref.String())
 		}
 	}()
-	work, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	work, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	ended := make(chan struct{})
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		select {
 		case <-tenure.Lost():
-			end(tenure.Err())
+			stop(tenure.Err())
 		case <-ended:
 		}
 	}()
@@ -125,9 +117,11 @@ func (s *Site) Update(
 ) (state.Version, error) {
 	l.Operation = cmp.Or(l.Operation, "update")
 	var written state.Version
-	err := s.under(ctx, ref, l, func(ctx context.Context, t *lock.Tenure) (err error) {
-		written, err = state.Update(ctx, s.Store, t, edit, state.WriteOptions{})
-		return err
+	err := s.under(ctx, ref, l, func(ctx context.Context, t *lock.Tenure) error {
+		return s.during(ctx, StepUpdate, ref, func(ctx context.Context) (err error) {
+			written, err = state.Update(ctx, s.Store, t, edit, state.WriteOptions{})
+			return err
+		})
 	})
 	return written, err
 }

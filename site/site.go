@@ -43,6 +43,8 @@ type Options struct {
 	Verdicts verdict.Keeper
 	// Logger is told of waits, takeovers, and of renewals that fail; nil: nothing is told.
 	Logger *slog.Logger
+	// Observe is told of every step of Do and Update, for traces and metrics; nil: nobody is.
+	Observe Observer
 }
 
 // Site is a bucket and the way to it. It is safe for concurrent use.
@@ -59,6 +61,7 @@ type Site struct {
 	verdicts verdict.Keeper
 	getenv   func(string) string
 	log      *slog.Logger
+	observe  Observer
 	proven   chan lock.Tier // holds the tier, for one at a time; TierUnknown: nobody has looked yet
 }
 
@@ -120,7 +123,8 @@ func Connect(ctx context.Context, backend backendconf.Backend, opts Options) (*S
 		Backend: backend, Bucket: b,
 		Manager:  &lock.Manager{Bucket: b, Tier: opts.Verdicts.ReleaseTier(b)},
 		Store:    &state.Store{Bucket: b, Snapshots: true},
-		verdicts: opts.Verdicts, getenv: opts.Getenv, log: opts.Logger, proven: make(chan lock.Tier, 1),
+		verdicts: opts.Verdicts, getenv: opts.Getenv, log: opts.Logger, observe: opts.Observe,
+		proven: make(chan lock.Tier, 1),
 	}
 	s.proven <- lock.TierUnknown
 	if s.getenv == nil {

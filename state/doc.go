@@ -135,22 +135,16 @@ func Update(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts
 const updateTries = 3
 
 func updateOnce(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts WriteOptions) (Version, error) {
-	session, err := s.Begin(ctx, t)
-	if err != nil {
-		return Version{}, err
+	body := s.newSpool()
+	session, err := s.begin(ctx, t, body)
+	var content []byte
+	if err == nil {
+		content, err = io.ReadAll(body)
 	}
-	base := session.Base()
-	read, body, err := s.Open(ctx, base.Ref)
-	if err != nil {
-		return Version{}, err
-	}
-	content, err := io.ReadAll(body)
 	if err = errors.Join(err, body.Close()); err != nil {
 		return Version{}, err
 	}
-	if read.content != base.content {
-		return Version{}, &ChangedError{Base: base, Now: read}
-	}
+	base := session.Base()
 	if len(content) == 0 {
 		empty, _ := emptyState(0)
 		content = []byte(empty)

@@ -61,3 +61,31 @@ func TestParseDoc_Refuses(t *testing.T) {
 		}
 	}
 }
+
+// What is edited is what the session is based on, so it is read once.
+func TestUpdate_ReadsOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	r.seed(t, body(7, "l", "a"))
+	before := len(r.bucket.Requests())
+	edit := func(d *state.Doc) error { return d.Set("outputs", map[string]int{"x": 1}) }
+	v, err := state.Update(t.Context(), r.Store, holding(), edit, opts())
+	if err != nil || v.Header.Serial != 8 {
+		t.Fatalf("serial %d, %v", v.Header.Serial, err)
+	}
+	wantRequests(t, r, before, "get", "put If-Match")
+	if !strings.Contains(r.stored(t), `"x": 1`) {
+		t.Errorf("stored is %s", r.stored(t))
+	}
+}
+
+// Without a state the edit gets an empty one.
+func TestUpdate_Creates(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	edit := func(d *state.Doc) error { return d.Set("outputs", map[string]int{"x": 1}) }
+	v, err := state.Update(t.Context(), r.Store, holding(), edit, opts())
+	if err != nil || v.Header.Serial != 1 {
+		t.Errorf("serial %d, %v", v.Header.Serial, err)
+	}
+}

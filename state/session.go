@@ -31,8 +31,11 @@ type Session struct {
 //
 //	*MismatchError  the table's digest is of other bytes
 //	other           of the read, or what Verify said
-func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
-	base, digest, err := s.readChecked(ctx, t.Ref(), nil)
+func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) { return s.begin(ctx, t, nil) }
+
+// begin is Begin with the body of the base, unless keep is nil.
+func (s *Store) begin(ctx context.Context, t Tenure, keep *spool) (*Session, error) {
+	base, digest, err := s.readChecked(ctx, t.Ref(), keep)
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func TestPlan_Do(t *testing.T) {
 			proven := 0
 			err := p.Do(t.Context(), 1, unlock.Hooks{
 				Prove: func(_ context.Context, leased []unlock.Step) error { proven += len(leased); return nil },
-				Done: func(s unlock.Step, was lock.Held, weak bool, forgetErr error) error {
+				Done: func(s unlock.Step, was lock.Held, _ bool, forgetErr error) error {
 					done = append(done, s.Ref.Key+" "+was.Info.ID)
 					return forgetErr
 				},

@@ -55,8 +55,8 @@ func (c *Config) Adopt(ours, theirs Environ) error {
 		field *string
 		names []string
 	}{
-		{&c.Region, []string{"AWS_REGION", "AWS_DEFAULT_REGION"}},
-		{&c.Endpoints.S3, []string{"AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"}},
+		{&c.Region, regionVars},
+		{&c.Endpoints.S3, endpointVars},
 		{&c.Endpoints.STS, []string{"AWS_ENDPOINT_URL_STS", "AWS_STS_ENDPOINT"}},
 		{&c.HTTPProxy, []string{"HTTP_PROXY"}},
 		{&c.HTTPSProxy, []string{"HTTPS_PROXY"}},
@@ -70,6 +70,25 @@ func (c *Config) Adopt(ours, theirs Environ) error {
 			statelatch.ErrInvalid, name)
 	}
 	return nil
+}
+
+// The variables that say where a bucket is; the first that is set counts.
+var (
+	regionVars   = []string{"AWS_REGION", "AWS_DEFAULT_REGION"}
+	endpointVars = []string{"AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"}
+)
+
+// Where is the region and the endpoint that [Open] takes, as far as c and the environment tell: shared files are not
+// read. They are empty where neither tells.
+func (c Config) Where(getenv func(string) string) (region, endpoint string) {
+	region, endpoint = c.Region, c.Endpoints.S3
+	for _, name := range regionVars {
+		region = cmp.Or(region, getenv(name))
+	}
+	for _, name := range append(endpointVars[:len(endpointVars):len(endpointVars)], "AWS_ENDPOINT_URL") {
+		endpoint = cmp.Or(endpoint, getenv(name))
+	}
+	return region, endpoint
 }
 
 // SameStore reports whether nothing that differs between two environments can lead to another store than c's: one with

@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
-
 	"github.com/statelatch/statelatch"
 )
 
@@ -208,5 +207,34 @@ func TestOpen_Silent(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// What is configured counts more than the environment, and S3's own address more than that of all services.
+func TestConfig_Where(t *testing.T) {
+	t.Parallel()
+	all := map[string]string{
+		"AWS_REGION": "r1", "AWS_DEFAULT_REGION": "r2", "AWS_ENDPOINT_URL_S3": "e1", "AWS_S3_ENDPOINT": "e2",
+		"AWS_ENDPOINT_URL": "e3",
+	}
+	for _, tc := range []struct {
+		config       Config
+		without      []string
+		region, addr string
+	}{
+		{Config{Region: "r0", Endpoints: Endpoints{S3: "e0"}}, nil, "r0", "e0"},
+		{Config{}, nil, "r1", "e1"},
+		{Config{}, []string{"AWS_REGION", "AWS_ENDPOINT_URL_S3"}, "r2", "e2"},
+		{Config{}, []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"}, "", "e3"},
+	} {
+		getenv := func(name string) string {
+			if slices.Contains(tc.without, name) {
+				return ""
+			}
+			return all[name]
+		}
+		if region, addr := tc.config.Where(getenv); region != tc.region || addr != tc.addr {
+			t.Errorf("without %q: got %q, %q, want %q, %q", tc.without, region, addr, tc.region, tc.addr)
+		}
 	}
 }

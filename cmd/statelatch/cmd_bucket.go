@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -285,12 +284,10 @@ func forgetVerdict(ctx context.Context, term terminal, name string, backend back
 
 // printEquivalent prints what does the same by other means.
 func printEquivalent(format string, d bootstrap.Desired, backend backendconf.Backend, term terminal) error {
-	d.Endpoint = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"),
-		term.Getenv("AWS_ENDPOINT_URL"))
+	d.Region, d.Endpoint = backend.S3.Where(term.Getenv)
 	if d.Endpoint != "" && !strings.Contains(d.Endpoint, "://") {
 		d.Endpoint = "https://" + d.Endpoint
 	}
-	d.Region = regionOf(backend, term)
 	if d.Region == "" && d.Endpoint != "" {
 		d.Region = "us-east-1"
 	}

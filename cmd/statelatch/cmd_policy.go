@@ -101,11 +101,13 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 	}
 	t := o.target
 	t.Bucket, t.WorkspacePrefix = scope.Bucket, backend.WorkspaceKeyPrefix
-	t.KMSKey, t.Table = cmp.Or(t.KMSKey, encryptionKey(backend)), cmp.Or(t.Table, backend.DynamoDBTable)
-	t.Region = cmp.Or(t.Region, regionOf(backend, term))
+	t.Table = cmp.Or(t.Table, backend.DynamoDBTable)
+	region, endpoint := backend.S3.Where(term.Getenv)
+	t.Region, t.Probed = cmp.Or(t.Region, region), endpoint != ""
 	t.Tags, t.ACL = len(backend.S3.StateTags)+len(backend.S3.LockTags) > 0, backend.S3.ACL != ""
-	t.Probed = cmp.Or(backend.S3.Endpoints.S3, term.Getenv("AWS_ENDPOINT_URL_S3"), term.Getenv("AWS_S3_ENDPOINT"),
-		term.Getenv("AWS_ENDPOINT_URL")) != ""
+	if backend.S3.Encrypt { // else engines name no key
+		t.KMSKey = cmp.Or(t.KMSKey, backend.S3.KMSKeyID)
+	}
 	switch {
 	case o.ref == "" && role == policy.Bucket:
 	case o.ref == "":
@@ -118,14 +120,7 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 	return t, nil
 }
 
-// encryptionKey is the KMS key that engines encrypt with, if they do.
-func encryptionKey(b backendconf.Backend) string {
-	if !b.S3.Encrypt {
-		return ""
-	}
-	return b.S3.KMSKeyID
-}
-
 func regionOf(b backendconf.Backend, term terminal) string {
-	return cmp.Or(b.S3.Region, term.Getenv("AWS_REGION"), term.Getenv("AWS_DEFAULT_REGION"))
+	region, _ := b.S3.Where(term.Getenv)
+	return region
 }

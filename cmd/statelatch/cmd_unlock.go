@@ -221,7 +221,8 @@ func (u *unlocking) scope(ctx context.Context, opts unlock.Options) error {
 	}
 	u.targets[statelatch.Ref{Bucket: p.scope.Bucket}] = target{Site: p.Site}
 	v := &lockView{
-		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term, places: []place{p}, owner: claims.OwnerOf(u.term.Getenv), sources: opts.Sources,
+		locksOptions: locksOptions{targetOptions: u.targetOptions}, term: u.term, places: []place{p},
+		owner: claims.OwnerOf(u.term.Getenv), sources: opts.Sources,
 	}
 	locks, err := v.list(ctx)
 	if err != nil {

@@ -71,7 +71,8 @@ func requestOf(c *cli.Command) (requestOptions, error) {
 func (o requestOptions) request(term terminal, operation string) lock.Request {
 	id := identity.Detect(term.Getenv).With(o.who, o.info, o.reason)
 	req := lock.Request{
-		Operation: operation, Info: id.Info, Who: id.Who, Version: version(), Reason: id.Reason, Client: identity.Client(), Run: id.Run,
+		Operation: operation, Info: id.Info, Who: id.Who, Version: version(), Reason: id.Reason,
+		Client: identity.Client(), Run: id.Run,
 		Wait: o.wait, TakeOver: o.takeOver, FenceAlways: o.fenceAlways, Gone: unlock.HolderGone,
 	}
 	if o.under {

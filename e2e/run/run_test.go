@@ -308,11 +308,11 @@ func TestRun_SignalWhileTidying(t *testing.T) {
 	tidying, thaw := make(chan struct{}), make(chan struct{})
 	reached := sync.OnceFunc(func() { close(tidying) })
 	f.Proxy.Add(faultproxy.Rule{Match: func(req *http.Request) bool {
-		head := rig.On(http.MethodHead, ".tfstate")(req)
-		if head {
+		looks := req.URL.Query().Has("versions")
+		if looks {
 			reached()
 		}
-		return head
+		return looks
 	}, Limit: 1, Fault: faultproxy.Hold(thaw)})
 	p.Signal(syscall.SIGINT)
 	<-tidying

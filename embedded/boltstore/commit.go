@@ -147,30 +147,27 @@ func (s *Store) commit(updates []*update) (answers []error, err error) {
 	defer func() { s.rows.forget(changed) }()
 	var id int
 	committing := false
-	err = func() (err error) {
-		defer s.recoverDamage(&err)()
-		return s.transact(func(tx *bbolt.Tx) error {
-			id = tx.ID()
-			wrote := false
-			for i, u := range updates {
-				t := &txn{Tx: tx, box: s.box, rows: &s.rows}
-				refusal := u.run(t)
-				changed = append(changed, t.changed...)
-				var asS3 *s3model.Error
-				if refusal != nil && (t.wrote || !errors.As(refusal, &asS3)) {
-					return refusal
-				}
-				answers[i] = refusal
-				u.obsolete = t.obsolete
-				wrote = wrote || t.wrote
+	err = s.transact(func(tx *bbolt.Tx) error {
+		id = tx.ID()
+		wrote := false
+		for i, u := range updates {
+			t := &txn{Tx: tx, box: s.box, rows: &s.rows}
+			refusal := u.run(t)
+			changed = append(changed, t.changed...)
+			var asS3 *s3model.Error
+			if refusal != nil && (t.wrote || !errors.As(refusal, &asS3)) {
+				return refusal
 			}
-			if !wrote {
-				return errNothingToCommit
-			}
-			committing = true
-			return nil
-		})
-	}()
+			answers[i] = refusal
+			u.obsolete = t.obsolete
+			wrote = wrote || t.wrote
+		}
+		if !wrote {
+			return errNothingToCommit
+		}
+		committing = true
+		return nil
+	})
 	if errors.Is(err, errNothingToCommit) {
 		return answers, nil
 	}

@@ -27,11 +27,12 @@ type listing struct {
 	lost     bool // a panic left pages behind that are on no list until they are looked for
 }
 
-// transact is disk.update on the database.
-func (s *Store) transact(change func(*bbolt.Tx) error) error {
+// transact is disk.update on the database, which may be damaged.
+func (s *Store) transact(change func(*bbolt.Tx) error) (err error) {
+	defer s.recoverDamage(&err)()
 	lost := s.list.lost
 	s.list.lost = true // unless update returns
-	err := s.disk.update(s.db, change)
+	err = s.disk.update(s.db, change)
 	s.list.lost = lost
 	s.list.outdated = s.list.outdated || err == nil
 	return err
@@ -86,6 +87,7 @@ func (s *Store) inspectDB(path, tmp string) error {
 	if err != nil {
 		return corrupt(path, err)
 	}
+	s.list.outdated = !l.listed
 	free := int64(l.free) * l.pageSize
 	if l.free < l.pages/2 || free < s.worthwhile {
 		return nil
@@ -94,6 +96,7 @@ func (s *Store) inspectDB(path, tmp string) error {
 	if err = s.writeCompact(db, tmp); err == nil {
 		// Windows renames over no open file. The lock of the directory stays.
 		if err = cmp.Or(db.Close(), s.disk.rename(tmp, path)); err == nil {
+			s.list.outdated = false
 			return nil // open syncs the directory before anything is written
 		}
 	}

@@ -16,7 +16,7 @@ const (
 	sweepPasses = 3   // the last noncurrent version gone, its delete marker stands alone
 
 	// A sweep rests that many times as long as its last step took, if anybody wrote within that time.
-	sweepRest  = 9
+	sweepRest  = 19
 	sweepHeeds = time.Second
 )
 
@@ -76,7 +76,7 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// removesMarkers reports whether a rule removes delete markers that stand alone, as what a sweep removes may leave them.
+// removesMarkers reports whether a rule removes delete markers that stand alone, as a sweep may leave them.
 func removesMarkers(rules []s3model.LifecycleRule) bool {
 	return slices.ContainsFunc(rules, func(r s3model.LifecycleRule) bool {
 		return r.Enabled && (r.ExpireLoneDeleteMarkers || r.ExpireDays > 0)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 )
 
 // Commits leave out the list of the free pages, because it grows with what was deleted. Close writes it. After a crash
@@ -33,6 +34,7 @@ var native = binary.NativeEndian
 type layout struct {
 	pageSize    int64
 	pages, free uint64
+	listed      bool // the free pages, in the file
 }
 
 // meta is the root of a database, as a commit left it.
@@ -83,10 +85,11 @@ func inspect(file io.ReaderAt, size int64) (layout, error) {
 	case m.pages > uint64(size)/m.pageSize:
 		return l, fmt.Errorf("the file ends after %d of %d bytes", size, m.pages*m.pageSize)
 	}
-	w := pageWalk{file: file, layout: &l, buf: make([]byte, m.pageSize)}
+	w := pageWalk{file: file, layout: &l}
 	if m.list != notListed {
 		var err error
-		l.free, err = w.listed(m.list)
+		l.listed = true
+		l.free, err = w.list(m.list)
 		return l, err
 	}
 	l.free = m.pages - 2
@@ -95,11 +98,13 @@ func inspect(file io.ReaderAt, size int64) (layout, error) {
 		return l, err
 	}
 	for len(w.next) > 0 {
-		last := len(w.next) - 1
-		id := w.next[last]
-		w.next = w.next[:last]
-		if err := w.look(id); err != nil {
-			return l, fmt.Errorf("page %d: %w", id, err)
+		level := w.next
+		slices.Sort(level) // so that the file is read from its begin to its end
+		w.next = nil
+		for _, id := range level {
+			if err := w.look(id); err != nil {
+				return l, fmt.Errorf("page %d: %w", id, err)
+			}
 		}
 	}
 	return l, nil
@@ -111,7 +116,8 @@ type pageWalk struct {
 	file io.ReaderAt
 	seen []bool
 	next []uint64
-	buf  []byte // of at least a page
+	at   int64 // where in the file buf is from
+	buf  []byte
 }
 
 // refer notes that a page is named by another.
@@ -123,13 +129,21 @@ func (w *pageWalk) refer(id uint64) error {
 	return nil
 }
 
+// readAhead is how much is read at once, because pages that are used are near each other.
+const readAhead = 64 << 10
+
 // read reads the header of a page and n bytes after it.
 func (w *pageWalk) read(id uint64, n int) ([]byte, error) {
-	if n += pageHeader; len(w.buf) < n {
-		w.buf = make([]byte, n)
+	at := int64(id) * w.pageSize
+	n += pageHeader
+	if at < w.at || at+int64(n) > w.at+int64(len(w.buf)) {
+		w.at, w.buf = at, slices.Grow(w.buf[:0], max(n, readAhead))[:max(n, readAhead)]
+		got, err := w.file.ReadAt(w.buf, at)
+		if w.buf = w.buf[:got]; got < n {
+			return nil, err
+		}
 	}
-	_, err := w.file.ReadAt(w.buf[:n], int64(id)*w.pageSize)
-	return w.buf[:n], err
+	return w.buf[at-w.at:][:n], nil
 }
 
 // header reads the header of a page and what is in its first block.
@@ -145,8 +159,8 @@ func (w *pageWalk) header(id uint64) (page []byte, flags, count uint16, size int
 	return page, native.Uint16(page[8:]), native.Uint16(page[10:]), int64(1+more) * w.pageSize, nil
 }
 
-// listed is the number of free pages on the list.
-func (w *pageWalk) listed(id uint64) (uint64, error) {
+// list is the number of free pages on the list.
+func (w *pageWalk) list(id uint64) (uint64, error) {
 	if id < 2 || id >= w.pages {
 		return 0, fmt.Errorf("there is no page %d", id)
 	}

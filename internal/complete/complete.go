@@ -173,7 +173,7 @@ func (l *Line) versions() (list []string) {
 	}
 	for _, e := range entries {
 		serial, at := "-", term.Time(e.LastModified)
-		if n := e.Version.Serial(); n != nil {
+		if n := e.Serial(); n != nil {
 			serial = strconv.FormatUint(*n, 10)
 		}
 		if serial != "-" && !e.Current {

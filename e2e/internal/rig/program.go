@@ -40,7 +40,7 @@ func Main(m *testing.M) {
 		defer os.RemoveAll(dir)
 		Binary = filepath.Join(dir, "statelatch")
 		// Without a version from git: the tutorial shows one, and the page is compared.
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", Binary,
+		build := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", Binary,
 			"github.com/statelatch/statelatch/cmd/statelatch")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
