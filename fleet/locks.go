@@ -85,7 +85,9 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 }
 
 // UnlistedError says that the lock table could not be listed: items without a lock object are not among the locks.
-type UnlistedError struct{ Err error }
+type UnlistedError struct {
+	Err error // of the listing
+}
 
 // Error says why.
 func (e *UnlistedError) Error() string { return "the lock table cannot be listed: " + e.Err.Error() }

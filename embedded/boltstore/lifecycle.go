@@ -16,7 +16,7 @@ const (
 	sweepPasses = 3   // the last noncurrent version gone, its delete marker stands alone
 
 	// A sweep rests that many times as long as its last step took, if anybody wrote within that time.
-	sweepRest  = 9
+	sweepRest  = 19
 	sweepHeeds = time.Second
 )
 
