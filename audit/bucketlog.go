@@ -255,8 +255,8 @@ func (l *BucketLog) Read(ctx context.Context) (Contents, error) {
 // maxAhead is how far the clock of whoever did something may be ahead of the store's, so that it is found by its time.
 const maxAhead = time.Hour
 
-// ReadSince implements [Log]: the numbers of events are in the order in which they were stored, so that it looks for the
-// first of them and lists from there. An event that a clock an hour ahead dated may be left out.
+// ReadSince implements [Log]: the numbers of events are in the order in which they were stored, so that it looks for
+// the first of them and lists from there. An event that a clock an hour ahead dated may be left out.
 func (l *BucketLog) ReadSince(ctx context.Context, since time.Time) (Contents, error) {
 	// The head first: every event that it covers is there by now.
 	head, etag, _, err := l.head(ctx)

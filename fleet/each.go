@@ -43,9 +43,9 @@ func Each[T any](ctx context.Context, workers int, items []T, do func(context.Co
 // ahead is how many items per worker Map takes in before the first of them is done.
 const ahead = 4
 
-// Map yields what do makes of each item, in the order of items, so many at a time as workers says (0 means 16). It takes
-// in no more than a few items per worker before they are asked for. It ends with the first error, of items or of do, and
-// when the loop over it ends: what is under way sees its context end and is waited for.
+// Map yields what do makes of each item, in the order of items, so many at a time as workers says (0 means 16). It
+// takes in no more than a few items per worker before they are asked for. It ends with the first error, of items or of
+// do, and when the loop over it ends: what is under way sees its context end and is waited for.
 func Map[T, R any](
 	ctx context.Context, workers int, items iter.Seq2[T, error], do func(context.Context, T) (R, error),
 ) iter.Seq2[R, error] {

@@ -245,8 +245,8 @@ func search(
 }
 
 // Place is e with v, which Open read of it: what its listing told stays. Of one that was not listed the listing tells
-// whether it is the current one, and when it was stored as exactly as [Attribute] is told of locks. That costs a listing
-// down to v. Where it is not possible v stays as it is: that is no error.
+// whether it is the current one, and when it was stored as exactly as [Attribute] is told of locks. That costs a
+// listing down to v. Where it is not possible v stays as it is: that is no error.
 func Place(ctx context.Context, s *state.Store, e Entry, v state.Version) (Entry, error) {
 	stored := e.LastModified
 	e.Version = v

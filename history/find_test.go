@@ -252,7 +252,10 @@ func TestAll(t *testing.T) {
 		t.Errorf("got %d entries, want %d", i, len(want))
 	}
 	before := len(r.faulty.Requests())
-	for range history.All(t.Context(), r.Store, ref, history.Options{}) {
+	for _, err := range history.All(t.Context(), r.Store, ref, history.Options{}) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if n := len(r.faulty.Requests()) - before; n > 100 {

@@ -261,8 +261,8 @@ func snapshots(ctx context.Context, s *state.Store, ref statelatch.Ref) ([]Entry
 	return entries, nil
 }
 
-// merge sends versions, those in the list first, with snapshots among them, by time, and leaves out what is there twice.
-// The order of either is kept. It ends when send says so.
+// merge sends versions, those in the list first, with snapshots among them, by time, and leaves out what is there
+// twice. The order of either is kept. It ends when send says so.
 func merge(
 	first []Entry, next func() (Entry, error, bool), kept []Entry, send func(Entry, error) bool,
 ) {

@@ -24,7 +24,9 @@ func (o *Object) locate(module string) {
 		shown.index = Redacted
 	}
 	o.Module, o.module = shown.Module, module
-	o.Address, o.address = address(shown, shown.Module), address(*o, module)
+	if o.Address, o.address = address(shown, shown.Module), address(*o, module); o.Address == o.address {
+		o.Address = o.address // one text for both: there are many
+	}
 }
 
 var moduleKey = lazyre.New(`\["((?:[^"\\]|\\.)*)"\]`)

@@ -1,6 +1,8 @@
 package resources
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"reflect"
 	"slices"
@@ -75,13 +77,23 @@ type ValueChange struct {
 
 // Compare finds what changed from a to b. Both must have content: not encrypted.
 func Compare(a, b File) Diff {
-	d := Diff{Objects: changes(a.Objects, b.Objects), Count: map[string]int{}}
+	as := func(o Object) (Object, error) { return o, nil }
+	d, _ := compare(a, b, as, as)
+	return d
+}
+
+// loader completes an object with its attributes.
+type loader func(Object) (Object, error)
+
+func compare(a, b File, loadOld, loadNow loader) (Diff, error) {
+	objects, err := changes(a.Objects, b.Objects, loadOld, loadNow)
+	d := Diff{Objects: objects, Count: map[string]int{}}
 	for _, c := range d.Objects {
 		d.Count[c.Kind]++
 	}
 	old, now := outputs(a), outputs(b)
 	d.Outputs = compareMaps(nil, old, now, func(name string) string { return name })
-	return d
+	return d, err
 }
 
 func outputs(f File) map[string]any {
@@ -93,20 +105,38 @@ func outputs(f File) map[string]any {
 }
 
 // changes walks two lists in the same order.
-func changes(old, now []Object) []Change {
+func changes(old, now []Object, loadOld, loadNow loader) ([]Change, error) {
 	var gone, fresh []Object
 	var found []Change
-	at := map[string]Object{}
-	for _, o := range old {
-		at[o.place()] = o
+	place := map[string]Object{} // of a change, in the order of addresses
+	add := func(c Change, o Object) {
+		o.Attributes = nil
+		place[c.place] = o
+		found = append(found, c)
+	}
+	at := make(map[string]int, len(old))
+	for i, o := range old {
+		at[o.place()] = i
 	}
 	for _, o := range now {
-		before, ok := at[o.place()]
+		i, ok := at[o.place()]
 		delete(at, o.place())
 		if !ok {
 			fresh = append(fresh, o)
-		} else if c, differs := compareObject(before, o); differs {
-			found = append(found, c)
+			continue
+		}
+		before := old[i]
+		if o.stands.to > 0 && before.stands.sum == o.stands.sum && before.Tainted == o.Tainted &&
+			before.Provider == o.Provider {
+			continue
+		}
+		before, oldErr := loadOld(before)
+		o, err := loadNow(o)
+		if err = cmp.Or(oldErr, err); err != nil {
+			return nil, err
+		}
+		if c, differs := compareObject(before, o); differs {
+			add(c, o)
 		}
 	}
 	for _, o := range old {
@@ -114,11 +144,22 @@ func changes(old, now []Object) []Change {
 			gone = append(gone, o)
 		}
 	}
-	origin := moves(gone, fresh)
-	place := map[string]Object{} // of a change, in the order of addresses
-	for _, o := range slices.Concat(old, now) {
-		place[o.place()] = o
+	m := moves{by: map[[sha256.Size]byte]*pair{}}
+	for i := range gone {
+		o, err := loadOld(gone[i])
+		if err != nil {
+			return nil, err
+		}
+		gone[i] = m.add(o, false)
 	}
+	for i := range fresh {
+		o, err := loadNow(fresh[i])
+		if err != nil {
+			return nil, err
+		}
+		fresh[i] = m.add(o, true)
+	}
+	origin := m.origins()
 	from := map[string]bool{}
 	for _, o := range fresh {
 		c := Change{Kind: Added, Address: o.Label(), Tainted: o.Tainted, place: o.place()}
@@ -126,41 +167,46 @@ func changes(old, now []Object) []Change {
 			c.Kind, c.From, c.fromPlace = Moved, before.Label(), before.place()
 			from[before.place()] = true
 		}
-		found = append(found, c)
+		add(c, o)
 	}
 	for _, o := range gone {
 		if !from[o.place()] {
-			found = append(found, Change{Kind: Removed, Address: o.Label(), place: o.place()})
+			add(Change{Kind: Removed, Address: o.Label(), place: o.place()}, o)
 		}
 	}
 	slices.SortStableFunc(found, func(a, b Change) int { return compareObjects(place[a.place], place[b.place]) })
-	return found
+	return found, nil
 }
 
 // moves pairs objects that vanished with those that appeared, where each is the only one of its content.
-func moves(gone, fresh []Object) map[string]Object {
-	type pair struct{ from, to []Object }
-	byContent := map[string]*pair{}
-	at := func(o Object) *pair {
-		if o.Deposed != "" || o.ID() == "" {
-			return &pair{}
-		}
-		content := fmt.Sprintf("%q %q %v %s", o.Mode, o.Type, o.Tainted, Text(Reveal(o.Attributes), 0))
-		if byContent[content] == nil {
-			byContent[content] = &pair{}
-		}
-		return byContent[content]
+type moves struct{ by map[[sha256.Size]byte]*pair }
+
+type pair struct{ from, to []Object }
+
+// add takes in an object with its attributes, and returns it without them.
+func (m moves) add(o Object, appeared bool) Object {
+	alone := o
+	alone.Attributes = nil
+	if o.Deposed != "" || o.ID() == "" {
+		return alone
 	}
-	for _, o := range gone {
-		p := at(o)
-		p.from = append(p.from, o)
+	content := sha256.Sum256(fmt.Appendf(nil, "%q %q %v %s", o.Mode, o.Type, o.Tainted, Text(Reveal(o.Attributes), 0)))
+	p := m.by[content]
+	if p == nil {
+		p = &pair{}
+		m.by[content] = p
 	}
-	for _, o := range fresh {
-		p := at(o)
-		p.to = append(p.to, o)
+	if appeared {
+		p.to = append(p.to, alone)
+	} else {
+		p.from = append(p.from, alone)
 	}
+	return alone
+}
+
+func (m moves) origins() map[string]Object {
 	origin := map[string]Object{}
-	for _, p := range byContent {
+	for _, p := range m.by {
 		if len(p.from) == 1 && len(p.to) == 1 {
 			origin[p.to[0].place()] = p.from[0]
 		}

@@ -1,7 +1,11 @@
 package resources_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -81,7 +85,94 @@ func TestCompare(t *testing.T) {
 		if got := say(d); got != tc.want || d.Equal() != (tc.want == "") {
 			t.Errorf("%s: got %q, equal %v; want %q", tc.name, got, d.Equal(), tc.want)
 		}
+		for how, body := range map[string]func(string) string{"as it is": func(s string) string { return s }, "sorted": sorted} {
+			d, err := index(t, body(state("", tc.old))).Compare(index(t, body(state("", tc.now))))
+			if got := say(d); err != nil || got != tc.want {
+				t.Errorf("%s, in its body, %s: got %q, %v; want %q", tc.name, how, got, err, tc.want)
+			}
+		}
 	}
+}
+
+// sorted is a body whose keys are in their order, as jq leaves them: instances come before what they are of.
+func sorted(body string) string {
+	var all any
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(&all); err != nil {
+		return body
+	}
+	text, _ := json.MarshalIndent(all, "", "  ")
+	return string(text)
+}
+
+func index(t *testing.T, body string) *resources.Contents {
+	t.Helper()
+	r := strings.NewReader("behind a start" + body)
+	if _, err := r.Seek(int64(len("behind a start")), io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	c, err := resources.Index(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// large is a state of so many objects of 4 KiB, of which each thousandth has another value.
+func large(objects int, value string) string {
+	var all []string
+	for i := range objects {
+		v := "same"
+		if i%1000 == 7 {
+			v = value
+		}
+		all = append(all, one("t", fmt.Sprintf("n%d", i), attrs(fmt.Sprintf(`"id":"%d","v":%q,"text":%q`, i, v, strings.Repeat("x", 4<<10)))))
+	}
+	return state("", strings.Join(all, ","))
+}
+
+// What two large states differ in is found with their attributes where they are, and no more than what differs is read
+// for it.
+func TestContents_Compare_Memory(t *testing.T) { // not parallel: it looks at the heap
+	const objects = 4000
+	old, now := large(objects, "a"), large(objects, "b")
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	counted := &reads{Reader: strings.NewReader(now)}
+	a, oldErr := resources.Index(strings.NewReader(old))
+	b, err := resources.Index(counted)
+	if err = errors.Join(oldErr, err); err != nil {
+		t.Fatal(err)
+	}
+	counted.n = 0
+	d, err := a.Compare(b)
+	if err != nil || d.Count[resources.Changed] != 4 || len(d.Objects) != 4 {
+		t.Errorf("got %+v, %v, want 4 changes", d.Count, err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > 2*objects*1000 {
+		t.Errorf("%d bytes are kept of two states of %d, want at most 1,000 of each object", kept, len(old))
+	}
+	if counted.n > 4*5<<10 {
+		t.Errorf("%d bytes were read again for 4 objects", counted.n)
+	}
+	runtime.KeepAlive(a)
+	runtime.KeepAlive(b)
+}
+
+// reads counts what is read.
+type reads struct {
+	*strings.Reader
+	n int
+}
+
+func (r *reads) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.n += n
+	return n, err
 }
 
 func TestCompare_Outputs(t *testing.T) {

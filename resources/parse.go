@@ -2,6 +2,7 @@ package resources
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,10 @@ func Parse(r io.Reader) (File, error) { return ParseSome(r, nil) }
 // all. A body that can be read twice is not held in memory: no more than its outputs, what is kept, and one instance at
 // a time.
 func ParseSome(r io.Reader, keep func(Object) bool) (File, error) {
+	return (&parser{keep: keep}).parse(r)
+}
+
+func (p *parser) parse(r io.Reader) (File, error) {
 	body, ok := r.(io.ReadSeeker)
 	if !ok {
 		all, err := io.ReadAll(r)
@@ -64,7 +69,6 @@ func ParseSome(r io.Reader, keep func(Object) bool) (File, error) {
 	if err != nil {
 		return File{}, fmt.Errorf("read state: %w", err)
 	}
-	p := parser{keep: keep}
 	if p.Header, err = statelatch.ReadStateHeader(body); err != nil {
 		return File{}, err
 	}
@@ -102,8 +106,22 @@ var errOrder = errors.New("instances come first")
 type parser struct {
 	File
 	keep  func(Object) bool
+	index bool // where each object stands is kept of it, and a sum
 	whole bool // a resource at a time is held in memory
+	words map[string]string
 	*json.Decoder
+}
+
+// word is s as it was met first: most objects have few types and providers.
+func (p *parser) word(s string) string {
+	if known, ok := p.words[s]; ok {
+		return known
+	}
+	if p.words == nil {
+		p.words = map[string]string{}
+	}
+	p.words[s] = s
+	return s
 }
 
 func (p *parser) state(r io.Reader) error {
@@ -203,12 +221,15 @@ func (p *parser) outputs() error {
 
 func (p *parser) resource() error {
 	var res resourceV4
+	at := stand{from: p.InputOffset()}
 	if p.whole {
 		if err := p.Decode(&res); err != nil {
 			return err
 		}
-		for _, i := range res.Instances {
-			if err := p.add(res, i); err != nil {
+		at.to = p.InputOffset()
+		for n, i := range res.Instances {
+			at.instance = n + 1
+			if err := p.add(res, i, at); err != nil {
 				return err
 			}
 		}
@@ -235,10 +256,12 @@ func (p *parser) resource() error {
 			listed = true
 			return p.elements("resources.instances", func() error {
 				var i instanceV4
+				at := stand{from: p.InputOffset()}
 				if err := p.Decode(&i); err != nil {
 					return err
 				}
-				return p.add(res, i)
+				at.to = p.InputOffset()
+				return p.add(res, i, at)
 			})
 		default:
 			return p.skip()
@@ -250,36 +273,49 @@ func (p *parser) resource() error {
 	})
 }
 
-// add takes one instance in.
-func (p *parser) add(res resourceV4, i instanceV4) error {
+// add takes in one instance, which stands at a place in the body.
+func (p *parser) add(res resourceV4, i instanceV4, at stand) error {
 	o := Object{
-		Mode: res.Mode, Type: res.Type, Name: res.Name, Provider: res.Provider, Deposed: i.Deposed,
-		Tainted: i.Status == "tainted", index: i.IndexKey,
-	}
-	if i.Provider != "" {
-		o.Provider = i.Provider
+		Mode: p.word(res.Mode), Type: p.word(res.Type), Name: res.Name, Provider: p.word(cmp.Or(i.Provider, res.Provider)),
+		Deposed: i.Deposed, Tainted: i.Status == "tainted", index: i.IndexKey,
 	}
 	o.locate(res.Module)
 	kept := p.keep == nil || p.keep(o)
 	if _, named := i.IndexKey.(string); kept || named { // its key may be one of its secrets
-		raw := i.Attributes
-		if (len(raw) == 0 || string(raw) == "null") && len(i.AttributesFlat) > 0 {
-			raw = i.AttributesFlat
+		if err := o.read(i, res.Module); err != nil {
+			return err
 		}
-		if len(raw) > 0 {
-			d := json.NewDecoder(bytes.NewReader(raw))
-			d.UseNumber()
-			if err := d.Decode(&o.Attributes); err != nil {
-				return err
-			}
-		}
-		o.Attributes = guard(res.Type, o.Attributes, i.Sensitive)
-		o.locate(res.Module)
 	}
 	if !kept {
 		o.Attributes = nil
 	}
+	if p.index {
+		o.stands = at
+		o.stands.sum = i.sum()
+	}
 	p.Objects = append(p.Objects, o)
+	return nil
+}
+
+// raw are the attributes.
+func (i instanceV4) raw() json.RawMessage {
+	if (len(i.Attributes) == 0 || string(i.Attributes) == "null") && len(i.AttributesFlat) > 0 {
+		return i.AttributesFlat
+	}
+	return i.Attributes
+}
+
+// read takes the attributes in, and makes secrets of what is one.
+func (o *Object) read(i instanceV4, module string) error {
+	if raw := i.raw(); len(raw) > 0 {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		if err := d.Decode(&o.Attributes); err != nil {
+			return err
+		}
+	}
+	o.Attributes = guard(o.Type, o.Attributes, i.Sensitive)
+	o.locate(module)
 	return nil
 }
 

@@ -44,6 +44,7 @@ type Object struct {
 
 	index           any    // json.Number, string or nil
 	address, module string // with keys that are secrets
+	stands          stand  // of an indexed one
 }
 
 // ID is the attribute "id" that most objects have, empty if there is none or it is secret.

@@ -20,8 +20,9 @@ func (s *Site) Locks(
 	return fleet.AllLocks(ctx, s.Manager, s.here(scope), opts)
 }
 
-// States yields every state of scope, by key, as soon as what opts ask for is known of it: see [fleet.AllStates]. A scope
-// without a bucket is in this one. Opts.OnProgress and opts.OnRead tell how far it is. It ends with the first error.
+// States yields every state of scope, by key, as soon as what opts ask for is known of it: see [fleet.AllStates]. A
+// scope without a bucket is in this one. Opts.OnProgress and opts.OnRead tell how far it is. It ends with the first
+// error.
 func (s *Site) States(
 	ctx context.Context, scope statelatch.Scope, opts fleet.StatesOptions,
 ) iter.Seq2[fleet.State, error] {
@@ -29,8 +30,8 @@ func (s *Site) States(
 	return fleet.AllStates(ctx, s.Bucket, s.here(scope), opts)
 }
 
-// History yields the versions of ref, newest first, as soon as they are known: see [history.All]. Who stored them is for
-// [history.Attribute] to say, of a list. Opts.OnProgress tells how far it is. It ends with the first error.
+// History yields the versions of ref, newest first, as soon as they are known: see [history.All]. Who stored them is
+// for [history.Attribute] to say, of a list. Opts.OnProgress tells how far it is. It ends with the first error.
 func (s *Site) History(
 	ctx context.Context, ref statelatch.Ref, opts history.Options,
 ) iter.Seq2[history.Entry, error] {

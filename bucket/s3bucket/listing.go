@@ -280,7 +280,8 @@ func (x *xmlScanner) end() error {
 	return nil
 }
 
-// children calls do in each element of the one that was opened last, and moves behind that. Do must move behind its own.
+// children calls do in each element of the one that was opened last, and moves behind that. Do must move behind its
+// own.
 func (x *xmlScanner) children(do func(name []byte) error) error {
 	if x.closed {
 		x.closed = false

@@ -24,7 +24,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -450,5 +449,3 @@ func optional(s string) *string {
 	}
 	return &s
 }
-
-func timeOf(t *time.Time) time.Time { return aws.ToTime(t).UTC() }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"runtime/debug"
 	"strings"
 
 	"github.com/statelatch/statelatch"
@@ -64,21 +66,34 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	from, err := t.read(ctx, o.from, nil)
-	if err != nil {
-		return err
+	// What is known of many objects stays, and what comes and goes beside it need not take as much room again.
+	defer debug.SetGCPercent(debug.SetGCPercent(50))
+	var sides [2]*resources.Contents
+	var found [2]content
+	for i, selector := range []string{o.from, o.to} {
+		c, body, err := t.openContent(ctx, selector, func(body io.ReadSeeker) (f resources.File, err error) {
+			if sides[i], err = resources.Index(body); err == nil {
+				f = sides[i].File
+			}
+			return f, err
+		})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = body.Close() }()
+		found[i] = c
 	}
-	to, err := t.read(ctx, o.to, nil)
-	if err != nil {
-		return err
-	}
+	from, to := found[0], found[1]
 	for _, c := range []content{from, to} {
 		if c.Header.Encrypted() {
 			return fmt.Errorf("version %s (serial %d) of %s is encrypted: without its key it cannot be compared",
 				statelatch.Printable(c.Name()), c.Header.Serial, t.ref)
 		}
 	}
-	d := resources.Compare(from.File, to.File)
+	d, err := sides[0].Compare(sides[1])
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.ref, err)
+	}
 	if o.reveal {
 		d = d.Revealed()
 	}

@@ -73,10 +73,20 @@ type content struct {
 // read reads a version of the state, with the attributes of the objects that keep says; nil: of all. The current one
 // needs no right to list.
 func (t target) read(ctx context.Context, selector string, keep func(resources.Object) bool) (content, error) {
-	var c content
+	c, body, err := t.openContent(ctx, selector, func(body io.ReadSeeker) (f resources.File, err error) {
+		return resources.ParseSome(body, keep)
+	})
+	if err == nil {
+		err = body.Close()
+	}
+	return c, err
+}
+
+// openContent reads a version of the state as parse does, and leaves its body open.
+func (t target) openContent(
+	ctx context.Context, selector string, parse func(io.ReadSeeker) (resources.File, error),
+) (c content, body io.ReadSeekCloser, err error) {
 	var v state.Version
-	var body io.ReadSeekCloser
-	var err error
 	now := selector == "" || selector == history.Current
 	if now {
 		v, body, err = t.Store.Open(ctx, t.ref)
@@ -84,26 +94,26 @@ func (t target) read(ctx context.Context, selector string, keep func(resources.O
 		v, body, err = history.Open(ctx, t.Store, c.Entry)
 	}
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
-	if v.Exists {
-		if c.File, err = resources.ParseSome(body, keep); err != nil {
-			err = storedError{fmt.Errorf("%s: %w", t.ref, err)}
-		}
-	} else {
+	if !v.Exists {
 		err = fmt.Errorf("%w: %s has no state yet", statelatch.ErrNotFound, t.ref)
+	} else if c.File, err = parse(body); err != nil {
+		err = storedError{fmt.Errorf("%s: %w", t.ref, err)}
 	}
-	if err = errors.Join(err, body.Close()); err != nil {
-		return c, err
+	if err == nil {
+		c.Entry, err = history.Place(ctx, t.Store, c.Entry, v)
+		c.Current = c.Current || now
 	}
-	if c.Entry, err = history.Place(ctx, t.Store, c.Entry, v); err != nil {
-		return c, err
+	if err == nil {
+		entries := []history.Entry{c.Entry}
+		err = history.Attribute(ctx, t.Store, t.ref, entries)
+		c.Entry = entries[0]
 	}
-	c.Current = c.Current || now
-	entries := []history.Entry{c.Entry}
-	err = history.Attribute(ctx, t.Store, t.ref, entries)
-	c.Entry = entries[0]
-	return c, err
+	if err != nil {
+		return c, nil, errors.Join(err, body.Close())
+	}
+	return c, body, nil
 }
 
 func runShow(ctx context.Context, o showOptions, term terminal) error {

@@ -37,7 +37,9 @@ type stateTotalsJSON struct {
 }
 
 // printJSON writes the inventory as it comes: it may be long.
-func (o statesOptions) printJSON(term terminal, scopes []string, states iter.Seq[fleet.State], totals stateTotalsJSON) error {
+func (o statesOptions) printJSON(
+	term terminal, scopes []string, states iter.Seq[fleet.State], totals stateTotalsJSON,
+) error {
 	head := statesJSON{Scope: strings.Join(scopes, " "), States: []fleet.State{}, Totals: totals}
 	if len(scopes) > 1 {
 		head.Scopes = scopes

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// PrintRows is PrintTable of rows that come with what stands below each, and that can be asked for again. Where there is
-// room for any width they are written as they come, and no more than one is held.
+// PrintRows is PrintTable of rows that come with what stands below each, and that can be asked for again. Where there
+// is room for any width they are written as they come, and no more than one is held.
 func (t Terminal) PrintRows(tab Table, rows iter.Seq2[[]string, string]) {
 	if t.OutWidth() > 0 {
 		var details []string
