@@ -373,29 +373,41 @@ func TestVerifier_Verify(t *testing.T) {
 // Half a lock that is only half for an instant is in nobody's way.
 func TestVerifier_Verify_HalfForAnInstant(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.put("a/s", body(3))
-	r.item("a/s")
-	looked, removed := make(chan struct{}), make(chan struct{})
-	looks := 0
-	r.table.Add(dynamotest.Rule{
-		Op: dynamotest.OpGetItem, LockID: "demo/a/s", Nth: 2, Fault: dynamotest.Hold(removed),
-		Match: func(dynamotest.Request) bool {
-			if looks++; looks == 2 {
-				close(looked)
+	for name, tc := range map[string]struct {
+		look int // at the item, that finds it changed: the second is behind the listing
+		then func(context.Context, *rig) error
+	}{
+		"released": {2, func(ctx context.Context, r *rig) error {
+			return r.site.Table.Unlock(ctx, statelatch.Ref{Bucket: "demo", Key: "a/s"}, string(foreign.Marshal()))
+		}},
+		"taken": {1, func(ctx context.Context, r *rig) error {
+			_, err := r.site.Bucket.Put(ctx, "a/s.tflock", strings.NewReader(string(foreign.Marshal())), bucket.PutOptions{})
+			return err
+		}},
+	} {
+		r := newRig(t)
+		r.put("a/s", body(3))
+		r.item("a/s")
+		looked, changed := make(chan struct{}), make(chan struct{})
+		looks := 0
+		r.table.Add(dynamotest.Rule{
+			Op: dynamotest.OpGetItem, LockID: "demo/a/s", Nth: tc.look, Fault: dynamotest.Hold(changed),
+			Match: func(dynamotest.Request) bool {
+				if looks++; looks == tc.look {
+					close(looked)
+				}
+				return true
+			},
+		})
+		go func() {
+			defer close(changed)
+			<-looked
+			if err := tc.then(context.WithoutCancel(t.Context()), r); err != nil {
+				t.Error(err)
 			}
-			return true
-		},
-	})
-	go func() {
-		defer close(removed)
-		<-looked // again, behind the listing
-		err := r.site.Table.Unlock(context.WithoutCancel(t.Context()), statelatch.Ref{Bucket: "demo", Key: "a/s"}, string(foreign.Marshal()))
-		if err != nil {
-			t.Error(err)
+		}()
+		if got := r.verify(inBoth, nil); got.Verdict != cutover.ReadyForPhase2 || len(got.Locks) != 1 {
+			t.Errorf("%s: got %q, in the way %v, locks %v, want the lock seen, and nothing in the way", name, got.Verdict, got.InTheWay, got.Locks)
 		}
-	}()
-	if got := r.verify(inBoth, nil); got.Verdict != cutover.ReadyForPhase2 || len(got.Locks) != 1 {
-		t.Errorf("got %q, in the way %v, locks %v, want the lock seen, and nothing in the way", got.Verdict, got.InTheWay, got.Locks)
 	}
 }

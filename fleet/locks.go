@@ -86,7 +86,7 @@ func Locks(ctx context.Context, m *lock.Manager, scope statelatch.Scope, opts Lo
 
 // UnlistedError says that the lock table could not be listed: items without a lock object are not among the locks.
 type UnlistedError struct {
-	Err error // of the listing
+	Err error // why
 }
 
 // Error says why.

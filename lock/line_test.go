@@ -201,9 +201,14 @@ func TestManager_Acquire_Line(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Minute)
-		giveUp()
-		time.Sleep(time.Second)
 		before := len(store.Requests())
+		giveUp()
+		synctest.Wait()
+		if got := ops(store.Requests()[before:]); !slices.Equal(got, []string{"get"}) {
+			t.Errorf("when the first gives up: requests %q, want a look by the next one", got)
+		}
+		time.Sleep(time.Second)
+		before = len(store.Requests())
 		if _, err := tenure.Release(t.Context()); err != nil {
 			t.Error(err)
 		}

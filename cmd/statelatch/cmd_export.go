@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/export"
-	"github.com/statelatch/statelatch/internal/guardhttp"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/probe"
 	"github.com/urfave/cli/v3"
@@ -145,7 +141,7 @@ func runExport(ctx context.Context, o exportOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	all := exporters{}
+	all := export.All{}
 	metrics := prometheus.NewPedanticRegistry()
 	for _, p := range places {
 		e, err := o.exporter(ctx, term, p)
@@ -190,43 +186,6 @@ func (o exportOptions) exporter(ctx context.Context, term terminal, p place) (*e
 	return export.New(cfg), nil
 }
 
-// exporters are those of one process.
-type exporters []*export.Exporter
-
-// Collect looks at every bucket once.
-func (all exporters) Collect(ctx context.Context) error {
-	var errs []error
-	for _, e := range all {
-		errs = append(errs, e.Collect(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// Run looks at every bucket again and again until ctx ends; after each look comes after, one at a time.
-func (all exporters) Run(ctx context.Context, interval time.Duration, after func() error) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var one sync.Mutex
-	var next func() error
-	if after != nil {
-		next = func() error {
-			one.Lock()
-			defer one.Unlock()
-			return after()
-		}
-	}
-	ended := make(chan error, len(all))
-	for _, e := range all {
-		go func() { ended <- e.Run(ctx, interval, next) }()
-	}
-	var errs []error
-	for range all {
-		errs = append(errs, <-ended)
-		stop()
-	}
-	return errors.Join(errs...)
-}
-
 // tier is what a probe said, as far as it is known.
 func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Bucket) (lock.Tier, error) {
 	k := keeper(term)
@@ -238,7 +197,7 @@ func (o exportOptions) tier(ctx context.Context, term terminal, b *s3bucket.Buck
 }
 
 // writeFile writes the metrics in one step: once, or after every collection. A collection that fails is written, too.
-func (o exportOptions) writeFile(ctx context.Context, e exporters, metrics *prometheus.Registry) error {
+func (o exportOptions) writeFile(ctx context.Context, e export.All, metrics *prometheus.Registry) error {
 	write := func() error {
 		if err := prometheus.WriteToTextfile(o.textfile, metrics); err != nil {
 			return fmt.Errorf("-textfile: %w", err)
@@ -257,7 +216,7 @@ func (o exportOptions) writeFile(ctx context.Context, e exporters, metrics *prom
 
 // serve serves the metrics until ctx ends. What is wrong with the bucket's name or the rights to it shows before it
 // starts.
-func (o exportOptions) serve(ctx context.Context, e exporters, metrics *prometheus.Registry, term terminal) error {
+func (o exportOptions) serve(ctx context.Context, e export.All, metrics *prometheus.Registry, term terminal) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return usageError{fmt.Errorf("-listen %q: %w", o.listen, err)}
@@ -266,25 +225,6 @@ func (o exportOptions) serve(ctx context.Context, e exporters, metrics *promethe
 	if err := e.Collect(ctx); err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	srv := guardhttp.Listener{Addr: listener.Addr(), Names: o.hosts, Handler: mux}.Server()
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(listener) }()
 	term.Say("Metrics at http://%s/metrics, looked for every %v. Ctrl-C ends it.\n", listener.Addr(), o.interval)
-	collecting, stop := context.WithCancel(ctx)
-	defer stop()
-	collected := make(chan error, 1)
-	go func() { collected <- e.Run(collecting, o.interval, nil) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-	defer cancel()
-	if srv.Shutdown(grace) != nil {
-		_ = srv.Close()
-	}
-	return <-collected
+	return e.Serve(ctx, listener, o.hosts, metrics, o.interval)
 }

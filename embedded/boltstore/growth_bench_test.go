@@ -17,13 +17,13 @@ import (
 	"github.com/statelatch/statelatch/embedded/s3model"
 )
 
-// growthVersions is how many versions are in the store of the benchmarks of growth; STATELATCH_FULL makes it one that is
-// worth measuring.
-func growthVersions() int {
+// growth is how many versions are in the store of the benchmarks of growth, and how many pairs are compared. Worth
+// measuring is that with STATELATCH_FULL; the other shows that the benchmarks still run.
+func growth() (versions, pairs int) {
 	if full() {
-		return 1_000_000
+		return 1_000_000, 30
 	}
-	return 30_000
+	return 3_000, 3
 }
 
 // filled is a store of n versions of n/100 keys, of which a lifecycle rule removes 7 of 10.
@@ -119,7 +119,7 @@ func BenchmarkSweep(b *testing.B) {
 	for _, clients := range []int{1, 32} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			for range b.N {
-				n := growthVersions()
+				n, pairs := growth()
 				s := filled(b, n)
 				before := filled(b, n) // of the same history, which bbolt remembers pages by
 
@@ -138,14 +138,14 @@ func BenchmarkSweep(b *testing.B) {
 					}
 					swept <- time.Since(begin)
 				}()
-				during := ratio(30, func() float64 {
+				during := ratio(pairs, func() float64 {
 					halt.Unlock()
 					defer halt.Lock()
 					return puts(b, s, clients)
 				}, func() float64 { return puts(b, s, clients) })
 				halt.Unlock()
 				took := <-swept
-				after := ratio(30, func() float64 { return puts(b, s, clients) },
+				after := ratio(pairs, func() float64 { return puts(b, s, clients) },
 					func() float64 { return puts(b, before, clients) })
 				b.ReportMetric(during, "during:before")
 				b.ReportMetric(after, "after:before")
@@ -190,7 +190,7 @@ func reportOpenings(b *testing.B, s *Store) {
 func BenchmarkVersionPages(b *testing.B) {
 	s, _ := newStore(b, s3model.Enabled)
 	s.db.NoSync = true
-	const versions, size = 30_000, 1000
+	const versions, size = 10_000, 1000
 	var middle string
 	for i := range versions {
 		if o := put(b, s, "k", "x"); i == size {
@@ -241,7 +241,8 @@ func BenchmarkPutOfDisk(b *testing.B) {
 		}
 		return float64(n) / time.Since(begin).Seconds()
 	}
+	_, pairs := growth()
 	for range b.N {
-		b.ReportMetric(ratio(40, func() float64 { return puts(b, s, 1) }, appends), "put:disk")
+		b.ReportMetric(ratio(pairs, func() float64 { return puts(b, s, 1) }, appends), "put:disk")
 	}
 }
