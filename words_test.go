@@ -37,6 +37,10 @@ var (
 	}
 	// inCode is a path of ours in a document.
 	inCode = regexp.MustCompile("`((?:[a-z0-9]+/)+[a-zA-Z0-9_]+(?:\\.[a-z]+)?)`")
+	// repeats is what a command of ours in a document runs: the packages and the name, in either order.
+	repeats   = regexp.MustCompile("`(?:[A-Z_]+=\\S+ )?go test ([^`]+)`")
+	ofPackage = regexp.MustCompile(`\./(\S+)`)
+	ofName    = regexp.MustCompile(`-(?:run|bench) (\w+)`)
 	// hump is where a name in Go goes on with another word.
 	hump = regexp.MustCompile(`([a-z0-9])([A-Z])|_`)
 	// foreign are words that look like codes, and mean what everybody means by them.
@@ -145,6 +149,32 @@ func TestWords_FilesAreThere(t *testing.T) {
 	}
 	if seen < 50 {
 		t.Errorf("got %d files, want those that it names", seen)
+	}
+}
+
+// What docs/SCALE.md says to run runs something.
+func TestWords_WhatIsRunIsThere(t *testing.T) {
+	t.Parallel()
+	n := 0
+	for _, m := range repeats.FindAllStringSubmatch(read(t, "docs/SCALE.md"), -1) {
+		n++
+		in := ofPackage.FindStringSubmatch(m[1])
+		if in == nil {
+			t.Fatalf("%s names no package", m[0])
+		}
+		tests, err := filepath.Glob(filepath.Join(in[1], "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range ofName.FindAllStringSubmatch(m[1], -1) {
+			named := regexp.MustCompile(`(?m)^func (Test|Benchmark)\w*` + name[1])
+			if name[1] != "xxx" && !slices.ContainsFunc(tests, func(file string) bool { return named.MatchString(read(t, file)) }) {
+				t.Errorf("%s: nothing is named %s", m[0], name[1])
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("got %d commands, want all", n)
 	}
 }
 
