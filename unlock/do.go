@@ -64,6 +64,10 @@ func (p *Plan) Do(ctx context.Context, workers int, hooks Hooks) error {
 			}
 			forgetErr = p.opts.Owner.Forget(s.Ref, was.Info.ID)
 		}
+		if hooks.Done == nil {
+			s.Err = forgetErr
+			return nil
+		}
 		telling.Lock()
 		defer telling.Unlock()
 		s.Err = hooks.Done(*s, was, weak, forgetErr)

@@ -179,7 +179,12 @@ func TestPlan_Do(t *testing.T) {
 			!strings.Contains(errs[1].Error(), "it was renewed, or taken by another, after it was shown") {
 			t.Errorf("got %q, %v, %d fenced, want the one that was not renewed released and fenced", done, errs, fenced)
 		}
-		if want := []string{"all of free", "id-1", "id-3"}; !slices.Equal(o.forgot, want) {
+		put("engine", "id-6", nil)
+		p := unlock.Of(t.Context(), targets[:1], with(unlock.Options{Approved: true, Owner: o}))
+		if err := errors.Join(p.Do(t.Context(), 0, unlock.Hooks{}), p.Err()); err != nil {
+			t.Errorf("without hooks: got %v", err)
+		}
+		if want := []string{"all of free", "id-1", "id-3", "id-6"}; !slices.Equal(o.forgot, want) {
 			t.Errorf("got %q forgotten, want %q", o.forgot, want)
 		}
 	})
