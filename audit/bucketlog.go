@@ -356,7 +356,7 @@ func (l *BucketLog) older(ctx context.Context) ([]Older, error) {
 		if err != nil {
 			return nil, err
 		}
-		versioned = versioned || obj.VersionID != "" && obj.VersionID != "null"
+		versioned = versioned || bucket.KeptVersion(obj.VersionID)
 		number, isHead := l.number(obj.Key), obj.Key == path.Join(l.prefix, headName)
 		if number == 0 && !isHead || obj.IsLatest && !obj.DeleteMarker && !isHead {
 			continue

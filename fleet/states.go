@@ -237,7 +237,7 @@ func (s *Stock) add(obj bucket.Object) error {
 func (s *Stock) addState(l *noted, obj bucket.Object, current bool) {
 	if current {
 		l.exists, l.size, l.written = true, obj.Size, nanoseconds(obj.LastModified)
-		l.unversioned = obj.VersionID == "" || obj.VersionID == "null"
+		l.unversioned = !bucket.KeptVersion(obj.VersionID)
 		l.setETag(obj.ETag)
 		if obj.VersionID != "" {
 			l.more().versionID = obj.VersionID

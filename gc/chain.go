@@ -27,10 +27,6 @@ func linkOf(o bucket.Object) link {
 // chain is all versions and delete markers of one lock object, newest first.
 type chain []link
 
-// named reports whether id names one version for ever. A bucket without versions has none, or calls all "null"; one
-// whose versioning is suspended gives "null" to every new version, in place of the last one.
-func named(id string) bool { return id != "" && id != "null" }
-
 // sound reports whether the listing says clearly what is current. It may not when the newest version vanished
 // between two of its pages.
 func (c chain) sound() bool {
@@ -55,7 +51,7 @@ func (c chain) goes(before time.Time) chain {
 		if i > 0 {
 			superseded = c[i-1].modified
 		}
-		if !named(l.id) || i == 0 && !l.marker || young(l.modified) || young(superseded) {
+		if !bucket.KeptVersion(l.id) || i == 0 && !l.marker || young(l.modified) || young(superseded) {
 			return c[i+1:]
 		}
 	}

@@ -119,7 +119,7 @@ func find(ctx context.Context, b bucket.Bucket, scope statelatch.Scope, opts Opt
 	err := fleet.Walk(ctx, b, scope, fleet.WalkOptions{
 		WorkspacePrefix: opts.WorkspacePrefix, Workers: opts.Workers, Versions: true, OnProgress: opts.OnProgress,
 	}, func(obj bucket.Object) error {
-		p.Versioned = p.Versioned || named(obj.VersionID)
+		p.Versioned = p.Versioned || bucket.KeptVersion(obj.VersionID)
 		if kind, _ := statelatch.ClassifyKey(obj.Key); kind == statelatch.KeyLock {
 			chains[obj.Key] = append(chains[obj.Key], linkOf(obj))
 		} else if obj.IsLatest && !obj.DeleteMarker {

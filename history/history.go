@@ -206,7 +206,7 @@ func listed(ctx context.Context, s *state.Store, ref statelatch.Ref, limit int) 
 				return
 			case obj.Key != ref.Key:
 				return
-			case obj.IsLatest && !obj.DeleteMarker && (obj.VersionID == "" || obj.VersionID == "null"):
+			case obj.IsLatest && !obj.DeleteMarker && !bucket.KeptVersion(obj.VersionID):
 				// It may be replaced without a trace, and stores differ in whether they can be asked for it by that ID.
 				if entries, ok = now(); len(entries) > 0 && entries[0].ETag == obj.ETag {
 					entries[0].LastModified = obj.LastModified // comparable with other listings: of the lock

@@ -339,7 +339,7 @@ func (p *prober) note(key, version string, err error) {
 	if _, ok := p.written[key]; !ok || version != "" {
 		p.written[key] = append(p.written[key], version)
 	}
-	if version != "" && version != "null" { // "null": versioning was on and is suspended
+	if bucket.KeptVersion(version) {
 		p.Versioned = true
 	}
 }

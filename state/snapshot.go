@@ -41,9 +41,8 @@ func ParseSnapshot(name string) (s Snapshot, ok bool) {
 	return Snapshot{Written: written, Serial: serial, MD5: m[3]}, err == nil && numErr == nil
 }
 
-// keptByBucket reports whether v stays readable when it is replaced. The "null" version does not
-// where versioning is suspended, which cannot be told from here.
-func (v Version) keptByBucket() bool { return v.VersionID != "" && v.VersionID != "null" }
+// keptByBucket reports whether v stays readable when it is replaced.
+func (v Version) keptByBucket() bool { return bucket.KeptVersion(v.VersionID) }
 
 // Snapshot keeps v, which is the current state as it was read, as a snapshot, if s makes any, and the bucket keeps no
 // versions, and there is something to keep. It is a HEAD if that was done before, else a HEAD, a GET and a PUT.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
 	"github.com/statelatch/statelatch/engine"
 	"github.com/statelatch/statelatch/identity"
@@ -144,19 +145,22 @@ func (h *holdings) prepare(ctx context.Context, e *holding, forEngine bool) erro
 		}()
 	}
 	named := e.tenure != nil && t.namedWorkspace()
-	e.before = startMark(h.watched, t.Store, t.Ref) //nolint:contextcheck // it goes on when ctx has ended
-	if forEngine && e.tenure != nil && !named && e.tenure.Held().VersionID != "" {
+	kept := e.tenure != nil && bucket.KeptVersion(e.tenure.Held().VersionID) // as the state is, in the same bucket
+	e.before = startMark(h.watched, t.Store, t.Ref)                          //nolint:contextcheck // it goes on when ctx has ended
+	if forEngine && kept && !named {
 		return nil // nothing has to be done with it before an engine writes
 	}
 	before, err := e.before.wait(ctx)
-	if err != nil || e.tenure == nil {
+	switch {
+	case err != nil || e.tenure == nil:
 		return err
-	}
-	if named && !before.Exists {
+	case named && !before.Exists:
 		// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
 		if err := t.Store.EnsureExists(ctx, t.Ref); err != nil {
 			return err
 		}
+	case kept:
+		return nil
 	}
 	if err := h.keepBefore(ctx, *t, before); err != nil {
 		return err
