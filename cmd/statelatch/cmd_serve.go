@@ -1,15 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/base32"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -17,10 +12,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
+	"github.com/statelatch/statelatch/embedded/local"
 	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/lockevents"
@@ -32,9 +27,6 @@ import (
 const (
 	defaultAddr   = "127.0.0.1:9820"
 	defaultBucket = "terraform-state"
-	// credentialsProfile is the profile of the credentials file in the data directory.
-	credentialsProfile = "statelatch"
-	credentialsFile    = "credentials"
 
 	envAccessKey = "STATELATCH_ACCESS_KEY_ID"
 	envSecretKey = "STATELATCH_SECRET_ACCESS_KEY"
@@ -139,7 +131,7 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(term.Err, nil))
 	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.id, SecretAccessKey: keys.secret, Domain: o.domain,
+		Dir: o.data, AccessKeyID: keys.ID, SecretAccessKey: keys.Secret, Domain: o.domain,
 		Region: o.region, BehindTLS: o.behindTLS, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return lockevents.Watch(s, term.Out, time.Now) },
 	})
@@ -154,12 +146,12 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 		return fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err)
 	}
 
-	url := endpointURL(listener.Addr(), tlsConfig != nil)
-	running := runningStore{Endpoint: url, Region: o.region, OwnKeys: keys.file != ""}
-	if err := running.write(o.data); err != nil {
-		return err
+	url := local.URL(listener.Addr(), tlsConfig != nil)
+	running := local.Running{Endpoint: url, Region: o.region, OwnKeys: keys.InFile}
+	if err := running.Write(o.data); err != nil {
+		return fmt.Errorf("data directory -data: %w", err)
 	}
-	defer running.remove(o.data)
+	defer running.Remove(o.data)
 	term.Print("%s", o.welcome(url, term.Getenv))
 
 	srv := store.HTTPServer()
@@ -179,9 +171,6 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	return nil
 }
-
-// clientRegion is the region that clients are told: that of the store, else one that signatures can name.
-func clientRegion(region string) string { return cmp.Or(region, s3model.DefaultRegion) }
 
 func (o serveOptions) dataDir(getenv func(string) string) (string, error) {
 	if o.data != "" {
@@ -237,90 +226,26 @@ func (o serveOptions) listen(ctx context.Context, tlsConfig *tls.Config) (net.Li
 	return listener, nil
 }
 
-// endpointURL is what a client on this machine uses.
-func endpointURL(addr net.Addr, encrypted bool) string {
-	host, port, _ := net.SplitHostPort(addr.String())
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		if name, err := os.Hostname(); err == nil {
-			host = name
-		}
-	}
-	if encrypted {
-		return "https://" + net.JoinHostPort(host, port)
-	}
-	return "http://" + net.JoinHostPort(host, port)
-}
-
-// keyPair is the store's one key pair.
-type keyPair struct {
-	id, secret string
-	file       string // where it is kept; empty if the environment gave it
-}
-
 // keyPair takes the pair from the environment, else from the data directory, where it makes one at first.
-func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (keyPair, error) {
+func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (local.KeyPair, error) {
 	id, secret := getenv(envAccessKey), getenv(envSecretKey)
-	if id != "" || secret != "" {
-		if id == "" || secret == "" {
-			return keyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made",
-				envAccessKey, envSecretKey)}
-		}
-		if err := embedded.CheckKeyPair(id, secret); err != nil {
-			return keyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey, envSecretKey,
-				err)}
-		}
-		return keyPair{id: id, secret: secret}, nil
+	if id == "" && secret == "" {
+		return local.Keys(ctx, o.data)
 	}
-	file := filepath.Join(o.data, credentialsFile)
-	if err := makeCredentials(file); err != nil {
-		return keyPair{}, err
+	if id == "" || secret == "" {
+		return local.KeyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made",
+			envAccessKey, envSecretKey)}
 	}
-	profile, err := config.LoadSharedConfigProfile(ctx, credentialsProfile, func(lo *config.LoadSharedConfigOptions) {
-		lo.ConfigFiles, lo.CredentialsFiles = []string{}, []string{file}
-	})
-	if err != nil || !profile.Credentials.HasKeys() {
-		return keyPair{}, fmt.Errorf("%s has no usable profile [%s]: mend it, or remove it to get a new key pair", file,
-			credentialsProfile)
+	if err := embedded.CheckKeyPair(id, secret); err != nil {
+		return local.KeyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey,
+			envSecretKey, err)}
 	}
-	keys := keyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, file}
-	if err := embedded.CheckKeyPair(keys.id, keys.secret); err != nil {
-		return keyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file,
-			credentialsProfile, err)
-	}
-	return keys, nil
-}
-
-// makeCredentials writes a fresh key pair unless the file exists, all or nothing.
-func makeCredentials(file string) error {
-	if err := private.File(file); err == nil {
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("credentials file: %w", err)
-	}
-	var random [10 + 30]byte
-	_, _ = rand.Read(random[:]) // never fails
-	body := fmt.Sprintf("# The key pair of the Statelatch store in this directory.\n[%s]\naws_access_key_id = "+
-		"SLAT%s\naws_secret_access_key = %s\n",
-		credentialsProfile, base32.StdEncoding.EncodeToString(random[:10]), base64.RawURLEncoding.EncodeToString(random[10:]))
-	tmp, err := os.CreateTemp(filepath.Dir(file), "credentials-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("credentials file: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(body)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("credentials file: %w", err)
-	}
-	// Link refuses to replace a file that another process made meanwhile.
-	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("credentials file: %w", err)
-	}
-	return nil
+	return local.KeyPair{ID: id, Secret: secret}, nil
 }
 
 // welcome is what to paste.
 func (o serveOptions) welcome(url string, getenv func(string) string) string {
-	block := bootstrap.Block{Bucket: o.bucket, Region: clientRegion(o.region), Endpoint: url, PathStyle: true}
+	block := bootstrap.Block{Bucket: o.bucket, Region: local.ClientRegion(o.region), Endpoint: url, PathStyle: true}
 	return fmt.Sprintf(`Statelatch %s serves %s
 Bucket %s: versioned, encrypted, locking. Data in %s
 

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/statelatch/statelatch/embedded/local"
 	"github.com/statelatch/statelatch/internal/testtls"
 )
 
@@ -144,7 +145,7 @@ func TestServe_PrintsWhatToPaste(t *testing.T) {
 		t.Errorf("-env without a store prints %q for the shell to evaluate", gone.out)
 	}
 	// A store that was killed leaves its file behind.
-	if err := os.WriteFile(filepath.Join(data, runningFile), []byte(`{"endpoint":"`+url+`","own_keys":true}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "running.json"), []byte(`{"endpoint":"`+url+`","own_keys":true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.want(newShell(t).run("serve", "-env", "-data", data), 1, "no store is running")
@@ -329,7 +330,7 @@ func TestServe_TLS(t *testing.T) {
 	r := s.serve("-data", data, "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
 	url := r.await(`s3 = "(https://127\.0\.0\.1:\d+)"`)[1]
 	s.want(s.run("serve", "-env", "-data", data), 0, "AWS_ENDPOINT_URL_S3="+url)
-	creds := filepath.Join(data, credentialsFile)
+	creds := filepath.Join(data, local.CredentialsFile)
 	s.flags = []string{
 		"-backend-config", `endpoints={s3="` + url + `"}`, "-backend-config", "region=us-east-1",
 		"-backend-config", "shared_credentials_files=[\"" + creds + "\"]", "-backend-config", "profile=statelatch",
