@@ -17,7 +17,7 @@
 //   - wrap runs a command under the locks of its states; engine, shim, runner and identity are its parts;
 //   - unlock ends locks from outside, on what evidence says;
 //   - probe, with probe/verdict, proves that a store locks;
-//   - fleet, history, resources, evidence, digest, cutover and gc look over a bucket, and mend it;
+//   - fleet, history, inspect, resources, evidence, digest, cutover and gc look over a bucket, and mend it;
 //   - bootstrap, policy and migrate set up a bucket, its rights, and a tree of configurations;
 //   - audit and export record and tell what happens;
 //   - embedded is an S3 store in one process.

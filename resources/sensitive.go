@@ -23,6 +23,12 @@ func (Secret) GoString() string { return Redacted }
 // MarshalJSON implements [json.Marshaler].
 func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(Redacted) }
 
+// IsSecret reports whether a value is hidden.
+func IsSecret(v any) bool {
+	_, ok := v.(Secret)
+	return ok
+}
+
 // Reveal returns the value tree with its secrets shown.
 func Reveal(v any) any {
 	switch v := v.(type) {

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"strings"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/history"
+	"github.com/statelatch/statelatch/inspect"
 	"github.com/statelatch/statelatch/resources"
 	"github.com/urfave/cli/v3"
 )
@@ -68,39 +68,17 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 	}
 	// What is known of many objects stays, and what comes and goes beside it need not take as much room again.
 	defer debug.SetGCPercent(debug.SetGCPercent(50))
-	var sides [2]*resources.Contents
-	var found [2]content
-	for i, selector := range []string{o.from, o.to} {
-		c, body, err := t.openContent(ctx, selector, func(body io.ReadSeeker) (f resources.File, err error) {
-			if sides[i], err = resources.Index(body); err == nil {
-				f = sides[i].File
-			}
-			return f, err
-		})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = body.Close() }()
-		found[i] = c
-	}
-	from, to := found[0], found[1]
-	for _, c := range []content{from, to} {
-		if c.Header.Encrypted() {
-			return fmt.Errorf("version %s (serial %d) of %s is encrypted: without its key it cannot be compared",
-				statelatch.Printable(c.Name()), c.Header.Serial, t.ref)
-		}
-	}
-	d, err := sides[0].Compare(sides[1])
+	d, err := inspect.Compare(ctx, t.Store, t.ref, o.from, o.to)
 	if err != nil {
-		return fmt.Errorf("%s: %w", t.ref, err)
+		return err
 	}
 	if o.reveal {
-		d = d.Revealed()
+		d.Diff = d.Revealed()
 	}
 	if o.json {
-		return term.PrintJSON(diffResult(from, to, d))
+		return term.PrintJSON(d.Compared())
 	}
-	term.Print("%s\n--- %s\n+++ %s\n\n", t.ref, contentLine(from), contentLine(to))
+	term.Print("%s\n--- %s\n+++ %s\n\n", t.ref, contentLine(d.From), contentLine(d.To))
 	if d.Equal() {
 		term.Print("No differences: the same resources and outputs, in every value.\n")
 		return nil
@@ -112,12 +90,12 @@ func runDiff(ctx context.Context, o diffOptions, term terminal) error {
 		term.Print("Outputs:\n")
 		printValues(term, "  ", d.Outputs)
 	}
-	term.Print("\n%s\n", totalOf(d))
+	term.Print("\n%s\n", totalOf(d.Diff))
 	return nil
 }
 
 // contentLine names a version on one line.
-func contentLine(c content) string {
+func contentLine(c inspect.Content) string {
 	h := c.Header
 	s := fmt.Sprintf("serial %d, %s, stored %s UTC, version %s", h.Serial, count(c.Size, "byte"), timeOf(c.LastModified),
 		c.Name())
@@ -162,17 +140,12 @@ func printValues(term terminal, indent string, values []resources.ValueChange) {
 			term.Print("%s+ %s: %s\n", indent, path, now)
 		case v.Removed:
 			term.Print("%s- %s: %s\n", indent, path, before)
-		case isSecret(v.Old) && isSecret(v.New):
+		case resources.IsSecret(v.Old) && resources.IsSecret(v.New):
 			term.Print("%s~ %s: (sensitive, changed)\n", indent, path)
 		default:
 			term.Print("%s~ %s: %s → %s\n", indent, path, before, now)
 		}
 	}
-}
-
-func isSecret(v any) bool {
-	_, ok := v.(resources.Secret)
-	return ok
 }
 
 func totalOf(d resources.Diff) string {
@@ -189,58 +162,4 @@ func totalOf(d resources.Diff) string {
 		parts = append(parts, count(len(d.Outputs), "output")+" changed")
 	}
 	return strings.Join(parts, ", ") + "."
-}
-
-// diffJSON is what differs between two versions.
-type diffJSON struct {
-	Ref     string         `json:"ref"`
-	From    contentJSON    `json:"from"`
-	To      contentJSON    `json:"to"`
-	Equal   bool           `json:"equal"`
-	Counts  map[string]int `json:"counts"`
-	Changes []changeJSON   `json:"changes"`
-	Outputs []valueJSON    `json:"outputs"`
-}
-
-type changeJSON struct {
-	Kind       string      `json:"kind"`
-	Address    string      `json:"address"`
-	From       string      `json:"from,omitempty"`
-	Tainted    bool        `json:"tainted,omitempty"`
-	Untainted  bool        `json:"untainted,omitempty"`
-	Attributes []valueJSON `json:"attributes,omitempty"`
-}
-
-// valueJSON is one value; Old or New is absent if there was or is none.
-type valueJSON struct {
-	Path      string `json:"path"`
-	Old       *any   `json:"old,omitempty"`
-	New       *any   `json:"new,omitempty"`
-	Sensitive bool   `json:"sensitive,omitempty"`
-}
-
-func diffResult(from, to content, d resources.Diff) diffJSON {
-	j := diffJSON{
-		Ref: to.Ref.String(), From: contentOf(from), To: contentOf(to), Equal: d.Equal(), Counts: d.Count,
-		Changes: []changeJSON{}, Outputs: valuesJSON(d.Outputs),
-	}
-	for _, c := range d.Objects {
-		j.Changes = append(j.Changes, changeJSON{c.Kind, c.Address, c.From, c.Tainted, c.Untainted, valuesJSON(c.Attributes)})
-	}
-	return j
-}
-
-func valuesJSON(changes []resources.ValueChange) []valueJSON {
-	list := []valueJSON{}
-	for _, v := range changes {
-		j := valueJSON{Path: v.Path, Old: &v.Old, New: &v.New, Sensitive: isSecret(v.Old) || isSecret(v.New)}
-		if v.Added {
-			j.Old = nil
-		}
-		if v.Removed {
-			j.New = nil
-		}
-		list = append(list, j)
-	}
-	return list
 }

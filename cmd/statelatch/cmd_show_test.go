@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/statelatch/statelatch/inspect"
 )
 
 // fullState has resources, secrets and an output; n varies it.
@@ -38,7 +40,7 @@ func TestShow(t *testing.T) {
 			s.want(s.run("show", "-version", "99", ref), 10, "99")
 
 			o = s.run("show", "-json", "-address", "module.m", ref)
-			var got showJSON
+			var got inspect.Shown
 			if err := json.Unmarshal([]byte(o.out), &got); err != nil || o.code != 0 {
 				t.Fatalf("%v: %+v", err, o)
 			}
@@ -59,13 +61,13 @@ func TestShow_AgreesWithHistory(t *testing.T) {
 	}
 	for _, v := range s.history(demoRef).Versions {
 		for _, selector := range []string{v.VersionID, fmt.Sprint(*v.Serial)} {
-			var got showJSON
+			var got inspect.Shown
 			o := s.run("show", "-json", "-version", selector, demoRef)
 			if err := json.Unmarshal([]byte(o.out), &got); err != nil || o.code != 0 {
 				t.Fatalf("%v: %+v", err, o)
 			}
 			if got.Who != v.Who || got.LockID != v.LockID || !got.LastModified.Equal(v.LastModified) || got.Current != v.Current {
-				t.Errorf("-version %s: got %+v, want as in history: %+v", selector, got.contentJSON, v)
+				t.Errorf("-version %s: got %+v, want as in history: %+v", selector, got.Header, v)
 			}
 		}
 	}
@@ -105,7 +107,7 @@ func TestDiff(t *testing.T) {
 			s.want(s.run("diff", ref, "9"), 10, "serial 9")
 
 			o = s.run("diff", "-json", ref, "1")
-			var got diffJSON
+			var got inspect.Compared
 			if err := json.Unmarshal([]byte(o.out), &got); err != nil || o.code != 0 {
 				t.Fatalf("%v: %+v", err, o)
 			}

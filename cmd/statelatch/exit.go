@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/inspect"
 	"github.com/statelatch/statelatch/internal/term"
 	"github.com/statelatch/statelatch/state"
 )
@@ -39,11 +40,6 @@ const exitHelp = `Exit codes:
 // usageError is a mistake in the command line.
 type usageError struct{ error }
 
-// storedError is something wrong with what is stored: whoever asked for it made no mistake.
-type storedError struct{ error }
-
-func (e storedError) Unwrap() error { return e.error }
-
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
@@ -74,7 +70,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDenied
 	case errors.Is(err, statelatch.ErrNotFound):
 		return exitNotFound
-	case errors.As(err, new(storedError)), errors.As(err, new(*state.MismatchError)):
+	case errors.As(err, new(*inspect.ContentError)), errors.As(err, new(*state.MismatchError)):
 		return exitError
 	case errors.Is(err, statelatch.ErrInvalid):
 		return exitUsage
