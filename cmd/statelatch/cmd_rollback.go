@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/history"
 	"github.com/statelatch/statelatch/internal/cliargs"
-	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
 )
@@ -87,17 +85,17 @@ func runRollback(ctx context.Context, o rollbackOptions, term terminal) (err err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	result := rollbackJSON{
-		versionJSON: versionOf(p.now), RolledBackTo: p.to.Name(), FromSerial: p.now.Header.Serial,
-		ToSerial: p.to.Header.Serial, DryRun: o.dryRun,
+		versionJSON: versionOf(p.Now), RolledBackTo: p.To.Name(), FromSerial: p.Now.Header.Serial,
+		ToSerial: p.To.Header.Serial, DryRun: o.dryRun,
 	}
-	if p.to.SameContent(p.now) {
+	if p.Unchanged {
 		term.Say("Nothing to do: %s has the content of that version already.\n", t.ref)
 		result.Unchanged = true
 		return o.print(term, result)
 	}
-	p.tell(term)
+	tellRollback(term, p)
 	if o.dryRun {
-		result.versionJSON = versionJSON{Ref: t.ref.String(), Serial: p.serial, Lineage: p.to.Header.Lineage, Size: p.to.Size}
+		result.versionJSON = versionJSON{Ref: t.ref.String(), Serial: p.Serial, Lineage: p.To.Header.Lineage, Size: p.To.Size}
 		return o.print(term, result)
 	}
 	if !o.autoApprove {
@@ -112,7 +110,7 @@ func runRollback(ctx context.Context, o rollbackOptions, term terminal) (err err
 	result.versionJSON = versionOf(written)
 	term.Say("Rolled back %s to version %s; its serial is %d now.\n"+
 		"The infrastructure is as it was: see what differs with 'terraform plan' before you apply.\n",
-		t.ref, statelatch.Printable(p.to.Name()), written.Header.Serial)
+		t.ref, statelatch.Printable(p.To.Name()), written.Header.Serial)
 	return o.print(term, result)
 }
 
@@ -123,109 +121,29 @@ func (o rollbackOptions) print(term terminal, result rollbackJSON) error {
 	return term.PrintJSON(result)
 }
 
-// rollbackPlan is what a rollback will do.
-type rollbackPlan struct {
-	ref    statelatch.Ref
-	now    state.Version // what is stored
-	from   history.Entry // the same as it was listed; zero if there is none
-	to     history.Entry // read whole
-	newest uint64        // the highest serial of any version
-	serial uint64        // that the state will have
-}
-
 // dryRunVersions is how many versions a plan alone looks at for the serial.
 const dryRunVersions = 100
 
-// plan finds the version, reads it, and refuses what must not be done.
+// plan plans the rollback among all versions, or for a plan alone among the newest.
 func (o rollbackOptions) plan(
 	ctx context.Context, term terminal, t target,
-) (p rollbackPlan, body io.ReadSeekCloser, err error) {
-	limit := 0 // the serial must be above every other's (B29)
+) (history.Rollback, io.ReadSeekCloser, error) {
+	limit := 0
 	if o.dryRun {
 		limit = dryRunVersions
 	}
 	entries, err := t.versions(ctx, term, limit)
 	if err != nil {
-		return p, nil, err
+		return history.Rollback{}, nil, err
 	}
-	p.ref = t.ref
-	p.to, err = history.Find(entries, o.selector)
-	if errors.Is(err, statelatch.ErrNotFound) && len(entries) == limit {
-		p.to, err = history.Resolve(ctx, t.Store, t.ref, o.selector)
-	}
-	if err != nil {
-		return p, nil, err
-	}
-	p.from, _ = history.Find(entries, history.Current)
-	if p.now = p.from.Version; p.now.MD5 == "" { // it was not read whole
-		if p.now, err = t.Store.Mark(ctx, t.ref); err != nil {
-			return p, nil, err
-		}
-	}
-	p.newest = p.now.Header.Serial
-	for _, e := range entries {
-		p.newest = max(p.newest, e.Header.Serial)
-	}
-	if p.now.Exists != p.from.Exists || p.now.ETag != p.from.ETag { // 'previous' would be another one
-		return p, nil, fmt.Errorf("%w: %s was written while its versions were listed; nothing was changed: repeat",
-			statelatch.ErrConflict, t.ref)
-	}
-	v, body, err := history.Open(ctx, t.Store, p.to)
-	if err != nil {
-		return p, nil, err
-	}
-	if p.to, err = history.Place(ctx, t.Store, p.to, v); err == nil {
-		shown := []history.Entry{p.from, p.to}
-		err = history.Attribute(ctx, t.Store, t.ref, shown)
-		p.from, p.to = shown[0], shown[1]
-	}
-	if err == nil {
-		err = o.judge(&p)
-	}
-	if err != nil {
-		return p, nil, errors.Join(err, body.Close())
-	}
-	return p, body, nil
+	return history.PlanRollback(ctx, t.Store, t.ref, entries, len(entries) != limit,
+		history.RollbackOptions{Selector: o.selector, Force: o.force, KeepSerial: o.keepSerial})
 }
 
-// judge refuses what must not be done, and decides on the serial.
-func (o rollbackOptions) judge(p *rollbackPlan) error {
-	header := p.to.Header
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("%w version %q of %s: %s; nothing was changed", statelatch.ErrInvalid, p.to.Name(), p.ref,
-			fmt.Sprintf(format, args...))
-	}
-	switch {
-	case p.to.SameContent(p.now):
-		return nil
-	case p.to.Unfit() != nil:
-		return refuse("it is no state: %v", p.to.Unfit())
-	case header.Empty:
-		return refuse("it has zero bytes")
-	case header.Encrypted() && !o.keepSerial:
-		return refuse("it is encrypted, so its serial, %d, cannot be raised above %d, the highest of any version: add "+
-			"-keep-serial to write it with its old serial", header.Serial, p.newest)
-	case !header.Encrypted() && o.keepSerial:
-		return refuse("-keep-serial is for encrypted versions alone: this one's serial is raised")
-	case p.newest == math.MaxUint64:
-		return refuse("a version has the highest serial there is, %d", p.newest)
-	}
-	if !o.force {
-		if err := state.Guard(p.now, p.to.Version, state.WriteOptions{Restore: p.newest + 1}); err != nil {
-			return fmt.Errorf("%w; nothing was changed; -force if it is meant all the same", err)
-		}
-	}
-	p.serial = p.newest + 1
-	if header.Encrypted() {
-		p.serial = header.Serial
-	}
-	return nil
-}
-
-// tell shows the plan.
-func (p rollbackPlan) tell(term terminal) {
-	now := history.Entry{Version: p.now, Holder: p.from.Holder}
-	term.Say("Plan: roll back %s\n\n", p.ref)
+// tellRollback shows the plan.
+func tellRollback(term terminal, p history.Rollback) {
+	now := history.Entry{Version: p.Now, Holder: p.From.Holder}
+	term.Say("Plan: roll back %s\n\n", p.Ref)
 	t := table{Indent: 2, Columns: []column{
 		{Head: ""},
 		{Head: "SERIAL"},
@@ -237,7 +155,7 @@ func (p rollbackPlan) tell(term terminal) {
 	for _, row := range []struct {
 		name string
 		e    history.Entry
-	}{{"from", now}, {"to", p.to}} {
+	}{{"from", now}, {"to", p.To}} {
 		version := row.e.Name()
 		if !row.e.Exists {
 			version = "no state"
@@ -247,9 +165,9 @@ func (p rollbackPlan) tell(term terminal) {
 			orDash(whoStored(row.e)), statelatch.Printable(version),
 		})
 	}
-	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.serial, 10), "now", "", "", "a copy of 'to'"})
+	t.Rows = append(t.Rows, []string{"new", strconv.FormatUint(p.Serial, 10), "now", "", "", "a copy of 'to'"})
 	term.SayTable(t)
-	if p.to.Header.Encrypted() {
+	if p.To.Header.Encrypted() {
 		term.Say("\nThe version is encrypted, so it keeps its serial: a saved plan of that time would apply again.\n")
 	}
 	term.Say("\n")
@@ -257,7 +175,7 @@ func (p rollbackPlan) tell(term terminal) {
 
 // carryOut does what was planned, under the lock.
 func (o rollbackOptions) carryOut(
-	ctx context.Context, term terminal, t target, p rollbackPlan, body io.ReadSeeker,
+	ctx context.Context, term terminal, t target, p history.Rollback, body io.ReadSeeker,
 ) (state.Version, error) {
 	req := o.request(term, "rollback")
 	req.TTL = defaultLease
@@ -265,10 +183,14 @@ func (o rollbackOptions) carryOut(
 	if err != nil {
 		return state.Version{}, err
 	}
-	written, err := t.restore(ctx, tenure, p, body, o.force)
+	session, err := p.Begin(ctx, t.Store, tenure)
+	var written state.Version
+	if err == nil {
+		written, err = audit.Write(ctx, tenure, session, body, p.WriteOptions())
+	}
 	_, releaseErr := tenure.Release(ctx)
 	if writeUnknown(err) {
-		return written, fmt.Errorf("%w. Once it is clear who wrote last: %s", err, t.again.command(o.repeat(p.to.Name())))
+		return written, fmt.Errorf("%w. Once it is clear who wrote last: %s", err, t.again.command(o.repeat(p.To.Name())))
 	}
 	if err == nil && releaseErr != nil {
 		releaseErr = fmt.Errorf("%s is rolled back, serial %d, but: %w", t.ref, written.Header.Serial, releaseErr)
@@ -286,19 +208,4 @@ func (o rollbackOptions) repeat(version string) string {
 		verb += "-keep-serial "
 	}
 	return verb + shellQuote(version)
-}
-
-// restore writes the version of p under tenure, if the state is still the one that was shown.
-func (t target) restore(
-	ctx context.Context, tenure *lock.Tenure, p rollbackPlan, body io.ReadSeeker, force bool,
-) (state.Version, error) {
-	session, err := t.Store.BeginRestore(ctx, tenure, p.now)
-	if err != nil {
-		return state.Version{}, err
-	}
-	if base := session.Base(); !base.SameContent(p.now) {
-		return state.Version{}, fmt.Errorf("%w: %s was written since the plan was shown; nothing was changed: look "+
-			"again and repeat", statelatch.ErrConflict, t.ref)
-	}
-	return audit.Write(ctx, tenure, session, body, state.WriteOptions{Restore: p.newest + 1, Force: force})
 }
