@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"path"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -22,7 +21,7 @@ type statesOptions struct {
 	scopes                            []string
 	all, headers, versions, anomalies bool
 	locked, flagged                   bool
-	match                             string // a pattern as keyMatches takes it; empty: any key
+	match                             string // a pattern as fleet.KeyMatches takes it; empty: any key
 	csv                               bool
 	failOnFlags                       bool
 	many                              bool // scopes
@@ -80,7 +79,7 @@ func statesCommand(term terminal) *cli.Command {
 			if o.csv && o.json {
 				return usageError{errors.New("-csv and -json exclude each other")}
 			}
-			if _, err := keyMatches(o.match, ""); err != nil {
+			if _, err := fleet.KeyMatches(o.match, ""); err != nil {
 				return usageError{fmt.Errorf("-match %q: not a pattern: %w", o.match, err)}
 			}
 			o.headers = o.headers || o.anomalies
@@ -97,7 +96,7 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	}
 	// What is known of many states stays, and what comes and goes beside it need not take as much room again.
 	defer debug.SetGCPercent(debug.SetGCPercent(40))
-	totals := stateTotalsJSON{Flags: map[fleet.Flag]int{}}
+	totals := fleet.StateTotals{Flags: map[fleet.Flag]int{}}
 	started := time.Now()
 	var found []iter.Seq[fleet.State]
 	var where []string
@@ -111,13 +110,13 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	o.many = len(places) > 1
 	states := o.shown(found)
 	for s := range states {
-		totals.add(s)
+		totals.Add(s)
 	}
 	switch {
 	case o.json:
-		err = o.printJSON(term, where, states, totals)
+		err = fleet.WriteInventory(term.Out, where, states, totals)
 	case o.csv:
-		err = o.writeCSV(term.Out, states)
+		err = fleet.WriteInventoryCSV(term.Out, states, o.versions)
 	case totals.States > 0:
 		o.printTable(term, states)
 	}
@@ -126,7 +125,7 @@ func runStates(ctx context.Context, o statesOptions, term terminal) error {
 	}
 	if !o.json {
 		term.Say("%s in %s: %s\n", count(totals.States, "state"), strings.Join(where, " "),
-			totals.describe(time.Since(started)))
+			describeTotals(totals, time.Since(started)))
 	}
 	if o.failOnFlags && totals.Flagged > 0 {
 		return reportedError{fmt.Errorf("%s flagged", count(totals.Flagged, "state"))}
@@ -149,7 +148,7 @@ func (o statesOptions) shown(found []iter.Seq[fleet.State]) iter.Seq[fleet.State
 
 // look takes stock of one scope, and adds what that cost.
 func (o statesOptions) look(
-	ctx context.Context, term terminal, p place, totals *stateTotalsJSON,
+	ctx context.Context, term terminal, p place, totals *fleet.StateTotals,
 ) (iter.Seq[fleet.State], error) {
 	line := term.LiveLine()
 	defer line.Clear()
@@ -177,35 +176,11 @@ func (o statesOptions) look(
 
 // selects tells what is looked at: by the listing, before anything is read.
 func (o statesOptions) selects(s fleet.State) bool {
-	matched, _ := keyMatches(o.match, s.Key)
+	matched, _ := fleet.KeyMatches(o.match, s.Key)
 	return matched && (s.Locked || !o.locked)
 }
 
-// keyMatches is [path.Match], but that slashes are characters like all others.
-func keyMatches(pattern, key string) (bool, error) {
-	if pattern == "" {
-		return true, nil
-	}
-	const plain = "\uFFFF"
-	return path.Match(strings.ReplaceAll(pattern, "/", plain), strings.ReplaceAll(key, "/", plain))
-}
-
-func (t *stateTotalsJSON) add(s fleet.State) {
-	t.States++
-	t.Bytes += s.Size
-	t.VersionBytes += s.VersionBytes
-	if s.Locked {
-		t.Locked++
-	}
-	if len(s.Flags) > 0 {
-		t.Flagged++
-	}
-	for _, f := range s.Flags {
-		t.Flags[f]++
-	}
-}
-
-func (t stateTotalsJSON) describe(took time.Duration) string {
+func describeTotals(t fleet.StateTotals, took time.Duration) string {
 	s := byteSize(t.Bytes)
 	if t.VersionBytes > 0 {
 		s += fmt.Sprintf(" (%s in all versions)", byteSize(t.VersionBytes))
@@ -265,15 +240,7 @@ func (o statesOptions) cells(s fleet.State) []string {
 	if o.versions {
 		cells = append(cells, strconv.Itoa(s.Versions), byteSize(s.VersionBytes))
 	}
-	return append(cells, orDash(flagNames(s)))
-}
-
-func flagNames(s fleet.State) string {
-	var names []string
-	for _, f := range s.Flags {
-		names = append(names, string(f))
-	}
-	return strings.Join(names, ", ")
+	return append(cells, orDash(s.FlagNames()))
 }
 
 // stateDetails are the lines below the row of s.
@@ -299,11 +266,4 @@ func byteSize(n int64) string {
 		value, unit = value/(1<<10), unit+1
 	}
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
-}
-
-func problemOf(s fleet.State) string {
-	if s.Problem == nil {
-		return ""
-	}
-	return s.Problem.Error()
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statelatch/statelatch/fleet"
 )
 
 func stateBody(serial int, lineage, output string) string {
@@ -75,7 +77,7 @@ type statesRead struct {
 			}
 		}
 	}
-	Totals stateTotalsJSON
+	Totals fleet.StateTotals
 }
 
 func TestStates_JSON(t *testing.T) {
@@ -139,8 +141,8 @@ func TestKeyMatches_Table(t *testing.T) {
 		{"a[b/]c", "a/c", true},
 		{`\*`, "*", true},
 	} {
-		if got, err := keyMatches(tc.pattern, tc.key); got != tc.want || err != nil {
-			t.Errorf("keyMatches(%q, %q) = %t, %v, want %t", tc.pattern, tc.key, got, err, tc.want)
+		if got, err := fleet.KeyMatches(tc.pattern, tc.key); got != tc.want || err != nil {
+			t.Errorf("fleet.KeyMatches(%q, %q) = %t, %v, want %t", tc.pattern, tc.key, got, err, tc.want)
 		}
 	}
 }
