@@ -27,9 +27,11 @@ const Root = "../.."
 
 // Main builds the program, runs the tests and ends the process.
 func Main(m *testing.M) {
-	if signal.Ignored(os.Interrupt) {
-		// By a shell that started the tests in the background. What they start must not inherit that.
-		signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGQUIT)
+	for _, ignored := range []os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGHUP} {
+		if signal.Ignored(ignored) {
+			// By nohup, or a shell that started the tests in the background. What they start must not inherit that.
+			signal.Notify(make(chan os.Signal, 1), ignored)
+		}
 	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "statelatch-e2e-")
