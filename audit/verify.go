@@ -97,6 +97,38 @@ type Report struct {
 	NotCompared error // see Compared; nil: they were compared
 }
 
+// Verified is a report as docs/JSON.md has it.
+type Verified struct {
+	Location string    `json:"location"`            // of the log
+	Intact   bool      `json:"intact"`              // see Report.Err
+	Events   int       `json:"events"`              // see Report
+	Chain    string    `json:"chain,omitempty"`     // of the newest event
+	LastSeq  uint64    `json:"last_seq"`            // of the newest event
+	LastHash string    `json:"last_hash,omitempty"` // of the newest event
+	LastTime time.Time `json:"last_time,omitzero"`  // of the newest event
+	Behind   uint64    `json:"head_behind"`         // see Report
+	Signed   int       `json:"signed"`              // see Report
+	Unsigned int       `json:"unsigned_first"`      // see Report
+	KeyUsed  bool      `json:"key_used"`            // signatures were checked
+	Compared int       `json:"versions_compared"`   // see Report
+	// NotCompared is why versions were not.
+	NotCompared string    `json:"versions_not_compared,omitempty"`
+	Findings    []Finding `json:"findings"` // see Report
+}
+
+// Verified is r, of a log whose signatures were checked or not.
+func (r Report) Verified(log Log, keyUsed bool) Verified {
+	v := Verified{
+		Location: log.String(), Intact: r.Err(log) == nil, Events: r.Events, Chain: r.Last.Chain, LastSeq: r.Last.Seq,
+		LastHash: r.Last.Hash, LastTime: r.Time, Behind: r.Behind, Signed: r.Signed, Unsigned: r.Unsigned,
+		KeyUsed: keyUsed, Compared: r.Compared, Findings: append([]Finding{}, r.Findings...),
+	}
+	if r.NotCompared != nil {
+		v.NotCompared = r.NotCompared.Error()
+	}
+	return v
+}
+
 // Check says what a log is held against, beyond itself.
 type Check struct {
 	// Known are events whose hash was kept elsewhere, of which Seq and Hash count: they show that the log was written

@@ -92,9 +92,9 @@ type Object struct {
 	IsPrefix     bool // List with a delimiter: Key is a common prefix, not an object
 }
 
-// KeptVersion reports whether a version ID names one version for good, which stays when it is replaced. A bucket without
-// versions has no IDs, or calls all "null"; one whose versioning is suspended gives "null" to every new version, in
-// place of the last one.
+// KeptVersion reports whether a version ID names one version for good, which stays when it is replaced. A bucket
+// without versions has no IDs, or calls all "null"; one whose versioning is suspended gives "null" to every new
+// version, in place of the last one.
 func KeptVersion(id string) bool { return id != "" && id != "null" }
 
 // Condition guards a write. The zero Condition is none.

@@ -19,6 +19,25 @@ type Survey struct {
 	Without int    // states that have no digest
 }
 
+// Document is a survey as docs/JSON.md has it.
+type Document struct {
+	Scope   string `json:"scope"`   // as it was named
+	Table   string `json:"table"`   // its name
+	Digests []*Row `json:"digests"` // by key
+	Totals  struct {
+		Digests int `json:"digests"` // that there are
+		Wrong   int `json:"wrong"`   // of those
+		Without int `json:"without"` // states that have none
+	} `json:"totals"` // see Survey
+}
+
+// Document is s, of a scope and a table by their names.
+func (s *Survey) Document(scope, table string) Document {
+	d := Document{Scope: scope, Table: table, Digests: append([]*Row{}, s.Rows...)}
+	d.Totals.Digests, d.Totals.Wrong, d.Totals.Without = s.Items(), s.Wrong(), s.Without
+	return d
+}
+
 // Row is one digest of a survey.
 type Row struct {
 	Finding

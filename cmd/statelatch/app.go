@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string, term terminal) int {
 	if err != nil {
 		err = usageError{err}
 	} else {
-		err = root.Run(newRequestLog(term).watched(ctx), line.Words)
+		err = root.Run(newRequestLog(term).Watched(ctx), line.Words)
 	}
 	if err == nil && term.View.Failed != nil {
 		err = fmt.Errorf("the result could not be written: %w", term.View.Failed)

@@ -231,25 +231,6 @@ func auditTable(events []audit.Event) table {
 	return t
 }
 
-// auditVerifyJSON is the result of audit verify.
-type auditVerifyJSON struct {
-	Location string    `json:"location"`
-	Intact   bool      `json:"intact"`
-	Events   int       `json:"events"`
-	Chain    string    `json:"chain,omitempty"`
-	LastSeq  uint64    `json:"last_seq"`
-	LastHash string    `json:"last_hash,omitempty"`
-	LastTime time.Time `json:"last_time,omitzero"`
-	Behind   uint64    `json:"head_behind"`
-	Signed   int       `json:"signed"`
-	Unsigned int       `json:"unsigned_first"`
-	KeyUsed  bool      `json:"key_used"`
-	Compared int       `json:"versions_compared"`
-	// NotCompared is why versions were not.
-	NotCompared string          `json:"versions_not_compared,omitempty"`
-	Findings    []audit.Finding `json:"findings"`
-}
-
 func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, term terminal) error {
 	keys, err := audit.ParseKeys([]byte(term.Getenv(envAuditKey)))
 	if err != nil {
@@ -266,16 +247,7 @@ func runAuditVerify(ctx context.Context, o targetOptions, known []audit.Head, te
 	report := audit.Check{Known: known, Keys: keys}.Verify(contents)
 	broken := report.Err(log)
 	if o.json {
-		result := auditVerifyJSON{
-			Location: log.String(), Intact: broken == nil, Events: report.Events, Chain: report.Last.Chain,
-			LastSeq: report.Last.Seq, LastHash: report.Last.Hash, Behind: report.Behind,
-			Signed: report.Signed, Unsigned: report.Unsigned, KeyUsed: len(keys) > 0, Compared: report.Compared,
-			Findings: append([]audit.Finding{}, report.Findings...), LastTime: report.Time,
-		}
-		if report.NotCompared != nil {
-			result.NotCompared = report.NotCompared.Error()
-		}
-		if err := term.PrintJSON(result); err != nil || broken == nil {
+		if err := term.PrintJSON(report.Verified(log, len(keys) > 0)); err != nil || broken == nil {
 			return err
 		}
 		return reportedError{broken}

@@ -368,7 +368,7 @@ func TestAudit_LogAndVerify(t *testing.T) {
 	s.want(s.run("audit", "log", "-who", "nobody-else"), 0, "No such event", "of 3")
 
 	// What was kept elsewhere shows that a log was written anew as a whole.
-	var whole auditVerifyJSON
+	var whole audit.Verified
 	if err := json.Unmarshal([]byte(s.run("audit", "verify", "-json", locations[1]).out), &whole); err != nil || !whole.Intact {
 		t.Fatalf("audit verify -json: %v, %+v", err, whole)
 	}
@@ -392,7 +392,7 @@ func TestAudit_LogAndVerify(t *testing.T) {
 	s.want(s.run("audit", "verify", locations[0]), exitError, "broken at event 3", "cut tail")
 	s.want(s.run("audit", "verify", locations[1]), exitError, "broken at event 2", "edited")
 	o := s.run("audit", "verify", "-json", locations[1])
-	var report auditVerifyJSON
+	var report audit.Verified
 	if err := json.Unmarshal([]byte(o.out), &report); err != nil || o.code != exitError || report.Intact || report.Events != 3 || report.Findings[0].Event != 2 || o.err != "" {
 		t.Errorf("audit verify -json: %v: %+v", err, o)
 	}

@@ -176,7 +176,7 @@ func runDigestCheck(ctx context.Context, o digestOptions, term terminal) error {
 		return err
 	}
 	if o.json {
-		err = term.PrintJSON(d.toJSON())
+		err = term.PrintJSON(d.Document(d.where, d.all.Backend.DynamoDBTable))
 	} else {
 		d.print(term)
 		if fix := d.Count((*digest.Row).Fixable); fix > 0 {
@@ -221,7 +221,7 @@ func runDigestFix(ctx context.Context, o digestOptions, term terminal) error {
 		})
 	}
 	if o.json {
-		if err := term.PrintJSON(d.toJSON()); err != nil {
+		if err := term.PrintJSON(d.Document(d.where, d.all.Backend.DynamoDBTable)); err != nil {
 			return err
 		}
 	}
@@ -321,22 +321,4 @@ func digestDetails(f *digest.Row) string {
 		}
 	}
 	return s
-}
-
-// digestsJSON is the result of check and of fix.
-type digestsJSON struct {
-	Scope   string        `json:"scope"`
-	Table   string        `json:"table"`
-	Digests []*digest.Row `json:"digests"`
-	Totals  struct {
-		Digests int `json:"digests"`
-		Wrong   int `json:"wrong"`
-		Without int `json:"without"`
-	} `json:"totals"`
-}
-
-func (d *digests) toJSON() digestsJSON {
-	out := digestsJSON{Scope: d.where, Table: d.all.Backend.DynamoDBTable, Digests: append([]*digest.Row{}, d.Rows...)}
-	out.Totals.Digests, out.Totals.Wrong, out.Totals.Without = d.Items(), d.Wrong(), d.Without
-	return out
 }

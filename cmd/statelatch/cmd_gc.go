@@ -76,21 +76,6 @@ func gcCommand(term terminal) *cli.Command {
 	}
 }
 
-// gcJSON is what was planned and what was done.
-type gcJSON struct {
-	Scope     string    `json:"scope"`
-	Versioned bool      `json:"versioned"`
-	DryRun    bool      `json:"dry_run"`
-	Before    time.Time `json:"before,omitzero"`
-	Kept      int       `json:"kept"`
-	Planned   gc.Sum    `json:"planned"`
-	Removed   gc.Sum    `json:"removed"`
-	Refused   []string  `json:"refused,omitempty"`
-	// Keys are all lock objects, and Snapshots all snapshots, of the plan.
-	Keys      []gc.Key     `json:"keys,omitempty"`
-	Snapshots gc.Snapshots `json:"snapshots,omitempty"`
-}
-
 func runGC(ctx context.Context, o gcOptions, term terminal) error {
 	at, err := o.openScope(ctx, term)
 	if err != nil {
@@ -100,10 +85,7 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	result := gcJSON{
-		Scope: at.scope.String(), Versioned: plan.Versioned, DryRun: o.dryRun, Before: plan.Before, Kept: plan.Kept,
-		Planned: plan.Total(), Keys: plan.Keys, Snapshots: plan.Snapshots,
-	}
+	result := plan.Outcome(at.scope, o.dryRun)
 	// The plan is the result of a dry run; else it is there for the person who is asked.
 	switch {
 	case !o.json && (o.dryRun || plan.Empty()):
@@ -116,10 +98,7 @@ func runGC(ctx context.Context, o gcOptions, term terminal) error {
 		if err != nil {
 			return err
 		}
-		result.Removed = removed.Removed
-		for _, err := range removed.Denied {
-			result.Refused = append(result.Refused, err.Error())
-		}
+		result.Add(removed)
 	}
 	if o.json {
 		return term.PrintJSON(result)

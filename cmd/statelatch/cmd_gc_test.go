@@ -90,7 +90,7 @@ func TestGC_JSON(t *testing.T) {
 	s := newShell(t).withStore()
 	s.litter(demoRef)
 	o := s.run("gc", "-json", "-older-than", "0s", "-auto-approve", "s3://demo")
-	var got gcJSON
+	var got gc.Outcome
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || o.code != 0 {
 		t.Fatalf("%v: %+v", err, o)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/statelatch/statelatch/cutover"
 	"github.com/statelatch/statelatch/digest"
 	"github.com/statelatch/statelatch/migrate"
-	"github.com/statelatch/statelatch/policy"
 	"github.com/statelatch/statelatch/site"
 	"github.com/urfave/cli/v3"
 )
@@ -108,10 +107,10 @@ func runMigrateClean(ctx context.Context, o cleanOptions, term terminal) error {
 			return err
 		}
 	}
-	result := cleanJSON{DryRun: o.dryRun, Parts: make([]cleanPartJSON, len(parts))}
+	result := cutover.Cleaned{DryRun: o.dryRun, Parts: make([]cutover.CleanedPart, len(parts))}
 	left := 0
 	for i, p := range parts {
-		result.Parts[i] = cleanPartJSON{Scope: p.where, Table: p.Table.Name()}
+		result.Parts[i] = cutover.CleanedPart{Scope: p.where, Table: p.Table.Name()}
 		if err := o.remove(ctx, term, p, &result.Parts[i]); err != nil {
 			return err
 		}
@@ -220,7 +219,7 @@ func (o cleanOptions) approve(ctx context.Context, term terminal, parts []cleanP
 }
 
 // remove removes what was planned of one table, and records it.
-func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, done *cleanPartJSON) error {
+func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, done *cutover.CleanedPart) error {
 	if done.Removed = p.WouldRemove(); o.dryRun || p.Planned() == 0 {
 		return nil
 	}
@@ -242,24 +241,6 @@ func (o cleanOptions) remove(ctx context.Context, term terminal, p cleanPart, do
 	audit.Ended(ctx, audit.MigrateClean, p.Scope, fmt.Sprintf("removed %s and %s from the table %s",
 		count(len(done.Digests), "digest"), count(len(done.Locks), "lock item"), p.Table.Name()), err)
 	return err
-}
-
-// cleanJSON is what clean found and did.
-type cleanJSON struct {
-	DryRun bool            `json:"dry_run"`
-	Parts  []cleanPartJSON `json:"parts"`
-}
-
-// cleanPartJSON is about a bucket, or the part of one, and its table.
-type cleanPartJSON struct {
-	Scope           string         `json:"scope"` // as it was named: a tree, or a bucket or prefix
-	Table           string         `json:"table"`
-	cutover.Removed                // or what would be
-	Left            []cutover.Left `json:"left,omitempty"`
-	// Items are how many items, of all states, the table has at the end.
-	Items       int              `json:"table_items"`
-	Revoke      *policy.Document `json:"revoke,omitempty"`       // the rights that can go
-	DeleteTable string           `json:"delete_table,omitempty"` // the command; only if the table is empty
 }
 
 // showCleaning shows people what is about to go, and what is not.
@@ -295,7 +276,7 @@ func showCleaning(say func(string, ...any), sayTable func(table), parts []cleanP
 }
 
 // end says what is left in the table, and what can go now.
-func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done *cleanPartJSON) error {
+func (o cleanOptions) end(ctx context.Context, term terminal, p cleanPart, done *cutover.CleanedPart) error {
 	var err error
 	if done.Items, err = p.Remaining(ctx); err != nil {
 		return err

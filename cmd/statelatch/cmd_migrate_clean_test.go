@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/statelatch/statelatch/cutover"
 	"github.com/statelatch/statelatch/internal/dynamotest"
 	"github.com/statelatch/statelatch/migrate"
 )
@@ -49,7 +50,7 @@ func TestMigrateClean_Tree(t *testing.T) {
 	s.want(o, 0)
 	events := s.run("audit", "log", "file:"+record)
 	s.want(events, 0, "migrate-clean", "intent", "removed 1 digest and 0 lock items")
-	var got cleanJSON
+	var got cutover.Cleaned
 	if err := json.Unmarshal([]byte(o.out), &got); err != nil || len(got.Parts) != 1 {
 		t.Fatalf("got %s (%v)", o.out, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/plural"
 	"github.com/urfave/cli/v3"
 )
 
@@ -181,9 +182,9 @@ func (o statesOptions) selects(s fleet.State) bool {
 }
 
 func describeTotals(t fleet.StateTotals, took time.Duration) string {
-	s := byteSize(t.Bytes)
+	s := plural.Bytes(t.Bytes)
 	if t.VersionBytes > 0 {
-		s += fmt.Sprintf(" (%s in all versions)", byteSize(t.VersionBytes))
+		s += fmt.Sprintf(" (%s in all versions)", plural.Bytes(t.VersionBytes))
 	}
 	s += fmt.Sprintf(", %d locked, %d flagged", t.Locked, t.Flagged)
 	return s + fmt.Sprintf("; %s listed in %s, %v", count(t.Objects, "object"), count(t.Requests, "request"),
@@ -218,7 +219,7 @@ func (o statesOptions) printTable(term terminal, states iter.Seq[fleet.State]) {
 func (o statesOptions) cells(s fleet.State) []string {
 	size := "-"
 	if s.Exists {
-		size = byteSize(s.Size)
+		size = plural.Bytes(s.Size)
 	}
 	key := s.Key
 	if o.many {
@@ -238,7 +239,7 @@ func (o statesOptions) cells(s fleet.State) []string {
 		cells = append(cells, serial, lineage, engine)
 	}
 	if o.versions {
-		cells = append(cells, strconv.Itoa(s.Versions), byteSize(s.VersionBytes))
+		cells = append(cells, strconv.Itoa(s.Versions), plural.Bytes(s.VersionBytes))
 	}
 	return append(cells, orDash(s.FlagNames()))
 }
@@ -253,17 +254,4 @@ func stateDetails(s fleet.State) string {
 		fmt.Fprintf(&b, "  %s %s\n", timeOf(a.After.LastModified), statelatch.Printable(a.String()))
 	}
 	return b.String()
-}
-
-// byteSize words a number of bytes for people.
-func byteSize(n int64) string {
-	const units = "KMGTPE"
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n)/(1<<10), 0
-	for value >= 1<<10 {
-		value, unit = value/(1<<10), unit+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }

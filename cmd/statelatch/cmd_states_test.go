@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch/fleet"
+	"github.com/statelatch/statelatch/internal/plural"
 )
 
 func stateBody(serial int, lineage, output string) string {
@@ -163,8 +164,8 @@ func TestStates_Progress_OnTerminalsOnly(t *testing.T) {
 func TestByteSize_Table(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", 1<<63 - 1: "8.0 EiB"} {
-		if got := byteSize(n); got != want {
-			t.Errorf("byteSize(%d) = %q, want %q", n, got, want)
+		if got := plural.Bytes(n); got != want {
+			t.Errorf("plural.Bytes(%d) = %q, want %q", n, got, want)
 		}
 	}
 }
