@@ -247,6 +247,9 @@ func TestVerify_DamagedCostsPerEvent(t *testing.T) {
 
 func BenchmarkVerify_Damaged(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
+		if testing.Short() {
+			n /= 10
+		}
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			c := damaged(n)
 			for b.Loop() {

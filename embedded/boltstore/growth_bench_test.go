@@ -23,6 +23,9 @@ func growth() (versions, pairs int) {
 	if full() {
 		return 1_000_000, 30
 	}
+	if testing.Short() {
+		return 1_000, 1
+	}
 	return 3_000, 3
 }
 
@@ -117,6 +120,9 @@ func ratio(pairs int, one, other func() float64) float64 {
 // are after it, against a store without it; and what openings cost.
 func BenchmarkSweep(b *testing.B) {
 	for _, clients := range []int{1, 32} {
+		if clients > 1 && testing.Short() {
+			continue
+		}
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			for range b.N {
 				n, pairs := growth()
@@ -190,7 +196,11 @@ func reportOpenings(b *testing.B, s *Store) {
 func BenchmarkVersionPages(b *testing.B) {
 	s, _ := newStore(b, s3model.Enabled)
 	s.db.NoSync = true
-	const versions, size = 10_000, 1000
+	const size = 1000
+	versions := 10_000
+	if testing.Short() {
+		versions = 2 * size
+	}
 	var middle string
 	for i := range versions {
 		if o := put(b, s, "k", "x"); i == size {
