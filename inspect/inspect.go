@@ -20,6 +20,8 @@ import (
 type Content struct {
 	resources.File
 	history.Entry
+
+	Types map[string]int // how many objects of each type there are, those of data sources apart
 }
 
 // ContentError is a state that cannot be read as one, whatever was asked.
@@ -86,6 +88,7 @@ func open(
 		err = &ContentError{ref, err}
 	}
 	if err == nil {
+		c.Types = countTypes(c.Objects)
 		c.Entry, err = history.Place(ctx, store, c.Entry, v)
 		c.Current = c.Current || now
 	}
@@ -101,6 +104,7 @@ func open(
 }
 
 // Select keeps the objects at or below the addresses; none: all. With reveal nothing is hidden in them and the outputs.
+// Types stay those of all.
 func (c *Content) Select(reveal bool, addresses ...string) {
 	if len(addresses) > 0 {
 		c.Objects = slices.DeleteFunc(slices.Clone(c.Objects), func(o resources.Object) bool {
@@ -117,8 +121,7 @@ func (c *Content) Select(reveal bool, addresses ...string) {
 	}
 }
 
-// CountTypes counts objects by type, those of data sources apart.
-func CountTypes(objects []resources.Object) map[string]int {
+func countTypes(objects []resources.Object) map[string]int {
 	types := map[string]int{}
 	for _, o := range objects {
 		name := o.Type
@@ -192,11 +195,10 @@ type Object struct {
 	Attributes any    `json:"attributes,omitempty"` // if they were asked for
 }
 
-// Shown is c, of which Select has left the objects to show, among types of all; attributes are told if they are asked
-// for.
-func (c Content) Shown(types map[string]int, attributes bool) Shown {
+// Shown is c, with the attributes of its objects if they are asked for.
+func (c Content) Shown(attributes bool) Shown {
 	j := Shown{
-		Ref: c.Ref.String(), Header: c.header(), Outputs: map[string]Output{}, Types: types, Resources: []Object{},
+		Ref: c.Ref.String(), Header: c.header(), Outputs: map[string]Output{}, Types: c.Types, Resources: []Object{},
 	}
 	for _, out := range c.Outputs {
 		j.Outputs[out.Name] = Output{out.Value, out.Sensitive}

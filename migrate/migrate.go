@@ -280,14 +280,6 @@ const (
 
 var severities = []Severity{Note, Warning, Error}
 
-// ParseSeverity reads a severity. Errors match [statelatch.ErrInvalid].
-func ParseSeverity(s string) (Severity, error) {
-	if !slices.Contains(severities, Severity(s)) {
-		return "", fmt.Errorf("%w severity %q: want error, warning or note", statelatch.ErrInvalid, s)
-	}
-	return Severity(s), nil
-}
-
 // AtLeast reports whether s is as bad as other, or worse.
 func (s Severity) AtLeast(other Severity) bool {
 	return slices.Index(severities, s) >= slices.Index(severities, other)

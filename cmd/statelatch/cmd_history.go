@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/history"
@@ -113,20 +112,6 @@ func printVersions(term terminal, entries []history.Entry) {
 		})
 	}
 	term.PrintTable(t)
-}
-
-func timeOf(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format(time.DateTime)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return statelatch.Printable(s)
 }
 
 // whoStored names the probable writer of a version, and what it did.

@@ -69,10 +69,9 @@ func runShow(ctx context.Context, o showOptions, term terminal) error {
 	if err != nil {
 		return err
 	}
-	types := inspect.CountTypes(c.Objects)
 	c.Select(o.reveal, o.addresses...)
 	if o.json {
-		return term.PrintJSON(c.Shown(types, len(o.addresses) > 0))
+		return term.PrintJSON(c.Shown(len(o.addresses) > 0))
 	}
 	term.Print("%s\n%s", t.ref, describeContent(c))
 	switch {
@@ -81,7 +80,7 @@ func runShow(ctx context.Context, o showOptions, term terminal) error {
 	case len(o.addresses) > 0:
 		printAttributes(term, c.Objects)
 	default:
-		printOverview(term, c.File)
+		printOverview(term, c)
 	}
 	return nil
 }
@@ -114,7 +113,7 @@ func describeContent(c inspect.Content) string {
 	return b.String()
 }
 
-func printOverview(term terminal, f resources.File) {
+func printOverview(term terminal, f inspect.Content) {
 	if len(f.Outputs) > 0 {
 		term.Print("\nOutputs:\n")
 		for _, out := range f.Outputs {
@@ -125,10 +124,9 @@ func printOverview(term terminal, f resources.File) {
 		term.Print("\nNo resources.\n")
 		return
 	}
-	types := inspect.CountTypes(f.Objects)
 	var counts []string
-	for _, name := range slices.Sorted(maps.Keys(types)) {
-		counts = append(counts, fmt.Sprintf("%d %s", types[name], statelatch.Printable(name)))
+	for _, name := range slices.Sorted(maps.Keys(f.Types)) {
+		counts = append(counts, fmt.Sprintf("%d %s", f.Types[name], statelatch.Printable(name)))
 	}
 	term.Print("\nResources: %d (%s)\n", len(f.Objects), strings.Join(counts, ", "))
 	for _, r := range f.Objects {

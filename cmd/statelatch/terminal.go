@@ -23,6 +23,8 @@ var (
 	shellQuote = term.ShellQuote
 	oneLine    = term.OneLine
 	cell       = term.Cell
+	timeOf     = term.Time
+	orDash     = term.OrDash
 )
 
 // walked shows how far a listing is.

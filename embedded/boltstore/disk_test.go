@@ -69,7 +69,7 @@ func (d stepDisk) update(db *bbolt.DB, change func(*bbolt.Tx) error) error {
 func TestOSDisk_Syncs(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("no such device")
+		t.Skip("Windows has no file that cannot be synced")
 	}
 	file, err := os.Open(os.DevNull)
 	if err != nil {
