@@ -17,9 +17,9 @@ import (
 	"strings"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
-	"github.com/statelatch/statelatch/embedded/endpoint"
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/endpoint"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 // The least lengths of a key pair for a store that is not a test. An ID is no secret, but one of three letters is

@@ -16,11 +16,11 @@ import (
 	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/embedded/local"
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/lockevents"
 	"github.com/statelatch/statelatch/internal/private"
 	"github.com/statelatch/statelatch/internal/userdir"
+	"github.com/statelatch/statelatch/s3/s3model"
 	"github.com/urfave/cli/v3"
 )
 

@@ -16,7 +16,7 @@ import (
 
 	"github.com/statelatch/statelatch/e2e/internal/rig"
 	"github.com/statelatch/statelatch/embedded/boltstore"
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // lockedOneIn is how many states there are for each that is locked.

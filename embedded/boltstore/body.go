@@ -11,7 +11,7 @@ import (
 
 	"github.com/minio/sio"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // maxInline is the largest body kept in the database, in bytes. Above it a file and its

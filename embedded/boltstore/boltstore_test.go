@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/filelock"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // TestMain runs the tests, or one of the children that tests start to be killed or limited.

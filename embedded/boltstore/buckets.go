@@ -5,7 +5,7 @@ import (
 	"context"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // CreateBucket implements s3model.Store. The form of names is the endpoint's to

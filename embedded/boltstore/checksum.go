@@ -11,7 +11,7 @@ import (
 	"hash/crc64"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // The types of a checksum, as S3 names them.

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // childRoles are what a re-executed test binary can be told to do; see TestMain.

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // gate blocks the committer, so that updates gather behind it.

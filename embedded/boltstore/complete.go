@@ -11,7 +11,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // completeAttempts bounds how often a completion looks at its parts again.

@@ -10,7 +10,7 @@ import (
 
 	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // Why [Open] refused. In every case the directory was left as it was.

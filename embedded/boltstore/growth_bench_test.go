@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // growth is how many versions are in the store of the benchmarks of growth, and how many pairs are compared. Worth

@@ -22,8 +22,8 @@ import (
 
 	"github.com/minio/sio"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/private"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const (

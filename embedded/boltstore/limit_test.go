@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 func init() {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // naiveList says what a listing of sorted keys must be.

@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // heapWatch is a stream of zeros that notes the largest heap while it is read or written.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // modelVersion is a version as the model has it.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // formatVersion is stored in the database. A store refuses a higher one.

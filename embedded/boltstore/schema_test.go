@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // The stored forms, byte for byte: a store that was written by an earlier version must be

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // A key's versions are one record in objectTable, if the latest version is an object,

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // versionsOf lists the versions of all keys as "key=content", "key=marker", with * on the latest.

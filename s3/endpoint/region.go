@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // checkRegion refuses a request that was signed for another region than its bucket is in, if regions matter. The one

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // wire is r as bytes, with extra header lines and a body of its own.

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 type bucketXML struct {

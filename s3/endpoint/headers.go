@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/iampolicy"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const (

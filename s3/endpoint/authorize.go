@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/iampolicy"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // Everybody who has a key pair of this store is the root of its account, who may do everything that the policy of the

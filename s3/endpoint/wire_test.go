@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // spoken is a request as a client that is not Go writes it: nothing is tidied between here and the wire.

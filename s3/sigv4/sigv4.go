@@ -23,7 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 func refuse(code string, status int, message string) *s3model.Error {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 // getObject serves GetObject and HeadObject.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const xmlNamespace = "http://s3.amazonaws.com/doc/2006-03-01/"

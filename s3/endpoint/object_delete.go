@@ -9,8 +9,8 @@ import (
 	"runtime/debug"
 	"sync"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
 	"github.com/statelatch/statelatch/internal/iampolicy"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const (

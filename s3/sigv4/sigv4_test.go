@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // The example credentials and time of AWS's documentation of the algorithm.

@@ -30,8 +30,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 // Config says what an endpoint serves. Store and Verifier are required.

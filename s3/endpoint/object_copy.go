@@ -6,8 +6,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 // checksumsXML is the part of several answers that tells checksums.

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 const maxPage = 1000 // entries of a listing

@@ -3,7 +3,7 @@ package endpoint
 import (
 	"net/http"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // maxPutSize is S3's limit for one request, in bytes.

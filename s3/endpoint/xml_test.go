@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // documents are the parsers of all request documents, each with one that it accepts.

@@ -12,8 +12,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 // payload is the body of a request with every checksum that came with it. Read

@@ -20,8 +20,8 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
-	"github.com/statelatch/statelatch/embedded/s3model"
-	"github.com/statelatch/statelatch/embedded/sigv4"
+	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 const (
