@@ -1,112 +1,21 @@
 package state
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
-	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/pace"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
-// spoolAbove is how much of a body is kept in memory.
+// spoolAbove is how many bytes of a body are kept in memory.
 const spoolAbove = 8 << 20
 
-// spool keeps a body until it is known to be whole and right. Write it, then use it as a reader, then close it.
-type spool struct {
-	dir   string
-	limit int64
-	mem   bytes.Buffer
-	file  *os.File
-	named bool // the file still has its name
-	io.ReadSeeker
-}
-
-func (s *Store) newSpool() *spool {
-	limit := s.spoolAbove
-	if limit == 0 {
-		limit = spoolAbove
-	}
-	return &spool{dir: s.SpoolDir, limit: limit}
-}
-
-// spoolError is a failure of the local disk, which trying the store again does not heal.
-type spoolError struct{ err error }
-
-func (e *spoolError) Error() string {
-	return fmt.Sprintf("%v: keep the state on disk while it is checked: %v", statelatch.ErrBroken, e.err)
-}
-func (e *spoolError) Unwrap() []error { return []error{statelatch.ErrBroken, e.err} }
-
-// expect makes room for a body of that size. Another size costs no more than time.
-func (s *spool) expect(size int64) error {
-	if size > s.limit {
-		return s.spill()
-	}
-	s.mem.Grow(int(max(size, 0)))
-	return nil
-}
-
-func (s *spool) Write(p []byte) (int, error) {
-	if s.file == nil && int64(s.mem.Len()+len(p)) <= s.limit {
-		return s.mem.Write(p)
-	}
-	if s.file == nil {
-		if err := s.spill(); err != nil {
-			return 0, err
-		}
-	}
-	n, err := s.file.Write(p)
-	if err != nil {
-		err = &spoolError{err}
-	}
-	return n, err
-}
-
-// spill moves the body to a file. It loses its name at once where the system allows that, so that a
-// crash leaves no state behind.
-func (s *spool) spill() error {
-	f, err := os.CreateTemp(s.dir, "statelatch-state-") // mode 0600
-	if err != nil {
-		return &spoolError{err}
-	}
-	s.file, s.named = f, os.Remove(f.Name()) != nil
-	if _, err := f.Write(s.mem.Bytes()); err != nil {
-		return &spoolError{err}
-	}
-	s.mem = bytes.Buffer{}
-	return nil
-}
-
-// rewind turns the spool into a reader of what was written to it.
-func (s *spool) rewind() error {
-	s.ReadSeeker = bytes.NewReader(s.mem.Bytes())
-	if s.file == nil {
-		return nil
-	}
-	s.ReadSeeker = s.file
-	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
-		return &spoolError{err}
-	}
-	return nil
-}
-
-// Close removes what was kept. It may be called more than once.
-func (s *spool) Close() error {
-	s.mem = bytes.Buffer{}
-	s.ReadSeeker = strings.NewReader("")
-	if s.file == nil {
-		return nil
-	}
-	err := s.file.Close()
-	if s.named {
-		err = errors.Join(err, os.Remove(s.file.Name()))
-	}
-	s.file = nil
-	return err
+func (s *Store) newSpool() *spool.Spool {
+	return spool.New(s.SpoolDir, cmp.Or(s.spoolAbove, spoolAbove))
 }
 
 // pieces is a body made of ranges of others, in their order, without a copy.

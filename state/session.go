@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // maxRebases is how often one write follows a state that others touch.
@@ -34,7 +35,7 @@ type Session struct {
 func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) { return s.begin(ctx, t, nil) }
 
 // begin is Begin with the body of the base, unless keep is nil.
-func (s *Store) begin(ctx context.Context, t Tenure, keep *spool) (*Session, error) {
+func (s *Store) begin(ctx context.Context, t Tenure, keep *spool.Spool) (*Session, error) {
 	base, digest, err := s.readChecked(ctx, t.Ref(), keep)
 	if err != nil {
 		return nil, err
@@ -55,6 +56,16 @@ func (s *Store) BeginRestore(ctx context.Context, t Tenure, known Version) (*Ses
 		return nil, err
 	}
 	return s.session(ctx, t, base, digest)
+}
+
+// Resume is Begin on a state that Open or Read returned before, or a session wrote: it is not read again, and only the
+// tenure is verified. If it is not the current one, a write is refused as [ChangedError]: Begin again then. It is for
+// stores without a table: with one it is Begin.
+func (s *Store) Resume(ctx context.Context, t Tenure, base Version) (*Session, error) {
+	if s.Digests != nil || base.Ref != t.Ref() || base.Exists && base.MD5 == "" {
+		return s.Begin(ctx, t)
+	}
+	return s.session(ctx, t, base, "")
 }
 
 // recall is Mark for who has read the state before.
