@@ -108,9 +108,7 @@ func Open(cfg Config) (*Server, error) {
 		Regional:  cfg.Region != "",
 		BehindTLS: cfg.BehindTLS,
 		Verified:  conns.verified,
-		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
-			return cfg.SecretAccessKey, id == cfg.AccessKeyID
-		}},
+		Verifier:  &sigv4.Verifier{Lookup: sigv4.OneKey(cfg.AccessKeyID, cfg.SecretAccessKey)},
 	})}, nil
 }
 
