@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/statelatch/statelatch/bucket"
 )
+
+func same(a, b bucket.Object) bool { return reflect.DeepEqual(a, b) }
 
 // What stores write in other ways is the same listing.
 func TestParseListing(t *testing.T) {
@@ -31,7 +34,7 @@ func TestParseListing(t *testing.T) {
 		"ends of lines":                {"<ListBucketResult><Contents><Key>a\r\nb\rc&#13;</Key></Contents></ListBucketResult>", []bucket.Object{{Key: "a\nb\nc\r"}}},
 	} {
 		l, err := parseListing([]byte(tc.doc))
-		if err != nil || l.root != "ListBucketResult" || !slices.Equal(l.entries, tc.want) {
+		if err != nil || l.root != "ListBucketResult" || !slices.EqualFunc(l.entries, tc.want, same) {
 			t.Errorf("%s: got %+v, %v, want %+v", name, l, err, tc.want)
 		}
 	}
