@@ -24,7 +24,6 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
-	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/gateway/access"
 	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/lock"
@@ -175,13 +174,4 @@ func owns(c Caller, m *statelatch.Managed) bool {
 func (g *Gateway) record(c Caller, e audit.Event) {
 	e.Who, e.Run = c.Principal.Name, c.Run
 	g.cfg.Audit.Record(e)
-}
-
-// readable yields what c may see of objs.
-func (g *Gateway) readable(c Caller, obj bucket.Object) bool {
-	key := obj.Key
-	if _, of := statelatch.ClassifyKey(key); of != "" {
-		key = of
-	}
-	return g.allow(c, key, access.Read) == nil
 }

@@ -2,10 +2,8 @@ package state
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/internal/spool"
@@ -18,74 +16,13 @@ func (s *Store) newSpool() *spool.Spool {
 	return spool.New(s.SpoolDir, cmp.Or(s.spoolAbove, spoolAbove))
 }
 
-// pieces is a body made of ranges of others, in their order, without a copy.
-type pieces struct {
-	list []piece
-	at   int64 // offset of the next byte
-	in   int   // the piece whose source stands at that offset; -1: none
-}
-
-type piece struct {
-	from     io.ReadSeeker
-	off, len int64
-}
-
-func text(s string) piece { return piece{strings.NewReader(s), 0, int64(len(s))} }
-
-func join(list ...piece) *pieces { return &pieces{list: list, in: -1} }
-
-func (p *pieces) Read(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	rest := p.at
-	for i, piece := range p.list {
-		if rest >= piece.len {
-			rest -= piece.len
-			continue
-		}
-		if p.in != i {
-			if _, err := piece.from.Seek(piece.off+rest, io.SeekStart); err != nil {
-				return 0, err
-			}
-			p.in = i
-		}
-		n, err := piece.from.Read(b[:min(int64(len(b)), piece.len-rest)])
-		p.at += int64(n)
-		if errors.Is(err, io.EOF) {
-			err = nil
-			if n == 0 {
-				err = io.ErrUnexpectedEOF // the source became shorter
-			}
-		}
-		return n, err
-	}
-	return 0, io.EOF
-}
-
-func (p *pieces) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += p.at
-	case io.SeekEnd:
-		for _, piece := range p.list {
-			offset += piece.len
-		}
-	}
-	if offset < 0 {
-		return 0, errors.New("seek before the start")
-	}
-	p.at, p.in = offset, -1
-	return offset, nil
-}
-
 // nonceBlanks is the length of the blanks that a touch adds: 128 random bits.
 const nonceBlanks = 128
 
 // touched is a body without its trailing blanks, with fresh ones that no other write has (R1).
 // Every JSON reader passes over them.
-func touched(body io.ReadSeeker, v Version) []piece {
-	return []piece{{body, 0, v.shape.end}, text(blankNonce())}
+func touched(body io.ReadSeeker, v Version) []spool.Piece {
+	return []spool.Piece{{From: body, Len: v.shape.end}, spool.Text(blankNonce())}
 }
 
 // blankNonce is 128 random bits in blanks.

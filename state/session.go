@@ -211,7 +211,7 @@ func (x *Session) sync(ctx context.Context) error {
 // claim is the first step of writing over zero bytes: it gives them an ETag of their own. See the package comment.
 func (x *Session) claim() change {
 	blank, _ := emptyState(0)
-	body := join(text(blank))
+	body := spool.Join(spool.Text(blank))
 	is, _ := examine(body) // it reads from memory
 	return x.store.put(x.base.Ref, body, is, is.sameBytes)
 }
@@ -250,7 +250,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	if opts.Restore == 0 && (x.base.IsVoid() || unique) {
 		return body, next, nil
 	}
-	parts := []piece{{body, 0, next.Size}}
+	parts := []spool.Piece{{From: body, Len: next.Size}}
 	switch {
 	case opts.Restore > 0 && next.Header.Encrypted():
 		unique = false
@@ -265,9 +265,9 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 		return nil, Version{}, err
 	}
 	if !unique {
-		parts = append(parts, text(blankNonce()))
+		parts = append(parts, spool.Text(blankNonce()))
 	}
-	sent := join(parts...)
+	sent := spool.Join(parts...)
 	is, err := examine(sent)
 	if err != nil {
 		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
@@ -276,7 +276,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 }
 
 // withSerial is body with another serial, greater than base, in place of its own.
-func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, error) {
+func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]spool.Piece, error) {
 	switch {
 	case v.shape.serialEnd == 0:
 		return nil, fmt.Errorf("%w state: it has no serial that could be raised above %d", statelatch.ErrInvalid, base)
@@ -284,10 +284,10 @@ func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, er
 		return nil, fmt.Errorf("%w serial %d: it must be greater than the stored one, %d", statelatch.ErrInvalid, serial,
 			base)
 	}
-	return []piece{
-		{body, 0, v.shape.serialAt},
-		text(strconv.FormatUint(serial, 10)),
-		{body, v.shape.serialEnd, v.Size - v.shape.serialEnd},
+	return []spool.Piece{
+		{From: body, Len: v.shape.serialAt},
+		spool.Text(strconv.FormatUint(serial, 10)),
+		{From: body, Off: v.shape.serialEnd, Len: v.Size - v.shape.serialEnd},
 	}, nil
 }
 

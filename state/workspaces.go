@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // Workspaces are the states of one backend configuration.
@@ -132,7 +133,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 		return Version{}, err
 	}
 	blank, lineage := emptyState(1)
-	body := join(text(blank))
+	body := spool.Join(spool.Text(blank))
 	is, err := examine(body)
 	if err != nil {
 		return Version{}, err

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // operation is one row of the table by which requests are dispatched. What is not in
@@ -222,6 +224,11 @@ func (c *call) dispatch() error {
 		return err
 	}
 	c.op = op.name
+	if store, ok := c.Store.(s3model.Selective); ok {
+		if err := store.Serves(op.name); err != nil {
+			return err
+		}
+	}
 	if err := c.checkRegion(op); err != nil {
 		return err
 	}
