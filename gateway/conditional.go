@@ -7,7 +7,9 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
@@ -209,8 +211,9 @@ func (g *Gateway) ListVersions(ctx context.Context, c Caller, opts bucket.ListOp
 
 func (g *Gateway) visible(c Caller, all iter.Seq2[bucket.Object, error]) iter.Seq2[bucket.Object, error] {
 	return func(yield func(bucket.Object, error) bool) {
+		readable, prefixes := g.cfg.Rules.Readable(c.Principal), g.cfg.Rules.Prefixes(c.Principal)
 		for obj, err := range all {
-			if err == nil && !obj.IsPrefix && g.mayRead(c, obj.Key) != nil {
+			if err == nil && !g.shows(obj, readable, prefixes) {
 				continue
 			}
 			if !yield(obj, err) {
@@ -219,3 +222,18 @@ func (g *Gateway) visible(c Caller, all iter.Seq2[bucket.Object, error]) iter.Se
 		}
 	}
 }
+
+// shows reports whether an entry of a listing is of what may be read, or leads there.
+func (g *Gateway) shows(obj bucket.Object, readable func(string) bool, prefixes []string) bool {
+	if obj.IsPrefix {
+		return related(obj.Key, g.cfg.Prefix) && slices.ContainsFunc(prefixes, func(p string) bool { return related(obj.Key, p) })
+	}
+	key := obj.Key
+	if kind, of := statelatch.ClassifyKey(key); kind != statelatch.KeyOther {
+		key = of
+	}
+	return strings.HasPrefix(key, g.cfg.Prefix) && readable(key)
+}
+
+// related reports whether one of two prefixes begins with the other.
+func related(a, b string) bool { return strings.HasPrefix(a, b) || strings.HasPrefix(b, a) }

@@ -16,7 +16,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -33,18 +32,12 @@ import (
 // settleTime is how long a write or a release goes on when its client has gone: what became of it must be known.
 const settleTime = time.Minute
 
-// Rules say who may do what.
-type Rules interface {
-	// Allow is nil if p has the right on the object key of a state; else why not, for p to read.
-	Allow(p access.Principal, right access.Right, key string) error
-}
-
-// Config says what a gateway serves. Locks, States and Rules are required; Locks.Fence must be States.Touch.
+// Config says what a gateway serves. Locks and States are required; Locks.Fence must be States.Touch.
 type Config struct {
 	Locks  *lock.Manager // of the bucket
 	States *state.Store  // of the same bucket
-	Rules  Rules         // that every request is held against
-	Prefix string        // only keys below it are served; empty: all
+	Rules  access.Rules  // that every request is held against; none: nobody may do anything
+	Prefix string        // only keys that begin with it are served; empty: all
 	// Name is the gateway's process, in the locks that it takes; empty: a random one. No two processes may share one.
 	Name   string
 	Audit  *audit.Recorder // of what changes; nil: nothing is recorded
@@ -61,8 +54,8 @@ type Gateway struct {
 // store without atomic conditions.
 func New(cfg Config) (*Gateway, error) {
 	switch {
-	case cfg.Locks == nil || cfg.States == nil || cfg.Rules == nil || cfg.Locks.Bucket == nil:
-		return nil, fmt.Errorf("%w gateway: Locks, States and Rules are required", statelatch.ErrInvalid)
+	case cfg.Locks == nil || cfg.States == nil || cfg.Locks.Bucket == nil:
+		return nil, fmt.Errorf("%w gateway: Locks and States are required", statelatch.ErrInvalid)
 	case cfg.Locks.Fence == nil:
 		return nil, fmt.Errorf("%w gateway: Locks has no Fence", statelatch.ErrInvalid)
 	case cfg.Locks.Tier != lock.TierFull && cfg.Locks.Tier != lock.TierCAS:
@@ -93,19 +86,14 @@ func (g *Gateway) Bucket() string { return g.cfg.Locks.Bucket.Name() }
 
 // DeniedError says that the rules do not allow what was asked. It matches statelatch.ErrDenied.
 type DeniedError struct {
-	Principal string       // who asked
-	Right     access.Right // that is missing
-	Key       string       // of the state
-	Err       error        // why
+	Why string // in words for who asked
 }
 
 // Error says who may not do what, and why.
-func (e *DeniedError) Error() string {
-	return statelatch.Printable(fmt.Sprintf("%s may not %s %s: %v", e.Principal, e.Right, e.Key, e.Err))
-}
+func (e *DeniedError) Error() string { return e.Why }
 
 // Unwrap matches statelatch.ErrDenied.
-func (e *DeniedError) Unwrap() []error { return []error{statelatch.ErrDenied, e.Err} }
+func (e *DeniedError) Unwrap() error { return statelatch.ErrDenied }
 
 // RefusedError says that something was not done, because it would have broken what a gateway promises. Nothing was
 // changed. It matches statelatch.ErrPreconditionFailed, and its cause.
@@ -134,19 +122,21 @@ func refused(cause error, format string, args ...any) error {
 	return &RefusedError{Message: statelatch.Printable(fmt.Sprintf(format, args...)), Err: cause}
 }
 
-var errOutside = errors.New("it is not below the prefix that this gateway serves")
-
-// allow reports whether c has one of the rights on the state.
+// allow is nil if c has one of the rights on the state, else why it has not the first.
 func (g *Gateway) allow(c Caller, key string, rights ...access.Right) error {
-	err := errOutside
-	if strings.HasPrefix(key, g.cfg.Prefix) {
-		for _, right := range rights {
-			if err = g.cfg.Rules.Allow(c.Principal, right, key); err == nil {
-				return nil
-			}
-		}
+	if !strings.HasPrefix(key, g.cfg.Prefix) {
+		return &DeniedError{Why: statelatch.Printable(fmt.Sprintf("%s: this gateway serves what is below %s alone", key,
+			g.cfg.Prefix))}
 	}
-	return &DeniedError{Principal: c.Principal.Name, Right: rights[0], Key: key, Err: err}
+	why := ""
+	for _, right := range rights {
+		d := g.cfg.Rules.Decide(c.Principal, right, key)
+		if d.Allowed {
+			return nil
+		}
+		why = cmp.Or(why, d.Why)
+	}
+	return &DeniedError{Why: why}
 }
 
 // ref is the state at key.
