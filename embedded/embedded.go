@@ -12,13 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/s3/endpoint"
 	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/s3server"
 	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
@@ -72,7 +72,7 @@ type Server struct {
 	store       *boltstore.Store
 	region      string
 	handler     http.Handler
-	connections *connections
+	connections *s3server.Connections
 }
 
 // Open opens or creates the store. It fails if another process has it open (boltstore.ErrInUse).
@@ -94,20 +94,14 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.Watch != nil {
 		served = cfg.Watch(store)
 	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = maxConnections
-		if n := descriptors(); n > 0 {
-			cfg.MaxConnections = int(min(maxConnections, n/2)) // the rest is for the files behind them
-		}
-	}
-	conns := &connections{limit: cfg.MaxConnections, open: map[net.Conn]*connection{}}
+	conns := s3server.NewConnections(cfg.MaxConnections)
 	return &Server{store: store, region: cfg.Region, connections: conns, handler: endpoint.New(endpoint.Config{
 		Store:     served,
 		Logger:    cfg.Logger,
 		Domain:    cfg.Domain,
 		Regional:  cfg.Region != "",
 		BehindTLS: cfg.BehindTLS,
-		Verified:  conns.verified,
+		Verified:  conns.Verified,
 		Verifier:  &sigv4.Verifier{Lookup: sigv4.OneKey(cfg.AccessKeyID, cfg.SecretAccessKey)},
 	})}, nil
 }
@@ -115,6 +109,10 @@ func Open(cfg Config) (*Server, error) {
 // Handler serves the S3 protocol. It needs limits around it (see HTTPServer), and nothing in front of it that
 // cleans or cuts paths, as http.ServeMux and http.StripPrefix do: keys such as a//b are keys, and paths are signed.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// HTTPServer returns a server for the store with the limits that belong around it (see package s3server). The caller
+// serves listeners with it, and shuts it down before Close.
+func (s *Server) HTTPServer() *http.Server { return s.connections.Server(s.handler) }
 
 // EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One
 // in another region is an error, if Config names one.
