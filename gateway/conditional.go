@@ -226,13 +226,15 @@ func (g *Gateway) visible(c Caller, all iter.Seq2[bucket.Object, error]) iter.Se
 // shows reports whether an entry of a listing is of what may be read, or leads there.
 func (g *Gateway) shows(obj bucket.Object, readable func(string) bool, prefixes []string) bool {
 	if obj.IsPrefix {
-		return related(obj.Key, g.cfg.Prefix) && slices.ContainsFunc(prefixes, func(p string) bool { return related(obj.Key, p) })
+		leads := func(to string) bool { return related(obj.Key, to) }
+		return slices.ContainsFunc(prefixes, leads) &&
+			(g.cfg.Scope.Prefix == "" || slices.ContainsFunc(g.cfg.Scope.ListPrefixes(g.cfg.WorkspacePrefix), leads))
 	}
 	key := obj.Key
 	if kind, of := statelatch.ClassifyKey(key); kind != statelatch.KeyOther {
 		key = of
 	}
-	return strings.HasPrefix(key, g.cfg.Prefix) && readable(key)
+	return g.covers(key) && readable(key)
 }
 
 // related reports whether one of two prefixes begins with the other.

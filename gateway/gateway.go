@@ -18,7 +18,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -37,7 +36,10 @@ type Config struct {
 	Locks  *lock.Manager // of the bucket
 	States *state.Store  // of the same bucket
 	Rules  access.Rules  // that every request is held against; none: nobody may do anything
-	Prefix string        // only keys that begin with it are served; empty: all
+	// Scope is the part of the bucket that is served, workspaces included; zero: the whole bucket.
+	Scope statelatch.Scope
+	// WorkspacePrefix is the engines' workspace_key_prefix; empty: "env:".
+	WorkspacePrefix string
 	// Name is the gateway's process, in the locks that it takes; empty: a random one. No two processes may share one.
 	Name   string
 	Audit  *audit.Recorder // of what changes; nil: nothing is recorded
@@ -63,6 +65,7 @@ func New(cfg Config) (*Gateway, error) {
 			cfg.Locks.Tier)
 	}
 	cfg.Name = cmp.Or(cfg.Name, pace.HexNonce()[:16])
+	cfg.WorkspacePrefix = cmp.Or(cfg.WorkspacePrefix, statelatch.DefaultWorkspaceKeyPrefix)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -124,9 +127,8 @@ func refused(cause error, format string, args ...any) error {
 
 // allow is nil if c has one of the rights on the state, else why it has not the first.
 func (g *Gateway) allow(c Caller, key string, rights ...access.Right) error {
-	if !strings.HasPrefix(key, g.cfg.Prefix) {
-		return &DeniedError{Why: statelatch.Printable(fmt.Sprintf("%s: this gateway serves what is below %s alone", key,
-			g.cfg.Prefix))}
+	if !g.covers(key) {
+		return &DeniedError{Why: statelatch.Printable(fmt.Sprintf("%s: this gateway serves %s alone", key, g.cfg.Scope))}
 	}
 	why := ""
 	for _, right := range rights {
@@ -137,6 +139,10 @@ func (g *Gateway) allow(c Caller, key string, rights ...access.Right) error {
 		why = cmp.Or(why, d.Why)
 	}
 	return &DeniedError{Why: why}
+}
+
+func (g *Gateway) covers(key string) bool {
+	return g.cfg.Scope.Prefix == "" || g.cfg.Scope.Covers(key, g.cfg.WorkspacePrefix)
 }
 
 // ref is the state at key.
@@ -164,4 +170,10 @@ func owns(c Caller, m *statelatch.Managed) bool {
 func (g *Gateway) record(c Caller, e audit.Event) {
 	e.Who, e.Run = c.Principal.Name, c.Run
 	g.cfg.Audit.Record(e)
+	g.cfg.Logger.Info(string(e.Action), "outcome", e.Outcome, "ref", e.Ref, "who", e.Who, "lock", e.LockID)
+}
+
+// intend refuses what could not be recorded, where that must be.
+func (g *Gateway) intend(ctx context.Context, c Caller, action audit.Action, ref statelatch.Ref) error {
+	return g.cfg.Audit.Intend(ctx, audit.Event{Action: action, Ref: ref.String(), Who: c.Principal.Name, Run: c.Run})
 }

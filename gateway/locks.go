@@ -51,6 +51,10 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	if ctx.Err() != nil {
 		return lock.Held{}, g.abandon(ctx, c, p)
 	}
+	g.record(c, audit.Event{
+		Action: audit.Lock, Outcome: audit.OK, Ref: ref.String(), LockID: h.Info.ID, Operation: h.Info.Operation,
+		ETagAfter: h.ETag,
+	})
 	return h, nil
 }
 
@@ -212,12 +216,19 @@ func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held
 	}
 	p.loses(nil)
 	p.ended, p.shown = h.Info.ID, ""
+	g.record(c, audit.Event{
+		Action: audit.Unlock, Outcome: audit.OK, Ref: h.Ref.String(), LockID: h.Info.ID, Operation: h.Info.Operation,
+		ETagBefore: h.ETag,
+	})
 	return nil
 }
 
 // force ends somebody else's lock.
 func (g *Gateway) force(ctx context.Context, c Caller, p *process, h lock.Held) error {
 	if err := g.allow(c, h.Ref.Key, access.ForceUnlock); err != nil {
+		return err
+	}
+	if err := g.intend(ctx, c, audit.ForceUnlock, h.Ref); err != nil {
 		return err
 	}
 	_, err := g.cfg.Locks.ForceRelease(ctx, h, lock.Request{

@@ -106,6 +106,9 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 	defer p.done()
 	ctx, cancel := outlast(ctx)
 	defer cancel()
+	if err := g.intend(ctx, c, audit.Push, ref); err != nil {
+		return state.Version{}, err
+	}
 	for try := 1; ; try++ {
 		v, err := g.writeLocked(ctx, c, p, ref, body)
 		moved, ok := errors.AsType[*movedError](err)
@@ -290,6 +293,9 @@ func (g *Gateway) DeleteState(ctx context.Context, c Caller, key string) error {
 	defer p.done()
 	ctx, cancel := outlast(ctx)
 	defer cancel()
+	if err := g.intend(ctx, c, audit.WorkspaceDelete, ref); err != nil {
+		return err
+	}
 	read := p.base
 	var was state.Version
 	remove := func(t state.Tenure) error {
