@@ -48,6 +48,12 @@ type Through struct {
 	Gateway   string `json:"gateway"`           // the gateway's process that wrote the lock last
 	Principal string `json:"principal"`         // whose engine it is
 	Session   string `json:"session,omitempty"` // the engine's process; empty: any of the principal's
+	// Asked is when the engine asked for the lock, by its own clock: what it signed before is of an earlier tenure. Zero:
+	// not known.
+	Asked time.Time `json:"asked,omitzero"`
+	// Taken is when the gateway took it, by the gateway's clock: a session that began before cannot have meant to end it
+	// by force.
+	Taken time.Time `json:"taken,omitzero"`
 }
 
 // Run says which CI job holds a lock. Every field may be empty.

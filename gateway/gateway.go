@@ -79,6 +79,19 @@ type Caller struct {
 	Conn uint64
 	// Attempt is which try of a request the client's SDK says this is; 0 and 1: the first.
 	Attempt int
+	// Signed is when the client signed the request, by its own clock; zero: not known.
+	Signed time.Time
+}
+
+// clocks is by how much clocks may differ: those of gateways, the store's, and an engine's from one request to the next,
+// since SDKs set it by what the answers say, to the second.
+const clocks = 5 * time.Second
+
+// stale reports whether the request is of an earlier tenure of the same process than the lock: it was signed before the
+// lock was asked for, and was on its way since.
+func (c Caller) stale(h lock.Held) bool {
+	asked := h.Managed.Through.Asked
+	return !c.Signed.IsZero() && !asked.IsZero() && c.Signed.Before(asked.Add(-clocks)) && time.Since(c.Signed) > clocks
 }
 
 // again reports whether the client has sent the request before.
@@ -158,7 +171,9 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // through is what locks that are taken for c say.
 func (g *Gateway) through(c Caller) *statelatch.Through {
-	return &statelatch.Through{Gateway: g.cfg.Name, Principal: c.Principal.Name, Session: c.ID}
+	return &statelatch.Through{
+		Gateway: g.cfg.Name, Principal: c.Principal.Name, Session: c.ID, Asked: c.Signed, Taken: time.Now().UTC(),
+	}
 }
 
 // owns reports whether a lock was taken for c's process, or, with a static key, for one of its principal.

@@ -191,7 +191,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 			ref)
 	case p.ended != "":
 		return nil // it was released before, and this is the request again
-	case p.shown == now.ETag:
+	case p.shown == now.ETag || meant(c, now):
 		return g.force(ctx, c, p, now)
 	case c.again():
 		return nil // the first try, whose answer was lost, may have been a release
@@ -200,18 +200,48 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 		"here, so read it first", ref)
 }
 
+// meant reports whether the session began after the lock was taken, for certain: who asks to end it saw it before.
+func meant(c Caller, h lock.Held) bool {
+	taken := h.Since
+	if h.Managed != nil && h.Managed.Through != nil && !h.Managed.Through.Taken.IsZero() {
+		taken = h.Managed.Through.Taken
+	}
+	return !c.Began.IsZero() && !taken.IsZero() && c.Began.After(taken.Add(clocks))
+}
+
+// mark writes the name of this gateway into a lock: from now on no other has a write of the state or a delete of the
+// lock under way that could land.
+func (g *Gateway) mark(ctx context.Context, h lock.Held) (lock.Held, error) {
+	return g.cfg.Locks.Rewrite(ctx, h, func(m *statelatch.Managed) {
+		own := *m.Through
+		own.Gateway = g.cfg.Name
+		m.Through = &own
+	})
+}
+
 // release ends a lock that is the process's own. A write that may yet land, by this gateway or by the one that the lock
-// names, must not land under the next holder, and where processes share a key one may yet be about to write: then the
-// state is fenced first.
+// names, must not land under the next holder: then the state is fenced first. The gateway that the lock names must mark
+// it anew before it writes again, so it is marked before that: else such a write could begin behind the fence.
 func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held) error {
-	certain := c.ID != "" || p.conns[c.Conn] == h.Info.ID
-	if p.doubt != nil || h.Managed.Through.Gateway != g.cfg.Name || !certain {
+	if c.stale(h) {
+		return nil // it came late, and the process has the lock anew
+	}
+	foreign := h.Managed.Through.Gateway != g.cfg.Name
+	if foreign {
+		marked, err := g.mark(ctx, h)
+		if err != nil {
+			return err
+		}
+		h, p.held = marked, &marked
+	}
+	if p.doubt != nil || foreign {
 		if err := g.cfg.Locks.Fence(ctx, h.Ref); err != nil {
 			return fmt.Errorf("release lock of %s: a write of its holder may yet land, and could not be fenced out: %w", h.Ref,
 				err)
 		}
 	}
 	if _, err := g.cfg.Locks.Release(ctx, h); err != nil {
+		p.leaving = true
 		return err
 	}
 	p.loses(nil)

@@ -48,6 +48,7 @@ type process struct {
 	base     *state.Version // what it read or wrote last
 	session  *state.Session
 	doubt    error // a write has an unknown outcome
+	leaving  bool  // a delete of the lock may yet land
 	lockLost error // why the lock that it held is not its own any more
 
 	reading *Reading
@@ -70,12 +71,12 @@ func (ps *processes) of(c Caller, key string) *process {
 	return p
 }
 
-// forgetOldest makes room. One that is at work goes on with what it has, and a second of its name asks the bucket.
+// forgetOldest makes room. One that is at work stays: what it does must not be done twice at a time.
 func (ps *processes) forgetOldest() {
 	var oldest procKey
 	at := time.Now()
 	for k, p := range ps.known {
-		if p.used.Before(at) {
+		if len(p.turn) == 0 && p.used.Before(at) {
 			oldest, at = k, p.used
 		}
 	}
@@ -97,7 +98,7 @@ func (p *process) done() { <-p.turn }
 // holds notes that the lock is the process's.
 func (p *process) holds(h lock.Held, conn uint64) {
 	if p.held == nil || p.held.Info.ID != h.Info.ID {
-		p.session, p.doubt, p.since = nil, nil, time.Now()
+		p.session, p.doubt, p.leaving, p.since = nil, nil, false, time.Now()
 	}
 	p.held, p.refused, p.lockLost = &h, nil, nil
 	p.knows(conn, h.Info.ID)
@@ -116,7 +117,7 @@ func (p *process) knows(conn uint64, id string) {
 
 // loses notes that the lock is not the process's any more.
 func (p *process) loses(why error) {
-	p.held, p.session, p.doubt, p.lockLost = nil, nil, nil, why
+	p.held, p.session, p.doubt, p.leaving, p.lockLost = nil, nil, nil, false, why
 }
 
 // tenure is a lock of a process, for package state.

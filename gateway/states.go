@@ -159,18 +159,17 @@ func (g *Gateway) writeLocked(
 			return state.Version{}, err
 		}
 	}
-	if p.held.Managed.Through.Gateway != g.cfg.Name {
-		// From now on the lock names who may have a write under way, so that its release knows whether to fence.
-		h, err := g.cfg.Locks.Rewrite(ctx, *p.held, func(m *statelatch.Managed) {
-			own := *m.Through
-			own.Gateway = g.cfg.Name
-			m.Through = &own
-		})
+	if c.stale(*p.held) {
+		return state.Version{}, refused(p.held.LockedError(), "the state %s was not written: the request is from before "+
+			"this process took the lock", ref)
+	}
+	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
+		h, err := g.mark(ctx, *p.held)
 		if err != nil {
 			p.held = nil
 			return state.Version{}, err
 		}
-		p.held = &h
+		p.held, p.leaving = &h, false
 	}
 	opts := state.WriteOptions{OfEngine: true}
 	t := &tenure{g: g, c: c, p: p, h: *p.held}

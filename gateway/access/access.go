@@ -33,6 +33,7 @@ type Session struct {
 	ID        string
 	Principal Principal       // whose process it is
 	Run       *statelatch.Run // the CI job, as its token tells; nil: it tells none
+	Began     time.Time       // when the session began; zero: not known, as of a static key
 	Expires   time.Time       // when the session ends; zero: never
 }
 

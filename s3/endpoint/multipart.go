@@ -70,6 +70,9 @@ func (c *call) uploadOrCopyPart() error {
 	}
 	if c.isCopy() {
 		c.op = "UploadPartCopy"
+		if err := c.served(); err != nil {
+			return err
+		}
 		return c.copyPart(req)
 	}
 	if name := c.sourceCondition(); name != "" {

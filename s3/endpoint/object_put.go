@@ -10,6 +10,9 @@ const maxPutSize = 5 << 30
 func (c *call) putOrCopyObject() error {
 	if c.isCopy() {
 		c.op = "CopyObject"
+		if err := c.served(); err != nil {
+			return err
+		}
 		return c.copyObject()
 	}
 	if name := c.sourceCondition(); name != "" {

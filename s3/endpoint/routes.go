@@ -224,10 +224,8 @@ func (c *call) dispatch() error {
 		return err
 	}
 	c.op = op.name
-	if store, ok := c.Store.(s3model.Selective); ok {
-		if err := store.Serves(op.name); err != nil {
-			return err
-		}
+	if err := c.served(); err != nil {
+		return err
 	}
 	if err := c.checkRegion(op); err != nil {
 		return err
@@ -239,6 +237,14 @@ func (c *call) dispatch() error {
 		return err
 	}
 	return c.hideAbsence(op, op.handle(c))
+}
+
+// served refuses what the store does not serve.
+func (c *call) served() error {
+	if store, ok := c.Store.(s3model.Selective); ok {
+		return store.Serves(c.op)
+	}
+	return nil
 }
 
 func (c *call) choose(table []operation) (*operation, error) {

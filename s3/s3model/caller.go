@@ -1,6 +1,9 @@
 package s3model
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Caller is what a call of a [Store] comes from: the request of a client.
 type Caller struct {
@@ -8,6 +11,8 @@ type Caller struct {
 	Attempt    int    // which attempt of the client's SDK it is, from 1; 0: it does not say
 	Connection uint64 // that the request came over, unique in this process; 0: not known, see endpoint.ConnContext
 	RequestID  string // that the answer carries
+	// Signed is when the client signed the request, by its own clock, to the second.
+	Signed time.Time
 }
 
 type callerKey struct{}

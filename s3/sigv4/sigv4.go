@@ -85,10 +85,11 @@ func OneKey(accessKeyID, secret string) func(context.Context, string, string) (K
 
 // Signature is the verified signature of a request.
 type Signature struct {
-	AccessKeyID string // who signed
-	Who         any    // what Lookup said of the key
-	Region      string // as in the credential scope; whether it is right is the caller's to decide
-	Presigned   bool   // the signature was in the query
+	AccessKeyID string    // who signed
+	Who         any       // what Lookup said of the key
+	Region      string    // as in the credential scope; whether it is right is the caller's to decide
+	Presigned   bool      // the signature was in the query
+	Date        time.Time // when it was signed, by the client's clock, to the second
 
 	payload string // the value of x-amz-content-sha256
 	chunks  chunkSigner
@@ -161,6 +162,7 @@ func (v *Verifier) verify(r *http.Request, whole string) (*Signature, error) {
 		Who:         holder.Who,
 		Region:      c.region,
 		Presigned:   c.presigned,
+		Date:        c.date,
 		payload:     c.payload,
 		chunks:      chunkSigner{key: key, date: amzDate, scope: c.scope(), previous: want},
 	}, nil
