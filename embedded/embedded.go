@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/s3/endpoint"
@@ -22,34 +21,11 @@ import (
 	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
-// The least lengths of a key pair for a store that is not a test. An ID is no secret, but one of three letters is
-// a sign of a pair that was made up; AWS's have 20 and 40 characters.
-const (
-	minAccessKeyID     = 16
-	minSecretAccessKey = 32
-)
-
-// CheckKeyPair refuses a key pair that could be guessed, or that clients could not send. The error names no value.
-func CheckKeyPair(id, secret string) error {
-	switch {
-	case len(id) < minAccessKeyID:
-		return fmt.Errorf("the access key ID has %d characters, want at least %d", len(id), minAccessKeyID)
-	case len(id) > 128 || strings.ContainsFunc(id,
-		func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
-		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without " +
-			"'/', ',' and '='")
-	case len(secret) < minSecretAccessKey:
-		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl "+
-			"rand -base64 30'", len(secret), minSecretAccessKey)
-	}
-	return nil
-}
-
 // Config says what to serve.
 type Config struct {
 	// Dir keeps everything; it is created if absent. One process at a time.
 	Dir string
-	// AccessKeyID and SecretAccessKey are the one key pair that may do everything; see CheckKeyPair.
+	// AccessKeyID and SecretAccessKey are the one key pair that may do everything; see sigv4.CheckKeyPair.
 	AccessKeyID, SecretAccessKey string
 	// Domain enables requests for BUCKET.DOMAIN beside path style; empty means path style alone.
 	Domain string

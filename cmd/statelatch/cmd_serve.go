@@ -22,6 +22,7 @@ import (
 	"github.com/statelatch/statelatch/internal/private"
 	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 	"github.com/urfave/cli/v3"
 )
 
@@ -259,7 +260,7 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 		return local.KeyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made",
 			envAccessKey, envSecretKey)}
 	}
-	if err := embedded.CheckKeyPair(id, secret); err != nil {
+	if err := sigv4.CheckKeyPair(id, secret); err != nil {
 		return local.KeyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey,
 			envSecretKey, err)}
 	}
