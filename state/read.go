@@ -153,6 +153,7 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 // of fills in what the store says of the object that v was read from.
 func (v *Version) of(ref statelatch.Ref, obj bucket.Object) {
 	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	v.Provenance = recorded(obj.Metadata)
 	if !obj.LastModified.IsZero() && obj.Date.After(obj.LastModified) {
 		v.Age = obj.Date.Sub(obj.LastModified)
 	}

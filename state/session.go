@@ -101,6 +101,8 @@ type WriteOptions struct {
 	// fresh blanks (R12). Neither its serial nor a lack of resources is held against it, nor that what is stored now is
 	// no state.
 	Restore uint64
+	// Provenance is recorded with the version, as much of it as a store keeps; zero: nothing is.
+	Provenance Provenance
 }
 
 // Write stores body as the state: all of it, once, if the state is still the base, and then the base is what was
@@ -133,6 +135,7 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 		}
 		return x.base, x.sync(ctx)
 	}
+	next.Provenance = opts.Provenance
 	data := x.store.put(x.base.Ref, body, next,
 		func(now Version) bool { return now.Exists && now.content == next.content })
 	data.builtOn = func(now Version) bool {
@@ -141,7 +144,7 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 	if err = x.store.Snapshot(ctx, x.base); err == nil {
 		err = x.apply(ctx, func() (change, bool) {
 			if x.base.blankObject() {
-				return x.claim(), false
+				return x.claim(opts.Provenance), false
 			}
 			return data, true
 		})
@@ -209,10 +212,11 @@ func (x *Session) sync(ctx context.Context) error {
 }
 
 // claim is the first step of writing over zero bytes: it gives them an ETag of their own. See the package comment.
-func (x *Session) claim() change {
+func (x *Session) claim(by Provenance) change {
 	blank, _ := emptyState(0)
 	body := spool.Join(spool.Text(blank))
 	is, _ := examine(body) // it reads from memory
+	is.Provenance = by
 	return x.store.put(x.base.Ref, body, is, is.sameBytes)
 }
 

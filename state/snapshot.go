@@ -13,7 +13,8 @@ import (
 )
 
 // Snapshot describes an older version of a state, kept at "<key>.history/<name>" because the bucket keeps none itself.
-// It is the version's bytes as they were. Wherever a version ID is asked for, its name is good, too.
+// It is the version's bytes as they were, with its [Provenance]. Wherever a version ID is asked for, its name is good,
+// too.
 type Snapshot struct {
 	Written time.Time // the store's Last-Modified of the version itself, whole seconds; zero: it was not told
 	Serial  uint64    // 0 also for a body that was not readable

@@ -121,14 +121,14 @@ func (x *Session) Delete(ctx context.Context) error {
 }
 
 // New creates the state of a workspace as the engines do, empty and with a fresh lineage, unless there is an object
-// already. It needs no lock. OpenTofu with enforced state encryption reads no plain state: there let it create the
-// workspace, or use [Store.EnsureExists].
+// already, by whom by says. It needs no lock. OpenTofu with enforced state encryption reads no plain state: there let
+// it create the workspace, or use [Store.EnsureExists].
 //
 //	nil                    it was created by this call
 //	ErrDigestStale         the same, but the table does not know: [DigestError]
 //	ErrPreconditionFailed  it exists already
 //	ErrAmbiguous           it may exist or may come to; it is empty then, and asking again is harmless
-func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
+func (s *Store) New(ctx context.Context, ref statelatch.Ref, by Provenance) (Version, error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, err
 	}
@@ -138,6 +138,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
+	is.Provenance = by
 	// The lineage is ours alone, so even a state that was written on since began with this call.
 	mine := func(now Version) bool { return now.Exists && now.Header.Lineage == lineage }
 	out := s.put(ref, body, is, mine).settle(ctx, bucket.IfAbsent)
@@ -159,12 +160,12 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 }
 
 // EnsureExists creates an object of zero bytes for a state that has none, in one request, so that engines list the
-// workspace and do not take their unconditional first lock. They read it as "no state yet", also
-// those that encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
-func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref) error {
+// workspace and do not take their unconditional first lock. They read it as "no state yet", also those that encrypt. By
+// says by whom. On ErrAmbiguous it may come to exist later, which harms nothing.
+func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref, by Provenance) error {
 	if err := s.admit(ref); err != nil {
 		return err
 	}
-	_, err := s.createBlank(ctx, ref)
+	_, err := s.createBlank(ctx, ref, by)
 	return err
 }
