@@ -171,7 +171,7 @@ func (g *Gateway) writeLocked(
 		}
 		p.held, p.leaving = &h, false
 	}
-	opts := state.WriteOptions{OfEngine: true}
+	opts := g.engineWrite(c, p.held.Info.ID)
 	t := &tenure{g: g, c: c, p: p, h: *p.held}
 	if p.session != nil || p.base != nil {
 		v, err := g.writeOn(ctx, t, p, body, opts)
@@ -190,6 +190,15 @@ func (g *Gateway) writeLocked(
 		err = refused(err, "the state %s was not written: it does not follow on what is stored", ref)
 	}
 	return v, err
+}
+
+// engineWrite are the terms of a write of an engine under a lock.
+func (g *Gateway) engineWrite(c Caller, lockID string) state.WriteOptions {
+	by := state.Provenance{LockID: lockID, Principal: c.Principal.Name}
+	if c.Run != nil {
+		by.Run = c.Run.URL
+	}
+	return state.WriteOptions{OfEngine: true, Provenance: by}
 }
 
 // writeOn writes on what the process has read or written last, which costs no reading again.
@@ -244,7 +253,7 @@ func (g *Gateway) writeUnlocked(
 		if err != nil {
 			return err
 		}
-		v, err = x.Write(ctx, body, state.WriteOptions{OfEngine: true})
+		v, err = x.Write(ctx, body, g.engineWrite(c, t.Held().Info.ID))
 		return err
 	})
 	if errors.Is(err, state.ErrGuarded) {

@@ -48,7 +48,7 @@ func New(cfg Config) (*http.Server, error) {
 		Verifier: &sigv4.Verifier{Lookup: cfg.Registry.Lookup},
 		Logger:   cfg.Logger, Domain: cfg.Domain, BehindTLS: cfg.BehindTLS, Verified: conns.Verified,
 	})
-	sts := stsdoor.New(stsdoor.Config{Registry: cfg.Registry, Logger: cfg.Logger})
+	sts := stsdoor.New(stsdoor.Config{Registry: cfg.Registry, Verified: conns.Verified, Logger: cfg.Logger})
 	return conns.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if stsdoor.Is(r) {
 			sts.ServeHTTP(w, r)

@@ -97,7 +97,8 @@ type sealed struct {
 	Key     string            `json:"k,omitempty"`
 	Claims  map[string]string `json:"c,omitempty"`
 	Run     *statelatch.Run   `json:"r,omitempty"`
-	Expires int64             `json:"e"` // seconds since 1970
+	Began   int64             `json:"b"` // seconds since 1970, as is
+	Expires int64             `json:"e"`
 }
 
 // Seal returns the credentials of a session with an ID of its own, which is their access key ID, and an end.
@@ -107,7 +108,7 @@ func (m *MasterKeys) Seal(s access.Session) (Credentials, error) {
 	}
 	plain, err := json.Marshal(sealed{
 		Name: s.Principal.Name, Issuer: s.Principal.Issuer, Key: s.Principal.Key, Claims: s.Principal.Claims, Run: s.Run,
-		Expires: s.Expires.Unix(),
+		Began: s.Began.Unix(), Expires: s.Expires.Unix(),
 	})
 	if err != nil {
 		return Credentials{}, err
@@ -161,7 +162,7 @@ func (m *MasterKeys) Open(accessKeyID, sessionToken string, now time.Time) (acce
 		s := access.Session{
 			ID:        accessKeyID,
 			Principal: access.Principal{Name: in.Name, Issuer: in.Issuer, Key: in.Key, Claims: in.Claims},
-			Run:       in.Run, Expires: time.Unix(in.Expires, 0).UTC(),
+			Run:       in.Run, Began: time.Unix(in.Began, 0).UTC(), Expires: time.Unix(in.Expires, 0).UTC(),
 		}
 		if !now.Before(s.Expires) {
 			return access.Session{}, "", sigv4.ErrExpiredToken.With("The session ended at "+s.Expires.Format(time.RFC3339)+

@@ -165,7 +165,8 @@ func (r *Registry) Begin(s access.Session, lasts time.Duration) (access.Session,
 	if lasts == 0 || lasts > r.lasts {
 		lasts = r.lasts
 	}
-	s.Expires = r.now().Add(max(lasts, access.MinSession)).UTC().Truncate(time.Second)
+	s.Began = r.now().UTC().Truncate(time.Second)
+	s.Expires = s.Began.Add(max(lasts, access.MinSession))
 	s.ID = newID()
 	c, err := r.master.Seal(s)
 	return s, c, err

@@ -262,7 +262,7 @@ func TestRegistry_Session(t *testing.T) {
 		t.Errorf("got session %q with %+v, want AWS's forms", s.ID, c)
 	}
 	want := access.Session{
-		ID: s.ID, Expires: s.Expires,
+		ID: s.ID, Began: s.Began, Expires: s.Expires,
 		Principal: access.Principal{
 			Name: "ci:repo:acme/infra:ref:refs/heads/main", Issuer: "ci",
 			Claims: map[string]string{
@@ -278,6 +278,9 @@ func TestRegistry_Session(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Error(diff)
+	}
+	if age := time.Since(s.Began); age < 0 || age > time.Minute {
+		t.Errorf("it began %s ago", age)
 	}
 	if left := time.Until(s.Expires); left < access.DefaultSession-time.Minute || left > access.DefaultSession {
 		t.Errorf("got a session of %s, want 12 h", left)
