@@ -305,3 +305,63 @@ func TestGateway_DiesAtEveryRequest(t *testing.T) {
 		}
 	}
 }
+
+// Statelatch's own commands go through a gateway as engines do, and exclude them.
+func TestGateway_OwnCommands(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, 2)
+	ana, other := e.person("ana"), e.pipeline("deploy")
+	own := func(args ...string) rig.Result { return ana.Run(ana.dir, rig.Binary, args...) }
+	apply := func(value string) []string {
+		return append([]string{"run", "--", rig.Engine()}, append(rig.Apply, "-var", "value="+value)...)
+	}
+	rig.Want(t, "run", own(apply("1")...), 0)
+	rig.Want(t, "run", own(apply("2")...), 0)
+	rig.Want(t, "lock", own("lock", "-reason", "a look by hand"), 0)
+	rig.Want(t, "an engine beside it", other.apply("3"), 1, "Error acquiring the state lock", "a look by hand")
+	rig.Want(t, "status", own("status"), 11, "a look by hand")
+	rig.Want(t, "unlock", own("unlock"), 0)
+	rig.Want(t, "an engine", other.apply("3"), 0)
+	p, goOn := other.hold("4")
+	rig.Want(t, "run beside an engine", own(apply("5")...), 11, "OperationTypeApply")
+	goOn()
+	rig.Want(t, "the engine", p.Wait(), 0)
+	rig.Want(t, "history", own("history"), 0, "current")
+	rig.Want(t, "rollback", own("rollback", "-force", "previous"), 0)
+	if _, values := e.versions(); values[len(values)-1] != "3" {
+		t.Errorf("got %v, want the one before the last at the end", values)
+	}
+	e.wantFree()
+}
+
+// What a network between engine and gateway does to one request after the other: every apply ends well.
+func TestGateway_FaultsBeforeIt(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, 2)
+	front := rig.StartProxy(t, e.door.url)
+	e.door.url = front.URL
+	g := e.pipeline("deploy")
+	rig.Want(t, "first", g.apply("0"), 0)
+	for name, fault := range map[string]faultproxy.Fault{
+		"lose request": faultproxy.LoseRequest(), "lose reply": faultproxy.LoseReply(), "twice": faultproxy.Duplicate(),
+		"503": faultproxy.Answer(503, "SlowDown"), "500 after": faultproxy.AnswerAfter(500, "InternalError"),
+	} {
+		for what, match := range map[string]func(*http.Request) bool{
+			"lock": rig.On("PUT", ".tflock"), "read": rig.On("HEAD", "tfstate"), "write": rig.On("PUT", ".tfstate"),
+			"read lock": rig.On("GET", ".tflock"), "unlock": rig.On("DELETE", ".tflock"),
+		} {
+			value := name + " " + what
+			front.Add(faultproxy.Rule{Match: match, Nth: 1, Fault: fault})
+			before := front.Count(nil)
+			rig.Want(t, value, g.apply(value), 0)
+			if front.Count(nil) == before {
+				t.Fatalf("%s: nothing passed the proxy", value)
+			}
+			front.Heal()
+			e.wantFree()
+			if _, values := e.versions(); values[len(values)-1] != value {
+				t.Errorf("%s: got %v at the end", value, values[len(values)-1])
+			}
+		}
+	}
+}
