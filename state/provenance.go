@@ -28,6 +28,15 @@ func ProvenanceOf(lock statelatch.LockInfo, m *statelatch.Managed) Provenance {
 	return p
 }
 
+// Under reports whether p can be what is recorded of a write under a lock.
+func (p Provenance) Under(lock statelatch.LockInfo) bool {
+	kept := recorded(ProvenanceOf(lock, nil).metadata())
+	if p.LockID != "" {
+		return p.LockID == kept.LockID
+	}
+	return p.Principal == "" || p.Principal == kept.Principal
+}
+
 // IsZero reports whether nothing is recorded.
 func (p Provenance) IsZero() bool { return p == Provenance{} }
 
