@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // maxRebases is how often one write follows a state that others touch.
@@ -34,7 +35,7 @@ type Session struct {
 func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) { return s.begin(ctx, t, nil) }
 
 // begin is Begin with the body of the base, unless keep is nil.
-func (s *Store) begin(ctx context.Context, t Tenure, keep *spool) (*Session, error) {
+func (s *Store) begin(ctx context.Context, t Tenure, keep *spool.Spool) (*Session, error) {
 	base, digest, err := s.readChecked(ctx, t.Ref(), keep)
 	if err != nil {
 		return nil, err
@@ -55,6 +56,16 @@ func (s *Store) BeginRestore(ctx context.Context, t Tenure, known Version) (*Ses
 		return nil, err
 	}
 	return s.session(ctx, t, base, digest)
+}
+
+// Resume is Begin on a state that Open or Read returned before, or a session wrote: it is not read again, and only the
+// tenure is verified. If it is not the current one, a write is refused as [ChangedError]: Begin again then. It is for
+// stores without a table: with one it is Begin.
+func (s *Store) Resume(ctx context.Context, t Tenure, base Version) (*Session, error) {
+	if s.Digests != nil || base.Ref != t.Ref() || base.Exists && base.MD5 == "" {
+		return s.Begin(ctx, t)
+	}
+	return s.session(ctx, t, base, "")
 }
 
 // recall is Mark for who has read the state before.
@@ -203,7 +214,7 @@ func (x *Session) sync(ctx context.Context) error {
 // claim is the first step of writing over zero bytes: it gives them an ETag of their own. See the package comment.
 func (x *Session) claim(by Provenance) change {
 	blank, _ := emptyState(0)
-	body := join(text(blank))
+	body := spool.Join(spool.Text(blank))
 	is, _ := examine(body) // it reads from memory
 	is.Provenance = by
 	return x.store.put(x.base.Ref, body, is, is.sameBytes)
@@ -243,7 +254,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	if opts.Restore == 0 && (x.base.IsVoid() || unique) {
 		return body, next, nil
 	}
-	parts := []piece{{body, 0, next.Size}}
+	parts := []spool.Piece{{From: body, Len: next.Size}}
 	switch {
 	case opts.Restore > 0 && next.Header.Encrypted():
 		unique = false
@@ -258,9 +269,9 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 		return nil, Version{}, err
 	}
 	if !unique {
-		parts = append(parts, text(blankNonce()))
+		parts = append(parts, spool.Text(blankNonce()))
 	}
-	sent := join(parts...)
+	sent := spool.Join(parts...)
 	is, err := examine(sent)
 	if err != nil {
 		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
@@ -269,7 +280,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 }
 
 // withSerial is body with another serial, greater than base, in place of its own.
-func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, error) {
+func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]spool.Piece, error) {
 	switch {
 	case v.shape.serialEnd == 0:
 		return nil, fmt.Errorf("%w state: it has no serial that could be raised above %d", statelatch.ErrInvalid, base)
@@ -277,10 +288,10 @@ func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, er
 		return nil, fmt.Errorf("%w serial %d: it must be greater than the stored one, %d", statelatch.ErrInvalid, serial,
 			base)
 	}
-	return []piece{
-		{body, 0, v.shape.serialAt},
-		text(strconv.FormatUint(serial, 10)),
-		{body, v.shape.serialEnd, v.Size - v.shape.serialEnd},
+	return []spool.Piece{
+		{From: body, Len: v.shape.serialAt},
+		spool.Text(strconv.FormatUint(serial, 10)),
+		{From: body, Off: v.shape.serialEnd, Len: v.Size - v.shape.serialEnd},
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/internal/pace"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // change is one conditional write or delete of one object. It may be sent several times; it happens at most once,
@@ -239,7 +240,7 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 		created, err := s.createBlank(ctx, ref, Provenance{})
 		return err == nil && !created, err
 	}
-	next := join(touched(body, base)...)
+	next := spool.Join(touched(body, base)...)
 	is, err := examine(next)
 	if err != nil {
 		return false, err
@@ -263,7 +264,7 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 // the creating attempt's reply was lost.
 func (s *Store) createBlank(ctx context.Context, ref statelatch.Ref, by Provenance) (created bool, err error) {
 	err = retry(ctx, func() error {
-		_, err := s.Bucket.Put(ctx, ref.Key, join(), bucket.PutOptions{If: bucket.IfAbsent, Metadata: by.metadata()})
+		_, err := s.Bucket.Put(ctx, ref.Key, spool.Join(), bucket.PutOptions{If: bucket.IfAbsent, Metadata: by.metadata()})
 		return err
 	})
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {

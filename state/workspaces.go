@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // Workspaces are the states of one backend configuration.
@@ -84,15 +85,28 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	case !x.base.blankObject() && !x.base.isPlain() && !force:
 		return guarded(ref, "the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
 	}
+	return x.Delete(ctx)
+}
+
+// Delete deletes the state, whatever it is and whatever it holds, on the condition that it is still x's base, as
+// [Workspaces.Delete] does with force. A base that does not exist is a success without a request.
+func (x *Session) Delete(ctx context.Context) error {
+	ref, store := x.base.Ref, x.store
+	switch {
+	case x.stuck != nil:
+		return x.stuck
+	case !x.base.Exists:
+		return nil
+	}
 	gone := change{
-		store: w.Store, ref: ref,
+		store: store, ref: ref,
 		try: func(ctx context.Context, cond bucket.Condition) (Version, error) {
-			_, err := w.Store.Bucket.Delete(ctx, ref.Key, bucket.DeleteOptions{If: cond})
+			_, err := store.Bucket.Delete(ctx, ref.Key, bucket.DeleteOptions{If: cond})
 			return Version{Ref: ref}, err
 		},
 		mine: func(now Version) bool { return !now.Exists },
 	}
-	err := w.Store.Snapshot(ctx, x.base)
+	err := store.Snapshot(ctx, x.base)
 	if err == nil {
 		err = x.apply(ctx, func() (change, bool) { return gone, true })
 	}
@@ -101,7 +115,7 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 			"hand while the lock is held", err, ref.Bucket, ref.Key)
 	}
 	if err != nil {
-		return fmt.Errorf("delete workspace: %w", err)
+		return fmt.Errorf("delete state: %w", err)
 	}
 	return x.sync(ctx)
 }
@@ -119,7 +133,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref, by Provenance) (Ver
 		return Version{}, err
 	}
 	blank, lineage := emptyState(1)
-	body := join(text(blank))
+	body := spool.Join(spool.Text(blank))
 	is, err := examine(body)
 	if err != nil {
 		return Version{}, err
