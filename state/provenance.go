@@ -43,14 +43,14 @@ func (p Provenance) IsZero() bool { return p == Provenance{} }
 // record is how one field is kept in an object's metadata.
 type record struct {
 	name  string // of the metadata
-	limit int    // of the value there, in bytes; with the names they are less than bucket.MaxMetadata
+	limit int    // of the value there, in bytes: all together leave room below bucket.MaxMetadata for a gateway's own
 	field func(*Provenance) *string
 	admit func(s string, limit int) string // as much of a printable text as may be told
 }
 
 var records = [...]record{
 	{"statelatch-lock-id", 128, func(p *Provenance) *string { return &p.LockID }, whole},
-	{"statelatch-principal", 768, func(p *Provenance) *string { return &p.Principal }, shortened},
+	{"statelatch-principal", 512, func(p *Provenance) *string { return &p.Principal }, shortened},
 	{"statelatch-run", 1024, func(p *Provenance) *string { return &p.Run }, address},
 }
 
