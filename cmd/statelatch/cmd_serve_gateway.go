@@ -169,6 +169,6 @@ func gatewayWelcome(url string, at place, cfg *access.Config) string {
 
 // encrypts reports whether every object is encrypted by the store: it was told to, or it is AWS's, which always does.
 func encrypts(at place) bool {
-	objects := at.Backend.S3.Objects
+	objects := at.Backend.S3.ObjectOptions
 	return objects.Encrypt && objects.SSECustomerKey == "" || s3bucket.OnAWS(at.Bucket.Endpoint())
 }
