@@ -22,6 +22,8 @@ type spool struct {
 	mem   bytes.Buffer
 	file  *os.File
 	named bool // the file still has its name
+	// unlessKept leaves out a version that stays readable when it is replaced.
+	unlessKept bool
 	io.ReadSeeker
 }
 

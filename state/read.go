@@ -127,6 +127,9 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 		return Version{}, err
 	}
 	var source io.Reader = body
+	if keep != nil && keep.unlessKept && bucket.KeptVersion(obj.VersionID) {
+		keep = nil
+	}
 	if keep != nil {
 		source = io.TeeReader(body, keep)
 		err = keep.expect(obj.Size)

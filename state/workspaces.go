@@ -92,7 +92,7 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 		},
 		mine: func(now Version) bool { return !now.Exists },
 	}
-	err := w.Store.Snapshot(ctx, x.base)
+	err := x.snapshot(ctx)
 	if err == nil {
 		err = x.apply(ctx, func() (change, bool) { return gone, true })
 	}

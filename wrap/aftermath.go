@@ -192,7 +192,11 @@ func (a aftermath) write(ctx context.Context, s State, t *lock.Tenure, body io.R
 	if err != nil {
 		return state.Version{}, err
 	}
-	return session.Write(ctx, body, state.WriteOptions{OfEngine: true})
+	written, err := session.Write(ctx, body, state.WriteOptions{OfEngine: true})
+	if closed := session.Close(); closed != nil {
+		err = errors.Join(err, closed)
+	}
+	return written, err
 }
 
 // PushAgain is a push to repeat one that failed with err. If its outcome is unknown its lock is left to the lease.
