@@ -195,6 +195,7 @@ func (g *Gateway) writeLocked(
 	if err != nil {
 		return state.Version{}, err
 	}
+	defer x.Close()
 	p.session = x
 	v, err := x.Write(ctx, body, opts)
 	if errors.Is(err, state.ErrGuarded) || errors.Is(err, statelatch.ErrPreconditionFailed) {
@@ -267,6 +268,7 @@ func (g *Gateway) writeUnder(
 	if err != nil {
 		return state.Version{}, err
 	}
+	defer x.Close()
 	v, err := x.Write(ctx, body, g.engineWrite(c, h.Info.ID))
 	if errors.Is(err, state.ErrGuarded) || errors.Is(err, statelatch.ErrPreconditionFailed) {
 		err = refused(err, "the state %s was not written: it does not follow on what is stored", h.Ref)
@@ -287,6 +289,7 @@ func (g *Gateway) writeUnlocked(
 		if err != nil {
 			return err
 		}
+		defer x.Close()
 		v, err = x.Write(ctx, body, g.engineWrite(c, t.Held().Info.ID))
 		return err
 	})
@@ -345,6 +348,7 @@ func (g *Gateway) DeleteState(ctx context.Context, c Caller, key string) error {
 		if err != nil {
 			return err
 		}
+		defer x.Close()
 		if was = x.Base(); read != nil && was.Exists && !was.SameContent(*read) {
 			return refused(nil, "the state %s was not deleted: it was written after this process had read it", ref)
 		}
