@@ -56,8 +56,8 @@ func (d Denied) Advice(e *statelatch.StoreError) string {
 			", which the configuration does not set."
 	}
 	if bucketSays && slices.Contains([]string{"s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"}, why.Action) {
-		advice += " Where a gateway alone may write to the bucket (bucket init -gateway), go through it: its address belongs " +
-			"into endpoints of the backend."
+		advice += " Where a gateway alone may write to the bucket (bucket init -gateway), go through it: its address " +
+			"belongs into endpoints of the backend."
 	}
 	if d.Owner != "" && (silent || bucketSays) {
 		advice += fmt.Sprintf(" A bucket of another account than %s is denied, too (-expected-bucket-owner).", d.Owner)
