@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// Account is the number of the one account to which everything belongs.
+const Account = "000000000000"
+
 // Caller is what a call of a [Store] comes from: the request of a client.
 type Caller struct {
 	Who        any    // what sigv4.Verifier.Lookup said of the key that signed the request
