@@ -40,7 +40,7 @@ func (g *Gateway) OpenState(ctx context.Context, c Caller, key string, again boo
 		return nil, err
 	}
 	defer p.done()
-	if r := p.reading; again && r != nil && r.fresh() {
+	if r := p.reading; again && c.Engine && r != nil && r.fresh() {
 		return r.use(), nil
 	}
 	v, body, err := g.cfg.States.Open(ctx, ref)
@@ -52,11 +52,17 @@ func (g *Gateway) OpenState(ctx context.Context, c Caller, key string, again boo
 	return r.use(), nil
 }
 
-// read remembers what the process has read, for a while.
-func (p *process) read(r *Reading) {
+// forget ends the use of what was read last.
+func (p *process) forget() {
 	if p.reading != nil {
 		_ = p.reading.Close() // it only removes what was kept
+		p.reading = nil
 	}
+}
+
+// read remembers what the process has read, for a while.
+func (p *process) read(r *Reading) {
+	p.forget()
 	p.reading, p.base = r.use(), &r.Version
 	time.AfterFunc(readingTime, func() {
 		p.turn <- struct{}{}
@@ -116,6 +122,7 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 		switch {
 		case err == nil:
 			p.base, p.doubt = &v, nil
+			p.forget()
 			g.record(c, audit.Event{
 				Action: audit.Push, Outcome: audit.OK, Ref: ref.String(), LockID: p.lockID(),
 				SerialAfter: v.Serial(), ETagAfter: v.ETag, VersionID: v.VersionID, Lineage: v.Header.Lineage,

@@ -327,7 +327,7 @@ func TestGateway_OwnCommands(t *testing.T) {
 	goOn()
 	rig.Want(t, "the engine", p.Wait(), 0)
 	rig.Want(t, "history", own("history"), 0, "current")
-	rig.Want(t, "rollback", own("rollback", "-force", "previous"), 0)
+	rig.Want(t, "rollback", own("rollback", "-auto-approve", "previous"), 0)
 	if _, values := e.versions(); values[len(values)-1] != "3" {
 		t.Errorf("got %v, want the one before the last at the end", values)
 	}

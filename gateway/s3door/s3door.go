@@ -79,7 +79,10 @@ func caller(ctx context.Context) (gateway.Caller, error) {
 	if !ok {
 		return gateway.Caller{}, s3model.ErrAccessDenied
 	}
-	return gateway.Caller{Session: session, Conn: from.Connection, Attempt: from.Attempt, Signed: from.Signed}, nil
+	return gateway.Caller{
+		Session: session, Conn: from.Connection, Attempt: from.Attempt, Signed: from.Signed,
+		Engine: strings.Contains(from.Agent, "HashiCorp") || strings.Contains(from.Agent, "OpenTofu"),
+	}, nil
 }
 
 // enter is caller for a request about a bucket.
