@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -101,19 +102,22 @@ type sealed struct {
 	Expires int64             `json:"e"`
 }
 
-// Seal returns the credentials of a session with an ID of its own, which is their access key ID, and an end.
+// Seal returns the credentials of a session with an ID of its own, which is their access key ID, and an end. The error
+// matches [ErrToken] where there are too many claims.
 func (m *MasterKeys) Seal(s access.Session) (Credentials, error) {
 	if !strings.HasPrefix(s.ID, idPrefix) || s.Expires.IsZero() {
 		return Credentials{}, errors.New("a session is sealed with an ID and an end")
 	}
-	plain, err := json.Marshal(sealed{
+	var plain bytes.Buffer
+	encoder := json.NewEncoder(&plain)
+	encoder.SetEscapeHTML(false) // which makes six bytes of one
+	if err := encoder.Encode(sealed{
 		Name: s.Principal.Name, Issuer: s.Principal.Issuer, Key: s.Principal.Key, Claims: s.Principal.Claims, Run: s.Run,
 		Began: s.Began.Unix(), Expires: s.Expires.Unix(),
-	})
-	if err != nil {
+	}); err != nil {
 		return Credentials{}, err
 	}
-	token := make([]byte, 1+saltSize, 1+saltSize+len(plain)+16)
+	token := make([]byte, 1+saltSize, 1+saltSize+plain.Len()+16)
 	token[0] = sealVersion
 	_, _ = rand.Read(token[1:]) // never fails
 	keys, _ := m.file.get()
@@ -125,11 +129,11 @@ func (m *MasterKeys) Seal(s access.Session) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, err
 	}
-	token = aead.Seal(token, nonce, plain, bound(s.ID))
+	token = aead.Seal(token, nonce, plain.Bytes(), bound(s.ID))
 	c := Credentials{s.ID, secret, base64.RawURLEncoding.EncodeToString(token)}
 	if len(c.SessionToken) > maxSealed {
-		return Credentials{}, fmt.Errorf("the claims of %s make a session token of %d bytes, want at most %d: have the "+
-			"issuer put less into its tokens", s.Principal.Name, len(c.SessionToken), maxSealed)
+		return Credentials{}, fmt.Errorf("%w: the claims of %s make a session token of %d bytes, want at most %d: have the "+
+			"issuer put less into its tokens", ErrToken, s.Principal.Name, len(c.SessionToken), maxSealed)
 	}
 	return c, nil
 }

@@ -157,10 +157,11 @@ func (r *Registry) Identify(ctx context.Context, token string) (access.Session, 
 }
 
 // Begin begins a session of whom s names, for as long as is asked for, but no longer than the configuration says and no
-// shorter than [access.MinSession]; zero asks for the longest. It returns the session as it will be opened.
+// shorter than [access.MinSession]; zero asks for the longest. It returns the session as it will be opened. Errors
+// match [ErrNoSessions], or [ErrToken] where there are too many claims.
 func (r *Registry) Begin(s access.Session, lasts time.Duration) (access.Session, Credentials, error) {
 	if r.master == nil {
-		return access.Session{}, Credentials{}, errors.New("there are no sessions without a master_key_file")
+		return access.Session{}, Credentials{}, ErrNoSessions
 	}
 	if lasts == 0 || lasts > r.lasts {
 		lasts = r.lasts
@@ -171,6 +172,9 @@ func (r *Registry) Begin(s access.Session, lasts time.Duration) (access.Session,
 	c, err := r.master.Seal(s)
 	return s, c, err
 }
+
+// ErrNoSessions means that there is nothing to seal sessions with.
+var ErrNoSessions = errors.New("this gateway has no master_key_file, and so no sessions")
 
 // idPrefix is what the access key IDs of sessions begin with, as AWS's do.
 const idPrefix = "ASIA"

@@ -5,12 +5,16 @@ import (
 	"time"
 )
 
+// Account is the number of the one account to which everything belongs.
+const Account = "000000000000"
+
 // Caller is what a call of a [Store] comes from: the request of a client.
 type Caller struct {
 	Who        any    // what sigv4.Verifier.Lookup said of the key that signed the request
 	Attempt    int    // which attempt of the client's SDK it is, from 1; 0: it does not say
 	Connection uint64 // that the request came over, unique in this process; 0: not known, see endpoint.ConnContext
 	RequestID  string // that the answer carries
+	Agent      string // the client's User-Agent; anybody may send any
 	// Signed is when the client signed the request, by its own clock, to the second.
 	Signed time.Time
 }
