@@ -37,10 +37,10 @@ const (
 func (g *Gateway) PutObject(
 	ctx context.Context, c Caller, key string, body io.ReadSeeker, opts bucket.PutOptions,
 ) (bucket.Object, error) {
-	if opts.If.IsZero() {
+	kind, of := statelatch.ClassifyKey(key)
+	if opts.If.IsZero() && kind != statelatch.KeyProbe {
 		return bucket.Object{}, fmt.Errorf("%w write of %s: it has no condition", statelatch.ErrInvalid, key)
 	}
-	kind, of := statelatch.ClassifyKey(key)
 	var err error
 	switch kind {
 	case statelatch.KeyProbe: // what a store's conditions are good for may be asked through a gateway, too
@@ -231,8 +231,12 @@ func (g *Gateway) shows(obj bucket.Object, readable func(string) bool, prefixes 
 			(g.cfg.Scope.Prefix == "" || slices.ContainsFunc(g.cfg.Scope.ListPrefixes(g.cfg.WorkspacePrefix), leads))
 	}
 	key := obj.Key
-	if kind, of := statelatch.ClassifyKey(key); kind != statelatch.KeyOther {
+	switch kind, of := statelatch.ClassifyKey(key); kind {
+	case statelatch.KeyProbe:
+		return true
+	case statelatch.KeyLock, statelatch.KeyRescue, statelatch.KeySnapshot:
 		key = of
+	case statelatch.KeyOther:
 	}
 	return g.covers(key) && readable(key)
 }

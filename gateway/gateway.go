@@ -77,6 +77,9 @@ type Caller struct {
 	access.Session
 	// Conn tells the connections of a server apart; 0: not known. It tells processes apart that share a static key.
 	Conn uint64
+	// Engine tells that the client is terraform or tofu, which read a state by a HEAD and ranges. Others read it by one GET,
+	// and get what is there then.
+	Engine bool
 	// Attempt is which try of a request the client's SDK says this is; 0 and 1: the first.
 	Attempt int
 	// Signed is when the client signed the request, by its own clock; zero: not known.

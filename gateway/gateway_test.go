@@ -96,12 +96,12 @@ func (w *world) gateway(rules ...faultbucket.Rule) *node {
 func pipeline(id string) gateway.Caller {
 	return gateway.Caller{Session: access.Session{
 		ID: id, Principal: access.Principal{Name: "ci:acme/infra", Issuer: "ci"},
-	}, Attempt: 1}
+	}, Attempt: 1, Engine: true}
 }
 
 // person is a process with a static key.
 func person(name string, conn uint64) gateway.Caller {
-	return gateway.Caller{Session: access.Session{Principal: access.KeyPrincipal(name)}, Conn: conn, Attempt: 1}
+	return gateway.Caller{Session: access.Session{Principal: access.KeyPrincipal(name)}, Conn: conn, Attempt: 1, Engine: true}
 }
 
 func info(id string) statelatch.LockInfo {

@@ -83,6 +83,14 @@ func (ps *processes) forgetOldest() {
 	delete(ps.known, oldest)
 }
 
+// lockID is the ID of the lock that the process holds, as far as is known.
+func (p *process) lockID() string {
+	if p.held == nil {
+		return ""
+	}
+	return p.held.Info.ID
+}
+
 // take waits for the turn to do something to the lock or the state: the SDKs repeat requests that go on still.
 func (p *process) take(ctx context.Context) error {
 	select {
@@ -100,7 +108,7 @@ func (p *process) holds(h lock.Held, conn uint64) {
 	if p.held == nil || p.held.Info.ID != h.Info.ID {
 		p.session, p.doubt, p.leaving, p.since = nil, nil, false, time.Now()
 	}
-	p.held, p.refused, p.lockLost = &h, nil, nil
+	p.held, p.refused, p.lockLost, p.ended = &h, nil, nil, ""
 	p.knows(conn, h.Info.ID)
 }
 
@@ -126,6 +134,8 @@ type tenure struct {
 	c Caller
 	p *process
 	h lock.Held
+	// renewed says that its holder renews it: it is the same as long as its ID is.
+	renewed bool
 }
 
 // Ref implements state.Tenure.
@@ -142,6 +152,8 @@ func (t *tenure) Verify(ctx context.Context) error {
 		return fmt.Errorf("%w: %s: there is no lock any more", statelatch.ErrLockLost, t.h.Ref)
 	case err != nil:
 		return err
+	case t.renewed && now.Leased() && now.Info.ID == t.h.Info.ID:
+		return nil
 	case now.ETag != t.h.ETag:
 		return &movedError{now}
 	}

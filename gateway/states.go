@@ -9,6 +9,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
+	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/gateway/access"
 	"github.com/statelatch/statelatch/lock"
 	"github.com/statelatch/statelatch/state"
@@ -39,7 +40,7 @@ func (g *Gateway) OpenState(ctx context.Context, c Caller, key string, again boo
 		return nil, err
 	}
 	defer p.done()
-	if r := p.reading; again && r != nil && r.fresh() {
+	if r := p.reading; again && c.Engine && r != nil && r.fresh() {
 		return r.use(), nil
 	}
 	v, body, err := g.cfg.States.Open(ctx, ref)
@@ -51,11 +52,17 @@ func (g *Gateway) OpenState(ctx context.Context, c Caller, key string, again boo
 	return r.use(), nil
 }
 
-// read remembers what the process has read, for a while.
-func (p *process) read(r *Reading) {
+// forget ends the use of what was read last.
+func (p *process) forget() {
 	if p.reading != nil {
 		_ = p.reading.Close() // it only removes what was kept
+		p.reading = nil
 	}
+}
+
+// read remembers what the process has read, for a while.
+func (p *process) read(r *Reading) {
+	p.forget()
 	p.reading, p.base = r.use(), &r.Version
 	time.AfterFunc(readingTime, func() {
 		p.turn <- struct{}{}
@@ -115,8 +122,9 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 		switch {
 		case err == nil:
 			p.base, p.doubt = &v, nil
+			p.forget()
 			g.record(c, audit.Event{
-				Action: audit.Push, Outcome: audit.OK, Ref: ref.String(), LockID: p.held.Info.ID, Operation: p.held.Info.Operation,
+				Action: audit.Push, Outcome: audit.OK, Ref: ref.String(), LockID: p.lockID(),
 				SerialAfter: v.Serial(), ETagAfter: v.ETag, VersionID: v.VersionID, Lineage: v.Header.Lineage,
 			})
 			return v, nil
@@ -155,8 +163,12 @@ func (g *Gateway) writeLocked(
 			"connection took, %s, is not held any more", ref, id)
 	}
 	if p.held == nil {
-		if err := g.findLock(ctx, c, p, ref); err != nil {
+		under, err := g.findLock(ctx, c, p, ref)
+		if err != nil {
 			return state.Version{}, err
+		}
+		if under != nil {
+			return g.writeUnder(ctx, c, p, *under, body)
 		}
 	}
 	if c.stale(*p.held) {
@@ -183,6 +195,7 @@ func (g *Gateway) writeLocked(
 	if err != nil {
 		return state.Version{}, err
 	}
+	defer x.Close()
 	p.session = x
 	v, err := x.Write(ctx, body, opts)
 	if errors.Is(err, state.ErrGuarded) || errors.Is(err, statelatch.ErrPreconditionFailed) {
@@ -218,26 +231,49 @@ func (g *Gateway) writeOn(
 	return x.Write(ctx, body, opts)
 }
 
-// findLock reads the lock, and remembers it if it is the process's.
-func (g *Gateway) findLock(ctx context.Context, c Caller, p *process, ref statelatch.Ref) error {
+// findLock reads the lock, and remembers it if it is the process's. It returns a lock with a lease that a client of the
+// same principal holds, such as 'statelatch run': its engine writes under it.
+func (g *Gateway) findLock(ctx context.Context, c Caller, p *process, ref statelatch.Ref) (under *lock.Held, err error) {
 	now, err := g.cfg.Locks.Status(ctx, ref)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case !owns(c, now.Managed):
 		if p.lockLost != nil {
-			return fmt.Errorf("%w: %w", p.lockLost, now.LockedError())
+			return nil, fmt.Errorf("%w: %w", p.lockLost, now.LockedError())
 		}
-		return refused(now.LockedError(), "the state %s was not written: this process does not hold its lock", ref)
+		if now.Leased() {
+			obj, err := g.cfg.Locks.Bucket.Head(ctx, ref.LockKey(), bucket.ReadOptions{})
+			if err == nil && obj.ETag == now.ETag && obj.Metadata[metaPrincipal] == printable(c.Principal.Name) {
+				return &now, nil
+			}
+		}
+		return nil, refused(now.LockedError(), "the state %s was not written: this process does not hold its lock", ref)
 	}
 	if id := p.conns[c.Conn]; c.ID == "" && id != "" && id != now.Info.ID {
-		return refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is not "+
+		return nil, refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is not "+
 			"held any more", ref, id)
 	}
 	doubt := p.doubt
 	p.holds(now, 0)
 	p.doubt = doubt
-	return nil
+	return nil, nil
+}
+
+// writeUnder writes under the lock of a client of the same principal.
+func (g *Gateway) writeUnder(
+	ctx context.Context, c Caller, p *process, h lock.Held, body io.ReadSeeker,
+) (state.Version, error) {
+	x, err := g.cfg.States.Begin(ctx, &tenure{g: g, c: c, p: p, h: h, renewed: true})
+	if err != nil {
+		return state.Version{}, err
+	}
+	defer x.Close()
+	v, err := x.Write(ctx, body, g.engineWrite(c, h.Info.ID))
+	if errors.Is(err, state.ErrGuarded) || errors.Is(err, statelatch.ErrPreconditionFailed) {
+		err = refused(err, "the state %s was not written: it does not follow on what is stored", h.Ref)
+	}
+	return v, err
 }
 
 // writeUnlocked writes for a process that took no lock, under one that is taken for it.
@@ -253,6 +289,7 @@ func (g *Gateway) writeUnlocked(
 		if err != nil {
 			return err
 		}
+		defer x.Close()
 		v, err = x.Write(ctx, body, g.engineWrite(c, t.Held().Info.ID))
 		return err
 	})
@@ -311,6 +348,7 @@ func (g *Gateway) DeleteState(ctx context.Context, c Caller, key string) error {
 		if err != nil {
 			return err
 		}
+		defer x.Close()
 		if was = x.Base(); read != nil && was.Exists && !was.SameContent(*read) {
 			return refused(nil, "the state %s was not deleted: it was written after this process had read it", ref)
 		}

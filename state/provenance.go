@@ -28,20 +28,29 @@ func ProvenanceOf(lock statelatch.LockInfo, m *statelatch.Managed) Provenance {
 	return p
 }
 
+// Under reports whether p can be what is recorded of a write under a lock.
+func (p Provenance) Under(lock statelatch.LockInfo) bool {
+	kept := recorded(ProvenanceOf(lock, nil).metadata())
+	if p.LockID != "" {
+		return p.LockID == kept.LockID
+	}
+	return p.Principal == "" || p.Principal == kept.Principal
+}
+
 // IsZero reports whether nothing is recorded.
 func (p Provenance) IsZero() bool { return p == Provenance{} }
 
 // record is how one field is kept in an object's metadata.
 type record struct {
 	name  string // of the metadata
-	limit int    // of the value there, in bytes; with the names they are less than bucket.MaxMetadata
+	limit int    // of the value there, in bytes: all together leave room below bucket.MaxMetadata for a gateway's own
 	field func(*Provenance) *string
 	admit func(s string, limit int) string // as much of a printable text as may be told
 }
 
 var records = [...]record{
 	{"statelatch-lock-id", 128, func(p *Provenance) *string { return &p.LockID }, whole},
-	{"statelatch-principal", 768, func(p *Provenance) *string { return &p.Principal }, shortened},
+	{"statelatch-principal", 512, func(p *Provenance) *string { return &p.Principal }, shortened},
 	{"statelatch-run", 1024, func(p *Provenance) *string { return &p.Run }, address},
 }
 

@@ -15,7 +15,7 @@ const maxRescues = 100
 
 // SaveRescue keeps a state that could not be written, at "<key>.rescue/<run>" beside it, or with "-2", "-3" and so on
 // appended where another body has that name. It replaces nothing, and asked again with the same body it finds its own.
-// Any bytes will do. By says by whom. Characters of run other than letters, digits, '.', '_' and '-' become '-'.
+// Any bytes will do. By is recorded with it. Characters of run other than letters, digits, '.', '_' and '-' become '-'.
 //
 //	nil           body is stored at key
 //	ErrAmbiguous  it may be stored at key, or may be yet

@@ -106,7 +106,7 @@ func (x *Session) Delete(ctx context.Context) error {
 		},
 		mine: func(now Version) bool { return !now.Exists },
 	}
-	err := store.Snapshot(ctx, x.base)
+	err := x.snapshot(ctx)
 	if err == nil {
 		err = x.apply(ctx, func() (change, bool) { return gone, true })
 	}
@@ -121,8 +121,8 @@ func (x *Session) Delete(ctx context.Context) error {
 }
 
 // New creates the state of a workspace as the engines do, empty and with a fresh lineage, unless there is an object
-// already, by whom by says. It needs no lock. OpenTofu with enforced state encryption reads no plain state: there let
-// it create the workspace, or use [Store.EnsureExists].
+// already; by is recorded with it. It needs no lock. OpenTofu with enforced state encryption reads no plain state:
+// there let it create the workspace, or use [Store.EnsureExists].
 //
 //	nil                    it was created by this call
 //	ErrDigestStale         the same, but the table does not know: [DigestError]
@@ -161,7 +161,7 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref, by Provenance) (Ver
 
 // EnsureExists creates an object of zero bytes for a state that has none, in one request, so that engines list the
 // workspace and do not take their unconditional first lock. They read it as "no state yet", also those that encrypt. By
-// says by whom. On ErrAmbiguous it may come to exist later, which harms nothing.
+// is recorded with it. On ErrAmbiguous it may come to exist later, which harms nothing.
 func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref, by Provenance) error {
 	if err := s.admit(ref); err != nil {
 		return err

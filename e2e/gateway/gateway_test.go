@@ -56,7 +56,7 @@ func (e *estate) wantFree() {
 
 // Writers that never stop, through two gateways of which one is killed and started again and again: no update is lost,
 // nobody is stuck.
-func TestGateway_ManyApplies(t *testing.T) {
+func TestGateway_Writers(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, 2)
 	applies := 5
@@ -151,13 +151,15 @@ func TestGateway_BesideTheBucket(t *testing.T) {
 // newer one stays.
 func TestGateway_ForcedAway(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]string{"at once": "0", "in parts": "100000"} {
+	for name, size := range map[string]int{"at once": 0, "in parts": 4} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEstate(t, 2)
 			zombie, other, op := e.pipeline("deploy"), e.pipeline("deploy"), e.person("op")
 			rig.Want(t, "first", other.apply("0"), 0)
-			zombie.Env["TF_VAR_size"] = size
+			if size > 0 {
+				zombie.Env["TF_VAR_big"] = zombie.big(size)
+			}
 			p, goOn := zombie.hold("zombie")
 			id := rig.LockID.FindStringSubmatch(e.near.Statelatch("status", ref).Stdout)
 			if id == nil {
@@ -216,6 +218,7 @@ func TestGateway_Requests(t *testing.T) {
 	e := newEstate(t, 1)
 	g := e.pipeline("deploy")
 	rig.Want(t, "first", g.apply("0"), 0)
+	big := "big=" + g.big(10)
 	for _, tc := range []struct {
 		what string
 		do   func() rig.Result
@@ -223,9 +226,9 @@ func TestGateway_Requests(t *testing.T) {
 	}{
 		{"plan", func() rig.Result { return g.run("plan", "-input=false", "-no-color") }, 4},
 		{"apply", func() rig.Result { return g.apply("1") }, 6},
-		{"apply of 20 MB", func() rig.Result { return g.apply("2", "-var", "size=320000") }, 11},
+		{"apply of 20 MB", func() rig.Result { return g.apply("2", "-var", big) }, 11},
 		{"plan of 20 MB", func() rig.Result {
-			return g.run("plan", "-input=false", "-no-color", "-var", "value=2", "-var", "size=320000")
+			return g.run("plan", "-input=false", "-no-color", "-var", "value=2", "-var", big)
 		}, 4},
 	} {
 		before := len(e.wire.Requests())
@@ -247,7 +250,7 @@ func TestGateway_Requests(t *testing.T) {
 }
 
 // A gateway that dies at any request to the store, while the engine's retry reaches the other one.
-func TestGateway_KilledAtEveryRequest(t *testing.T) {
+func TestGateway_DiesAtEveryRequest(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, 1)
 	g := e.pipeline("deploy")
@@ -298,6 +301,66 @@ func TestGateway_KilledAtEveryRequest(t *testing.T) {
 			e.wantFree()
 			if _, values := e.versions(); r.Code == 0 && values[len(values)-1] != value {
 				t.Errorf("%s request %d: got %v", fault, n, values)
+			}
+		}
+	}
+}
+
+// Statelatch's own commands go through a gateway as engines do, and exclude them.
+func TestGateway_OwnCommands(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, 2)
+	ana, other := e.person("ana"), e.pipeline("deploy")
+	own := func(args ...string) rig.Result { return ana.Run(ana.dir, rig.Binary, args...) }
+	apply := func(value string) []string {
+		return append([]string{"run", "--", rig.Engine()}, append(rig.Apply, "-var", "value="+value)...)
+	}
+	rig.Want(t, "run", own(apply("1")...), 0)
+	rig.Want(t, "run", own(apply("2")...), 0)
+	rig.Want(t, "lock", own("lock", "-reason", "a look by hand"), 0)
+	rig.Want(t, "an engine beside it", other.apply("3"), 1, "Error acquiring the state lock", "a look by hand")
+	rig.Want(t, "status", own("status"), 11, "a look by hand")
+	rig.Want(t, "unlock", own("unlock"), 0)
+	rig.Want(t, "an engine", other.apply("3"), 0)
+	p, goOn := other.hold("4")
+	rig.Want(t, "run beside an engine", own(apply("5")...), 11, "OperationTypeApply")
+	goOn()
+	rig.Want(t, "the engine", p.Wait(), 0)
+	rig.Want(t, "history", own("history"), 0, "current")
+	rig.Want(t, "rollback", own("rollback", "-auto-approve", "previous"), 0)
+	if _, values := e.versions(); values[len(values)-1] != "3" {
+		t.Errorf("got %v, want the one before the last at the end", values)
+	}
+	e.wantFree()
+}
+
+// What a network between engine and gateway does to one request after the other: every apply ends well.
+func TestGateway_FaultsBeforeIt(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, 2)
+	front := rig.StartProxy(t, e.door.url)
+	e.door.url = front.URL
+	g := e.pipeline("deploy")
+	rig.Want(t, "first", g.apply("0"), 0)
+	for name, fault := range map[string]faultproxy.Fault{
+		"lose request": faultproxy.LoseRequest(), "lose reply": faultproxy.LoseReply(), "twice": faultproxy.Duplicate(),
+		"503": faultproxy.Answer(503, "SlowDown"), "500 after": faultproxy.AnswerAfter(500, "InternalError"),
+	} {
+		for what, match := range map[string]func(*http.Request) bool{
+			"lock": rig.On("PUT", ".tflock"), "read": rig.On("HEAD", "tfstate"), "write": rig.On("PUT", ".tfstate"),
+			"read lock": rig.On("GET", ".tflock"), "unlock": rig.On("DELETE", ".tflock"),
+		} {
+			value := name + " " + what
+			front.Add(faultproxy.Rule{Match: match, Nth: 1, Fault: fault})
+			before := front.Count(nil)
+			rig.Want(t, value, g.apply(value), 0)
+			if front.Count(nil) == before {
+				t.Fatalf("%s: nothing passed the proxy", value)
+			}
+			front.Heal()
+			e.wantFree()
+			if _, values := e.versions(); values[len(values)-1] != value {
+				t.Errorf("%s: got %v at the end", value, values[len(values)-1])
 			}
 		}
 	}

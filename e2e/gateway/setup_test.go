@@ -99,7 +99,7 @@ func secret() string {
 // addGateway starts one more.
 func (e *estate) addGateway() *rig.Process {
 	e.t.Helper()
-	p := e.near.StartWith(nil, e.near.Home, rig.Binary, "serve", "-store", "s3://terraform-state", "-config", e.rules,
+	p := e.near.Start(e.near.Home, rig.Binary, "serve", "-store", "s3://terraform-state", "-config", e.rules,
 		"-endpoint", e.wire.URL, "-addr", "127.0.0.1:0")
 	url := p.WaitFor(`at (http://\S+)`)[1]
 	e.mu.Lock()
@@ -142,12 +142,13 @@ const config = `terraform {
 }
 variable "value" { default = "0" }
 variable "hold" { default = "" }
-variable "size" { default = 0 }
+variable "big" { default = "" }
 resource "terraform_data" "a" {
-  input = "${var.value}${join("", [for i in range(var.size) : "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"])}"
+  input = "${var.value}${var.big == "" ? "" : file(var.big)}"
 }
 resource "terraform_data" "held" {
-  count = var.hold == "" ? 0 : 1
+  count            = var.hold == "" ? 0 : 1
+  triggers_replace = var.value
   provisioner "local-exec" {
     command = "touch '${var.hold}.begun'; while [ ! -e '${var.hold}' ]; do sleep 0.05; done"
   }
@@ -204,6 +205,11 @@ func (g *engine) run(args ...string) rig.Result { return g.Run(g.dir, rig.Engine
 // apply stores a value.
 func (g *engine) apply(value string, more ...string) rig.Result {
 	return g.run(slices.Concat(rig.Apply, []string{"-var", "value=" + value}, more)...)
+}
+
+// big is a file that makes a state of about twice its megabytes.
+func (g *engine) big(megabytes int) string {
+	return g.File("big", strings.Repeat("0123456789abcde\n", megabytes<<20/16))
 }
 
 // hold begins an apply that stands still in its middle, and returns it with what makes it go on.

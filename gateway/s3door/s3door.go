@@ -79,7 +79,10 @@ func caller(ctx context.Context) (gateway.Caller, error) {
 	if !ok {
 		return gateway.Caller{}, s3model.ErrAccessDenied
 	}
-	return gateway.Caller{Session: session, Conn: from.Connection, Attempt: from.Attempt, Signed: from.Signed}, nil
+	return gateway.Caller{
+		Session: session, Conn: from.Connection, Attempt: from.Attempt, Signed: from.Signed,
+		Engine: strings.Contains(from.Agent, "HashiCorp") || strings.Contains(from.Agent, "OpenTofu"),
+	}, nil
 }
 
 // enter is caller for a request about a bucket.
@@ -106,6 +109,7 @@ func (s *Store) refusal(err error) error {
 	case isRefused:
 		return s3model.ErrPreconditionFailed.With(oneLine(refused), err)
 	case isDenied:
+		s.Logger.Info("denied", "why", denied)
 		return s3model.ErrAccessDenied.With(oneLine(denied), err)
 	case errors.Is(err, statelatch.ErrLocked):
 		return s3model.ErrPreconditionFailed.With(oneLine(err), err)
@@ -125,6 +129,7 @@ func (s *Store) refusal(err error) error {
 	case errors.Is(err, statelatch.ErrUnsupported):
 		return s3model.ErrInvalidRequest.With("The store behind the gateway cannot do this.", err)
 	}
+	s.Logger.Warn("the store did not do what was asked", "err", err)
 	return s3model.ErrUnavailable.With("", err)
 }
 

@@ -98,7 +98,7 @@ allow "app" {
 func (r *rig) client(id string) *s3.Client {
 	return s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(r.url), UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""), RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""), RetryMaxAttempts: 1, AppID: "HashiCorp",
 	})
 }
 
