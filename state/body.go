@@ -12,8 +12,15 @@ import (
 // spoolAbove is how many bytes of a body are kept in memory.
 const spoolAbove = 8 << 20
 
-func (s *Store) newSpool() *spool.Spool {
-	return spool.New(s.SpoolDir, cmp.Or(s.spoolAbove, spoolAbove))
+// kept is where a body goes that is read.
+type kept struct {
+	*spool.Spool
+	// unlessKept leaves out a version that stays readable when it is replaced.
+	unlessKept bool
+}
+
+func (s *Store) newSpool() *kept {
+	return &kept{Spool: spool.New(s.SpoolDir, cmp.Or(s.spoolAbove, spoolAbove))}
 }
 
 // nonceBlanks is the length of the blanks that a touch adds: 128 random bits.

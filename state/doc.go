@@ -134,14 +134,18 @@ func Update(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts
 
 const updateTries = 3
 
-func updateOnce(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts WriteOptions) (Version, error) {
-	body := s.newSpool()
-	session, err := s.begin(ctx, t, body)
-	var content []byte
-	if err == nil {
-		content, err = io.ReadAll(body)
+func updateOnce(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts WriteOptions) (v Version, err error) {
+	session, err := s.begin(ctx, t, s.newSpool())
+	if err != nil {
+		return Version{}, err
 	}
-	if err = errors.Join(err, body.Close()); err != nil {
+	defer func() {
+		if closed := session.Close(); err == nil {
+			err = closed
+		}
+	}()
+	content, err := io.ReadAll(session.old)
+	if err != nil {
 		return Version{}, err
 	}
 	base := session.Base()

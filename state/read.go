@@ -70,7 +70,7 @@ func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
 // readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it
 // takes a malformed one for none.
 func (s *Store) readChecked(
-	ctx context.Context, ref statelatch.Ref, keep *spool.Spool,
+	ctx context.Context, ref statelatch.Ref, keep *kept,
 ) (v Version, stored string, err error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, "", err
@@ -98,7 +98,7 @@ func (s *Store) readChecked(
 }
 
 // load reads the state of ref, trying again what may pass, into keep unless that is nil.
-func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *spool.Spool) (Version, error) {
+func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *kept) (Version, error) {
 	var v Version
 	err := retry(ctx, func() (err error) {
 		v, err = s.get(ctx, ref, "", keep)
@@ -111,7 +111,7 @@ func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *spool.Spool)
 }
 
 // get reads one version of the state, or the current one, in one request.
-func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, keep *spool.Spool) (Version, error) {
+func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, keep *kept) (Version, error) {
 	if keep != nil {
 		if err := keep.Close(); err != nil {
 			return Version{}, &spool.Error{Err: err}
@@ -128,6 +128,9 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 		return Version{}, err
 	}
 	var source io.Reader = body
+	if keep != nil && keep.unlessKept && bucket.KeptVersion(obj.VersionID) {
+		keep = nil
+	}
 	if keep != nil {
 		source = io.TeeReader(body, keep)
 		err = keep.Expect(obj.Size)

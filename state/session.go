@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -19,6 +20,7 @@ type Session struct {
 	store  *Store
 	tenure Tenure
 	base   Version // what the next write is based on
+	old    *kept   // its bytes, where a snapshot of them may be needed; nil: they are read again for that
 	// unverified: base was read back after a write whose reply was lost, and the lock not since (R7).
 	unverified bool
 	digest     string // what the table held when base was read, or has held since
@@ -32,15 +34,50 @@ type Session struct {
 //
 //	*MismatchError  the table's digest is of other bytes
 //	other           of the read, or what Verify said
-func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) { return s.begin(ctx, t, nil) }
-
-// begin is Begin with the body of the base, unless keep is nil.
-func (s *Store) begin(ctx context.Context, t Tenure, keep *spool.Spool) (*Session, error) {
-	base, digest, err := s.readChecked(ctx, t.Ref(), keep)
-	if err != nil {
-		return nil, err
+func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
+	if !s.Snapshots {
+		return s.begin(ctx, t, nil)
 	}
-	return s.session(ctx, t, base, digest)
+	old := s.newSpool()
+	old.unlessKept = true
+	return s.begin(ctx, t, old)
+}
+
+// begin is Begin with the body of the base, unless keep is nil. The session closes it.
+func (s *Store) begin(ctx context.Context, t Tenure, keep *kept) (*Session, error) {
+	base, digest, err := s.readChecked(ctx, t.Ref(), keep)
+	var x *Session
+	if err == nil {
+		x, err = s.session(ctx, t, base, digest)
+	}
+	if keep == nil {
+		return x, err
+	}
+	if err != nil {
+		return nil, errors.Join(err, keep.Close())
+	}
+	x.old = keep
+	return x, nil
+}
+
+// Close gives up what is kept of the base, in memory or on disk. Only a session that neither wrote nor deleted needs
+// it; it may be called more than once, and the session goes on to work.
+func (x *Session) Close() error {
+	if x.old == nil {
+		return nil
+	}
+	old := x.old
+	x.old = nil
+	return old.Close()
+}
+
+// snapshot is Store.Snapshot of the base, without reading it again if that can be.
+func (x *Session) snapshot(ctx context.Context) error {
+	err := x.store.snapshot(ctx, x.base, x.old)
+	if closed := x.Close(); closed != nil {
+		return errors.Join(err, closed)
+	}
+	return err
 }
 
 // BeginRestore is Begin for who is about to replace the state by an older version, whatever is stored: that the table's
@@ -141,7 +178,7 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 	data.builtOn = func(now Version) bool {
 		return now.Exists && (now.Header.Lineage != next.Header.Lineage || now.Header.Serial > next.Header.Serial)
 	}
-	if err = x.store.Snapshot(ctx, x.base); err == nil {
+	if err = x.snapshot(ctx); err == nil {
 		err = x.apply(ctx, func() (change, bool) {
 			if x.base.blankObject() {
 				return x.claim(opts.Provenance), false

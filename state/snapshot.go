@@ -51,21 +51,24 @@ func (v Version) keptByBucket() bool { return bucket.KeptVersion(v.VersionID) }
 //	nil                    there is a snapshot of v, or it needs none
 //	ErrPreconditionFailed  [ChangedError]: v is not what is stored any more
 //	other                  it may not be kept; never ErrAmbiguous, because nothing but the snapshot may be there
-func (s *Store) Snapshot(ctx context.Context, v Version) error {
+func (s *Store) Snapshot(ctx context.Context, v Version) error { return s.snapshot(ctx, v, nil) }
+
+// snapshot is Snapshot of who has the body, unless that is nil.
+func (s *Store) snapshot(ctx context.Context, v Version, body *kept) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
 	}
 	if !s.Snapshots || !v.Exists || v.keptByBucket() || v.IsVoid() {
 		return nil
 	}
-	err := s.keep(ctx, v)
+	err := s.keep(ctx, v, body)
 	if err == nil || errors.Is(err, statelatch.ErrPreconditionFailed) {
 		return err
 	}
 	return &snapshotError{v.Ref, err}
 }
 
-func (s *Store) keep(ctx context.Context, v Version) (err error) {
+func (s *Store) keep(ctx context.Context, v Version, body *kept) (err error) {
 	place := v.snapshotRef()
 	var head bucket.Object
 	err = retry(ctx, func() (err error) {
@@ -79,14 +82,17 @@ func (s *Store) keep(ctx context.Context, v Version) (err error) {
 	case err != nil && !objectMissing(err) && !errors.Is(err, statelatch.ErrDenied):
 		return err
 	}
-	body := s.newSpool()
-	defer func() { err = errors.Join(err, body.Close()) }()
-	now, err := s.load(ctx, v.Ref, body)
-	switch {
-	case err != nil:
-		return err
-	case !now.Exists || !v.SameContent(now):
-		return &ChangedError{Base: v, Now: now}
+	now := v
+	if body == nil {
+		body = s.newSpool()
+		defer func() { err = errors.Join(err, body.Close()) }()
+		now, err = s.load(ctx, v.Ref, body)
+		switch {
+		case err != nil:
+			return err
+		case !now.Exists || !v.SameContent(now):
+			return &ChangedError{Base: v, Now: now}
+		}
 	}
 	out := s.put(now.snapshotRef(), body, now, now.sameBytes).settle(ctx, bucket.IfAbsent)
 	switch out.end {

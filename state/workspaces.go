@@ -106,7 +106,7 @@ func (x *Session) Delete(ctx context.Context) error {
 		},
 		mine: func(now Version) bool { return !now.Exists },
 	}
-	err := store.Snapshot(ctx, x.base)
+	err := x.snapshot(ctx)
 	if err == nil {
 		err = x.apply(ctx, func() (change, bool) { return gone, true })
 	}

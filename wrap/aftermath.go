@@ -193,7 +193,11 @@ func (a aftermath) write(ctx context.Context, s State, t *lock.Tenure, body io.R
 	if err != nil {
 		return state.Version{}, err
 	}
-	return session.Write(ctx, body, state.WriteOptions{OfEngine: true, Provenance: provenanceOf(t)})
+	written, err := session.Write(ctx, body, state.WriteOptions{OfEngine: true, Provenance: provenanceOf(t)})
+	if closed := session.Close(); closed != nil {
+		err = errors.Join(err, closed)
+	}
+	return written, err
 }
 
 // provenanceOf is that of what is written under a lock.

@@ -124,6 +124,161 @@ func FuzzParseListing(f *testing.F) {
 	})
 }
 
+// drawn makes a listing as bytes decide.
+type drawn struct {
+	bytes.Buffer
+
+	from []byte
+}
+
+func (d *drawn) below(n int) int {
+	if len(d.from) == 0 {
+		return 0
+	}
+	b := int(d.from[0])
+	d.from = d.from[1:]
+	return b % n
+}
+
+func (d *drawn) one(of ...string) string { return of[d.below(len(of))] }
+
+// element writes one. Names in it are as S3 writes them, for the standard library minds their case.
+func (d *drawn) element(name string, content func()) {
+	name = d.one("", "", "s3:") + name
+	open := "<" + name + d.one("", "", " ", "\r\n", ` n="a>b/"`, ` n = '"/>' m="'"`)
+	if d.below(8) == 7 {
+		d.WriteString(open + "/>")
+		return
+	}
+	d.WriteString(open + ">")
+	content()
+	d.WriteString("</" + name + d.one("", "", " ", "\n") + ">")
+}
+
+func (d *drawn) text() {
+	for n := d.below(5); n > 0; n-- {
+		d.WriteString(d.one("a", "/b", " ", "\r", "\r\n", "\n", "é", "]", "&gt;", "\"", "&lt;", "&amp;", "&apos;", "&quot;", "&#62;", "&#x26;", "&#x26;lt;",
+			"&#13;", "<![CDATA[]]>", "<![CDATA[<&]]>", "<![CDATA[&amp;]]]]>", "<!-- & < -->", "<!---->", "<?p &?>"))
+	}
+}
+
+func (d *drawn) between() {
+	d.WriteString(d.one("", "", "\n  ", "<!-- <Key>no</Key> -->", "<?p <Key>no</Key>?>", "text", "<![CDATA[<Key>]]>"))
+}
+
+func (d *drawn) listing() []byte {
+	d.WriteString(d.one("", "\ufeff", `<?xml version="1.0"?>`, `<?xml version='1.0' encoding='UTF-8'?>`+"\n", "<!-- x -->"))
+	d.element(d.one("ListBucketResult", "ListVersionsResult"), func() {
+		seen := map[string]bool{} // a value stands once
+		for range d.below(5) {
+			d.between()
+			switch kind := d.one("Contents", "Version", "DeleteMarker", "CommonPrefixes", "IsTruncated", "NextKeyMarker", "NextVersionIdMarker",
+				"NextContinuationToken", "Owner"); kind {
+			case "NextKeyMarker", "NextVersionIdMarker", "NextContinuationToken":
+				d.once(seen, kind, d.text)
+			case "IsTruncated":
+				d.once(seen, kind, func() { d.WriteString(d.one("true", " false ", "1")) })
+			default:
+				d.element(kind, d.entry)
+			}
+		}
+		d.between()
+	})
+	d.WriteString(d.one("", "\n", "<!-- end -->"))
+	return d.Bytes()
+}
+
+func (d *drawn) once(seen map[string]bool, name string, content func()) {
+	if !seen[name] {
+		d.element(name, content)
+	}
+	seen[name] = true
+}
+
+func (d *drawn) entry() {
+	seen := map[string]bool{}
+	for range d.below(6) {
+		d.between()
+		switch name := d.one("Key", "Prefix", "ETag", "VersionId", "IsLatest", "Size", "Owner"); name {
+		case "IsLatest":
+			d.once(seen, name, func() { d.WriteString(d.one("true", "false", "\n0")) })
+		case "Size":
+			d.once(seen, name, func() { d.WriteString(d.one("7", " 9000000000\t", "0")) })
+		case "Owner":
+			d.element(name, func() {
+				d.element("Key", d.text)
+				d.element("Owner", func() { d.element("ID", d.text) })
+			})
+		default:
+			d.once(seen, name, d.text)
+		}
+	}
+	d.between()
+}
+
+// standardListing is what the standard library reads.
+type standardListing struct {
+	XMLName                                                   xml.Name
+	IsTruncated                                               []bool
+	NextKeyMarker, NextVersionIdMarker, NextContinuationToken []string
+	Entries                                                   []struct {
+		XMLName                      xml.Name
+		Key, Prefix, ETag, VersionId []string
+		IsLatest                     []bool
+		Size                         []int64
+	} `xml:",any"`
+}
+
+func last[T any](of []T) (l T) {
+	if len(of) > 0 {
+		l = of[len(of)-1]
+	}
+	return l
+}
+
+// FuzzParseListing_WellMade: every listing that is well made is read, and as the standard library reads it.
+func FuzzParseListing_WellMade(f *testing.F) {
+	f.Add([]byte{0})
+	f.Fuzz(func(t *testing.T, from []byte) {
+		doc := (&drawn{from: from}).listing()
+		var s standardListing
+		if err := xml.Unmarshal(bytes.TrimPrefix(doc, []byte("\ufeff")), &s); err != nil {
+			t.Fatalf("%q: the standard library: %v", doc, err)
+		}
+		want := listed{
+			root: s.XMLName.Local, truncated: last(s.IsTruncated), token: last(s.NextContinuationToken),
+			keyMarker: last(s.NextKeyMarker), versionMarker: last(s.NextVersionIdMarker),
+		}
+		for _, e := range s.Entries {
+			o := bucket.Object{
+				Key: last(e.Key), ETag: last(e.ETag), VersionID: last(e.VersionId), IsLatest: last(e.IsLatest), Size: last(e.Size),
+			}
+			switch e.XMLName.Local {
+			case "DeleteMarker":
+				o.DeleteMarker = true
+			case "CommonPrefixes":
+				// Both mean the same in it; which of them comes last is not known here.
+				if o.IsPrefix, o.Key = true, last(e.Prefix); len(e.Key) > 0 {
+					return
+				}
+			case "Owner":
+				continue
+			}
+			want.entries = append(want.entries, o)
+		}
+		got, err := parseListing(doc)
+		if err != nil {
+			t.Fatalf("%q: %v", doc, err)
+		}
+		if len(got.entries) == 0 && len(want.entries) == 0 { // nil, or empty
+			got.entries, want.entries = nil, nil
+		}
+		if !reflect.DeepEqual(*got, want) {
+			t.Errorf("%q: got %+v, want %+v", doc, *got, want)
+		}
+	})
+}
+
 func pageOf(n int) []byte {
 	var b strings.Builder
 	for i := range n {

@@ -402,3 +402,23 @@ func TestRollback_ReadsTheStateOnce(t *testing.T) {
 		t.Errorf("it read the current state %d times, want once", reads)
 	}
 }
+
+// Where the bucket keeps no versions what is replaced is kept as a snapshot, of the bytes that were read for the write.
+func TestPush_PlainBucket_ReadsTheStateOnce(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withStore()
+	s.plainBucket("plain")
+	ref := "s3://plain/app/terraform.tfstate"
+	s.want(s.run("push", s.file(plainState(1, "a", oneResource)), ref), 0)
+	proxy := s.behindProxy()
+	s.want(s.run("push", s.file(plainState(2, "a", oneResource)), ref), 0)
+	reads := proxy.Count(func(r faultproxy.Request) bool {
+		return r.Method == http.MethodGet && r.Path == "/plain/app/terraform.tfstate"
+	})
+	if reads != 1 {
+		t.Errorf("it read the state %d times, want once", reads)
+	}
+	if h := s.history(ref); len(h.Versions) != 2 || !h.Versions[1].Snapshot {
+		t.Errorf("got %+v, want the state and a snapshot", h.Versions)
+	}
+}

@@ -118,5 +118,9 @@ func (t target) write(
 	if err != nil {
 		return state.Version{}, err
 	}
-	return audit.Write(ctx, tenure, session, body, opts)
+	written, err := audit.Write(ctx, tenure, session, body, opts)
+	if closed := session.Close(); closed != nil {
+		err = errors.Join(err, closed)
+	}
+	return written, err
 }

@@ -186,6 +186,9 @@ func runWorkspaceDelete(ctx context.Context, o workspaceOptions, term terminal) 
 	session, err := t.Store.Begin(ctx, tenure)
 	if err == nil {
 		err = audit.Delete(ctx, tenure, all, session, o.force)
+		if closed := session.Close(); closed != nil {
+			err = errors.Join(err, closed)
+		}
 	}
 	if _, releaseErr := tenure.Release(ctx); releaseErr != nil && !writeUnknown(err) {
 		err = errors.Join(err, releaseErr)

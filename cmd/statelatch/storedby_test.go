@@ -69,7 +69,7 @@ func TestHistory_StoredBy(t *testing.T) {
 	s.want(s.run("history", demoRef), 0, "zoë@laptop (push)", "recorded", "current, recorded")
 	s.want(s.run("show", demoRef), 0, "octocat@github-actions (rollback), recorded", jobURL)
 	s.want(s.run("diff", "2", "current", demoRef), 0, "by zoë@laptop (push), recorded")
-	s.want(s.run("rollback", "-dry-run", "2", demoRef), 0, "zoë@laptop (push)")
+	s.want(s.run("rollback", "-dry-run", "2", demoRef), 0, "zoë@laptop (push)", "octocat@github-actions (rollback)")
 }
 
 // A state that was stored while another than is recorded held the lock is marked, and one that an engine stored is not.
