@@ -186,12 +186,14 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 		return err
 	case owns(c, now.Managed):
 		return g.release(ctx, c, p, now)
+	case p.shown == now.ETag: // since its own ended
+		return g.force(ctx, c, p, now)
 	case p.lockLost != nil:
 		return refused(now.LockedError(), "nothing was released: the lock that this process held on %s was taken from it",
 			ref)
 	case p.ended != "":
 		return nil // it was released before, and this is the request again
-	case p.shown == now.ETag || meant(c, now):
+	case meant(c, now):
 		return g.force(ctx, c, p, now)
 	case c.again():
 		return nil // the first try, whose answer was lost, may have been a release
@@ -273,7 +275,7 @@ func (g *Gateway) force(ctx context.Context, c Caller, p *process, h lock.Held) 
 	}
 	switch {
 	case err == nil:
-		p.ended, p.shown = h.Info.ID, ""
+		p.ended, p.shown, p.lockLost = h.Info.ID, "", nil
 	case errors.Is(err, statelatch.ErrAmbiguous):
 		e.Outcome = audit.Unknown
 	default:
