@@ -688,3 +688,31 @@ func (w *world) takeFor(c gateway.Caller) {
 		w.t.Fatal(err)
 	}
 }
+
+// A gateway that has marked a lock, and stored nothing since, fences when it is released: the one before it may have a
+// write under way.
+func TestGateway_MarkedAndNotWritten(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{"the same": body(1, "a"), "nothing that follows": body(1, "b")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			a, b, c := w.gateway(), w.gateway(), pipeline("s1")
+			a.lock(t, c, "one")
+			a.mustWrite(t, c, body(1, "a"))
+			if err := b.write(t, c, content); (err == nil) != (name == "the same") {
+				t.Fatal(err)
+			}
+			obj, err := w.store.Head(t.Context(), key, bucket.ReadOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.unlock(t, c)
+			_, err = w.store.Put(t.Context(), key, strings.NewReader(body(2, "a late")), bucket.PutOptions{If: bucket.IfMatch(obj.ETag)})
+			if !errors.Is(err, statelatch.ErrPreconditionFailed) {
+				t.Errorf("a late write of the other gateway: %v, want ErrPreconditionFailed", err)
+			}
+			w.wantState(body(1, "a"))
+		})
+	}
+}

@@ -209,9 +209,12 @@ func meant(c Caller, h lock.Held) bool {
 	return !c.Began.IsZero() && !taken.IsZero() && c.Began.After(taken.Add(clocks))
 }
 
-// mark writes the name of this gateway into a lock: from now on no other has a write of the state or a delete of the
-// lock under way that could land.
-func (g *Gateway) mark(ctx context.Context, h lock.Held) (lock.Held, error) {
+var errMarked = errors.New("another gateway may have a write under way")
+
+// mark writes the name of this gateway into a lock: from now on no other begins a write of the state, and no delete of
+// the lock that is under way can land. A write that is under way can, until one of this gateway's own, or a fence.
+func (g *Gateway) mark(ctx context.Context, p *process, h lock.Held) (lock.Held, error) {
+	p.doubt = errMarked
 	return g.cfg.Locks.Rewrite(ctx, h, func(m *statelatch.Managed) {
 		own := *m.Through
 		own.Gateway = g.cfg.Name
@@ -226,19 +229,19 @@ func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held
 	if c.stale(h) {
 		return nil // it came late, and the process has the lock anew
 	}
-	foreign := h.Managed.Through.Gateway != g.cfg.Name
-	if foreign {
-		marked, err := g.mark(ctx, h)
+	if h.Managed.Through.Gateway != g.cfg.Name {
+		marked, err := g.mark(ctx, p, h)
 		if err != nil {
 			return err
 		}
 		h, p.held = marked, &marked
 	}
-	if p.doubt != nil || foreign {
+	if p.doubt != nil {
 		if err := g.cfg.Locks.Fence(ctx, h.Ref); err != nil {
 			return fmt.Errorf("release lock of %s: a write of its holder may yet land, and could not be fenced out: %w", h.Ref,
 				err)
 		}
+		p.doubt = nil
 	}
 	if _, err := g.cfg.Locks.Release(ctx, h); err != nil {
 		p.leaving = true

@@ -121,7 +121,7 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 		moved, ok := errors.AsType[*movedError](err)
 		switch {
 		case err == nil:
-			p.base, p.doubt = &v, nil
+			p.base = &v
 			p.forget()
 			g.record(c, audit.Event{
 				Action: audit.Push, Outcome: audit.OK, Ref: ref.String(), LockID: p.lockID(),
@@ -176,7 +176,7 @@ func (g *Gateway) writeLocked(
 			"this process took the lock", ref)
 	}
 	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
-		h, err := g.mark(ctx, *p.held)
+		h, err := g.mark(ctx, p, *p.held)
 		if err != nil {
 			p.held = nil
 			return state.Version{}, err
@@ -197,7 +197,7 @@ func (g *Gateway) writeLocked(
 	}
 	defer x.Close()
 	p.session = x
-	v, err := x.Write(ctx, body, opts)
+	v, err := p.write(ctx, x, body, opts)
 	if errors.Is(err, state.ErrGuarded) || errors.Is(err, statelatch.ErrPreconditionFailed) {
 		p.session = nil
 		err = refused(err, "the state %s was not written: it does not follow on what is stored", ref)
@@ -228,7 +228,20 @@ func (g *Gateway) writeOn(
 		return state.Version{}, err
 	}
 	p.session = x
-	return x.Write(ctx, body, opts)
+	return p.write(ctx, x, body, opts)
+}
+
+// write writes under the process's lock. What was stored then proves that no write on what was there before can land;
+// that there was nothing to write proves nothing.
+func (p *process) write(
+	ctx context.Context, x *state.Session, body io.ReadSeeker, opts state.WriteOptions,
+) (state.Version, error) {
+	before := x.Base()
+	v, err := x.Write(ctx, body, opts)
+	if err == nil && v.ETag != before.ETag {
+		p.doubt = nil
+	}
+	return v, err
 }
 
 // findLock reads the lock, and remembers it if it is the process's. It returns a lock with a lease that a client of the
