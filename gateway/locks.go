@@ -122,7 +122,7 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && (!p.told || c.again()):
 		p.told, p.shown = true, p.refused.ETag
 		return LockObject{Body: marshal(p.refused.Holder, p.refused.Managed), ETag: p.refused.ETag, Modified: p.at}, nil
-	case p.held != nil && p.held.Err == nil && c.ID != "":
+	case p.held != nil && p.held.Err == nil && (c.ID != "" || p.conns[c.Conn] == p.held.Info.ID):
 		p.shown = p.held.ETag
 		return LockObject{Body: marshal(p.held.Info, p.held.Managed), ETag: p.held.ETag, Modified: p.since}, nil
 	}
