@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -519,6 +520,57 @@ func TestGateway_ForceUnlock(t *testing.T) {
 	w.wantLock("")
 }
 
+// With a static key, whose processes look alike, a lock of somebody else is ended also by who had one before: that the
+// request comes again is not what it means once it was shown the other lock.
+func TestGateway_ForceUnlock_AfterOwnLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.gateway()
+	op, other := person("op", 8), person("op", 9)
+	force := func(what string) {
+		t.Helper()
+		n.lock(t, pipeline(what), what)
+		if _, err := n.ReadLock(t.Context(), other, key); err != nil {
+			t.Fatal(err)
+		}
+		n.unlock(t, other)
+		w.wantLock("")
+		n.lock(t, pipeline(what+" too"), what+" too")
+		other.Attempt = 2
+		n.unlock(t, other) // the request again, which meant the lock before
+		other.Attempt = 1
+		w.wantLock(what + " too")
+		n.unlock(t, pipeline(what+" too"))
+	}
+	force("never had one")
+	force("has forced one")
+	n.lock(t, op, "own")
+	n.unlock(t, op)
+	force("has released one")
+	n.lock(t, op, "own again")
+	held, err := w.gateway().ReadLock(t.Context(), pipeline("s"), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Delete(t.Context(), ref.LockKey(), bucket.DeleteOptions{If: bucket.IfMatch(held.ETag)}); err != nil {
+		t.Fatal(err) // somebody on the bucket itself forced it away
+	}
+	wantRefused(t, n.Unlock(t.Context(), op, key), "was taken from it")
+	n.lock(t, op, "own at last")
+	held, err = w.gateway().ReadLock(t.Context(), pipeline("s"), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Delete(t.Context(), ref.LockKey(), bucket.DeleteOptions{If: bucket.IfMatch(held.ETag)}); err != nil {
+		t.Fatal(err)
+	}
+	n.lock(t, pipeline("thief"), "thief's")
+	wantRefused(t, n.Unlock(t.Context(), op, key), "was taken from it")
+	w.wantLock("thief's")
+	n.unlock(t, pipeline("thief"))
+	force("has lost one")
+}
+
 // Of an engine on the bucket itself the lock is plain, and is ended as such.
 func TestGateway_ForceUnlockPlain(t *testing.T) {
 	t.Parallel()
@@ -715,4 +767,30 @@ func TestGateway_MarkedAndNotWritten(t *testing.T) {
 			w.wantState(body(1, "a"))
 		})
 	}
+}
+
+// A release that comes late, when its process has been refused by the next holder, is no force-unlock of that one.
+func TestGateway_LateReleaseForcesNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, access.Admin)
+	n, c := w.gateway(), pipeline("s1")
+	signed := time.Now().Add(-time.Minute)
+	n.lock(t, c, "one")
+	n.unlock(t, c)
+	n.lock(t, pipeline("s2"), "two")
+	if _, err := n.Lock(t.Context(), c, key, info("three")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Fatal(err)
+	}
+	if _, err := n.ReadLock(t.Context(), c, key); err != nil {
+		t.Fatal(err)
+	}
+	n.unlock(t, c)
+	w.wantLock("two")
+	late := person("op", 3)
+	if _, err := n.ReadLock(t.Context(), late, key); err != nil {
+		t.Fatal(err)
+	}
+	late.Signed = signed
+	wantRefused(t, n.Unlock(t.Context(), late, key), "read it first")
+	w.wantLock("two")
 }
