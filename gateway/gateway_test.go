@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
@@ -766,4 +767,30 @@ func TestGateway_MarkedAndNotWritten(t *testing.T) {
 			w.wantState(body(1, "a"))
 		})
 	}
+}
+
+// A release that comes late, when its process has been refused by the next holder, is no force-unlock of that one.
+func TestGateway_LateReleaseForcesNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, access.Admin)
+	n, c := w.gateway(), pipeline("s1")
+	signed := time.Now().Add(-time.Minute)
+	n.lock(t, c, "one")
+	n.unlock(t, c)
+	n.lock(t, pipeline("s2"), "two")
+	if _, err := n.Lock(t.Context(), c, key, info("three")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Fatal(err)
+	}
+	if _, err := n.ReadLock(t.Context(), c, key); err != nil {
+		t.Fatal(err)
+	}
+	n.unlock(t, c)
+	w.wantLock("two")
+	late := person("op", 3)
+	if _, err := n.ReadLock(t.Context(), late, key); err != nil {
+		t.Fatal(err)
+	}
+	late.Signed = signed
+	wantRefused(t, n.Unlock(t.Context(), late, key), "read it first")
+	w.wantLock("two")
 }

@@ -120,10 +120,11 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	defer p.done()
 	switch {
 	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && (!p.told || c.again()):
-		p.told, p.shown = true, p.refused.ETag
+		p.told = true
+		p.shows(p.refused.ETag)
 		return LockObject{Body: marshal(p.refused.Holder, p.refused.Managed), ETag: p.refused.ETag, Modified: p.at}, nil
-	case p.held != nil && p.held.Err == nil && c.ID != "":
-		p.shown = p.held.ETag
+	case p.held != nil && p.held.Err == nil && (c.ID != "" || p.conns[c.Conn] == p.held.Info.ID):
+		p.shows(p.held.ETag)
 		return LockObject{Body: marshal(p.held.Info, p.held.Managed), ETag: p.held.ETag, Modified: p.since}, nil
 	}
 	obj, body, err := bucket.ReadAll(ctx, g.cfg.Locks.Bucket, ref.LockKey(), statelatch.MaxLockInfo)
@@ -133,7 +134,7 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	if err != nil {
 		return LockObject{}, err
 	}
-	p.shown = obj.ETag
+	p.shows(obj.ETag)
 	return LockObject{Body: body, ETag: obj.ETag, Modified: obj.LastModified}, nil
 }
 
@@ -186,7 +187,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 		return err
 	case owns(c, now.Managed):
 		return g.release(ctx, c, p, now)
-	case p.shown == now.ETag: // since its own ended
+	case p.shown == now.ETag && p.meansShown(c):
 		return g.force(ctx, c, p, now)
 	case p.lockLost != nil:
 		return refused(now.LockedError(), "nothing was released: the lock that this process held on %s was taken from it",
@@ -209,6 +210,12 @@ func meant(c Caller, h lock.Held) bool {
 		taken = h.Managed.Through.Taken
 	}
 	return !c.Began.IsZero() && !taken.IsZero() && c.Began.After(taken.Add(clocks))
+}
+
+// meansShown reports whether a request to end a lock can be about the one that was shown last. A session that has had a
+// lock is an engine at work, which ends no other; and what was signed before is late.
+func (p *process) meansShown(c Caller) bool {
+	return (c.ID == "" || p.ended == "") && (c.Signed.IsZero() || !c.Signed.Before(p.shownAt.Add(-clocks)))
 }
 
 var errMarked = errors.New("another gateway may have a write under way")

@@ -42,6 +42,7 @@ type process struct {
 	conns    map[uint64]string
 	ended    string // the ID of the lock that it released last
 	shown    string // the ETag of the lock object that it was shown last
+	shownAt  time.Time
 	refused  *statelatch.LockedError
 	at       time.Time      // of the refusal
 	told     bool           // refused was served
@@ -82,6 +83,9 @@ func (ps *processes) forgetOldest() {
 	}
 	delete(ps.known, oldest)
 }
+
+// shows notes which lock object the process is shown.
+func (p *process) shows(etag string) { p.shown, p.shownAt = etag, time.Now() }
 
 // lockID is the ID of the lock that the process holds, as far as is known.
 func (p *process) lockID() string {

@@ -71,6 +71,7 @@ func runCredentials(ctx context.Context, o credentialsOptions, term terminal) er
 	}
 	r := exchange.Request{
 		Gateway: cmp.Or(o.gateway, exchange.GatewayOf(term.Getenv)), Unprotected: o.plainHTTP, Lasts: o.lasts,
+		CABundle: term.Getenv("AWS_CA_BUNDLE"),
 	}
 	if r.Gateway == "" {
 		return usageError{errors.New("-gateway is missing, and neither AWS_ENDPOINT_URL_STS nor AWS_ENDPOINT_URL is set")}

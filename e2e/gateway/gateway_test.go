@@ -26,7 +26,7 @@ func (e *estate) versions() (serials []uint64, values []string) {
 			Serial  *uint64 `json:"serial"`
 		} `json:"versions"`
 	}
-	out := e.near.Must(e.near.Home, rig.Binary, "history", "-json", ref)
+	out := e.near.Must(e.near.Home, rig.Binary, "history", "-limit", "0", "-json", ref)
 	if err := json.Unmarshal([]byte(out.Stdout), &history); err != nil {
 		e.t.Fatal(err)
 	}

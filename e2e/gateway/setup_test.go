@@ -26,7 +26,7 @@ const ref = "s3://terraform-state/" + rig.StateKey
 
 // estate is a store, an issuer, and gateways before the store.
 type estate struct {
-	t      *testing.T
+	t      testing.TB
 	near   *rig.World // whoever may speak to the store: the gateways, and clients on the bucket itself
 	store  *rig.Server
 	wire   *faultproxy.Proxy // between gateways and store
@@ -71,7 +71,7 @@ allow "pull requests plan" {
 }
 `
 
-func newEstate(t *testing.T, gateways int, rules ...faultproxy.Rule) *estate {
+func newEstate(t testing.TB, gateways int, rules ...faultproxy.Rule) *estate {
 	t.Helper()
 	rig.Need(t, rig.Engine())
 	e := &estate{t: t, near: rig.NewWorld(t), issuer: issuertest.New(t)}
@@ -243,7 +243,7 @@ type balancer struct {
 	turn     int
 }
 
-func newBalancer(t *testing.T) *balancer {
+func newBalancer(t testing.TB) *balancer {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

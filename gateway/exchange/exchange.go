@@ -6,6 +6,7 @@ package exchange
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/gateway/session"
+	"github.com/statelatch/statelatch/internal/treefile"
 )
 
 // Request is what is exchanged, and where.
@@ -31,6 +33,7 @@ type Request struct {
 	// Gateway is the URL of the STS door: https://, or http:// on this machine unless Unprotected.
 	Gateway     string
 	Unprotected bool            // http:// will do anywhere, and whoever listens learns the session
+	CABundle    string          // a file of certificate authorities in place of the system's; empty: those
 	Token       string          // of an issuer; empty: Key is exchanged
 	Key         session.KeyPair // a static key; ignored where there is a Token
 	Lasts       time.Duration   // how long the session is to last; zero: as long as the gateway gives
@@ -59,14 +62,15 @@ func Begin(ctx context.Context, r Request) (Credentials, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	// No shared file: the caller may be named in it, as the program to ask.
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigFiles([]string{}),
-		config.WithSharedCredentialsFiles([]string{}), config.WithRegion("us-east-1"),
-		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(r.Key.ID, r.Key.Secret, "")))
+	web, err := r.client()
 	if err != nil {
-		return Credentials{}, fmt.Errorf("%w environment of AWS: %w", statelatch.ErrInvalid, err)
+		return Credentials{}, err
 	}
-	client := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = &r.Gateway })
+	// Nothing of the environment or of shared files: the caller may be named there, as the program to ask.
+	client := sts.New(sts.Options{
+		BaseEndpoint: &r.Gateway, Region: "us-east-1", HTTPClient: web,
+		Credentials: credentials.NewStaticCredentialsProvider(r.Key.ID, r.Key.Secret, ""),
+	})
 	// The door asks for both, and takes them as they are.
 	role, name := aws.String("arn:aws:iam::000000000000:role/statelatch"), aws.String("statelatch")
 	var seconds *int32
@@ -116,6 +120,23 @@ func (r *Request) check() error {
 		return fmt.Errorf("%w duration %s: want whole seconds", statelatch.ErrInvalid, r.Lasts)
 	}
 	return nil
+}
+
+// client knows the authorities of CABundle.
+func (r *Request) client() (*awshttp.BuildableClient, error) {
+	client := awshttp.NewBuildableClient()
+	if r.CABundle == "" {
+		return client, nil
+	}
+	pem, err := treefile.ReadNamed(r.CABundle, treefile.MaxSize)
+	if err != nil {
+		return nil, fmt.Errorf("%w certificate authorities: %w", statelatch.ErrInvalid, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%w certificate authorities: %s has no certificate in PEM", statelatch.ErrInvalid, r.CABundle)
+	}
+	return client.WithTransportOptions(func(t *http.Transport) { t.TLSClientConfig.RootCAs = pool }), nil
 }
 
 func loopback(host string) bool {

@@ -2,9 +2,12 @@ package exchange
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,5 +167,46 @@ func TestGitHubToken(t *testing.T) {
 	env["ACTIONS_ID_TOKEN_REQUEST_URL"] = "http://github.example/"
 	if _, ok, err := ask(); !ok || !errors.Is(err, statelatch.ErrInvalid) {
 		t.Errorf("got %v, %v, want https://", ok, err)
+	}
+}
+
+// The profile that names the program is set where the program runs, and no profile of it.
+func TestBegin_BelowAProfile(t *testing.T) { // not parallel: it sets the environment
+	url, _, _ := door(t)
+	t.Setenv("AWS_PROFILE", "states")
+	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+	if _, err := Begin(t.Context(), Request{Gateway: url, Key: session.KeyPair{ID: anasID, Secret: anasSecret}}); err != nil {
+		t.Errorf("got %v, want a session", err)
+	}
+}
+
+func TestBegin_CABundle(t *testing.T) {
+	t.Parallel()
+	url, _, _ := door(t)
+	target, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Rewrite leaves the Host, which is signed, as it came.
+	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = target.Scheme, target.Host, r.In.Host
+	}})
+	t.Cleanup(proxy.Close)
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proxy.Certificate().Raw})
+	if err := os.WriteFile(bundle, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := Request{Gateway: proxy.URL, Key: session.KeyPair{ID: anasID, Secret: anasSecret}}
+	if _, err := Begin(t.Context(), r); !errors.Is(err, statelatch.ErrBroken) {
+		t.Errorf("got %v, want an unknown authority refused", err)
+	}
+	r.CABundle = bundle
+	if _, err := Begin(t.Context(), r); err != nil {
+		t.Errorf("got %v, want a session", err)
+	}
+	r.CABundle = bundle + ".not"
+	if _, err := Begin(t.Context(), r); !errors.Is(err, statelatch.ErrInvalid) {
+		t.Errorf("got %v, want that there is no bundle", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
@@ -232,6 +233,17 @@ func TestDoor_AssumeRole(t *testing.T) {
 	who, err := w.client(ana()).GetCallerIdentity(t.Context(), nil)
 	if err != nil || *who.Arn != "arn:aws:iam::000000000000:user/ana" || *who.UserId != anasID {
 		t.Errorf("got %+v, %v, want the key", who, err)
+	}
+}
+
+// AWS's SDKs for Go ask for 15 minutes where nobody asked for anything, and then for another session, which another
+// process could be: an apply that takes longer would lose its lock.
+func TestDoor_AssumeRole_SDKDefault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	got, err := stscreds.NewAssumeRoleProvider(w.client(ana()), "arn:aws:iam::123456789012:role/any").Retrieve(t.Context())
+	if left := time.Until(got.Expires); err != nil || left < 11*time.Hour {
+		t.Errorf("got a session of %s, %v, want 12 h", left, err)
 	}
 }
 

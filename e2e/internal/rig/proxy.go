@@ -27,7 +27,7 @@ func NewFaulty(t *testing.T, rules ...faultproxy.Rule) *Faulty {
 }
 
 // StartProxy starts a proxy that ends with the test.
-func StartProxy(t *testing.T, upstream string, rules ...faultproxy.Rule) *faultproxy.Proxy {
+func StartProxy(t testing.TB, upstream string, rules ...faultproxy.Rule) *faultproxy.Proxy {
 	t.Helper()
 	proxy, err := faultproxy.Start(upstream, rules...)
 	if err != nil {
