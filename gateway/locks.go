@@ -40,15 +40,28 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	}
 	defer p.done()
 	p.refused = nil
-	h, err := g.acquire(ctx, c, ref, want)
+	h, created, err := g.acquire(ctx, c, ref, want)
 	if locked, ok := errors.AsType[*statelatch.LockedError](err); ok {
 		p.refused, p.at, p.told = locked, time.Now(), false
 	}
 	if err != nil {
 		return lock.Held{}, err
 	}
-	p.holds(h, c.Conn)
-	if ctx.Err() != nil {
+	switch {
+	case created:
+		p.holds(h)
+	default:
+		// Another gateway that took it may find that its client has gone, and take it back: the mark forbids that.
+		if g.finds(p, h); h.Managed.Through.Gateway != g.cfg.Name {
+			if h, err = g.mark(ctx, p, h); err != nil {
+				p.held = nil
+				return lock.Held{}, err
+			}
+			p.held = &h
+		}
+	}
+	p.knows(c.Conn, h.Info.ID)
+	if created && ctx.Err() != nil {
 		return lock.Held{}, g.abandon(ctx, c, p)
 	}
 	g.record(c, audit.Event{
@@ -58,24 +71,26 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	return h, nil
 }
 
-// acquire takes the lock, or finds that the process has it.
-func (g *Gateway) acquire(ctx context.Context, c Caller, ref statelatch.Ref, want statelatch.LockInfo) (lock.Held, error) {
+// acquire takes the lock, or finds that the process has it: then it was not created now.
+func (g *Gateway) acquire(
+	ctx context.Context, c Caller, ref statelatch.Ref, want statelatch.LockInfo,
+) (h lock.Held, created bool, err error) {
 	t, err := g.cfg.Locks.Acquire(ctx, ref, lock.Request{
 		ID: want.ID, Operation: want.Operation, Info: want.Info, Who: want.Who, Version: want.Version,
 		Run: c.Run, Through: g.through(c),
 	})
 	if err == nil {
-		return t.Held(), nil
+		return t.Held(), true, nil
 	}
 	locked, ok := errors.AsType[*statelatch.LockedError](err)
 	if !ok || locked.Holder.ID != want.ID || !owns(c, locked.Managed) {
-		return lock.Held{}, err
+		return lock.Held{}, false, err
 	}
 	now, statusErr := g.cfg.Locks.Status(ctx, ref)
 	if statusErr != nil || now.Info.ID != want.ID || !owns(c, now.Managed) {
-		return lock.Held{}, err
+		return lock.Held{}, false, err
 	}
-	return now, nil
+	return now, false, nil
 }
 
 // abandon releases a lock that was won for a client which has gone and cannot have heard of it.
@@ -120,8 +135,7 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	defer p.done()
 	switch {
 	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && (!p.told || c.again()):
-		p.told = true
-		p.shows(p.refused.ETag)
+		p.told = true // which is not shown in order to be ended
 		return LockObject{Body: marshal(p.refused.Holder, p.refused.Managed), ETag: p.refused.ETag, Modified: p.at}, nil
 	case p.held != nil && p.held.Err == nil && (c.ID != "" || p.conns[c.Conn] == p.held.Info.ID):
 		p.shows(p.held.ETag)
@@ -186,6 +200,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 	case err != nil:
 		return err
 	case owns(c, now.Managed):
+		g.finds(p, now)
 		return g.release(ctx, c, p, now)
 	case p.shown == now.ETag && p.meansShown(c):
 		return g.force(ctx, c, p, now)
@@ -198,6 +213,9 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 		return g.force(ctx, c, p, now)
 	case c.again():
 		return nil // the first try, whose answer was lost, may have been a release
+	}
+	if err := g.allow(c, key, access.ForceUnlock); err != nil {
+		return err
 	}
 	return refused(now.LockedError(), "nothing was removed: the lock of %s is another than the one that was last shown "+
 		"here, so read it first", ref)

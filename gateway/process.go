@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -38,6 +39,7 @@ type process struct {
 	used time.Time     // guarded by processes.mu
 
 	held     *lock.Held // its lock, as it was last seen or written
+	tenure   string     // the ID of the lock that doubt and leaving are about
 	since    time.Time  // when it was won, by our clock
 	conns    map[uint64]string
 	ended    string // the ID of the lock that it released last
@@ -107,13 +109,23 @@ func (p *process) take(ctx context.Context) error {
 
 func (p *process) done() { <-p.turn }
 
-// holds notes that the lock is the process's.
-func (p *process) holds(h lock.Held, conn uint64) {
-	if p.held == nil || p.held.Info.ID != h.Info.ID {
-		p.session, p.doubt, p.leaving, p.since = nil, nil, false, time.Now()
+// holds notes that the lock is the process's. What is in doubt stays so for as long as its ID is the same.
+func (p *process) holds(h lock.Held) {
+	if p.tenure != h.Info.ID {
+		p.session, p.doubt, p.leaving, p.since, p.tenure = nil, nil, false, time.Now(), h.Info.ID
 	}
 	p.held, p.refused, p.lockLost, p.ended = &h, nil, nil, ""
-	p.knows(conn, h.Info.ID)
+}
+
+var errForgotten = errors.New("what this gateway has under way is not known any more")
+
+// finds notes that the lock which was read is the process's. One that names this gateway, of which nothing is
+// remembered, is in doubt.
+func (g *Gateway) finds(p *process, h lock.Held) {
+	forgotten := p.tenure != h.Info.ID && h.Managed.Through.Gateway == g.cfg.Name
+	if p.holds(h); forgotten {
+		p.doubt = errForgotten
+	}
 }
 
 // knows notes which lock a connection has taken.
@@ -129,7 +141,7 @@ func (p *process) knows(conn uint64, id string) {
 
 // loses notes that the lock is not the process's any more.
 func (p *process) loses(why error) {
-	p.held, p.session, p.doubt, p.leaving, p.lockLost = nil, nil, nil, false, why
+	p.held, p.session, p.lockLost = nil, nil, why
 }
 
 // tenure is a lock of a process, for package state.

@@ -171,17 +171,8 @@ func (g *Gateway) writeLocked(
 			return g.writeUnder(ctx, c, p, *under, body)
 		}
 	}
-	if c.stale(*p.held) {
-		return state.Version{}, refused(p.held.LockedError(), "the state %s was not written: the request is from before "+
-			"this process took the lock", ref)
-	}
-	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
-		h, err := g.mark(ctx, p, *p.held)
-		if err != nil {
-			p.held = nil
-			return state.Version{}, err
-		}
-		p.held, p.leaving = &h, false
+	if err := g.enter(ctx, c, p); err != nil {
+		return state.Version{}, err
 	}
 	opts := g.engineWrite(c, p.held.Info.ID)
 	t := &tenure{g: g, c: c, p: p, h: *p.held}
@@ -203,6 +194,24 @@ func (g *Gateway) writeLocked(
 		err = refused(err, "the state %s was not written: it does not follow on what is stored", ref)
 	}
 	return v, err
+}
+
+// enter makes the process's lock one under which the state may be changed here: it names this gateway, and no delete of
+// it may land.
+func (g *Gateway) enter(ctx context.Context, c Caller, p *process) error {
+	if c.stale(*p.held) {
+		return refused(p.held.LockedError(), "nothing was changed in %s: the request is from before this process took the "+
+			"lock", p.held.Ref)
+	}
+	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
+		h, err := g.mark(ctx, p, *p.held)
+		if err != nil {
+			p.held, p.session = nil, nil
+			return err
+		}
+		p.held, p.leaving = &h, false
+	}
+	return nil
 }
 
 // engineWrite are the terms of a write of an engine under a lock.
@@ -269,9 +278,7 @@ func (g *Gateway) findLock(
 		return nil, refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is "+
 			"not held any more", ref, id)
 	}
-	doubt := p.doubt
-	p.holds(now, 0)
-	p.doubt = doubt
+	g.finds(p, now)
 	return nil, nil
 }
 
@@ -370,7 +377,9 @@ func (g *Gateway) DeleteState(ctx context.Context, c Caller, key string) error {
 		return x.Delete(ctx)
 	}
 	if p.held != nil {
-		err = remove(&tenure{g: g, c: c, p: p, h: *p.held})
+		if err = g.enter(ctx, c, p); err == nil {
+			err = remove(&tenure{g: g, c: c, p: p, h: *p.held})
+		}
 	} else {
 		err = g.underOwnLock(ctx, c, ref, "delete", func(t *lock.Tenure) error { return remove(t) })
 	}
