@@ -1,13 +1,16 @@
 package gateway_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/faultbucket"
 )
 
 // A request that was signed in an earlier tenure of the same process, and comes when it has the lock anew, changes
@@ -98,4 +101,32 @@ func TestGateway_ForgottenIsInDoubt(t *testing.T) {
 		t.Errorf("got ETag %s, %v: it was not fenced", after.ETag, err)
 	}
 	w.wantLock("")
+}
+
+// A lock that was taken back for a client that had gone, without an answer, is marked when it is recognised: the delete
+// may land yet.
+func TestGateway_RecognisedAfterItWasTakenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n, c := w.gateway(), pipeline("s1")
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := faultbucket.DelayReplyWith(func(context.Context) error { cancel(); return nil })
+		n.bucket.Add(
+			faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: gone},
+			faultbucket.Rule{Op: faultbucket.OpDelete, Fault: faultbucket.Late(faultbucket.Held)})
+		if _, err := n.Lock(ctx, c, key, info("one")); !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v, want what its client's end is", err)
+		}
+		c.Attempt = 2
+		n.lock(t, c, "one")
+		n.bucket.Heal()
+		if n.bucket.Deliver() == 0 {
+			t.Error("no delete was on its way")
+		}
+		w.wantLock("one")
+		n.mustWrite(t, c, body(1, "a"))
+		n.unlock(t, c)
+		w.wantLock("")
+	})
 }

@@ -51,13 +51,13 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	case created:
 		p.holds(h)
 	default:
-		// Another gateway that took it may find that its client has gone, and take it back: the mark forbids that.
-		if g.finds(p, h); h.Managed.Through.Gateway != g.cfg.Name {
+		// Whoever created it may have found that its client has gone, and taken it back: the mark forbids that.
+		if g.finds(p, h); p.leaving || h.Managed.Through.Gateway != g.cfg.Name {
 			if h, err = g.mark(ctx, p, h); err != nil {
 				p.held = nil
 				return lock.Held{}, err
 			}
-			p.held = &h
+			p.held, p.leaving = &h, false
 		}
 	}
 	p.knows(c.Conn, h.Info.ID)
@@ -101,6 +101,7 @@ func (g *Gateway) abandon(ctx context.Context, c Caller, p *process) error {
 	if _, err := g.cfg.Locks.Release(settling, h); err != nil && !errors.Is(err, statelatch.ErrLockLost) {
 		g.cfg.Logger.Warn("a lock was won for a client that has gone, and could not be released", "ref", h.Ref,
 			"id", h.Info.ID, "principal", c.Principal.Name, "err", err)
+		p.leaving = true
 	}
 	p.loses(nil)
 	return ctx.Err()
