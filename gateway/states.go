@@ -246,7 +246,9 @@ func (p *process) write(
 
 // findLock reads the lock, and remembers it if it is the process's. It returns a lock with a lease that a client of the
 // same principal holds, such as 'statelatch run': its engine writes under it.
-func (g *Gateway) findLock(ctx context.Context, c Caller, p *process, ref statelatch.Ref) (under *lock.Held, err error) {
+func (g *Gateway) findLock(
+	ctx context.Context, c Caller, p *process, ref statelatch.Ref,
+) (under *lock.Held, err error) {
 	now, err := g.cfg.Locks.Status(ctx, ref)
 	switch {
 	case err != nil:
@@ -264,8 +266,8 @@ func (g *Gateway) findLock(ctx context.Context, c Caller, p *process, ref statel
 		return nil, refused(now.LockedError(), "the state %s was not written: this process does not hold its lock", ref)
 	}
 	if id := p.conns[c.Conn]; c.ID == "" && id != "" && id != now.Info.ID {
-		return nil, refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is not "+
-			"held any more", ref, id)
+		return nil, refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is "+
+			"not held any more", ref, id)
 	}
 	doubt := p.doubt
 	p.holds(now, 0)

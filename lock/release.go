@@ -107,7 +107,8 @@ func (m *Manager) removable(h Held) error {
 // seize takes over h whether or not it is over, and fences its holder out.
 func (m *Manager) seize(ctx context.Context, h Held, by Request) (*Tenure, error) {
 	if m.Fence == nil {
-		return nil, fmt.Errorf("%w lock manager: removing the lock of a holder that may write needs a Fence", statelatch.ErrInvalid)
+		return nil, fmt.Errorf("%w lock manager: removing the lock of a holder that may write needs a Fence",
+			statelatch.ErrInvalid)
 	}
 	if m.Tier == TierNone { // the fence could overwrite a state that it did not see
 		return nil, fmt.Errorf("%w: its state cannot be fenced there; when its holder is certainly gone, delete s3://%s/%s",
