@@ -330,6 +330,12 @@ inline go_on(s, next) {
 #define OVER lock_over
 #endif
 
+#ifdef NO_LEAVING
+#define STEADY(s) (lock_gw == j[s].g)
+#else
+#define STEADY(s) (lock_gw == j[s].g && !IN(leaving[j[s].g], j[s].id))
+#endif
+
 inline read_state(s, next) {
   j[s].state = state_etag;
   j[s].judged = (SAME_WRITE(s) -> Same : (NEWER(s) -> Newer : Refused));
@@ -438,7 +444,7 @@ end:
 #ifdef NO_OWN_MARK
        :: lock_id == j[s].id && !lock_over -> finish(s, Yes)
 #else
-       :: lock_id == j[s].id && !lock_over && lock_gw == j[s].g ->
+       :: lock_id == j[s].id && !lock_over && STEADY(s) ->
 #ifdef DROP_ANY
           if
           :: !j[s].waited -> j[s].lock = lock_etag; j[s].at = LockDrop
@@ -447,7 +453,7 @@ end:
 #else
           finish(s, Yes)
 #endif
-       :: lock_id == j[s].id && !lock_over && lock_gw != j[s].g ->
+       :: lock_id == j[s].id && !lock_over && !STEADY(s) ->
           j[s].lock = lock_etag; unsure[j[s].g] = unsure[j[s].g] | BIT(j[s].id); j[s].at = LockMark
 #endif
 #endif
@@ -460,7 +466,8 @@ end:
      }
   :: d_step { j[s].at == LockMark ->
        if
-       :: lock_id && lock_etag == j[s].lock -> lock_gw = NAME(s); j[s].lock = 0; fresh_lock_etag(); say(s, Mark, 1); finish(s, Yes)
+       :: lock_id && lock_etag == j[s].lock -> lock_gw = NAME(s); j[s].lock = 0; fresh_lock_etag(); say(s, Mark, 1);
+          leaving[j[s].g] = (j[s].gone -> leaving[j[s].g] : leaving[j[s].g] & ~BIT(j[s].id)); finish(s, Yes)
        :: else -> say(s, Mark, 0); j[s].lock = 0; go_on(s, LockLook)
        fi
      }
