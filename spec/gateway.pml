@@ -50,9 +50,9 @@
 #endif
 
 /*
- * Rules left out: NO_OWN, NO_NONCE, NO_LOCK_CHECK, NO_IF_MATCH, LOCK_FIRST, NO_SERIAL, NO_SAME, NO_DELETE_IF,
+ * Rules left out: NO_OWN, NO_OWN_MARK, DROP_ANY, NO_NONCE, NO_LOCK_CHECK, NO_IF_MATCH, LOCK_FIRST, NO_SERIAL, NO_SAME, NO_DELETE_IF,
  * NO_REPLAY, NO_AGE, NO_TAKEOVER, NO_TOUCH, NO_TOUCH_NONCE, NO_OVER, NO_NAME, NO_MARK, NO_MARK_TO_RELEASE, NO_UNKNOWN,
- * NO_MARK_UNKNOWN, NO_LINE, NO_SIGNED. SHARED_KEY: all engines use one static key.
+ * NO_MARK_UNKNOWN, NO_LINE, NO_LEAVING, NO_SIGNED. SHARED_KEY: all engines use one static key.
  */
 
 #define IN(mask, n) (((mask) >> (n)) & 1)
@@ -101,7 +101,10 @@ byte state = 0, serial = 0;     /* the updates that are in the state, one bit ea
 #define TouchRead   12          /*   GET state, */
 #define TouchPut    13          /*   PUT of the same If-Match */
 #define OpenDelete  14          /*   DELETE lock If-Match */
-#define SENT(at) ((at) == CreateSent || (at) == WriteMark || (at) == WritePut || (at) == OpenMark || (at) == OpenTake || \
+#define LockStart   15          /* lock: waits in line */
+#define LockMark    16          /*   it has been acquired through another gateway: swap it for one that names this one */
+#define LockDrop    17          /*   its client has gone: DELETE lock If-Match */
+#define SENT(at) ((at) == LockMark || (at) == LockDrop || (at) == CreateSent || (at) == WriteMark || (at) == WritePut || (at) == OpenMark || (at) == OpenTake || \
                   (at) == TouchPut || (at) == OpenDelete)
 
 /* Answers. */
@@ -123,12 +126,15 @@ Job j[SLOTS];
 #define CLEAR(s) j[s].at = Idle; j[s].id = 0; j[s].g = 0; j[s].again = 0; j[s].waited = 0; j[s].answer = 0; j[s].gone = 0; \
                  j[s].lock = 0; j[s].state = 0; j[s].content = 0; j[s].serial = 0; j[s].judged = 0
 
+#define LINE(s) ((s) / PER * 2 + j[s].g)
+#define FREE_LINES i = 0; do :: i < NC + PERSONS -> busy[i * 2 + g] = 0; i++ :: else -> break od;
+
 #define Refused 0
 #define Newer   1
 #define Same    2               /* this very write is what is stored */
 
 /* What a gateway process knows, and forgets when it dies. */
-byte busy[2];                   /* the slot, from 1, of the job that writes or releases: one at a time */
+byte busy[2 * (NC + PERSONS)];  /* of each session, the slot, from 1, of the job that is done: one at a time */
 byte unsure[2];                 /* mask: tenures with a write that may still come, as far as this gateway knows */
 byte leaving[2];                /* mask: tenures whose release has an unknown outcome */
 
@@ -250,7 +256,7 @@ inline update_lands(who, text, number) {
 inline finish(s, what) {
   j[s].at = Idle; j[s].lock = 0; j[s].state = 0; j[s].judged = 0; j[s].content = 0; j[s].serial = 0;
   if
-  :: busy[j[s].g] == s + 1 -> busy[j[s].g] = 0
+  :: busy[LINE(s)] == s + 1 -> busy[LINE(s)] = 0
   :: else
   fi;
   if
@@ -297,7 +303,7 @@ inline go_on(s, next) {
 #ifdef NO_LINE
 #define FREE_LINE(s) true
 #else
-#define FREE_LINE(s) (!busy[j[s].g])
+#define FREE_LINE(s) (!busy[LINE(s)])
 #endif
 #if defined(NO_NAME) || defined(NO_MARK)
 #define NAMES_US(s) true
@@ -322,6 +328,12 @@ inline go_on(s, next) {
 #define OVER false
 #else
 #define OVER lock_over
+#endif
+
+#ifdef NO_LEAVING
+#define STEADY(s) (lock_gw == j[s].g)
+#else
+#define STEADY(s) (lock_gw == j[s].g && !IN(leaving[j[s].g], j[s].id))
 #endif
 
 inline read_state(s, next) {
@@ -414,9 +426,14 @@ inline say(s, what, done) {
 proctype Link(byte s) {
 end:
   do
+  :: d_step { j[s].at == LockStart && FREE_LINE(s) -> busy[LINE(s)] = s + 1; j[s].at = CreateSent }
   :: d_step { j[s].at == CreateSent ->
        if
-       :: !lock_id -> acquire(j[s].id, NAME(s)); say(s, Create, 1); finish(s, Yes)
+       :: !lock_id -> acquire(j[s].id, NAME(s)); say(s, Create, 1);
+          if
+          :: !j[s].gone && !j[s].waited -> j[s].lock = lock_etag; j[s].at = LockDrop
+          :: else -> finish(s, Yes)
+          fi
        :: else -> say(s, Create, 0); go_on(s, LockLook)
        fi
      }
@@ -424,7 +441,21 @@ end:
        if
        :: !lock_id -> j[s].at = CreateSent
 #ifndef NO_OWN
+#ifdef NO_OWN_MARK
        :: lock_id == j[s].id && !lock_over -> finish(s, Yes)
+#else
+       :: lock_id == j[s].id && !lock_over && STEADY(s) ->
+#ifdef DROP_ANY
+          if
+          :: !j[s].waited -> j[s].lock = lock_etag; j[s].at = LockDrop
+          :: else -> finish(s, Yes)
+          fi
+#else
+          finish(s, Yes)
+#endif
+       :: lock_id == j[s].id && !lock_over && !STEADY(s) ->
+          j[s].lock = lock_etag; unsure[j[s].g] = unsure[j[s].g] | BIT(j[s].id); j[s].at = LockMark
+#endif
 #endif
        :: else ->
 #ifdef P_OWN
@@ -433,13 +464,28 @@ end:
           finish(s, No)
        fi
      }
+  :: d_step { j[s].at == LockMark ->
+       if
+       :: lock_id && lock_etag == j[s].lock -> lock_gw = NAME(s); j[s].lock = 0; fresh_lock_etag(); say(s, Mark, 1);
+          leaving[j[s].g] = (j[s].gone -> leaving[j[s].g] : leaving[j[s].g] & ~BIT(j[s].id)); finish(s, Yes)
+       :: else -> say(s, Mark, 0); j[s].lock = 0; go_on(s, LockLook)
+       fi
+     }
+  :: d_step { j[s].at == LockDrop ->
+       if
+       :: lock_id && lock_etag == j[s].lock -> j[s].lock = 0; lock_goes(); say(s, Delete, 1)
+       :: else -> say(s, Delete, 0)
+       fi;
+       finish(s, Error)
+     }
+  :: d_step { j[s].at == LockDrop && !j[s].gone -> finish(s, Error) }   /* it does not notice that its client has gone */
 
 #ifdef LOCK_FIRST
-  :: d_step { j[s].at == WriteStart && FREE_LINE(s) -> busy[j[s].g] = s + 1; look_to_write(s) }
+  :: d_step { j[s].at == WriteStart && FREE_LINE(s) -> busy[LINE(s)] = s + 1; look_to_write(s) }
   :: d_step { j[s].at == WriteAgain -> look_to_write(s) }
   :: d_step { j[s].at == WriteLook -> read_state(s, WriteLook); judge_write(s) }
 #else
-  :: d_step { j[s].at == WriteStart && FREE_LINE(s) -> busy[j[s].g] = s + 1; read_state(s, WriteLook) }
+  :: d_step { j[s].at == WriteStart && FREE_LINE(s) -> busy[LINE(s)] = s + 1; read_state(s, WriteLook) }
   :: d_step { j[s].at == WriteAgain -> read_state(s, WriteLook) }
   :: d_step { j[s].at == WriteLook -> look_to_write(s) }
 #endif
@@ -469,7 +515,7 @@ end:
        fi
      }
 
-  :: d_step { j[s].at == OpenStart && FREE_LINE(s) -> busy[j[s].g] = s + 1; look_to_release(s) }
+  :: d_step { j[s].at == OpenStart && FREE_LINE(s) -> busy[LINE(s)] = s + 1; look_to_release(s) }
   :: d_step { j[s].at == OpenAgain -> look_to_release(s) }
   :: d_step { j[s].at == OpenMark ->
        if
@@ -527,10 +573,10 @@ end:
        uplosses--;
        printf("gateway %d  stops waiting for the store (for client %d)\n", j[s].g, s / PER);
        if
-       :: busy[j[s].g] == s + 1 -> busy[j[s].g] = 0
+       :: busy[LINE(s)] == s + 1 -> busy[LINE(s)] = 0
        :: else
        fi;
-       leaving[j[s].g] = (j[s].at == OpenDelete -> leaving[j[s].g] | BIT(j[s].id) : leaving[j[s].g]);
+       leaving[j[s].g] = ((j[s].at == OpenDelete || j[s].at == LockDrop) -> leaving[j[s].g] | BIT(j[s].id) : leaving[j[s].g]);
        abandon(s, Unknown); forget()
      }
 #endif
@@ -565,7 +611,7 @@ end:
          :: else -> break
          od;
          lock_gw = (lock_id && lock_gw == g -> Nobody : lock_gw);
-         busy[g] = 0; unsure[g] = 0; leaving[g] = 0; forget(); i = 0; g = 0
+         FREE_LINES unsure[g] = 0; leaving[g] = 0; forget(); i = 0; g = 0
        }
      }
   od
@@ -573,14 +619,14 @@ end:
 #endif
 
 /* The SDK of a client: asks a gateway, any, until there is an answer, or it has had enough. */
-#define KIND(what) ((what) == CreateSent -> 1 : ((what) == WriteStart -> 2 : 4))
+#define KIND(what) ((what) == LockStart -> 1 : ((what) == WriteStart -> 2 : 4))
 inline ask(what, text, number) {
   again = 0;
   do
   :: atomic {
        if
        :: g = 0
-       :: !IN(ROUTED, c) && (ROUTED || c || what != CreateSent || again) -> g = 1      /* gateways are alike: engine 0 begins with the first */
+       :: !IN(ROUTED, c) && (ROUTED || c || what != LockStart || again) -> g = 1      /* gateways are alike: engine 0 begins with the first */
        fi;
        d_step {
          slot = c * PER;
@@ -624,7 +670,7 @@ proctype Engine(byte c) {
   bit g, again;
   d_step { id = FIRST_ID(c); losses = (IN(LOSSY, c) -> LOSS : 0); began = began | BIT(c) };
 lock:
-  ask(CreateSent, 0, 0);
+  ask(LockStart, 0, 0);
   if
   :: out == No && lock_id == 0 -> out = 0; goto lock            /* waits for its turn */
   :: out == No -> goto stop
