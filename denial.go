@@ -24,6 +24,8 @@ const (
 	DenialObjectLock   DenialCause = "object_lock"         // a version is retained
 	DenialMFA          DenialCause = "mfa"                 // the bucket demands a second factor
 	DenialEncryption   DenialCause = "encryption_blocked"  // the bucket takes no objects that are encrypted this way
+	DenialRules        DenialCause = "gateway_rules"       // the rules of a gateway do not allow it
+	DenialGateway      DenialCause = "gateway_rights"      // a gateway may not do it in the bucket behind it
 )
 
 // PolicyType is a kind of policy, in AWS's words. A kind that AWS invents later keeps the words of the message.
@@ -148,6 +150,10 @@ func readDenial(text string) Denial {
 	has := func(words string) bool { return strings.Contains(strings.ToLower(text), words) }
 	deny, allow := explicitDeny.FindStringSubmatch(text), noAllow.FindStringSubmatch(text)
 	switch {
+	case strings.HasPrefix(d.Action, "statelatch:"), has("this gateway serves "):
+		d.Cause = DenialRules
+	case has("the gateway itself may not "):
+		d.Cause = DenialGateway
 	case deny != nil:
 		d.Cause, d.Policy = DenialExplicit, policyType(deny[1])
 	case allow != nil:

@@ -89,6 +89,20 @@ func TestStoreError_Denial(t *testing.T) {
 		{"ExpiredToken", "The provided token has expired.", Denial{Cause: DenialCredentials}},
 		{"RequestTimeTooSkewed", "", Denial{Cause: DenialClock}},
 		{"AllAccessDisabled", "All access to this object has been disabled", Denial{Cause: DenialAccount}},
+		// What gateways say.
+		{
+			"AccessDenied", "User: key:ana is not authorized to perform: statelatch:write on resource: \"prod/tf\" because the rule \"with an explicit deny\" gives only read, lock",
+			Denial{Cause: DenialRules, Principal: "key:ana", Action: "statelatch:write", Resource: "prod/tf"},
+		},
+		{
+			"AccessDenied", "User: key:ana is not authorized to perform: statelatch:read on resource: \"prod/tf\" because no rule gives them anything there",
+			Denial{Cause: DenialRules, Principal: "key:ana", Action: "statelatch:read", Resource: "prod/tf"},
+		},
+		{"AccessDenied", "prod/tf: this gateway serves s3://acme/team-a alone", Denial{Cause: DenialRules, Action: said}},
+		{
+			"AccessDenied", "The gateway itself may not put this object in the bucket: its rights there are too few, see 'statelatch policy -role gateway'.",
+			Denial{Cause: DenialGateway, Action: said},
+		},
 	} {
 		e := &StoreError{Kind: ErrDenied, Op: "put", Bucket: "acme", Status: 403, Code: tc.code, Message: tc.message, Action: said}
 		if got := e.Denial(); got != tc.want {

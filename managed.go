@@ -35,8 +35,25 @@ type Managed struct {
 	Client string // what runs: host and process, for people and for looking whether it lives
 	Run    *Run   // the CI job that runs it; nil: none was recognised
 
+	// Through says by whom and for whom the lock was taken, if its holder is an engine behind a gateway. All that such
+	// a holder writes is on a condition, so that it can be fenced. Nil: the holder took the lock itself.
+	Through *Through
+
 	// PrevID and PrevETag name the lock that this one took over; empty: it was free.
 	PrevID, PrevETag string
+}
+
+// Through says how a lock came about that a gateway took for an engine.
+type Through struct {
+	Gateway   string `json:"gateway"`           // the gateway's process that wrote the lock last
+	Principal string `json:"principal"`         // whose engine it is
+	Session   string `json:"session,omitempty"` // the engine's process; empty: any of the principal's
+	// Asked is when the engine asked for the lock, by its own clock: what it signed before is of an earlier tenure. Zero:
+	// not known.
+	Asked time.Time `json:"asked,omitzero"`
+	// Taken is when the gateway took it, by the gateway's clock: a session that began before cannot have meant to end it
+	// by force.
+	Taken time.Time `json:"taken,omitzero"`
 }
 
 // Run says which CI job holds a lock. Every field may be empty.
@@ -64,6 +81,8 @@ type managedJSON struct {
 	PrevID   string `json:"prev_id,omitempty"`
 	PrevETag string `json:"prev_etag,omitempty"`
 	Run      *Run   `json:"run,omitempty"`
+
+	Through *Through `json:"through,omitempty"`
 }
 
 // MarshalManaged encodes l as [LockInfo.Marshal] does and adds m as the last key. Durations are rounded up to
@@ -73,6 +92,7 @@ func (l LockInfo) MarshalManaged(m Managed) []byte {
 		V: managedVersion, Nonce: m.Nonce, Seq: m.Seq, TTL: ceilSeconds(m.TTL), Expires: ceilSeconds(m.Expires),
 		Stays:  m.Stays,
 		Reason: m.Reason, Table: m.Table, Client: m.Client, PrevID: m.PrevID, PrevETag: m.PrevETag, Run: m.Run,
+		Through: m.Through,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("statelatch: a managed lock always encodes: %v", err))
@@ -103,6 +123,7 @@ func ParseManaged(body []byte) *Managed {
 		Nonce: m.Nonce, Seq: m.Seq, TTL: time.Duration(m.TTL) * time.Second, Expires: time.Duration(m.Expires) * time.Second,
 		Stays:  m.Stays && m.TTL > 0,
 		Reason: m.Reason, Table: m.Table, Client: m.Client, PrevID: m.PrevID, PrevETag: m.PrevETag, Run: m.Run,
+		Through: m.Through,
 	}
 }
 

@@ -157,11 +157,13 @@ func (r *Recorder) wrote(tenure *lock.Tenure, base, now state.Version) Event {
 	return e
 }
 
-// Write writes a state as session does. Under [Run] that is a state which an engine could not save.
+// Write writes a state as session does, in the name of the tenure unless opts say whose. Under [Run] that is a state
+// which an engine could not save.
 func Write(
 	ctx context.Context, tenure *lock.Tenure, session *state.Session, body io.ReadSeeker, opts state.WriteOptions,
 ) (state.Version, error) {
-	base := session.Base()
+	base, held := session.Base(), tenure.Held()
+	opts.Provenance = cmp.Or(opts.Provenance, state.ProvenanceOf(held.Info, held.Managed))
 	written, err := session.Write(ctx, body, opts)
 	e := Of(ctx).wrote(tenure, base, written)
 	if e.Action == Run {
@@ -172,11 +174,13 @@ func Write(
 }
 
 // New creates the state of a workspace.
-func New(ctx context.Context, store *state.Store, ref statelatch.Ref) (state.Version, error) {
+func New(
+	ctx context.Context, store *state.Store, ref statelatch.Ref, by state.Provenance,
+) (state.Version, error) {
 	if err := Intend(ctx, WorkspaceNew, ref); err != nil {
 		return state.Version{}, err
 	}
-	v, err := store.New(ctx, ref)
+	v, err := store.New(ctx, ref, by)
 	e := Of(ctx).wrote(nil, state.Version{Ref: ref}, v)
 	e.Action = WorkspaceNew
 	Of(ctx).outcome(e, err)

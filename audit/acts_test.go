@@ -42,7 +42,7 @@ func TestActs_Outcomes(t *testing.T) {
 	}
 	acts := func(ctx context.Context) {
 		for range 2 { // the second finds it there
-			_, _ = audit.New(ctx, store, ref)
+			_, _ = audit.New(ctx, store, ref, state.Provenance{})
 		}
 		_, _, _ = audit.Release(ctx, audit.Unlock, ref, release(nil))
 		_, _, _ = audit.Release(ctx, audit.Unlock, ref, release(statelatch.ErrLockLost))
@@ -81,7 +81,7 @@ func TestActs_Refused(t *testing.T) {
 	defer r.Close(nil)
 	ctx, b := audit.With(t.Context(), r), membucket.New("b", membucket.Options{})
 	ref := statelatch.Ref{Bucket: "b", Key: "k.tfstate"}
-	if _, err := audit.New(ctx, &state.Store{Bucket: b}, ref); !errors.Is(err, refusal) {
+	if _, err := audit.New(ctx, &state.Store{Bucket: b}, ref, state.Provenance{}); !errors.Is(err, refusal) {
 		t.Errorf("got %v, want %v", err, refusal)
 	}
 	targets := []lock.Target{{Manager: &lock.Manager{Bucket: b, Tier: lock.TierFull}, Ref: ref}}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -48,7 +49,7 @@ type RecorderOptions struct {
 	Refused func(error) error
 	// Action is what the program does.
 	Action Action
-	// Base is what all events have in common: Who, Client, Run, Tool and Reason.
+	// Base is what all events have in common: Client and Tool; and Who, Run and Reason where an event has none of its own.
 	Base Event
 }
 
@@ -134,7 +135,9 @@ func (r *Recorder) Miss(location string, err error) {
 func (r *Recorder) put(e entry) {
 	b := r.base
 	e.event.ID, e.event.Time = NewID(), time.Now()
-	e.event.Who, e.event.Client, e.event.Run, e.event.Tool, e.event.Reason = b.Who, b.Client, b.Run, b.Tool, b.Reason
+	e.event.Who, e.event.Run = cmp.Or(e.event.Who, b.Who), cmp.Or(e.event.Run, b.Run)
+	e.event.Reason = cmp.Or(e.event.Reason, b.Reason)
+	e.event.Client, e.event.Tool = b.Client, b.Tool
 	r.mu.Lock()
 	key := string(e.event.Action) + " " + e.event.Ref
 	if e.event.Outcome == Intent {

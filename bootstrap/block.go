@@ -17,6 +17,8 @@ type Block struct {
 	KMSKey         string // with this key; empty: the store's own
 	Endpoint       string // of a store other than AWS
 	PathStyle      bool   // the bucket's name is in the path, not in the host
+	// TokenFile is a file with an OIDC token, which the endpoint exchanges for a session itself; empty: there is none.
+	TokenFile string
 }
 
 // Block is the backend for a bucket that is set up: d is what was wanted of it, is what it is.
@@ -54,7 +56,11 @@ func (b Block) String() string {
 		line("    kms_key_id   = %s", quote(b.KMSKey))
 	}
 	if b.Endpoint != "" {
-		line("\n    endpoints                   = { s3 = %s }", quote(b.Endpoint))
+		endpoints := "s3 = " + quote(b.Endpoint)
+		if b.TokenFile != "" {
+			endpoints += ", sts = " + quote(b.Endpoint)
+		}
+		line("\n    endpoints                   = { %s }", endpoints)
 		if b.PathStyle {
 			line("    use_path_style              = true")
 		}
@@ -63,6 +69,10 @@ func (b Block) String() string {
 		if validation.SupportedRegion(b.Region) != nil { // one that engines do not know
 			line("    skip_region_validation      = true")
 		}
+	}
+	if b.TokenFile != "" {
+		line("\n    assume_role_with_web_identity = {\n      role_arn                = \"arn:aws:iam::000000000000:role/statelatch\"\n"+
+			"      web_identity_token_file = %s\n    }", quote(b.TokenFile))
 	}
 	line("  }\n}")
 	return s.String()

@@ -36,6 +36,8 @@ type Desired struct {
 	LitterDays int
 	// RequireConditions denies writes of lock objects without a condition.
 	RequireConditions bool
+	// Gateway is the ARN of the role of a gateway, which alone may write objects then. Empty: whoever has the right to.
+	Gateway string
 	// LogBucket gets server access logs under LogPrefix. Empty: logging is left as it is.
 	LogBucket, LogPrefix string
 	// Tags of the bucket, beside those that it has.
@@ -57,14 +59,15 @@ func hostOf(endpoint string) string {
 
 func plainHTTP(endpoint string) bool { return strings.HasPrefix(endpoint, "http://") }
 
-// arn is the bucket's. Other stores know one partition, whatever they call their regions.
-func (d Desired) arn() string {
-	partition := "aws"
+// partition is the bucket's. Other stores know one, whatever they call their regions.
+func (d Desired) partition() string {
 	if p, ok := endpoints.PartitionForRegion(endpoints.DefaultPartitions(), d.Region); ok && s3bucket.OnAWS(d.Endpoint) {
-		partition = p.ID()
+		return p.ID()
 	}
-	return "arn:" + partition + ":s3:::" + d.Bucket
+	return "aws"
 }
+
+func (d Desired) arn() string { return "arn:" + d.partition() + ":s3:::" + d.Bucket }
 
 // locationConstraint is what a create request names, empty for none.
 func (d Desired) locationConstraint() string {

@@ -228,6 +228,7 @@ func (c *checker) policy() {
 			c.aws("get-bucket-policy")+", and remove the statement")
 	}
 	d := Desired{Bucket: c.Scope.Bucket, Region: c.Region, Endpoint: c.Endpoint}
+	c.gateway(doc, d.arn())
 	switch {
 	case doc.implies(tlsOnly(d.arn())):
 		c.ok(id, "the bucket policy refuses requests without TLS")
@@ -236,6 +237,26 @@ func (c *checker) policy() {
 	default:
 		c.find(id, Warning, "the bucket policy does not refuse requests without TLS",
 			"a client with an http:// endpoint sends states in the clear", c.Command("bucket init"))
+	}
+}
+
+// gateway looks at who may write.
+func (c *checker) gateway(doc policyDocument, arn string) {
+	const id = "gateway-only"
+	role, i := doc.gateway(arn), doc.index(sidGatewayOnly)
+	switch {
+	case role != "":
+		c.ok(id, "only "+role+" writes states and locks")
+	case i < 0:
+		c.ok(id, "no gateway is set up to be the only writer")
+	default:
+		meant := "ROLE_ARN"
+		if roles := excepted(doc.statements[i]); len(roles) == 1 && roleARN.MatchString(roles[0]) {
+			meant = roles[0]
+		}
+		c.find(id, Warning, "the statement "+sidGatewayOnly+" of the bucket policy is not what bucket init -gateway wrote: "+
+			"it may let others than the gateway write", "whoever gets around the gateway overwrites states and removes locks "+
+			"of others unseen", c.Command("bucket init -gateway "+meant))
 	}
 }
 

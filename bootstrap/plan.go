@@ -344,6 +344,9 @@ func (d Desired) statements() []statement {
 	if d.RequireConditions {
 		all = append(all, lockOnlyConditional(d.arn()))
 	}
+	if d.Gateway != "" {
+		all = append(all, gatewayOnly(d.arn(), d.Gateway))
+	}
 	return all
 }
 
@@ -351,8 +354,8 @@ func (p *planner) policy() {
 	if plainHTTP(p.Endpoint) {
 		p.skip(idPolicy, false, "a TLS-only policy would lock everybody out of an endpoint without TLS (%s)", p.Endpoint)
 	}
-	wanted := p.statements()
-	if len(wanted) == 0 || !p.readable(idPolicy, "bucket policies", p.RequireConditions, p.Policy.Err) {
+	wanted, asked := p.statements(), p.RequireConditions || p.Gateway != ""
+	if len(wanted) == 0 || !p.readable(idPolicy, "bucket policies", asked, p.Policy.Err) {
 		return
 	}
 	doc, err := parsePolicy(p.Policy.Value)
@@ -386,7 +389,7 @@ func (p *planner) policy() {
 		ID: idPolicy, What: "add " + strings.Join(what, " and ") + " to the bucket policy",
 		Why:  strings.Join(why, "; "),
 		From: strings.Join(from, "\n"), To: strings.Join(to, "\n"), Action: "s3:PutBucketPolicy",
-		required: p.RequireConditions,
+		required: asked,
 		write: func(ctx context.Context, c *s3.Client) error {
 			_, err := c.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &body})
 			return err

@@ -17,12 +17,15 @@ import (
 const (
 	sidTLSOnly             = "TlsOnly"
 	sidLockOnlyConditional = "LockOnlyConditional"
+	sidGatewayOnly         = "GatewayOnly"
 )
 
 // reasons are why they are wanted.
 var reasons = map[string]string{
 	sidTLSOnly:             "no state goes over the wire in the clear",
 	sidLockOnlyConditional: "no client takes a lock that is held",
+	sidGatewayOnly: "nobody gets around the gateway: engines that still point at the bucket itself can read, and write " +
+		"no more; whoever may change this policy can take that back",
 }
 
 const policyVersion = "2012-10-17"
@@ -32,7 +35,7 @@ type statement struct {
 	Sid       string
 	Effect    string
 	Principal string
-	Action    string
+	Action    any // a string, or a list of them
 	Resource  []string
 	Condition map[string]map[string]string
 }
@@ -56,6 +59,41 @@ func lockOnlyConditional(arn string) statement {
 			"Bool": {"s3:ObjectCreationOperation": "true"},
 		},
 	}
+}
+
+// gatewayOnly denies everybody but a role to write objects, older versions and replication included. On the bucket
+// itself it denies nothing: whoever may change its policy goes on to.
+func gatewayOnly(arn, role string) statement {
+	return statement{
+		Sid: sidGatewayOnly, Effect: "Deny", Principal: "*",
+		Action: []string{
+			"s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ReplicateObject", "s3:ReplicateDelete",
+		},
+		Resource:  []string{arn + "/*"},
+		Condition: map[string]map[string]string{notPrincipal: {principalARN: role}},
+	}
+}
+
+const (
+	notPrincipal = "ArnNotEquals"
+	principalARN = "aws:PrincipalArn"
+)
+
+// gateway is the role that alone may write objects; empty if there is none.
+func (p policyDocument) gateway(arn string) string {
+	for _, raw := range p.statements {
+		for _, role := range excepted(raw) {
+			if p.implies(gatewayOnly(arn, role)) {
+				return role
+			}
+		}
+	}
+	return ""
+}
+
+// excepted are the roles that a statement leaves out.
+func excepted(raw json.RawMessage) []string {
+	return normal(generic(raw)["Condition"])[strings.ToLower(notPrincipal+" "+principalARN)]
 }
 
 // policyDocument is a bucket policy whose statements are kept as they are.

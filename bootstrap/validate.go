@@ -15,6 +15,30 @@ import (
 // word is what fits into a name, a header, a comment and a shell.
 var word = lazyre.New(`^[A-Za-z0-9._-]+$`)
 
+// roleARN is a role of IAM. What would be a wildcard or a variable in a policy is in none.
+var roleARN = lazyre.New(`^arn:(aws[a-z-]*):iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`)
+
+// validateGateway refuses what is not the ARN of a role, and stores that know no roles: there the policy would shut out
+// everybody, the gateway included.
+func (d Desired) validateGateway() error {
+	m := roleARN.FindStringSubmatch(d.Gateway)
+	switch {
+	case d.Gateway == "":
+		return nil
+	case !s3bucket.OnAWS(d.Endpoint):
+		return fmt.Errorf("%w gateway %q: %s is not AWS, whose roles a policy can tell apart; keep others out of the bucket "+
+			"by giving a key pair of it to the gateway alone", statelatch.ErrInvalid, d.Gateway, d.Endpoint)
+	case m == nil:
+		return fmt.Errorf("%w gateway %q: want the ARN of the gateway's role, such as "+
+			"arn:aws:iam::123456789012:role/statelatch (not that of a session, which is of STS)", statelatch.ErrInvalid,
+			d.Gateway)
+	case m[1] != d.partition():
+		return fmt.Errorf("%w gateway %q: the role is of the partition %s, and the bucket of %s", statelatch.ErrInvalid,
+			d.Gateway, m[1], d.partition())
+	}
+	return nil
+}
+
 func (d Desired) validate() error {
 	if err := (statelatch.Scope{Bucket: d.Bucket}).Validate(); err != nil {
 		return err
@@ -46,6 +70,9 @@ func (d Desired) validate() error {
 		return invalid("log prefix %q: there is no log bucket to go with it", d.LogPrefix)
 	}
 	if err := d.validateTags(); err != nil {
+		return err
+	}
+	if err := d.validateGateway(); err != nil {
 		return err
 	}
 	if d.Encryption == "" || d.Encryption == aes256 {

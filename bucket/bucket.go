@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -85,6 +86,10 @@ type Object struct {
 	Date         time.Time // the store's clock when it answered; zero in listings
 	ContentType  string    // Head and Get: as it was stored
 	Encryption   string    // "AES256", "aws:kms", "SSE-C" or empty: what the store says it did
+	// Metadata, of Head and Get, whatever part is read: what its writer had the store keep beside the bytes, as the
+	// store tells it, names in lower case; nil: nothing. Nobody checks it: a text that a stranger may have written, of a
+	// size that only the store limits. A value that is an encoded word (RFC 2047) may be told in another spelling.
+	Metadata map[string]string
 
 	Confirmed    bool // Put: the answer proves that the store has the bytes that were sent, by a checksum or an MD5
 	IsLatest     bool // ListVersions: the current version
@@ -164,6 +169,35 @@ type ReadOptions struct {
 type PutOptions struct {
 	If          Condition // the condition; zero: none, the write overwrites
 	ContentType string    // empty: application/json, what the engines send for states and locks
+	// Metadata is kept beside the bytes, in the same step; nil: none, also where the last version had some. What
+	// [CheckMetadata] refuses is refused with ErrUnsupported before anything is sent.
+	Metadata map[string]string
+}
+
+// MaxMetadata is S3's limit on metadata: bytes of all names and values together.
+const MaxMetadata = 2 << 10
+
+// CheckMetadata says why a store would not keep metadata, or would not give it back as it is; nil: it will. Names are
+// of a-z, 0-9 and single hyphens between them. Values are printable ASCII without spaces at their ends, and not empty:
+// what other text becomes differs from store to store, so callers encode it. All is within [MaxMetadata].
+func CheckMetadata(m map[string]string) error {
+	size := 0
+	for name, value := range m {
+		size += len(name) + len(value)
+		for part := range strings.SplitSeq(name, "-") {
+			if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+				return fmt.Errorf("the metadata's name %q: want a-z, 0-9 and single hyphens between them", name)
+			}
+		}
+		if value == "" || strings.TrimSpace(value) != value ||
+			strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return fmt.Errorf("the metadata's value of %s, %q: want printable ASCII, without spaces at its ends", name, value)
+		}
+	}
+	if size > MaxMetadata {
+		return fmt.Errorf("the metadata has %d bytes, a store keeps %d", size, MaxMetadata)
+	}
+	return nil
 }
 
 // DeleteOptions are the terms of one Delete.

@@ -67,6 +67,46 @@ func TestCondition_Accessors(t *testing.T) {
 	}
 }
 
+func TestCheckMetadata(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, value string
+		ok          bool
+	}{
+		{"a", "v", true},
+		{"statelatch-lock-id", "a b", true},
+		{"0-9", "~", true},
+		{"a", strings.Repeat("x", bucket.MaxMetadata-1), true},
+		{"a", strings.Repeat("x", bucket.MaxMetadata), false},
+		{strings.Repeat("x", bucket.MaxMetadata), "v", false},
+		{"", "v", false},
+		{"A", "v", false},
+		{"a_b", "v", false},
+		{"a.b", "v", false},
+		{"a--b", "v", false},
+		{"-a", "v", false},
+		{"a-", "v", false},
+		{"a b", "v", false},
+		{"ü", "v", false},
+		{"a", "", false},
+		{"a", " ", false},
+		{"a", "v ", false},
+		{"a", "\tv", false},
+		{"a", "v\r\nX: y", false},
+		{"a", "v\x00", false},
+		{"a", "v\x7f", false},
+		{"a", "ü", false},
+		{"a", "\xff", false},
+	} {
+		if err := bucket.CheckMetadata(map[string]string{c.name: c.value}); (err == nil) != c.ok {
+			t.Errorf("CheckMetadata of %.40q: %.40q: got %v, want it accepted: %t", c.name, c.value, err, c.ok)
+		}
+	}
+	if err := bucket.CheckMetadata(nil); err != nil {
+		t.Errorf("CheckMetadata of none: got %v, want nil", err)
+	}
+}
+
 // TestIfMatch_Empty: an ETag that was never read must not turn a guarded write into an unguarded one.
 func TestIfMatch_Empty(t *testing.T) {
 	t.Parallel()

@@ -12,44 +12,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"strings"
 
 	"github.com/statelatch/statelatch/embedded/boltstore"
 	"github.com/statelatch/statelatch/s3/endpoint"
 	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/s3server"
 	"github.com/statelatch/statelatch/s3/sigv4"
 )
-
-// The least lengths of a key pair for a store that is not a test. An ID is no secret, but one of three letters is
-// a sign of a pair that was made up; AWS's have 20 and 40 characters.
-const (
-	minAccessKeyID     = 16
-	minSecretAccessKey = 32
-)
-
-// CheckKeyPair refuses a key pair that could be guessed, or that clients could not send. The error names no value.
-func CheckKeyPair(id, secret string) error {
-	switch {
-	case len(id) < minAccessKeyID:
-		return fmt.Errorf("the access key ID has %d characters, want at least %d", len(id), minAccessKeyID)
-	case len(id) > 128 || strings.ContainsFunc(id,
-		func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/,=", r) }):
-		return errors.New("the access key ID must have up to 128 printable ASCII characters without blanks and without " +
-			"'/', ',' and '='")
-	case len(secret) < minSecretAccessKey:
-		return fmt.Errorf("the secret access key has %d characters, want at least %d: make one with 'openssl "+
-			"rand -base64 30'", len(secret), minSecretAccessKey)
-	}
-	return nil
-}
 
 // Config says what to serve.
 type Config struct {
 	// Dir keeps everything; it is created if absent. One process at a time.
 	Dir string
-	// AccessKeyID and SecretAccessKey are the one key pair that may do everything; see CheckKeyPair.
+	// AccessKeyID and SecretAccessKey are the one key pair that may do everything; see sigv4.CheckKeyPair.
 	AccessKeyID, SecretAccessKey string
 	// Domain enables requests for BUCKET.DOMAIN beside path style; empty means path style alone.
 	Domain string
@@ -72,7 +48,7 @@ type Server struct {
 	store       *boltstore.Store
 	region      string
 	handler     http.Handler
-	connections *connections
+	connections *s3server.Connections
 }
 
 // Open opens or creates the store. It fails if another process has it open (boltstore.ErrInUse).
@@ -94,29 +70,25 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.Watch != nil {
 		served = cfg.Watch(store)
 	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = maxConnections
-		if n := descriptors(); n > 0 {
-			cfg.MaxConnections = int(min(maxConnections, n/2)) // the rest is for the files behind them
-		}
-	}
-	conns := &connections{limit: cfg.MaxConnections, open: map[net.Conn]*connection{}}
+	conns := s3server.NewConnections(cfg.MaxConnections)
 	return &Server{store: store, region: cfg.Region, connections: conns, handler: endpoint.New(endpoint.Config{
 		Store:     served,
 		Logger:    cfg.Logger,
 		Domain:    cfg.Domain,
 		Regional:  cfg.Region != "",
 		BehindTLS: cfg.BehindTLS,
-		Verified:  conns.verified,
-		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) {
-			return cfg.SecretAccessKey, id == cfg.AccessKeyID
-		}},
+		Verified:  conns.Verified,
+		Verifier:  &sigv4.Verifier{Lookup: sigv4.OneKey(cfg.AccessKeyID, cfg.SecretAccessKey)},
 	})}, nil
 }
 
 // Handler serves the S3 protocol. It needs limits around it (see HTTPServer), and nothing in front of it that
 // cleans or cuts paths, as http.ServeMux and http.StripPrefix do: keys such as a//b are keys, and paths are signed.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// HTTPServer returns a server for the store with the limits that belong around it (see package s3server). The caller
+// serves listeners with it, and shuts it down before Close.
+func (s *Server) HTTPServer() *http.Server { return s.connections.Server(s.handler) }
 
 // EnsureBucket creates a versioned, encrypted bucket in the region of Config, or leaves an existing one as it is. One
 // in another region is an error, if Config names one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -206,7 +207,7 @@ func TestWalk_RandomKeys_EqualsListing(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		slices.SortStableFunc(got, func(a, b bucket.Object) int { return strings.Compare(a.Key, b.Key) })
-		if !slices.Equal(got, want) {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("seed %d: %+v of %q: got %d objects, want %d:\n%v\n%v", seed, opts, scope, len(got), len(want), got, want)
 		}
 	}

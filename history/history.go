@@ -3,8 +3,8 @@
 //
 // What it guarantees: no version of another key is among them, none that the store lists is left out, and what is wrong
 // between two neighbours (a lost update, a serial that steps back) is marked. What it does not: a listing is no
-// snapshot of the bucket; and who held the lock when a version was stored need not be who stored it, because engines
-// can be told not to lock.
+// snapshot of the bucket; and who stored a version is what its writer recorded with it, which whoever may write a state
+// can forge, or else who held the lock then, which need not be the same, because engines can be told not to lock.
 package history
 
 import (
@@ -43,6 +43,8 @@ type Entry struct {
 	// Holder is who held the lock when it was stored, and so probably stored it. [Attribute] fills it in; nil: nobody,
 	// or it cannot be told.
 	Holder *Holder
+
+	compared bool // with the version before it
 }
 
 // Holder is the lock under which a version was stored.
@@ -118,7 +120,7 @@ func completed(
 					yield(Entry{}, fmt.Errorf("compare versions of %s: %w", ref, err))
 					return
 				}
-				newer.Anomaly, newer.Unchanged = kind, !changed
+				newer.Anomaly, newer.Unchanged, newer.compared = kind, !changed, true
 				if found++; !yield(*newer, nil) || found == opts.Limit {
 					return
 				}

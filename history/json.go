@@ -27,6 +27,8 @@ type entryJSON struct {
 	Operation     string          `json:"operation,omitempty"`
 	LockID        string          `json:"lock_id,omitempty"`
 	Run           *statelatch.Run `json:"run,omitempty"`
+	StoredBy      *StoredBy       `json:"stored_by,omitempty"`
+	Disputed      bool            `json:"disputed,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler]: a version as docs/JSON.md has it.
@@ -35,7 +37,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 		VersionID: e.VersionID, Snapshot: e.Snapshot, Current: e.Current, Deleted: !e.Exists,
 		Lineage: e.Header.Lineage, EngineVersion: e.Header.TerraformVersion, Encrypted: e.Header.Encrypted(),
 		Size: e.Size, LastModified: e.LastModified.UTC(), ETag: e.ETag, Unchanged: e.Unchanged, Anomaly: string(e.Anomaly),
-		Serial: e.Serial(),
+		Serial: e.Serial(), StoredBy: e.StoredBy(), Disputed: e.Disputed(),
 	}
 	if e.Err != nil {
 		one.Unreadable = e.Err.Error()

@@ -148,6 +148,8 @@ type Header struct {
 	Who           string     `json:"who,omitempty"`            // held the lock when it was stored
 	Operation     string     `json:"operation,omitempty"`      // of that lock
 	LockID        string     `json:"lock_id,omitempty"`        // of that lock
+
+	StoredBy *history.StoredBy `json:"stored_by,omitempty"` // who stored it, and how that is known
 }
 
 // header is that of c.
@@ -155,7 +157,7 @@ func (c Content) header() Header {
 	h := c.Entry.Header
 	j := Header{
 		Serial: h.Serial, Lineage: h.Lineage, EngineVersion: h.TerraformVersion, Format: h.Version, Encrypted: h.Encrypted(),
-		Size: c.Size, VersionID: c.VersionID, Snapshot: c.Snapshot, Current: c.Current,
+		Size: c.Size, VersionID: c.VersionID, Snapshot: c.Snapshot, Current: c.Current, StoredBy: c.StoredBy(),
 	}
 	if !c.LastModified.IsZero() {
 		at := c.LastModified.UTC()

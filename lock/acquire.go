@@ -332,7 +332,7 @@ func (a *attempt) info() statelatch.LockInfo {
 func (a *attempt) fresh(prev *Held) []byte {
 	m := statelatch.Managed{
 		Nonce: pace.HexNonce(), Seq: uint64(len(a.sent.bodies) + 1), TTL: a.req.TTL, Expires: a.req.Expires,
-		Reason: a.req.Reason, Client: a.req.Client, Run: a.req.Run,
+		Reason: a.req.Reason, Client: a.req.Client, Run: a.req.Run, Through: a.req.Through,
 	}
 	if a.m.Table != nil {
 		m.Table = a.m.Table.Name()

@@ -99,9 +99,12 @@ func (h Held) owns(item Item) bool {
 	return item.Err == nil && (item.Info.ID == h.Info.ID || h.Managed != nil && item.Info.ID == h.Managed.PrevID)
 }
 
-// Leased reports whether h has a lease: whoever holds it may write the state, and must be fenced when the lock is
-// taken over.
+// Leased reports whether h has a lease.
 func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
+
+// Guarded reports whether all that the holder of h writes is on a condition: it has a lease, or writes through a
+// gateway. So it can be fenced, and must be when its lock is ended by somebody else.
+func (h Held) Guarded() bool { return h.Leased() || h.Managed != nil && h.Managed.Through != nil }
 
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not
 // promised is one that promises no such thing, or whose age the store does not tell.

@@ -104,7 +104,7 @@ type Manager struct {
 	Table Table
 	// Tier is required for everything but looking: package probe finds it out.
 	Tier Tier
-	// Fence is required for taking over and force-unlocking locks with a lease.
+	// Fence is required for taking over and force-unlocking locks with a lease, or of engines behind a gateway.
 	Fence Fence
 	// ReleaseTimeout is how long a release tries on, lock object and item together, whatever becomes of its context:
 	// an interrupted caller leaves no lock behind (B13). 0: 30 s.

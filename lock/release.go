@@ -60,7 +60,7 @@ func (m *Manager) ForceUnlock(
 //
 // Without the right to remove it, the lock stays as it is: ErrDenied.
 //
-// A lock with a lease is taken over, the state fenced, and the lock released then: a holder that is still alive can
+// A guarded lock is taken over, the state fenced, and the lock released then: a holder that is still alive can
 // write no more. A plain lock is only deleted: an engine writes unconditionally, nothing can stop it.
 func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bool, err error) {
 	if err := m.removable(h); err != nil {
@@ -68,7 +68,7 @@ func (m *Manager) ForceRelease(ctx context.Context, h Held, by Request) (weak bo
 	}
 	remove := func() (bool, error) { return m.removeObject(ctx, h, nil) }
 	var t *Tenure
-	if h.Leased() {
+	if h.Guarded() {
 		if t, err = m.seize(ctx, h, by); err == nil {
 			ctx = context.WithoutCancel(ctx) // what is left now is ours
 			remove = func() (bool, error) { return t.removeObject(ctx) }
@@ -107,7 +107,8 @@ func (m *Manager) removable(h Held) error {
 // seize takes over h whether or not it is over, and fences its holder out.
 func (m *Manager) seize(ctx context.Context, h Held, by Request) (*Tenure, error) {
 	if m.Fence == nil {
-		return nil, fmt.Errorf("%w lock manager: removing a lock with a lease needs a Fence", statelatch.ErrInvalid)
+		return nil, fmt.Errorf("%w lock manager: removing the lock of a holder that may write needs a Fence",
+			statelatch.ErrInvalid)
 	}
 	if m.Tier == TierNone { // the fence could overwrite a state that it did not see
 		return nil, fmt.Errorf("%w: its state cannot be fenced there; when its holder is certainly gone, delete s3://%s/%s",

@@ -18,6 +18,8 @@ type Request struct {
 	Reason string          // for people, in the lock object alone
 	Client string          // what runs, as package identity names it
 	Run    *statelatch.Run // the CI job; nil: none
+	// Through is for a gateway, which takes the lock for an engine. It renews no lease: an engine gives no sign of life.
+	Through *statelatch.Through
 
 	// TTL is the lease, whole seconds, at least one: the tenure renews the lock from Acquire to Release, and others may
 	// take it over once it has stood still for that long. 0: no lease; such a tenure may not write the state.

@@ -18,7 +18,7 @@ type lastHolder struct {
 
 // unfenced reports whether a holder whose lock was taken over may still write: then our lock must stay until it
 // cannot (R6).
-func (l lastHolder) unfenced() bool { return l.lock != nil && l.lock.Leased() && !l.fenced }
+func (l lastHolder) unfenced() bool { return l.lock != nil && l.lock.Guarded() && !l.fenced }
 
 // takeOver swaps a lock that is over for ours. It must be fenced before anything else is done with it.
 // ErrPreconditionFailed if that lock is not there any more. A refusal proves nothing by itself: the request may have

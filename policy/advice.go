@@ -67,6 +67,12 @@ func Advice(e *statelatch.StoreError) string {
 	case statelatch.DenialAccount:
 		return "The account cannot use the service: it is suspended, unpaid or not signed up. Whoever owns the account " +
 			"asks AWS; no policy helps."
+	case statelatch.DenialRules:
+		return "A gateway answered, and its rules decide: no IAM policy helps. Whoever runs it can change them " +
+			"(docs/GATEWAY.md)."
+	case statelatch.DenialGateway:
+		return "A gateway answered, which lacks the right in the bucket behind it: no right of your own helps. Whoever " +
+			"runs it gives its role what 'statelatch policy -role gateway' prints."
 	case statelatch.DenialCredentials:
 		return credentialsAdvice(e)
 	}

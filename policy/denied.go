@@ -55,6 +55,10 @@ func (d Denied) Advice(e *statelatch.StoreError) string {
 		advice += " A bucket's policy may demand that objects are written with " + strings.Join(d.Unset, ", ") +
 			", which the configuration does not set."
 	}
+	if bucketSays && slices.Contains([]string{"s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"}, why.Action) {
+		advice += " Where a gateway alone may write to the bucket (bucket init -gateway), go through it: its address " +
+			"belongs into endpoints of the backend."
+	}
 	if d.Owner != "" && (silent || bucketSays) {
 		advice += fmt.Sprintf(" A bucket of another account than %s is denied, too (-expected-bucket-owner).", d.Owner)
 	}

@@ -36,10 +36,13 @@ const (
 	Bucket Role = "bucket"
 	// Audit appends to an audit log and verifies it. It rewrites and deletes nothing.
 	Audit Role = "audit"
+	// Gateway is a gateway's own (serve -store): what it does for those whom its rules let, probes of its clients
+	// included. It needs no lock table: engines that have one lock that themselves.
+	Gateway Role = "gateway"
 )
 
 // Roles are all roles.
-var Roles = []Role{Plan, Apply, Unlock, Admin, Bucket, Audit}
+var Roles = []Role{Plan, Apply, Unlock, Admin, Bucket, Audit, Gateway}
 
 // ParseRole reads a role's name. Errors match [statelatch.ErrInvalid].
 func ParseRole(name string) (Role, error) {
@@ -84,6 +87,8 @@ func For(role Role, t Target) (Document, error) {
 		return document(t.bucket()...), nil
 	case Audit:
 		return document(t.auditLog()...), nil
+	case Gateway:
+		t.Table = ""
 	}
 	if t.express() {
 		return document(t.inSessions(role)...), nil
@@ -111,7 +116,7 @@ func For(role Role, t Target) (Document, error) {
 			t.items("RemoveLockItems", t.objects(""), "DeleteItem"),
 			t.scan(),
 			t.kms(t.objects(touch...), "Decrypt", "GenerateDataKey"))
-	case Apply, Admin:
+	case Apply, Admin, Gateway:
 		encrypted := t.objects(write...)
 		if t.probes(role) {
 			encrypted = append(encrypted, probed)
@@ -120,12 +125,16 @@ func For(role Role, t Target) (Document, error) {
 		if role == Admin && t.Key != "" { // a workspace's digest goes with it
 			release = append(release, beside(t.workspaceStates(), statelatch.DigestIDSuffix)...)
 		}
+		ends, ended := "ReleaseLocks", beside(t.states(), statelatch.LockKeySuffix)
+		if role == Gateway {
+			ends, ended = "ReleaseLocksAndDeleteStates", t.states()
+		}
 		all = slices.Concat(
 			t.list(write, "s3:ListBucket", "s3:ListBucketVersions"),
 			t.on("ReadStatesAndLocks", t.objects(write...), "s3:GetObject"),
 			t.on("ReadOldStatesAndLocks", t.objects(touch...), "s3:GetObjectVersion"),
 			t.on("WriteStatesAndLocks", t.objects(write...), t.puts()...),
-			t.on("ReleaseLocks", beside(t.states(), statelatch.LockKeySuffix), "s3:DeleteObject"),
+			t.on(ends, ended, "s3:DeleteObject"),
 			t.items("LockItems", items, "GetItem", "PutItem"),
 			t.items("ReleaseLockItems", release, "DeleteItem"),
 			t.kms(encrypted, "Decrypt", "GenerateDataKey"))
@@ -154,7 +163,9 @@ func (t Target) admin() []Statement {
 // probed is where probes put their objects.
 const probed = statelatch.ProbePrefix + "*"
 
-func (t Target) probes(role Role) bool { return role == Admin || role == Apply && t.Probed }
+func (t Target) probes(role Role) bool {
+	return role == Admin || role == Gateway || role == Apply && t.Probed
+}
 
 // probe is what finding out takes whether the store can lock. AWS's own is not asked.
 func (t Target) probe() []Statement {

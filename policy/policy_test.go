@@ -79,13 +79,13 @@ func with(t policy.Target, change func(*policy.Target)) policy.Target {
 func TestFor_DecidesRequests(t *testing.T) {
 	t.Parallel()
 	const none = ""
-	letters := map[policy.Role]string{policy.Plan: "p", policy.Apply: "a", policy.Unlock: "u", policy.Admin: "x", policy.Bucket: "b"}
+	letters := map[policy.Role]string{policy.Plan: "p", policy.Apply: "a", policy.Unlock: "u", policy.Admin: "x", policy.Bucket: "b", policy.Gateway: "g"}
 	targets := []policy.Target{one, spaces, below, whole}
 	policies := make([]map[policy.Role]*policytest.Policy, len(targets))
 	for i, target := range targets {
 		policies[i] = map[policy.Role]*policytest.Policy{}
 		for _, role := range policy.Roles {
-			if role != policy.Audit && (role != policy.Bucket || target.Key == "" && target.Prefix == "") {
+			if role != policy.Audit && (role != policy.Gateway || target.Key == "") && (role != policy.Bucket || target.Key == "" && target.Prefix == "") {
 				policies[i][role] = policyFor(t, role, target)
 			}
 		}
@@ -96,37 +96,37 @@ func TestFor_DecidesRequests(t *testing.T) {
 		// the bucket.
 		one, spaces, below, whole string
 	}{
-		{onObject("GetObject", "app/tf"), "paux", "paux", "paux", "paux"},
-		{onObject("GetObject", "app/tf.tflock"), "paux", "paux", "paux", "paux"},
-		{onObject("GetObject", "env:/dev/app/tf"), none, "paux", "paux", "paux"},
-		{onObject("GetObject", "env:/dev/other/tf"), none, none, none, "paux"},
-		{onObject("GetObject", "app/tf2"), none, none, "paux", "paux"},
-		{onObject("GetObject", "app2/tf"), none, none, none, "paux"},
-		{onObject("GetObjectVersion", "app/tf"), "pax", "pax", "pax", "pax"},
-		{onObject("GetObject", "app/tf.history/x"), "pax", "pax", "paux", "paux"},
-		{onObject("PutObject", "app/tf"), "aux", "aux", "aux", "aux"},
-		{onObject("PutObject", "app/tf.tflock"), "aux", "aux", "aux", "aux"},
-		{onObject("PutObject", "app/tf.rescue/x"), "ax", "ax", "aux", "aux"},
-		{onObject("PutObject", "app/tf.history/x"), "ax", "ax", "aux", "aux"},
-		{onObject("PutObject", "env:/dev/app/tf"), none, "aux", "aux", "aux"},
-		{onObject("PutObject", "app/tf2"), none, none, "aux", "aux"},
-		{onObject("DeleteObject", "app/tf.tflock"), "aux", "aux", "aux", "aux"},
-		{onObject("DeleteObject", "env:/dev/app/tf.tflock"), none, "aux", "aux", "aux"},
-		{onObject("DeleteObject", "app/tf"), none, none, none, none},
-		{onObject("DeleteObject", "env:/dev/app/tf"), none, "x", "x", "x"},
-		{onObject("GetObjectVersion", "app/tf.tflock"), "pax", "pax", "pax", "pax"},
-		{onObject("DeleteObject", "app/tf.history/x"), "x", "x", "x", "x"},
+		{onObject("GetObject", "app/tf"), "paux", "paux", "pauxg", "pauxg"},
+		{onObject("GetObject", "app/tf.tflock"), "paux", "paux", "pauxg", "pauxg"},
+		{onObject("GetObject", "env:/dev/app/tf"), none, "paux", "pauxg", "pauxg"},
+		{onObject("GetObject", "env:/dev/other/tf"), none, none, none, "pauxg"},
+		{onObject("GetObject", "app/tf2"), none, none, "pauxg", "pauxg"},
+		{onObject("GetObject", "app2/tf"), none, none, none, "pauxg"},
+		{onObject("GetObjectVersion", "app/tf"), "pax", "pax", "paxg", "paxg"},
+		{onObject("GetObject", "app/tf.history/x"), "pax", "pax", "pauxg", "pauxg"},
+		{onObject("PutObject", "app/tf"), "aux", "aux", "auxg", "auxg"},
+		{onObject("PutObject", "app/tf.tflock"), "aux", "aux", "auxg", "auxg"},
+		{onObject("PutObject", "app/tf.rescue/x"), "ax", "ax", "auxg", "auxg"},
+		{onObject("PutObject", "app/tf.history/x"), "ax", "ax", "auxg", "auxg"},
+		{onObject("PutObject", "env:/dev/app/tf"), none, "aux", "auxg", "auxg"},
+		{onObject("PutObject", "app/tf2"), none, none, "auxg", "auxg"},
+		{onObject("DeleteObject", "app/tf.tflock"), "aux", "aux", "auxg", "auxg"},
+		{onObject("DeleteObject", "env:/dev/app/tf.tflock"), none, "aux", "auxg", "auxg"},
+		{onObject("DeleteObject", "app/tf"), none, none, "g", "g"},
+		{onObject("DeleteObject", "env:/dev/app/tf"), none, "x", "xg", "xg"},
+		{onObject("GetObjectVersion", "app/tf.tflock"), "pax", "pax", "paxg", "paxg"},
+		{onObject("DeleteObject", "app/tf.history/x"), "x", "x", "xg", "xg"},
 		{onObject("DeleteObjectVersion", "app/tf.tflock"), "x", "x", "x", "x"},
 		{onObject("DeleteObjectVersion", "app/tf"), none, none, none, none},
-		{onObject("PutObject", ".statelatch-probe/x"), "x", "x", "x", "aux"},
-		{listing("env:/"), "paux", "paux", "paux", "pauxb"},
-		{listing("app/tf"), "paux", "paux", "paux", "pauxb"},
-		{listing("app/tf.tflock"), "paux", "paux", "paux", "pauxb"},
-		{listing("env:/dev/app/tf"), none, "paux", "paux", "pauxb"},
-		{listing("app"), none, none, "paux", "pauxb"},
-		{listing("app2/"), none, none, none, "pauxb"},
-		{listing(""), none, none, none, "pauxb"},
-		{policytest.Request{Action: "s3:ListBucket", Resource: "arn:aws:s3:::acme"}, none, none, none, "pauxb"},
+		{onObject("PutObject", ".statelatch-probe/x"), "x", "x", "xg", "auxg"},
+		{listing("env:/"), "paux", "paux", "pauxg", "pauxbg"},
+		{listing("app/tf"), "paux", "paux", "pauxg", "pauxbg"},
+		{listing("app/tf.tflock"), "paux", "paux", "pauxg", "pauxbg"},
+		{listing("env:/dev/app/tf"), none, "paux", "pauxg", "pauxbg"},
+		{listing("app"), none, none, "pauxg", "pauxbg"},
+		{listing("app2/"), none, none, none, "pauxbg"},
+		{listing(""), none, none, none, "pauxbg"},
+		{policytest.Request{Action: "s3:ListBucket", Resource: "arn:aws:s3:::acme"}, none, none, none, "pauxbg"},
 		{onItem("GetItem", "acme/app/tf"), "paux", "paux", "paux", "paux"},
 		{onItem("GetItem", "acme/app/tf-md5"), "paux", "paux", "paux", "paux"},
 		{onItem("PutItem", "acme/app/tf"), "aux", "aux", "aux", "aux"},
@@ -136,12 +136,12 @@ func TestFor_DecidesRequests(t *testing.T) {
 		{onItem("DeleteItem", "acme/app/tf-md5"), none, none, "aux", "aux"},
 		{onItem("DeleteItem", "acme/env:/dev/app/tf-md5"), none, "x", "aux", "aux"},
 		{onItem("Scan", ""), "ux", "ux", "ux", "ux"},
-		{onKey("Decrypt", "arn:aws:s3:::acme/app/tf"), "paux", "paux", "paux", "paux"},
-		{onKey("Decrypt", "arn:aws:s3:::acme"), "paux", "paux", "paux", "paux"},
-		{onKey("Decrypt", "arn:aws:s3:::acme/app2/tf"), none, none, none, "paux"},
-		{onKey("GenerateDataKey", "arn:aws:s3:::acme/app/tf.tflock"), "aux", "aux", "aux", "aux"},
+		{onKey("Decrypt", "arn:aws:s3:::acme/app/tf"), "paux", "paux", "pauxg", "pauxg"},
+		{onKey("Decrypt", "arn:aws:s3:::acme"), "paux", "paux", "pauxg", "pauxg"},
+		{onKey("Decrypt", "arn:aws:s3:::acme/app2/tf"), none, none, none, "pauxg"},
+		{onKey("GenerateDataKey", "arn:aws:s3:::acme/app/tf.tflock"), "aux", "aux", "auxg", "auxg"},
 		{onKey("GenerateDataKey", "arn:aws:s3:::other/app/tf"), none, none, none, none},
-		{onObject("GetObject", "app/tf2.tflock"), none, none, "paux", "paux"},
+		{onObject("GetObject", "app/tf2.tflock"), none, none, "pauxg", "pauxg"},
 		{policytest.Request{Action: "s3:PutBucketPolicy", Resource: "arn:aws:s3:::acme"}, none, none, none, "b"},
 	} {
 		for i, target := range targets {
@@ -272,6 +272,9 @@ func TestFor_RefusesBadTargets(t *testing.T) {
 	if _, err := policy.For(policy.Bucket, policy.Target{Bucket: "acme", Prefix: "a"}); !errors.Is(err, statelatch.ErrInvalid) {
 		t.Errorf("role bucket with a prefix: got %v, want %v", err, statelatch.ErrInvalid)
 	}
+	if _, err := policy.For(policy.Gateway, policy.Target{Bucket: "acme", Key: "k"}); !errors.Is(err, statelatch.ErrInvalid) || !strings.Contains(err.Error(), "s3://acme/PREFIX") {
+		t.Errorf("role gateway with a key: got %v, want %v", err, statelatch.ErrInvalid)
+	}
 	if _, err := policy.ParseRole("root"); !errors.Is(err, statelatch.ErrInvalid) || !strings.Contains(err.Error(), "unlock") {
 		t.Errorf("ParseRole: got %v, want %v that names the roles", err, statelatch.ErrInvalid)
 	}
@@ -386,7 +389,7 @@ func TestFor_AuditLog(t *testing.T) {
 			t.Errorf("%s: role audit may: %t, want %t", tc.request, got, tc.audit)
 		}
 		for _, target := range []policy.Target{{Bucket: "acme", Prefix: "app", WorkspacePrefix: "env:"}, {Bucket: "acme", WorkspacePrefix: "env:"}} {
-			for _, role := range []policy.Role{policy.Apply, policy.Unlock, policy.Admin} {
+			for _, role := range []policy.Role{policy.Apply, policy.Unlock, policy.Admin, policy.Gateway} {
 				if role == policy.Unlock && strings.Contains(tc.request.Resource, "tfstate") {
 					continue
 				}

@@ -42,6 +42,10 @@ func (t Target) validate(role Role) error {
 	if role == Bucket && (t.Key != "" || t.Prefix != "") {
 		return fmt.Errorf("%w target: role %q is about a whole bucket, give s3://%s", statelatch.ErrInvalid, role, t.Bucket)
 	}
+	if role == Gateway && t.Key != "" {
+		return fmt.Errorf("%w target: role %q is about all that a gateway serves, give s3://%s or s3://%[3]s/PREFIX",
+			statelatch.ErrInvalid, role, t.Bucket)
+	}
 	if role == Audit && (t.Key != "" || t.Prefix == "") {
 		return fmt.Errorf("%w target: role %q is about an audit log, give s3://%s/PREFIX", statelatch.ErrInvalid, role,
 			t.Bucket)

@@ -119,7 +119,9 @@ func (s *Site) Update(
 	var written state.Version
 	err := s.under(ctx, ref, l, func(ctx context.Context, t *lock.Tenure) error {
 		return s.during(ctx, StepUpdate, ref, func(ctx context.Context) (err error) {
-			written, err = state.Update(ctx, s.Store, t, edit, state.WriteOptions{})
+			held := t.Held()
+			by := state.ProvenanceOf(held.Info, held.Managed)
+			written, err = state.Update(ctx, s.Store, t, edit, state.WriteOptions{Provenance: by})
 			return err
 		})
 	})

@@ -283,6 +283,10 @@ func TestSite_Update_SomebodyWrites(t *testing.T) {
 	if err != nil || edits != 2 || v.Header.Serial != 3 {
 		t.Errorf("got %v after %d edits, serial %d", err, edits, v.Header.Serial)
 	}
+	read, err := s.Store.Read(t.Context(), ref)
+	if by := read.Provenance; err != nil || by != v.Provenance || by.LockID == "" || !strings.Contains(by.Principal, "@") {
+		t.Errorf("recorded: got %+v, %v, want the lock and its holder", by, err)
+	}
 }
 
 // A store that was not proven is proven before the first lock, once, and refused if it cannot lock.

@@ -139,7 +139,7 @@ func TestStore_Altered_Writes(t *testing.T) {
 	for name, do := range map[string]func(context.Context, *rig) error{
 		"fence": func(ctx context.Context, r *rig) error { return r.Touch(ctx, ref) },
 		"rescue": func(ctx context.Context, r *rig) error {
-			_, err := r.SaveRescue(ctx, ref, "run", strings.NewReader(body(5, lineage, "a")))
+			_, err := r.SaveRescue(ctx, ref, "run", strings.NewReader(body(5, lineage, "a")), state.Provenance{})
 			return err
 		},
 		"snapshot": func(ctx context.Context, r *rig) error {

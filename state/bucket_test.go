@@ -29,10 +29,10 @@ func TestStore_AnotherBucket(t *testing.T) {
 		"ReadHeader":   func(ctx context.Context) error { w := v; return r.ReadHeader(ctx, &w) },
 		"ReadWhole":    func(ctx context.Context) error { w := v; return r.ReadWhole(ctx, &w) },
 		"Touch":        func(ctx context.Context) error { return r.Touch(ctx, other) },
-		"New":          func(ctx context.Context) error { _, err := r.New(ctx, other); return err },
-		"EnsureExists": func(ctx context.Context) error { return r.EnsureExists(ctx, other) },
+		"New":          func(ctx context.Context) error { _, err := r.New(ctx, other, state.Provenance{}); return err },
+		"EnsureExists": func(ctx context.Context) error { return r.EnsureExists(ctx, other, state.Provenance{}) },
 		"SaveRescue": func(ctx context.Context) error {
-			_, err := r.SaveRescue(ctx, other, "run", strings.NewReader("x"))
+			_, err := r.SaveRescue(ctx, other, "run", strings.NewReader("x"), state.Provenance{})
 			return err
 		},
 		"Snapshot":     func(ctx context.Context) error { return r.Snapshot(ctx, v) },

@@ -136,7 +136,7 @@ func touchScene(ctx context.Context, t *testing.T, r *rig) func() {
 func newScene(ctx context.Context, t *testing.T, r *rig) func() {
 	t.Helper()
 	base := r.stored(t)
-	v, err := r.New(ctx, ref)
+	v, err := r.New(ctx, ref, state.Provenance{})
 	return func() {
 		got := r.stored(t)
 		switch {
@@ -157,7 +157,7 @@ func newScene(ctx context.Context, t *testing.T, r *rig) func() {
 func ensureScene(ctx context.Context, t *testing.T, r *rig) func() {
 	t.Helper()
 	base := r.stored(t)
-	err := r.EnsureExists(ctx, ref)
+	err := r.EnsureExists(ctx, ref, state.Provenance{})
 	return func() {
 		got := r.stored(t)
 		lied := slices.ContainsFunc(r.bucket.Requests(), func(q faultbucket.Request) bool { return q.Fault == "answer 412" })
@@ -192,7 +192,7 @@ func rescueScene(ctx context.Context, t *testing.T, r *rig) func() {
 	t.Helper()
 	taken, content := ref.Key+".rescue/run", body(7, lineage, "ours")
 	r.seedAt(t, taken, "somebody else's")
-	key, err := r.SaveRescue(ctx, ref, "run", strings.NewReader(content))
+	key, err := r.SaveRescue(ctx, ref, "run", strings.NewReader(content), state.Provenance{})
 	return func() {
 		if got := r.storedAt(t, taken); got != "somebody else's" {
 			t.Errorf("replaced somebody else's: %q", got)

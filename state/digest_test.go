@@ -216,7 +216,7 @@ func TestWorkspaces_Delete_RecreatedBeforeTheDigest(t *testing.T) {
 		result := make(chan error)
 		go func() { result <- w.Delete(t.Context(), x, false) }()
 		synctest.Wait()
-		if _, err := r.New(t.Context(), ref); err != nil {
+		if _, err := r.New(t.Context(), ref, state.Provenance{}); err != nil {
 			t.Errorf("New: %v", err)
 		}
 		close(goOn)

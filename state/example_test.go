@@ -51,7 +51,7 @@ func ExampleStore_Since() {
 		fmt.Println(err)
 		return
 	}
-	if _, err := store.New(ctx, ref); err != nil { // somebody else, say
+	if _, err := store.New(ctx, ref, state.Provenance{Principal: "ana@laptop"}); err != nil { // somebody else, say
 		fmt.Println(err)
 		return
 	}

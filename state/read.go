@@ -12,6 +12,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/internal/lazyre"
 	"github.com/statelatch/statelatch/internal/pace"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 // Open reads the state of ref in one GET, whole and of one version (W14), and compares it with its digest, where a
 // table is configured, before it hands out a byte. The caller closes the body. An absent state and one of zero bytes
 // have an empty body and no error (B12: look at Exists and Header.Empty). A body that is no state is handed out too;
-// Version.Err says why it is none.
+// Version.Err says why it is none. The body is an io.ReaderAt as well, for several readers at once.
 //
 //	*MismatchError  the table's digest is of other bytes, still after 10 s
 //	ErrNotFound     the bucket does not exist
@@ -69,7 +70,7 @@ func (s *Store) Read(ctx context.Context, ref statelatch.Ref) (Version, error) {
 // readChecked is load with the comparison of the digest, which it returns as storedDigest does. Like the engines it
 // takes a malformed one for none.
 func (s *Store) readChecked(
-	ctx context.Context, ref statelatch.Ref, keep *spool,
+	ctx context.Context, ref statelatch.Ref, keep *kept,
 ) (v Version, stored string, err error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, "", err
@@ -97,7 +98,7 @@ func (s *Store) readChecked(
 }
 
 // load reads the state of ref, trying again what may pass, into keep unless that is nil.
-func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *spool) (Version, error) {
+func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *kept) (Version, error) {
 	var v Version
 	err := retry(ctx, func() (err error) {
 		v, err = s.get(ctx, ref, "", keep)
@@ -110,17 +111,17 @@ func (s *Store) load(ctx context.Context, ref statelatch.Ref, keep *spool) (Vers
 }
 
 // get reads one version of the state, or the current one, in one request.
-func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, keep *spool) (Version, error) {
+func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, keep *kept) (Version, error) {
 	if keep != nil {
 		if err := keep.Close(); err != nil {
-			return Version{}, &spoolError{err}
+			return Version{}, &spool.Error{Err: err}
 		}
 	}
 	at := placeOf(ref, versionID)
 	obj, body, err := s.Bucket.Get(ctx, at.key, at.read)
 	switch {
 	case objectMissing(err) && keep != nil:
-		return Version{Ref: ref}, keep.rewind()
+		return Version{Ref: ref}, keep.Rewind()
 	case objectMissing(err):
 		return Version{Ref: ref}, nil
 	case err != nil:
@@ -132,14 +133,14 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 	}
 	if keep != nil {
 		source = io.TeeReader(body, keep)
-		err = keep.expect(obj.Size)
+		err = keep.Expect(obj.Size)
 	}
 	var v Version
 	if err == nil {
 		v, err = examine(source)
 	}
 	if err = errors.Join(err, body.Close()); err == nil && keep != nil {
-		err = keep.rewind()
+		err = keep.Rewind()
 	}
 	if err != nil {
 		return Version{}, s.bodyError(ref, err)
@@ -155,6 +156,7 @@ func (s *Store) get(ctx context.Context, ref statelatch.Ref, versionID string, k
 // of fills in what the store says of the object that v was read from.
 func (v *Version) of(ref statelatch.Ref, obj bucket.Object) {
 	v.Ref, v.ETag, v.VersionID, v.LastModified = ref, obj.ETag, obj.VersionID, obj.LastModified
+	v.Provenance = recorded(obj.Metadata)
 	if !obj.LastModified.IsZero() && obj.Date.After(obj.LastModified) {
 		v.Age = obj.Date.Sub(obj.LastModified)
 	}
@@ -179,7 +181,7 @@ func (s *Store) bodyError(ref statelatch.Ref, err error) error {
 	if _, ok := errors.AsType[*statelatch.StoreError](err); ok {
 		return err
 	}
-	if _, ok := errors.AsType[*spoolError](err); ok {
+	if _, ok := errors.AsType[*spool.Error](err); ok {
 		return err
 	}
 	return &statelatch.StoreError{Kind: statelatch.ErrBroken, Op: "get", Bucket: ref.Bucket, Key: ref.Key, Err: err}

@@ -14,14 +14,14 @@ import (
 const maxRescues = 100
 
 // SaveRescue keeps a state that could not be written, at "<key>.rescue/<run>" beside it, or with "-2", "-3" and so on
-// appended where another body has that name. It replaces nothing, and asked again with the same body it
-// finds its own. Any bytes will do. Characters of run other than letters, digits, '.', '_' and '-' become '-'.
+// appended where another body has that name. It replaces nothing, and asked again with the same body it finds its own.
+// Any bytes will do. By is recorded with it. Characters of run other than letters, digits, '.', '_' and '-' become '-'.
 //
 //	nil           body is stored at key
 //	ErrAmbiguous  it may be stored at key, or may be yet
 //	other         it is not stored
 func (s *Store) SaveRescue(
-	ctx context.Context, ref statelatch.Ref, run string, body io.ReadSeeker,
+	ctx context.Context, ref statelatch.Ref, run string, body io.ReadSeeker, by Provenance,
 ) (key string, err error) {
 	if err := s.admit(ref); err != nil {
 		return "", err
@@ -42,6 +42,7 @@ func (s *Store) SaveRescue(
 		if n > 1 {
 			place.Key += fmt.Sprintf("-%d", n)
 		}
+		is.Provenance = by
 		out := s.put(place, body, is, is.sameBytes).settle(ctx, bucket.IfAbsent)
 		switch out.end {
 		case done:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/internal/pace"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 const (
@@ -25,7 +26,7 @@ var retryPace = pace.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 
 // passing reports whether a failure may pass by itself. What was asked for must be safe to repeat.
 func passing(err error) bool {
-	if _, local := errors.AsType[*spoolError](err); local {
+	if _, local := errors.AsType[*spool.Error](err); local {
 		return false
 	}
 	return errors.Is(err, statelatch.ErrBroken) || errors.Is(err, statelatch.ErrThrottled) ||

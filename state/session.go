@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/statelatch/statelatch"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // maxRebases is how often one write follows a state that others touch.
@@ -19,7 +20,7 @@ type Session struct {
 	store  *Store
 	tenure Tenure
 	base   Version // what the next write is based on
-	old    *spool  // its bytes, where a snapshot of them may be needed; nil: they are read again for that
+	old    *kept   // its bytes, where a snapshot of them may be needed; nil: they are read again for that
 	// unverified: base was read back after a write whose reply was lost, and the lock not since (R7).
 	unverified bool
 	digest     string // what the table held when base was read, or has held since
@@ -43,7 +44,7 @@ func (s *Store) Begin(ctx context.Context, t Tenure) (*Session, error) {
 }
 
 // begin is Begin with the body of the base, unless keep is nil. The session closes it.
-func (s *Store) begin(ctx context.Context, t Tenure, keep *spool) (*Session, error) {
+func (s *Store) begin(ctx context.Context, t Tenure, keep *kept) (*Session, error) {
 	base, digest, err := s.readChecked(ctx, t.Ref(), keep)
 	var x *Session
 	if err == nil {
@@ -94,6 +95,16 @@ func (s *Store) BeginRestore(ctx context.Context, t Tenure, known Version) (*Ses
 	return s.session(ctx, t, base, digest)
 }
 
+// Resume is Begin on a state that Open or Read returned before, or a session wrote: it is not read again, and only the
+// tenure is verified. If it is not the current one, a write is refused as [ChangedError]: Begin again then. It is for
+// stores without a table: with one it is Begin.
+func (s *Store) Resume(ctx context.Context, t Tenure, base Version) (*Session, error) {
+	if s.Digests != nil || base.Ref != t.Ref() || base.Exists && base.MD5 == "" {
+		return s.Begin(ctx, t)
+	}
+	return s.session(ctx, t, base, "")
+}
+
 // recall is Mark for who has read the state before.
 func (s *Store) recall(ctx context.Context, ref statelatch.Ref, known Version) (Version, error) {
 	if known.Ref == ref && (known.MD5 != "" || !known.Exists) {
@@ -127,6 +138,8 @@ type WriteOptions struct {
 	// fresh blanks (R12). Neither its serial nor a lack of resources is held against it, nor that what is stored now is
 	// no state.
 	Restore uint64
+	// Provenance is recorded with the version, as much of it as a store keeps; zero: nothing is.
+	Provenance Provenance
 }
 
 // Write stores body as the state: all of it, once, if the state is still the base, and then the base is what was
@@ -159,6 +172,7 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 		}
 		return x.base, x.sync(ctx)
 	}
+	next.Provenance = opts.Provenance
 	data := x.store.put(x.base.Ref, body, next,
 		func(now Version) bool { return now.Exists && now.content == next.content })
 	data.builtOn = func(now Version) bool {
@@ -167,7 +181,7 @@ func (x *Session) Write(ctx context.Context, body io.ReadSeeker, opts WriteOptio
 	if err = x.snapshot(ctx); err == nil {
 		err = x.apply(ctx, func() (change, bool) {
 			if x.base.blankObject() {
-				return x.claim(), false
+				return x.claim(opts.Provenance), false
 			}
 			return data, true
 		})
@@ -235,10 +249,11 @@ func (x *Session) sync(ctx context.Context) error {
 }
 
 // claim is the first step of writing over zero bytes: it gives them an ETag of their own. See the package comment.
-func (x *Session) claim() change {
+func (x *Session) claim(by Provenance) change {
 	blank, _ := emptyState(0)
-	body := join(text(blank))
+	body := spool.Join(spool.Text(blank))
 	is, _ := examine(body) // it reads from memory
+	is.Provenance = by
 	return x.store.put(x.base.Ref, body, is, is.sameBytes)
 }
 
@@ -276,7 +291,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 	if opts.Restore == 0 && (x.base.IsVoid() || unique) {
 		return body, next, nil
 	}
-	parts := []piece{{body, 0, next.Size}}
+	parts := []spool.Piece{{From: body, Len: next.Size}}
 	switch {
 	case opts.Restore > 0 && next.Header.Encrypted():
 		unique = false
@@ -291,9 +306,9 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 		return nil, Version{}, err
 	}
 	if !unique {
-		parts = append(parts, text(blankNonce()))
+		parts = append(parts, spool.Text(blankNonce()))
 	}
-	sent := join(parts...)
+	sent := spool.Join(parts...)
 	is, err := examine(sent)
 	if err != nil {
 		return nil, Version{}, fmt.Errorf("%w state body: %w", statelatch.ErrInvalid, err)
@@ -302,7 +317,7 @@ func (x *Session) compose(body io.ReadSeeker, opts WriteOptions) (io.ReadSeeker,
 }
 
 // withSerial is body with another serial, greater than base, in place of its own.
-func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, error) {
+func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]spool.Piece, error) {
 	switch {
 	case v.shape.serialEnd == 0:
 		return nil, fmt.Errorf("%w state: it has no serial that could be raised above %d", statelatch.ErrInvalid, base)
@@ -310,10 +325,10 @@ func withSerial(body io.ReadSeeker, v Version, base, serial uint64) ([]piece, er
 		return nil, fmt.Errorf("%w serial %d: it must be greater than the stored one, %d", statelatch.ErrInvalid, serial,
 			base)
 	}
-	return []piece{
-		{body, 0, v.shape.serialAt},
-		text(strconv.FormatUint(serial, 10)),
-		{body, v.shape.serialEnd, v.Size - v.shape.serialEnd},
+	return []spool.Piece{
+		{From: body, Len: v.shape.serialAt},
+		spool.Text(strconv.FormatUint(serial, 10)),
+		{From: body, Off: v.shape.serialEnd, Len: v.Size - v.shape.serialEnd},
 	}, nil
 }
 

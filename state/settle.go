@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/internal/pace"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // change is one conditional write or delete of one object. It may be sent several times; it happens at most once,
@@ -30,12 +31,14 @@ type change struct {
 	allow func() error
 }
 
-// put is the change that stores body, which is as examine said.
+// put is the change that stores body, which is as examine said, on behalf of whom is.Provenance says.
 func (s *Store) put(ref statelatch.Ref, body io.ReadSeeker, is Version, mine func(Version) bool) change {
+	metadata := is.Provenance.metadata()
+	is.Provenance = recorded(metadata)
 	return change{
 		store: s, ref: ref, size: is.Size, mine: mine,
 		try: func(ctx context.Context, cond bucket.Condition) (Version, error) {
-			obj, err := s.Bucket.Put(ctx, ref.Key, body, bucket.PutOptions{If: cond})
+			obj, err := s.Bucket.Put(ctx, ref.Key, body, bucket.PutOptions{If: cond, Metadata: metadata})
 			if err == nil && !obj.Confirmed {
 				err = s.confirm(ctx, ref, obj, is)
 			}
@@ -195,10 +198,10 @@ func on(v Version) bucket.Condition {
 // touchRounds is how many writes of others a touch gives way to.
 const touchRounds = 10
 
-// Touch is the fence (R6): it gives the state of ref a new ETag and leaves its content, so that every write of an
-// earlier tenure, also one that is still under way, is refused. An absent state becomes an object of zero bytes, and
-// of zero bytes there is nothing to fence; see the package comment. The table's digest follows.
-// The caller re-reads its lock afterwards (R7).
+// Touch is the fence (R6): it gives the state of ref a new ETag and leaves its content, and its [Provenance], so that
+// every write of an earlier tenure, also one that is still under way, is refused. An absent state becomes an object of
+// zero bytes, and of zero bytes there is nothing to fence; see the package comment. The table's digest follows. The
+// caller re-reads its lock afterwards (R7).
 //
 // What is stored but is no JSON is left alone: blanks would change it, and no session writes over it unless forced to.
 //
@@ -234,14 +237,15 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 	case base.blankObject(), base.Err != nil:
 		return false, nil
 	case !base.Exists:
-		created, err := s.createBlank(ctx, ref)
+		created, err := s.createBlank(ctx, ref, Provenance{})
 		return err == nil && !created, err
 	}
-	next := join(touched(body, base)...)
+	next := spool.Join(touched(body, base)...)
 	is, err := examine(next)
 	if err != nil {
 		return false, err
 	}
+	is.Provenance = base.Provenance // who moves it has not written it
 	out := s.put(ref, next, is, is.sameBytes).settle(ctx, on(base))
 	switch out.end {
 	case done:
@@ -258,9 +262,9 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 
 // createBlank creates an object of zero bytes unless there is any. Created is certain if true; it is false too if
 // the creating attempt's reply was lost.
-func (s *Store) createBlank(ctx context.Context, ref statelatch.Ref) (created bool, err error) {
+func (s *Store) createBlank(ctx context.Context, ref statelatch.Ref, by Provenance) (created bool, err error) {
 	err = retry(ctx, func() error {
-		_, err := s.Bucket.Put(ctx, ref.Key, join(), bucket.PutOptions{If: bucket.IfAbsent})
+		_, err := s.Bucket.Put(ctx, ref.Key, spool.Join(), bucket.PutOptions{If: bucket.IfAbsent, Metadata: by.metadata()})
 		return err
 	})
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {

@@ -314,9 +314,9 @@ const (
 	headerPart = 4 << 10
 )
 
-// ReadHeader fills Header and Err of a listed version, of which Ref and VersionID are set; Size, where it is known,
-// saves reading. Of a body above 64 KiB the beginning is read, if it has the header, and then nothing proves that the
-// header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
+// ReadHeader fills Header, Err and Provenance of a listed version, of which Ref and VersionID are set; Size, where it
+// is known, saves reading. Of a body above 64 KiB the beginning is read, if it has the header, and then nothing proves
+// that the header is as it was stored: whoever acts on it reads the whole first, as [Store.Open] does.
 func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
@@ -332,7 +332,7 @@ func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 			header, _, err = s.readHeader(ctx, *v, 0)
 		}
 		if err == nil {
-			v.Header, v.Err = header.StateHeader, header.err
+			v.Header, v.Err, v.Provenance = header.StateHeader, header.err, header.provenance
 		}
 		return err
 	})
@@ -341,7 +341,8 @@ func (s *Store) ReadHeader(ctx context.Context, v *Version) error {
 // heading is a header as far as it could be read: err is of what was read, not of reading.
 type heading struct {
 	statelatch.StateHeader
-	err error
+	err        error
+	provenance Provenance
 }
 
 // readHeader reads the header of v from the first bytes of its body, 0: from all of it, and these to their end, which
@@ -354,6 +355,7 @@ func (s *Store) readHeader(ctx context.Context, v Version, first int64) (h headi
 		return h, false, err
 	}
 	source := &errorReader{r: body}
+	h.provenance = recorded(obj.Metadata)
 	h.StateHeader, h.err = statelatch.ReadStateHeader(source)
 	if source.err == nil {
 		_, _ = io.Copy(io.Discard, source)
@@ -373,7 +375,8 @@ func (s *Store) readWhole(ctx context.Context, v *Version) error {
 	return retry(ctx, func() error {
 		whole, err := s.get(ctx, v.Ref, v.VersionID, nil)
 		if err == nil {
-			v.Header, v.Err, v.MD5, v.content, v.shape = whole.Header, whole.Err, whole.MD5, whole.content, whole.shape
+			v.Header, v.Err, v.Provenance = whole.Header, whole.Err, whole.Provenance
+			v.MD5, v.content, v.shape = whole.MD5, whole.content, whole.shape
 		}
 		return err
 	})

@@ -13,7 +13,8 @@ import (
 )
 
 // Snapshot describes an older version of a state, kept at "<key>.history/<name>" because the bucket keeps none itself.
-// It is the version's bytes as they were. Wherever a version ID is asked for, its name is good, too.
+// It is the version's bytes as they were, with its [Provenance]. Wherever a version ID is asked for, its name is good,
+// too.
 type Snapshot struct {
 	Written time.Time // the store's Last-Modified of the version itself, whole seconds; zero: it was not told
 	Serial  uint64    // 0 also for a body that was not readable
@@ -53,7 +54,7 @@ func (v Version) keptByBucket() bool { return bucket.KeptVersion(v.VersionID) }
 func (s *Store) Snapshot(ctx context.Context, v Version) error { return s.snapshot(ctx, v, nil) }
 
 // snapshot is Snapshot of who has the body, unless that is nil.
-func (s *Store) snapshot(ctx context.Context, v Version, body *spool) error {
+func (s *Store) snapshot(ctx context.Context, v Version, body *kept) error {
 	if err := s.serves(v.Ref); err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (s *Store) snapshot(ctx context.Context, v Version, body *spool) error {
 	return &snapshotError{v.Ref, err}
 }
 
-func (s *Store) keep(ctx context.Context, v Version, body *spool) (err error) {
+func (s *Store) keep(ctx context.Context, v Version, body *kept) (err error) {
 	place := v.snapshotRef()
 	var head bucket.Object
 	err = retry(ctx, func() (err error) {

@@ -97,6 +97,8 @@ type Version struct {
 	LastModified time.Time              // by the store's clock
 	Age          time.Duration          // when it was read, by the store's clock; 0: not told, and of one that is listed
 	Header       statelatch.StateHeader // what the body says of itself; zero: it was not read, see Err
+	// Provenance is who wrote it, as is recorded with it; zero: nothing is, or it was not read. A touch leaves it.
+	Provenance Provenance
 	// MD5: of the exact bytes, in hex; empty if it does not exist or its body was not read whole
 	MD5 string
 	// Err says why the body cannot be understood as a state. Header is zero then.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/internal/spool"
 )
 
 // Workspaces are the states of one backend configuration.
@@ -84,10 +85,23 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 	case !x.base.blankObject() && !x.base.isPlain() && !force:
 		return guarded(ref, "the workspace %q may still have resources: its state is encrypted or of an unknown format", name)
 	}
+	return x.Delete(ctx)
+}
+
+// Delete deletes the state, whatever it is and whatever it holds, on the condition that it is still x's base, as
+// [Workspaces.Delete] does with force. A base that does not exist is a success without a request.
+func (x *Session) Delete(ctx context.Context) error {
+	ref, store := x.base.Ref, x.store
+	switch {
+	case x.stuck != nil:
+		return x.stuck
+	case !x.base.Exists:
+		return nil
+	}
 	gone := change{
-		store: w.Store, ref: ref,
+		store: store, ref: ref,
 		try: func(ctx context.Context, cond bucket.Condition) (Version, error) {
-			_, err := w.Store.Bucket.Delete(ctx, ref.Key, bucket.DeleteOptions{If: cond})
+			_, err := store.Bucket.Delete(ctx, ref.Key, bucket.DeleteOptions{If: cond})
 			return Version{Ref: ref}, err
 		},
 		mine: func(now Version) bool { return !now.Exists },
@@ -101,29 +115,30 @@ func (w Workspaces) Delete(ctx context.Context, x *Session, force bool) error {
 			"hand while the lock is held", err, ref.Bucket, ref.Key)
 	}
 	if err != nil {
-		return fmt.Errorf("delete workspace: %w", err)
+		return fmt.Errorf("delete state: %w", err)
 	}
 	return x.sync(ctx)
 }
 
 // New creates the state of a workspace as the engines do, empty and with a fresh lineage, unless there is an object
-// already. It needs no lock. OpenTofu with enforced state encryption reads no plain state: there let it create the
-// workspace, or use [Store.EnsureExists].
+// already; by is recorded with it. It needs no lock. OpenTofu with enforced state encryption reads no plain state:
+// there let it create the workspace, or use [Store.EnsureExists].
 //
 //	nil                    it was created by this call
 //	ErrDigestStale         the same, but the table does not know: [DigestError]
 //	ErrPreconditionFailed  it exists already
 //	ErrAmbiguous           it may exist or may come to; it is empty then, and asking again is harmless
-func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
+func (s *Store) New(ctx context.Context, ref statelatch.Ref, by Provenance) (Version, error) {
 	if err := s.admit(ref); err != nil {
 		return Version{}, err
 	}
 	blank, lineage := emptyState(1)
-	body := join(text(blank))
+	body := spool.Join(spool.Text(blank))
 	is, err := examine(body)
 	if err != nil {
 		return Version{}, err
 	}
+	is.Provenance = by
 	// The lineage is ours alone, so even a state that was written on since began with this call.
 	mine := func(now Version) bool { return now.Exists && now.Header.Lineage == lineage }
 	out := s.put(ref, body, is, mine).settle(ctx, bucket.IfAbsent)
@@ -145,12 +160,12 @@ func (s *Store) New(ctx context.Context, ref statelatch.Ref) (Version, error) {
 }
 
 // EnsureExists creates an object of zero bytes for a state that has none, in one request, so that engines list the
-// workspace and do not take their unconditional first lock. They read it as "no state yet", also
-// those that encrypt. On ErrAmbiguous it may come to exist later, which harms nothing.
-func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref) error {
+// workspace and do not take their unconditional first lock. They read it as "no state yet", also those that encrypt. By
+// is recorded with it. On ErrAmbiguous it may come to exist later, which harms nothing.
+func (s *Store) EnsureExists(ctx context.Context, ref statelatch.Ref, by Provenance) error {
 	if err := s.admit(ref); err != nil {
 		return err
 	}
-	_, err := s.createBlank(ctx, ref)
+	_, err := s.createBlank(ctx, ref, by)
 	return err
 }

@@ -73,7 +73,7 @@ func TestStore_New_AsTheEngines(t *testing.T) {
 	t.Parallel()
 	r := newRig()
 	digests := r.withTable("")
-	v, err := r.New(t.Context(), ref)
+	v, err := r.New(t.Context(), ref, state.Provenance{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestStore_New_AsTheEngines(t *testing.T) {
 		}
 		at = ours
 	}
-	_, err = r.New(t.Context(), ref)
+	_, err = r.New(t.Context(), ref, state.Provenance{})
 	wantKind(t, "New again", err, statelatch.ErrPreconditionFailed)
 	wantStored(t, r, want)
 }
@@ -104,7 +104,7 @@ func TestStore_EnsureExists_OneRequest(t *testing.T) {
 	t.Parallel()
 	r := newRig()
 	for range 2 {
-		if err := r.EnsureExists(t.Context(), ref); err != nil {
+		if err := r.EnsureExists(t.Context(), ref, state.Provenance{}); err != nil {
 			t.Fatal(err)
 		}
 		wantStored(t, r, "")
@@ -248,11 +248,11 @@ func TestStore_SaveRescue(t *testing.T) {
 		{"gh/acme/42", "second", dir + "gh-acme-42-2"},
 		{"other run", "", dir + "other-run"},
 	} {
-		key, err := r.SaveRescue(t.Context(), ref, step.run, strings.NewReader(step.content))
+		key, err := r.SaveRescue(t.Context(), ref, step.run, strings.NewReader(step.content), state.Provenance{})
 		if err != nil || key != step.key || r.storedAt(t, key) != step.content {
 			t.Errorf("%s %q: got %q, %v, want %q", step.run, step.content, key, err, step.key)
 		}
 	}
-	_, err := r.SaveRescue(t.Context(), ref, "", strings.NewReader("x"))
+	_, err := r.SaveRescue(t.Context(), ref, "", strings.NewReader("x"), state.Provenance{})
 	wantKind(t, "without a run", err, statelatch.ErrInvalid)
 }

@@ -80,7 +80,7 @@ func (p *Plan) Do(ctx context.Context, workers int, hooks Hooks) error {
 func (p *Plan) prove(ctx context.Context, hooks Hooks) {
 	var leased []Step
 	for _, s := range p.Steps {
-		if s.Action != None && s.Held.Leased() {
+		if s.Action != None && s.Held.Guarded() {
 			leased = append(leased, s)
 		}
 	}
@@ -92,7 +92,7 @@ func (p *Plan) prove(ctx context.Context, hooks Hooks) {
 		s := &p.Steps[i]
 		switch {
 		case s.Action == None:
-		case s.Held.Leased() && unproven != nil && !errors.Is(unproven, statelatch.ErrUnsafeStore):
+		case s.Held.Guarded() && unproven != nil && !errors.Is(unproven, statelatch.ErrUnsafeStore):
 			s.Err = unproven
 		case s.Manager.Tier == lock.TierNone:
 			s.Err = fmt.Errorf("%w (see %s); nothing was removed. If nobody uses that state, 'terraform force-unlock %s' "+
@@ -165,7 +165,7 @@ func (p *Plan) release(ctx context.Context, s Step) (was lock.Held, weak bool, e
 		case o.Remove && !was.Named(o.ID): // only the item in the table
 			was = lock.Held{Ref: was.Ref, Info: was.Item.Info, Item: was.Item}
 			weak, err = s.Manager.ForceRelease(ctx, was, o.By)
-		case s.Action == Force, was.Leased():
+		case s.Action == Force, was.Guarded():
 			weak, err = s.Manager.ForceRelease(ctx, was, o.By)
 		default:
 			weak, err = s.Manager.Release(ctx, was)

@@ -214,7 +214,7 @@ func anotherID(held lock.Held, id string) error {
 
 // Releasable reports whether its owner may release h at once: no command goes on under it, as far as is known.
 func Releasable(h lock.Held, v evidence.Verdict) bool {
-	return !h.Leased() || v.State == evidence.Stale || h.Stays() && v.State != evidence.Live
+	return !h.Guarded() || v.State == evidence.Stale || h.Stays() && v.State != evidence.Live
 }
 
 // notAlive refuses to pull the lock from under a run of this user that is still going.

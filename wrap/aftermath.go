@@ -89,9 +89,10 @@ func (a aftermath) save(ctx context.Context, f *os.File, path string) (saved boo
 	}
 	a.say("Error: the engine left a state that it could not save, and it could not be saved again: %s\n", oneLine(err))
 	again := PushAgain(path, false, err)
-	key, err := t.Store.SaveRescue(ctx, t.Ref, tenureOf(a.set, t.Ref).Held().Info.ID, f)
+	tenure := tenureOf(a.set, t.Ref)
+	key, err := t.Store.SaveRescue(ctx, t.Ref, tenure.Held().Info.ID, f, provenanceOf(tenure))
 	if err == nil && a.Hooks.Rescued != nil {
-		a.Hooks.Rescued(ctx, tenureOf(a.set, t.Ref), key)
+		a.Hooks.Rescued(ctx, tenure, key)
 	}
 	if err == nil {
 		a.say("A copy is kept in the bucket: %s\n", statelatch.Ref{Bucket: t.Ref.Bucket, Key: key})
@@ -192,11 +193,17 @@ func (a aftermath) write(ctx context.Context, s State, t *lock.Tenure, body io.R
 	if err != nil {
 		return state.Version{}, err
 	}
-	written, err := session.Write(ctx, body, state.WriteOptions{OfEngine: true})
+	written, err := session.Write(ctx, body, state.WriteOptions{OfEngine: true, Provenance: provenanceOf(t)})
 	if closed := session.Close(); closed != nil {
 		err = errors.Join(err, closed)
 	}
 	return written, err
+}
+
+// provenanceOf is that of what is written under a lock.
+func provenanceOf(t *lock.Tenure) state.Provenance {
+	held := t.Held()
+	return state.ProvenanceOf(held.Info, held.Managed)
 }
 
 // PushAgain is a push to repeat one that failed with err. If its outcome is unknown its lock is left to the lease.

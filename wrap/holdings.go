@@ -156,7 +156,7 @@ func (h *holdings) prepare(ctx context.Context, e *holding, forEngine bool) erro
 		return err
 	case named && !before.Exists:
 		// The first engine that opens a workspace without a state locks it by itself, whatever its flags say (B18).
-		if err := t.Store.EnsureExists(ctx, t.Ref); err != nil {
+		if err := t.Store.EnsureExists(ctx, t.Ref, provenanceOf(e.tenure)); err != nil {
 			return err
 		}
 	case kept:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ func objectChecks() []Check {
 		{Name: "put/overwrite", Func: putOverwrite},
 		{Name: "put/etag", Func: putETag},
 		{Name: "put/content-type", Func: putContentType},
+		{Name: "put/metadata", Func: putMetadata},
+		{Name: "put/metadata-replaced", Func: putMetadataReplaced},
+		{Name: "put/metadata-refused", Func: putMetadataRefused},
 		{Name: "put/times", Func: putTimes},
 		{Name: "get/absent", Func: getAbsent},
 		{Name: "get/first", Func: getFirst},
@@ -175,6 +179,103 @@ func putContentType(ctx context.Context, p *Probe) error {
 		}
 	}
 	return nil
+}
+
+// printable are all characters that metadata may have, with a space where it counts.
+const printable = "a !\"#$%&'()*+,-./0123456789:;<=>?@ABCXYZ[\\]^_`abcxyz{|}~"
+
+// hasMetadata expects every way to read a version to tell this metadata.
+func (p *Probe) hasMetadata(ctx context.Context, key, versionID string, want map[string]string) error {
+	got := map[string]bucket.Object{}
+	var err error
+	if got["head"], err = p.Bucket.Head(ctx, key, bucket.ReadOptions{VersionID: versionID}); err != nil {
+		return fmt.Errorf("head %q: got %w, want success", key, err)
+	}
+	for _, first := range []int64{0, 1} {
+		obj, r, err := p.Bucket.Get(ctx, key, bucket.ReadOptions{VersionID: versionID, First: first})
+		if err != nil {
+			return fmt.Errorf("get %q: got %w, want success", key, err)
+		}
+		_, err = io.Copy(io.Discard, r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return fmt.Errorf("read the body of %q: %w", key, err)
+		}
+		got[fmt.Sprint("get, with First ", first)] = obj
+	}
+	for how, obj := range got {
+		if !maps.Equal(obj.Metadata, want) {
+			return fmt.Errorf("%s of %q, version %q: got metadata %q, want %q", how, key, versionID, obj.Metadata, want)
+		}
+	}
+	return nil
+}
+
+// putMetadata: what is kept beside the bytes comes back as it was, as much as a store must keep.
+func putMetadata(ctx context.Context, p *Probe) error {
+	full := map[string]string{
+		"a-1": printable,
+		"b":   strings.Repeat("x", bucket.MaxMetadata-len("a-1")-len(printable)-len("b")),
+	}
+	for _, metadata := range []map[string]string{nil, {"statelatch-lock-id": "1"}, full} {
+		if _, err := p.Bucket.Put(ctx, p.key("object"), body("{}"), bucket.PutOptions{Metadata: metadata}); err != nil {
+			return fmt.Errorf("put with metadata %q: got %w, want success", metadata, err)
+		}
+		if err := p.hasMetadata(ctx, p.key("object"), "", metadata); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putMetadataReplaced: a write has its own metadata or none, whatever the last one had, and each version keeps its own.
+func putMetadataReplaced(ctx context.Context, p *Probe) error {
+	key := p.key("object")
+	writes := []map[string]string{{"a": "1", "b": "1"}, {"a": "2"}, nil}
+	var versions []string
+	for _, metadata := range writes {
+		obj, err := p.Bucket.Put(ctx, key, body("{}"), bucket.PutOptions{Metadata: metadata})
+		if err != nil {
+			return fmt.Errorf("put with metadata %q: got %w, want success", metadata, err)
+		}
+		if err := p.hasMetadata(ctx, key, "", metadata); err != nil {
+			return err
+		}
+		versions = append(versions, obj.VersionID)
+	}
+	for i, metadata := range writes {
+		if p.Versioned {
+			if err := p.hasMetadata(ctx, key, versions[i], metadata); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// putMetadataRefused: metadata that stores treat each in its own way is refused, and nothing is written.
+func putMetadataRefused(ctx context.Context, p *Probe) error {
+	key := p.key("object")
+	old, err := p.put(ctx, key, "old", bucket.Condition{})
+	if err != nil {
+		return err
+	}
+	for _, metadata := range []map[string]string{
+		{"Upper": "v"},
+		{"under_score": "v"},
+		{"": "v"},
+		{"a": ""},
+		{"a": " v"},
+		{"a": "v "},
+		{"a": "a\nb"},
+		{"a": "\u00fc"},
+		{"a": strings.Repeat("x", bucket.MaxMetadata)},
+	} {
+		_, err := p.Bucket.Put(ctx, key, body("must not be stored"), bucket.PutOptions{Metadata: metadata})
+		if err := p.want(err, "put", key, statelatch.ErrUnsupported); err != nil {
+			return fmt.Errorf("with metadata %q: %w", metadata, err)
+		}
+	}
+	return p.holds(ctx, key, "", "old", old.ETag)
 }
 
 // putTimes: all times come from one clock, the store's.

@@ -8,6 +8,7 @@ import (
 	"html"
 	"io"
 	"iter"
+	"maps"
 	"net/url"
 	"runtime"
 	"slices"
@@ -251,6 +252,50 @@ func wrongObjects() []wrongDriver {
 			name: "forgets the content type",
 			wrap: reading(func(o *bucket.Object) { o.ContentType = "binary/octet-stream" }),
 			must: []string{"put/content-type"},
+		},
+		{
+			name: "forgets the metadata",
+			wrap: reading(func(o *bucket.Object) { o.Metadata = nil }),
+			must: []string{"put/metadata", "put/metadata-replaced"},
+		},
+		{
+			name: "forgets the metadata of a part",
+			wrap: func(b bucket.Bucket) bucket.Bucket {
+				return &driver{Bucket: b, get: func(ctx context.Context, key string, opts bucket.ReadOptions) (bucket.Object, io.ReadCloser, error) {
+					obj, r, err := b.Get(ctx, key, opts)
+					if opts.First > 0 {
+						obj.Metadata = nil
+					}
+					return obj, r, err
+				}}
+			},
+			must: []string{"put/metadata", "put/metadata-replaced"},
+		},
+		{
+			name: "adds to the metadata of the last version",
+			wrap: func(b bucket.Bucket) bucket.Bucket {
+				return &driver{Bucket: b, put: func(ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions) (bucket.Object, error) {
+					if last, err := b.Head(ctx, key, bucket.ReadOptions{}); err == nil {
+						merged := maps.Clone(last.Metadata)
+						maps.Copy(merged, opts.Metadata)
+						if opts.Metadata = merged; bucket.CheckMetadata(merged) != nil {
+							opts.Metadata = nil
+						}
+					}
+					return b.Put(ctx, key, body, opts)
+				}}
+			},
+			must: []string{"put/metadata-replaced"},
+		},
+		{
+			name: "mends metadata that it cannot store",
+			wrap: putting(func(_ string, data []byte, opts *bucket.PutOptions) []byte {
+				if bucket.CheckMetadata(opts.Metadata) != nil {
+					opts.Metadata = nil
+				}
+				return data
+			}),
+			must: []string{"put/metadata-refused"},
 		},
 		{
 			name: "tells no Date",

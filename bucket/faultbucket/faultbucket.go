@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"sync"
 
@@ -163,6 +164,7 @@ func (b *Bucket) Put(
 	ctx context.Context, key string, body io.ReadSeeker, opts bucket.PutOptions,
 ) (bucket.Object, error) {
 	copies := &copies{original: body}
+	opts.Metadata = maps.Clone(opts.Metadata) // a late copy has its own, as of the body
 	return call(ctx, b, Request{Op: OpPut, Key: key, If: opts.If},
 		func(ctx context.Context, cond bucket.Condition) (bucket.Object, error) {
 			sent := opts

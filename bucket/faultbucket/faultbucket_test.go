@@ -204,16 +204,21 @@ func TestFault_Late_OwnBody(t *testing.T) {
 	store, b := setup(faultbucket.Rule{Op: faultbucket.OpPut, Fault: faultbucket.Late(faultbucket.Held)})
 	ctx, cancel := context.WithCancel(t.Context())
 	reader := strings.NewReader("as it was sent")
-	if _, err := b.Put(ctx, key, reader, bucket.PutOptions{}); !errors.Is(err, statelatch.ErrAmbiguous) {
+	metadata := map[string]string{"a": "as it was sent"}
+	if _, err := b.Put(ctx, key, reader, bucket.PutOptions{Metadata: metadata}); !errors.Is(err, statelatch.ErrAmbiguous) {
 		t.Errorf("Put: got %v, want ErrAmbiguous", err)
 	}
 	reader.Reset("reused")
+	metadata["a"] = "reused"
 	cancel()
 	if n := b.Deliver(); n != 1 {
 		t.Errorf("Deliver: got %d copies, want 1", n)
 	}
 	if got := content(t, store); got != "as it was sent" {
 		t.Errorf("content: got %q, want what was sent, whatever became of the caller", got)
+	}
+	if obj, err := store.Head(t.Context(), key, bucket.ReadOptions{}); err != nil || obj.Metadata["a"] != "as it was sent" {
+		t.Errorf("metadata: got %q, %v, want what was sent", obj.Metadata, err)
 	}
 	if n := b.Deliver(); n != 0 {
 		t.Errorf("second Deliver: got %d copies, want 0", n)

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -60,6 +61,7 @@ type version struct {
 	data         []byte
 	modified     time.Time
 	contentType  string
+	metadata     map[string]string
 	deleteMarker bool
 }
 
@@ -124,6 +126,7 @@ func (b *Bucket) read(ctx context.Context, op, key string, opts bucket.ReadOptio
 		LastModified: v.modified,
 		Date:         b.now(),
 		ContentType:  v.contentType,
+		Metadata:     maps.Clone(v.metadata),
 	}, v.data, nil
 }
 
@@ -135,6 +138,11 @@ func (b *Bucket) Put(
 	if err := b.admit(ctx, op, key); err != nil {
 		return bucket.Object{}, err
 	}
+	if why := bucket.CheckMetadata(opts.Metadata); why != nil {
+		err := b.refuse(statelatch.ErrUnsupported, op, key, http.StatusBadRequest, "InvalidArgument")
+		err.Message = why.Error()
+		return bucket.Object{}, err
+	}
 	data, err := readAll(content)
 	if err != nil {
 		return bucket.Object{}, &statelatch.StoreError{
@@ -143,7 +151,10 @@ func (b *Bucket) Put(
 		}
 	}
 	sum := md5.Sum(data)
-	v := version{etag: `"` + hex.EncodeToString(sum[:]) + `"`, data: data, contentType: opts.ContentType}
+	v := version{
+		etag: `"` + hex.EncodeToString(sum[:]) + `"`, data: data, contentType: opts.ContentType,
+		metadata: maps.Clone(opts.Metadata),
+	}
 	if v.contentType == "" {
 		v.contentType = defaultContent
 	}

@@ -232,17 +232,24 @@ func TestBucket_Get_BodyAfterCancel(t *testing.T) {
 	}
 }
 
-// TestBucket_Put_KeepsNoReference: the caller may reuse its buffer.
+// TestBucket_Put_KeepsNoReference: the caller may reuse its buffer and its map, and the reader what it got.
 func TestBucket_Put_KeepsNoReference(t *testing.T) {
 	t.Parallel()
 	b := membucket.New("bucket", membucket.Options{})
 	buffer := []byte("content")
-	if _, err := b.Put(t.Context(), key, bytes.NewReader(buffer), bucket.PutOptions{}); err != nil {
+	metadata := map[string]string{"a": "1"}
+	opts := bucket.PutOptions{Metadata: metadata}
+	if _, err := b.Put(t.Context(), key, bytes.NewReader(buffer), opts); err != nil {
 		t.Fatal(err)
 	}
 	copy(buffer, "garbage")
-	if _, data, err := bucket.ReadAll(t.Context(), b, key, 100); err != nil || string(data) != "content" {
-		t.Errorf("ReadAll: got %q, %v, want content", data, err)
+	for range 2 {
+		metadata["a"] = "garbage"
+		obj, data, err := bucket.ReadAll(t.Context(), b, key, 100)
+		if err != nil || string(data) != "content" || obj.Metadata["a"] != "1" {
+			t.Errorf("ReadAll: got %q, metadata %q, %v, want content and a=1", data, obj.Metadata, err)
+		}
+		metadata = obj.Metadata
 	}
 }
 

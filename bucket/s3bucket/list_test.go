@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -67,10 +68,10 @@ func TestBucket_List_PagesDecodedInOrder(t *testing.T) {
 		t.Errorf("keys: got %q, want %q", got, want)
 	}
 	want := bucket.Object{Key: "env:/a b", ETag: `"e1"`, Size: 7, LastModified: time.Date(2026, 11, 21, 8, 7, 3, 0, time.UTC)}
-	if got[0] != want {
+	if !reflect.DeepEqual(got[0], want) {
 		t.Errorf("object: got %+v, want %+v", got[0], want)
 	}
-	if want := (bucket.Object{Key: "env:/b/", IsPrefix: true}); got[1] != want {
+	if want := (bucket.Object{Key: "env:/b/", IsPrefix: true}); !reflect.DeepEqual(got[1], want) {
 		t.Errorf("prefix: got %+v, want %+v", got[1], want)
 	}
 	seen := s.requests()

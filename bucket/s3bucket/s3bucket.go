@@ -132,6 +132,7 @@ func (b *Bucket) head(ctx context.Context, key string, opts bucket.ReadOptions) 
 		Date:         c.date,
 		ContentType:  aws.ToString(out.ContentType),
 		Encryption:   encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
+		Metadata:     out.Metadata,
 	}
 	if err := c.checkETag(obj.ETag); err != nil {
 		return bucket.Object{}, err
@@ -186,6 +187,7 @@ func (b *Bucket) get(
 		Date:         c.date,
 		ContentType:  aws.ToString(out.ContentType),
 		Encryption:   encryption(string(out.ServerSideEncryption), out.SSECustomerAlgorithm),
+		Metadata:     out.Metadata,
 	}
 	part := aws.ToString(out.ContentRange)
 	err = c.checkETag(obj.ETag)
@@ -248,12 +250,16 @@ func (b *Bucket) Put(
 	}
 	ctx, c := b.beginUpload(ctx, opPut.under(opts.If), key, "", sums.size)
 	defer c.End()
+	if why := bucket.CheckMetadata(opts.Metadata); why != nil {
+		return bucket.Object{}, c.error(statelatch.ErrUnsupported, why.Error())
+	}
 	in := &s3.PutObjectInput{
 		Bucket: &b.name, Key: &key,
 		// The SDK must not see more of the body than this: it would close a file.
 		Body:          struct{ io.ReadSeeker }{body},
 		ContentLength: &sums.size,
 		ContentType:   aws.String("application/json"),
+		Metadata:      opts.Metadata,
 	}
 	if opts.ContentType != "" {
 		in.ContentType = &opts.ContentType

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -53,10 +54,12 @@ func TestBucket_Put_B24_PlainSignedBody(t *testing.T) {
 			if s.TLS != nil {
 				cfg.CustomCABundle = s.caFile(t)
 			}
-			obj := put(t, open(t, cfg), testKey, bucket.Condition{})
+			obj, err := open(t, cfg).Put(t.Context(), testKey, strings.NewReader(testBody), bucket.PutOptions{
+				Metadata: map[string]string{"a-b": "a  (b), c"},
+			})
 			want := bucket.Object{Key: testKey, ETag: `"e1"`, VersionID: "v1", Date: storedAt}
-			if obj != want {
-				t.Errorf("object: got %+v, want %+v", obj, want)
+			if err != nil || !reflect.DeepEqual(obj, want) {
+				t.Errorf("object: got %+v, %v, want %+v", obj, err, want)
 			}
 			r := s.only(t)
 			if got, want := r.method+" "+r.path+"?"+r.query, "PUT /bkt/"+testKey+"?x-id=PutObject"; got != want {
@@ -67,6 +70,7 @@ func TestBucket_Put_B24_PlainSignedBody(t *testing.T) {
 			}
 			checkHeaders(t, r.header, map[string]string{
 				"Content-Type":                 "application/json",
+				"X-Amz-Meta-A-B":               "a  (b), c",
 				"X-Amz-Content-Sha256":         hex.EncodeToString(sum[:]),
 				"X-Amz-Checksum-Sha256":        base64.StdEncoding.EncodeToString(sum[:]),
 				"Content-Encoding":             "",
@@ -82,7 +86,7 @@ func TestBucket_Put_B24_PlainSignedBody(t *testing.T) {
 				"X-Amz-Sdk-Checksum-Algorithm": "",
 			})
 			auth := r.header.Get("Authorization")
-			for _, signed := range []string{"content-length", "x-amz-checksum-sha256", "x-amz-content-sha256"} {
+			for _, signed := range []string{"content-length", "x-amz-checksum-sha256", "x-amz-content-sha256", "x-amz-meta-a-b"} {
 				if !strings.Contains(auth, signed+";") && !strings.Contains(auth, signed+",") {
 					t.Errorf("Authorization does not sign %s: %s", signed, auth)
 				}
@@ -199,6 +203,7 @@ func TestBucket_Get_Object(t *testing.T) {
 		"ETag": `"e1"`, "X-Amz-Version-Id": "v1", "Content-Type": "text/x",
 		"Last-Modified": "Sat, 21 Nov 2026 08:00:00 GMT", "Date": "Sat, 21 Nov 2026 08:07:03 GMT",
 		"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256",
+		"X-Amz-Meta-A": " 1", "x-amz-meta-CamelCase": "=?UTF-8?Q?=C3=BC?=", "X-Amz-Missing-Meta": "1",
 	}, testBody))
 	b := open(t, s.config())
 	obj, body, err := b.Get(t.Context(), testKey, bucket.ReadOptions{VersionID: "v1"})
@@ -215,12 +220,13 @@ func TestBucket_Get_Object(t *testing.T) {
 	want := bucket.Object{
 		Key: testKey, ETag: `"e1"`, VersionID: "v1", Size: int64(len(testBody)), ContentType: "text/x",
 		LastModified: storedAt.Truncate(3600e9), Date: storedAt, Encryption: "SSE-C",
+		Metadata: map[string]string{"a": "1", "camelcase": "=?UTF-8?Q?=C3=BC?="},
 	}
-	if obj != want {
+	if !reflect.DeepEqual(obj, want) {
 		t.Errorf("object: got %+v, want %+v", obj, want)
 	}
 	head, err := b.Head(t.Context(), testKey, bucket.ReadOptions{VersionID: "v1"})
-	if err != nil || head != want {
+	if err != nil || !reflect.DeepEqual(head, want) {
 		t.Errorf("Head: got %+v, %v, want %+v", head, err, want)
 	}
 	for _, r := range s.requests() {

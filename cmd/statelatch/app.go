@@ -100,7 +100,7 @@ func app(term terminal) *cli.Command {
 			cliargs.Group("States", pullCommand(term), pushCommand(term), showCommand(term), historyCommand(term),
 				diffCommand(term), rollbackCommand(term), workspaceCommand(term), statesCommand(term)),
 			cliargs.Group("Buckets", bucketCommand(term), probeCommand(term), policyCommand(term), gcCommand(term),
-				exportCommand(term), serveCommand(term)),
+				exportCommand(term), serveCommand(term), credentialsCommand(term)),
 			cliargs.Group("Migration", migrateCommand(term), digestCommand(term)),
 			cliargs.Group("Tools", auditCommand(term), completionCommand(term), completeCommand(term), helpCommand(term),
 				versionCommand(term)),

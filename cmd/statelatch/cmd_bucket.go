@@ -48,12 +48,16 @@ func bucketInitCommand(term terminal) *cli.Command {
 			"Lifecycle rules cannot tell a key that ends in .tflock, so old versions below 2 KiB are taken for locks: they go after\n" +
 			"-litter-days, except for the newest ten of each key. That meets states of hardly any resources, too.\n" +
 			"A store that lacks one of these is told so and left without, except for what a flag asks for.\n\n" +
+			"-gateway denies everybody but a role to write objects, so that engines get to the states through the gateway alone.\n" +
+			"Reading stays as it is, and so does changing the bucket's policy, which takes it back. It is for AWS, whose roles a\n" +
+			"policy can tell apart.\n\n" +
 			"-format hcl or awscli prints a Terraform configuration or a shell script for a new bucket instead; it needs neither\n" +
 			"credentials nor a network.\n\n" +
 			"Examples:\n" +
 			"  statelatch bucket init s3://acme-state\n" +
 			"  statelatch bucket init -encryption arn:aws:kms:eu-central-1:123456789012:key/1234abcd-... s3://acme-state\n" +
 			"  statelatch bucket init -auto-approve -expected-bucket-owner 123456789012 s3://acme-state >backend.tf\n" +
+			"  statelatch bucket init -gateway arn:aws:iam::123456789012:role/statelatch s3://acme-state\n" +
 			"  statelatch bucket init -format hcl s3://acme-state",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "encryption", Usage: "`AES256|ARN` AES256 or the ARN of a KMS key (default: AES256, or what " +
@@ -66,6 +70,7 @@ func bucketInitCommand(term terminal) *cli.Command {
 				Name:  "require-conditions",
 				Usage: "refuse lock objects that are written without a condition; engines comply",
 			},
+			&cli.StringFlag{Name: "gateway", Usage: "`ROLE_ARN` let the role of a gateway alone write objects"},
 			&cli.StringFlag{Name: "log-bucket", Usage: "`NAME` write server access logs there"},
 			&cli.StringFlag{Name: "log-prefix", Usage: "`PREFIX` the beginning of their keys (default BUCKET/)"},
 			&cli.StringSliceFlag{
@@ -84,8 +89,8 @@ func bucketInitCommand(term terminal) *cli.Command {
 			}
 			o.desired = bootstrap.Desired{
 				Encryption: c.String("encryption"), LitterDays: c.Int("litter-days"),
-				RequireConditions: c.Bool("require-conditions"),
-				LogBucket:         c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
+				RequireConditions: c.Bool("require-conditions"), Gateway: c.String("gateway"),
+				LogBucket: c.String("log-bucket"), LogPrefix: c.String("log-prefix"),
 			}
 			if err != nil {
 				return o, err

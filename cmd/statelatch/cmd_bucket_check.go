@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -82,7 +83,7 @@ func runBucketCheck(ctx context.Context, o bucketCheckOptions, term terminal) er
 		Scope: p.scope, WorkspacePrefix: p.Backend.WorkspaceKeyPrefix, Region: region, Endpoint: endpoint,
 		Bucket: is, Contents: contents, ContentsErr: contentsErr, Now: time.Now(),
 		Command: func(verb string) string {
-			if verb == "bucket init" {
+			if strings.HasPrefix(verb, "bucket init") {
 				return o.wholeBucket(p.scope).again(term).command(verb)
 			}
 			return p.again.command(verb)

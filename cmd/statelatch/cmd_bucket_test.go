@@ -72,6 +72,7 @@ func TestBucketInit_Usage(t *testing.T) {
 		{[]string{"init", "-format", "hcl", "-encryption", "rot13", "-backend-config", "region=us-east-1", "s3://demo"}, `"rot13"`},
 		{[]string{"init", "-format", "hcl", "s3://demo"}, "AWS_REGION"},
 		{[]string{"init", "-backend-config", "acl=public-read", "s3://demo"}, "public-read"},
+		{[]string{"init", "-format", "hcl", "-gateway", "ana", "-backend-config", "region=us-east-1", "s3://demo"}, `"ana": want the ARN`},
 		{[]string{"check", "-fail-on", "ok", "s3://demo"}, `"ok"`},
 		{[]string{"check", "-format", "sarif", "s3://demo"}, "-format"},
 		{[]string{"mend"}, `"mend"`},
@@ -95,6 +96,7 @@ func TestBucketInit_ChangesNothing(t *testing.T) {
 		"declined, new":     {"y\n", []string{"s3://other"}, exitError, "nothing was changed"},
 		"not the expected":  {"yes\n", []string{"-auto-approve", "-expected-bucket-owner", "123456789012", "s3://demo"}, exitDenied, "account 123456789012"},
 		"impossible":        {"yes\n", []string{"-auto-approve", "-litter-days", "0", "s3://demo"}, exitUsage, "litter days"},
+		"no roles there":    {"yes\n", []string{"-auto-approve", "-gateway", "arn:aws:iam::123456789012:role/g", "s3://demo"}, exitUsage, "is not AWS"},
 		"printed":           {"yes\n", []string{"-format", "awscli", "-backend-config", "region=us-east-1", "s3://demo"}, exitOK, "s3api"},
 		"check, not theirs": {"", nil, exitOK, "versions are kept"},
 	} {

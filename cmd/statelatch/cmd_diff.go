@@ -99,7 +99,7 @@ func contentLine(c inspect.Content) string {
 	h := c.Header
 	s := fmt.Sprintf("serial %d, %s, stored %s UTC, version %s", h.Serial, count(c.Size, "byte"), timeOf(c.LastModified),
 		c.Name())
-	if who := whoStored(c.Entry); who != "" {
+	if who := storedBy(c.Entry); who != "" {
 		s += ", by " + who
 	}
 	return statelatch.Printable(s)

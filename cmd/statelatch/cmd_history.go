@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -25,10 +26,11 @@ func historyCommand(term terminal) *cli.Command {
 		Usage:     "list the versions of a state",
 		UsageText: "statelatch history [flags] [REF]",
 		Description: "Lists the versions of exactly this state, newest first: those that the bucket keeps, and the snapshots that\n" +
-			"Statelatch makes before its own writes where the bucket keeps none. WHO held the lock when a version was\n" +
-			"stored, by the lock's own versions, and so probably stored it; it is empty where that cannot be told. NOTES\n" +
-			"tell what is wrong with a version, such as 'same serial, different content': an update was lost. Go back\n" +
-			"with 'statelatch rollback', read one with 'statelatch pull -version'.\n\n" +
+			"Statelatch makes before its own writes where the bucket keeps none. WHO stored a version is what is\n" +
+			"recorded with it, as Statelatch does ('recorded' in NOTES), else who held the lock then, by the lock's own\n" +
+			"versions; it is empty where that cannot be told. NOTES tell what is wrong with a version, such as 'same\n" +
+			"serial, different content': an update was lost. Go back with 'statelatch rollback', read one with\n" +
+			"'statelatch pull -version'.\n\n" +
 			"Examples:\n" +
 			"  statelatch history\n" +
 			"  statelatch history -limit 0 -json s3://acme-state/prod/terraform.tfstate",
@@ -114,12 +116,40 @@ func printVersions(term terminal, entries []history.Entry) {
 	term.PrintTable(t)
 }
 
-// whoStored names the probable writer of a version, and what it did.
+// whoStored names who stored a version, as far as is known, and what it did.
 func whoStored(e history.Entry) string {
-	if e.Holder == nil {
+	by := e.StoredBy()
+	if by == nil {
 		return ""
 	}
-	return strings.TrimSpace(e.Holder.Who + " (" + strings.TrimPrefix(e.Holder.Operation, "OperationType") + ")")
+	return whoDid(cmp.Or(by.Who, by.LockID), by.Operation)
+}
+
+func whoDid(who, operation string) string {
+	if operation == "" {
+		return who
+	}
+	return strings.TrimSpace(who + " (" + strings.TrimPrefix(operation, "OperationType") + ")")
+}
+
+func lockedBy(h *history.Holder) string {
+	if h == nil {
+		return ""
+	}
+	return ": " + whoDid(h.Who, h.Operation)
+}
+
+// storedBy is whoStored, and whether that is recorded.
+func storedBy(e history.Entry) string {
+	if isRecorded(e) {
+		return whoStored(e) + ", recorded"
+	}
+	return whoStored(e)
+}
+
+func isRecorded(e history.Entry) bool {
+	by := e.StoredBy()
+	return by != nil && by.Basis == history.Recorded
 }
 
 // notesOn are what there is to say about a version.
@@ -136,7 +166,9 @@ func notesOn(e history.Entry) []string {
 		{e.Header.Encrypted(), "encrypted"},
 		{e.Snapshot, "snapshot"},
 		{e.Exists && e.Unchanged, "content unchanged"},
+		{isRecorded(e), "recorded"},
 		{e.Anomaly != "", strings.ToUpper(string(e.Anomaly))},
+		{e.Disputed(), "LOCKED BY ANOTHER" + lockedBy(e.Holder)},
 	} {
 		if n.applies {
 			notes = append(notes, n.text)

@@ -50,6 +50,12 @@ type historyRead struct {
 		Snapshot      bool
 		Encrypted     bool
 		Unchanged     bool
+		Disputed      bool
+		StoredBy      struct {
+			Basis, Who, Operation string
+			LockID                string `json:"lock_id"`
+			RunURL                string `json:"run_url"`
+		} `json:"stored_by"`
 	}
 	More bool
 }

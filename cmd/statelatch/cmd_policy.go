@@ -29,7 +29,8 @@ func policyCommand(term terminal) *cli.Command {
 			"  unlock  sees locks and removes them, and rewrites the state so that their old holder cannot write\n" +
 			"  admin   as apply; deletes workspaces, rolls back, cleans up (gc), probes\n" +
 			"  bucket  bucket init and bucket check\n" +
-			"  audit   -audit and audit verify, of the log at s3://BUCKET/PREFIX/: appends, rewrites and deletes nothing\n\n" +
+			"  audit   -audit and audit verify, of the log at s3://BUCKET/PREFIX/: appends, rewrites and deletes nothing\n" +
+			"  gateway serve -store s3://BUCKET[/PREFIX]: the gateway's own rights; its clients need none\n\n" +
 			"Roles that write below a prefix can append to an audit log there, and not rewrite or delete its events.\n" +
 			"REF is one state; -workspaces adds its named workspaces. A prefix ends with a slash and means every state\n" +
 			"below it, with workspaces. Without either, the working directory's state and its workspaces are meant.\n" +
@@ -39,7 +40,8 @@ func policyCommand(term terminal) *cli.Command {
 			"  statelatch policy -role apply -chdir infra\n" +
 			"  statelatch policy -role plan s3://acme-state/prod/terraform.tfstate\n" +
 			"  statelatch policy -role admin -kms-key alias/state -region eu-central-1 s3://acme-state/team-a/\n" +
-			"  statelatch policy -role bucket s3://acme-state > policy.json",
+			"  statelatch policy -role bucket s3://acme-state > policy.json\n" +
+			"  statelatch policy -role gateway s3://acme-state",
 		Flags: append([]cli.Flag{
 			&choiceFlag{Name: "role", Config: roleNames(), Usage: "whose rights"},
 			&cli.BoolFlag{Name: "workspaces", Usage: "with REF: its named workspaces, too"},
@@ -109,10 +111,10 @@ func (o policyOptions) of(ctx context.Context, role policy.Role, term terminal) 
 		t.KMSKey = cmp.Or(t.KMSKey, backend.S3.KMSKeyID)
 	}
 	switch {
-	case o.ref == "" && role == policy.Bucket:
+	case o.ref == "" && (role == policy.Bucket || role == policy.Gateway):
 	case o.ref == "":
 		t.Key, t.Workspaces = backend.Key, true
-	case scope.Prefix == "" || strings.HasSuffix(o.ref, "/") || role == policy.Audit:
+	case scope.Prefix == "" || strings.HasSuffix(o.ref, "/") || role == policy.Audit || role == policy.Gateway:
 		t.Prefix = scope.Prefix
 	default:
 		t.Key, t.Workspaces = scope.Prefix, o.workspaces

@@ -52,6 +52,8 @@ func TestPolicy_FromTheWorkingDirectory(t *testing.T) {
 	}
 	s.want(s.run("policy", "-role", "plan", "-backend-config", "dynamodb_table=locks", "s3://acme/app/tf"), 0,
 		"dynamodb:*:*:table/locks", "ReadLockItems is for any account or region: -account and -region narrow it.")
+	s.want(s.run("policy", "-role", "gateway", "-chdir", dir), 0, "For role gateway on every state in s3://acme, with workspaces.", "ReleaseLocksAndDeleteStates", `"alias/state"`)
+	s.want(s.run("policy", "-role", "gateway", "s3://acme/team"), 0, "For role gateway on every state in s3://acme/team, with workspaces.", "arn:aws:s3:::acme/env:/*/team/*")
 	s.want(s.run("policy", "-role", "bucket", "-chdir", dir), 0, "For role bucket on s3://acme.", "s3:PutBucketVersioning")
 }
 

@@ -142,7 +142,8 @@ func (o rollbackOptions) plan(
 
 // tellRollback shows the plan.
 func tellRollback(term terminal, p history.Rollback) {
-	now := history.Entry{Version: p.Now, Holder: p.From.Holder}
+	now := p.From
+	now.Version = p.Now // read whole
 	term.Say("Plan: roll back %s\n\n", p.Ref)
 	t := table{Indent: 2, Columns: []column{
 		{Head: ""},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"github.com/statelatch/statelatch/internal/private"
 	"github.com/statelatch/statelatch/internal/userdir"
 	"github.com/statelatch/statelatch/s3/s3model"
+	"github.com/statelatch/statelatch/s3/sigv4"
 	"github.com/urfave/cli/v3"
 )
 
@@ -47,7 +49,7 @@ type serveOptions struct {
 func serveCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "run a state bucket with real locking on this machine",
+		Usage:     "run a state bucket on this machine, or a gateway to one",
 		UsageText: "statelatch serve [flags]",
 		Description: "Starts an S3 store in one process, makes a versioned, encrypted bucket in it,\n" +
 			"prints the backend block to paste, and then one line per lock event. Everything\n" +
@@ -56,12 +58,19 @@ func serveCommand(term terminal) *cli.Command {
 			"and " + envSecretKey + " give one. Ctrl-C stops it.\n\n" +
 			"With -env nothing is started: it prints what sets up a shell for the store that\n" +
 			"is running on -data, for terraform, tofu, aws and statelatch alike.\n\n" +
+			"With -store it keeps nothing, but is a gateway to that bucket: engines whose\n" +
+			"endpoints point at it, unchanged, lose no update and need no keys of the bucket.\n" +
+			"-config says who may do what, by the token of a job or a key of its own; -check\n" +
+			"says what is wrong with that file. Several gateways on one bucket are one.\n\n" +
 			"Examples:\n" +
 			"  statelatch serve\n" +
 			"  eval \"$(statelatch serve -env)\"\n" +
 			"  statelatch serve -data /srv/state -bucket acme-state\n" +
-			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key",
-		Flags: []cli.Flag{
+			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key\n" +
+			"  statelatch serve -config rules.hcl -check\n" +
+			"  statelatch serve -store s3://acme-state -config rules.hcl -addr 0.0.0.0:443 -tls-cert server.crt -tls-key server.key\n" +
+			"  statelatch serve -store s3://acme-state/team-a -config rules.hcl -behind-tls -audit s3://acme-audit/gateway",
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "`DIR` where everything is kept (default: statelatch in the user's data " +
 				"directory)"},
 			&cli.StringFlag{Name: "addr", Usage: "`HOST:PORT` address to listen on (default " +
@@ -78,7 +87,7 @@ func serveCommand(term terminal) *cli.Command {
 			&cli.BoolFlag{
 				Name: "behind-tls", Usage: "a proxy on this machine ends TLS: policies take what it sends for encrypted",
 			},
-		},
+		}, gatewayFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return usageError{fmt.Errorf("serve takes no arguments, got %q", c.Args().First())}
@@ -88,7 +97,18 @@ func serveCommand(term terminal) *cli.Command {
 				region:  c.String("region"),
 				tlsCert: c.String("tls-cert"), tlsKey: c.String("tls-key"), behindTLS: c.Bool("behind-tls"),
 			}
-			if c.Bool("env") {
+			gw, isGateway, err := gatewayOf(c)
+			if err == nil {
+				err = o.valid()
+			}
+			switch {
+			case err != nil:
+				return err
+			case gw.check:
+				return checkGateway(gw, term)
+			case isGateway:
+				return gw.finish(ctx, term, runGateway(ctx, gw, o, term))
+			case c.Bool("env"):
 				return runServeEnv(ctx, o, term)
 			}
 			return runServe(ctx, o, term)
@@ -96,7 +116,8 @@ func serveCommand(term terminal) *cli.Command {
 	}
 }
 
-func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
+// valid refuses what no server can be.
+func (o serveOptions) valid() error {
 	if !s3model.ValidBucketName(o.bucket) {
 		return usageError{fmt.Errorf("-bucket %q: want %s", o.bucket, s3model.BucketNameRules)}
 	}
@@ -106,6 +127,10 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	if o.region != "" && !s3model.ValidRegion(o.region) {
 		return usageError{fmt.Errorf("-region %q: want %s", o.region, s3model.RegionRules)}
 	}
+	return nil
+}
+
+func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	tlsConfig, err := o.tls()
 	if err != nil {
 		return err
@@ -154,7 +179,13 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	defer running.Remove(o.data)
 	term.Print("%s", o.welcome(url, term.Getenv))
 
-	srv := store.HTTPServer()
+	return serveUntil(ctx, store.HTTPServer(), listener, url, logger, term)
+}
+
+// serveUntil serves a listener until ctx ends, and lets requests that are under way end then.
+func serveUntil(
+	ctx context.Context, srv *http.Server, listener net.Listener, url string, logger *slog.Logger, term terminal,
+) error {
 	srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
@@ -236,7 +267,7 @@ func (o serveOptions) keyPair(ctx context.Context, getenv func(string) string) (
 		return local.KeyPair{}, usageError{fmt.Errorf("%s and %s go together: set both, or neither to have a pair made",
 			envAccessKey, envSecretKey)}
 	}
-	if err := embedded.CheckKeyPair(id, secret); err != nil {
+	if err := sigv4.CheckKeyPair(id, secret); err != nil {
 		return local.KeyPair{}, usageError{fmt.Errorf("%s, %s: %w; or set neither to have a pair made", envAccessKey,
 			envSecretKey, err)}
 	}

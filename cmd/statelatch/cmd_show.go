@@ -104,7 +104,10 @@ func describeContent(c inspect.Content) string {
 	}
 	line("Size", count(c.Size, "byte"))
 	line("Stored", timeOf(c.LastModified)+" UTC")
-	line("By", whoStored(c.Entry))
+	line("By", storedBy(c.Entry))
+	if by := c.StoredBy(); by != nil {
+		line("Run", by.RunURL)
+	}
 	version := c.VersionID
 	if c.Snapshot {
 		version += " (snapshot)"

@@ -309,7 +309,7 @@ func (u *unlocking) approve(ctx context.Context) error {
 	}
 	live, fenced := false, true
 	for _, s := range asked {
-		live, fenced = live || s.Verdict.State == evidence.Live, fenced && s.Held.Leased()
+		live, fenced = live || s.Verdict.State == evidence.Live, fenced && s.Held.Guarded()
 		if !u.many {
 			u.term.Say("%s%s\n", locktalk.Describe(s.Held, false),
 				locktalk.VerdictLine(s.Verdict, locktalk.VerdictIn(u.term.PaintTalk)))

@@ -10,6 +10,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/backendconf"
+	"github.com/statelatch/statelatch/identity"
 	"github.com/statelatch/statelatch/internal/cliargs"
 	"github.com/statelatch/statelatch/state"
 	"github.com/urfave/cli/v3"
@@ -147,7 +148,9 @@ func runWorkspaceNew(ctx context.Context, o workspaceOptions, term terminal) err
 	if err := proveTiers(ctx, term, []target{t}); err != nil { // else the create could replace a state that is there
 		return err
 	}
-	v, err := audit.New(ctx, t.Store, t.ref)
+	who := identity.Detect(term.Getenv)
+	by := state.ProvenanceOf(statelatch.LockInfo{Who: who.Who}, &statelatch.Managed{Run: who.Run}) // it takes no lock
+	v, err := audit.New(ctx, t.Store, t.ref, by)
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {
 		return fmt.Errorf("workspace %q exists already: %s", o.workspace, t.ref)
 	}

@@ -30,6 +30,7 @@ var recordedCommands = map[string]audit.Action{
 	"lock": audit.Lock, "unlock": audit.Unlock, "force-unlock": audit.ForceUnlock, "run": audit.Run,
 	"push": audit.Push, "rollback": audit.Rollback, "workspace new": audit.WorkspaceNew,
 	"workspace delete": audit.WorkspaceDelete,
+	"serve":            audit.Push, // for those behind a gateway
 	"bucket init":      audit.BucketInit, "gc": audit.GC, "digest fix": audit.DigestFix,
 	"migrate clean": audit.MigrateClean,
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,4 +75,41 @@ func rolledBy(versioned bool) string {
 		return "(rollback)"
 	}
 	return "snapshot"
+}
+
+// A real engine does not notice what is recorded with a state: it plans and applies on what push wrote. Its own write
+// has nothing recorded, so of that the lock tells.
+func TestHistory_RecordedAndConcluded(t *testing.T) {
+	t.Parallel()
+	r := rig.NewWorkdir(t, "")
+	apply := func(value string) { r.TF(append(slices.Clone(rig.Apply), "-var", "value="+value)...) }
+	apply("one")
+	pulled := r.Must(r.Dir, rig.Binary, "pull").Stdout
+	r.Must(r.Dir, rig.Binary, "push", "-who", "ana@laptop", r.File("next.tfstate", rig.Successor(t, pulled, "one")))
+	rig.Want(t, "plan on what push wrote", r.Run(r.Dir, r.Terraform, "plan", "-detailed-exitcode", "-input=false", "-no-color",
+		"-var", "value=one"), 0, "No changes.")
+	apply("two")
+
+	var h struct {
+		Versions []struct {
+			Serial   int
+			Disputed bool
+			LockID   string `json:"lock_id"`
+			StoredBy struct {
+				Basis, Who, Operation string
+				LockID                string `json:"lock_id"`
+			} `json:"stored_by"`
+		}
+	}
+	if err := json.Unmarshal([]byte(r.Must(r.Dir, rig.Binary, "history", "-json").Stdout), &h); err != nil || len(h.Versions) != 3 {
+		t.Fatalf("history: %v, %+v", err, h)
+	}
+	for i, want := range []string{"concluded OperationTypeApply", "recorded push", "concluded OperationTypeApply"} {
+		v := h.Versions[i]
+		if got := v.StoredBy.Basis + " " + v.StoredBy.Operation; got != want || v.StoredBy.LockID == "" ||
+			v.StoredBy.LockID != v.LockID || v.Disputed {
+			t.Errorf("serial %d: got %+v, want it to be %s", v.Serial, v, want)
+		}
+	}
+	rig.Want(t, "history", r.Run(r.Dir, rig.Binary, "history"), 0, "ana@laptop (push) recorded", "(Apply) current")
 }

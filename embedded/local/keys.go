@@ -15,8 +15,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 
-	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/internal/private"
+	"github.com/statelatch/statelatch/s3/sigv4"
 )
 
 // The key pair is in the store's directory, in a shared credentials file, as a profile.
@@ -45,7 +45,7 @@ func Keys(ctx context.Context, dir string) (KeyPair, error) {
 			Profile)
 	}
 	keys := KeyPair{profile.Credentials.AccessKeyID, profile.Credentials.SecretAccessKey, true}
-	if err := embedded.CheckKeyPair(keys.ID, keys.Secret); err != nil {
+	if err := sigv4.CheckKeyPair(keys.ID, keys.Secret); err != nil {
 		return KeyPair{}, fmt.Errorf("%s: profile [%s]: %w; or remove the file to get a new key pair", file, Profile, err)
 	}
 	return keys, nil

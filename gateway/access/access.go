@@ -13,9 +13,18 @@ type Principal struct {
 	// Name is for people, audit and rules: "key:ana", or "github:repo:acme/infra:ref:refs/heads/main", which is the name
 	// that the configuration gives the issuer, and the subject of the token.
 	Name   string
-	Issuer string            // the name of the issuer in the configuration; empty: a static key
-	Key    string            // the name of the static key in the configuration; empty: a token
-	Claims map[string]string // of the token: those that rules look at, as text
+	Issuer string // the name of the issuer in the configuration; empty: a static key
+	Key    string // the name of the static key in the configuration; empty: a token
+	// Claims are those of the token, as text: of a list each text in a line of its own.
+	Claims map[string]string
+}
+
+// keyPrincipals is what the names of principals of static keys begin with, before a colon.
+const keyPrincipals = "key"
+
+// KeyPrincipal is whom the static key of a name names.
+func KeyPrincipal(name string) Principal {
+	return Principal{Name: keyPrincipals + ":" + name, Key: name}
 }
 
 // Session is one process of a principal.
@@ -24,6 +33,7 @@ type Session struct {
 	ID        string
 	Principal Principal       // whose process it is
 	Run       *statelatch.Run // the CI job, as its token tells; nil: it tells none
+	Began     time.Time       // when the session began; zero: not known, as of a static key
 	Expires   time.Time       // when the session ends; zero: never
 }
 

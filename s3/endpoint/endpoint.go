@@ -151,6 +151,10 @@ func (c *call) authenticate() error {
 	if c.Verified != nil {
 		c.Verified(c.ctx)
 	}
+	c.ctx = s3model.WithCaller(c.ctx, s3model.Caller{
+		Who: c.sig.Who, Attempt: attempt(c.r), Connection: connection(c.ctx), RequestID: c.id,
+		Signed: c.sig.Date, Agent: c.r.UserAgent(),
+	})
 	if c.query, err = sigv4.ParseQuery(c.r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -171,7 +175,7 @@ func (c *call) hoist() error {
 		delete(c.query, name)
 		switch lower {
 		case "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires",
-			"x-amz-signedheaders", "x-amz-signature", "x-amz-content-sha256":
+			"x-amz-signedheaders", "x-amz-signature", "x-amz-content-sha256", "x-amz-security-token":
 			continue
 		}
 		if len(values) != 1 || (c.r.Header.Get(lower) != "" && c.r.Header.Get(lower) != values[0]) {

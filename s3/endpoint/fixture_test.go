@@ -66,7 +66,7 @@ func startFixture(tb testing.TB, useTLS bool, options ...option) *fixture {
 	f := &fixture{store: store, log: &lockedBuffer{}}
 	cfg := Config{
 		Store:    store,
-		Verifier: &sigv4.Verifier{Lookup: func(id string) (string, bool) { return testSecret, id == testKey }},
+		Verifier: &sigv4.Verifier{Lookup: sigv4.OneKey(testKey, testSecret)},
 		Logger:   slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, o := range options {

@@ -70,6 +70,9 @@ func (c *call) uploadOrCopyPart() error {
 	}
 	if c.isCopy() {
 		c.op = "UploadPartCopy"
+		if err := c.served(); err != nil {
+			return err
+		}
 		return c.copyPart(req)
 	}
 	if name := c.sourceCondition(); name != "" {
@@ -80,7 +83,7 @@ func (c *call) uploadOrCopyPart() error {
 		return err
 	}
 	if body.body.Len() > maxPutSize {
-		return errTooLarge
+		return s3model.ErrTooLarge
 	}
 	req.Finish = body.finish
 	part, err := c.Store.PutPart(c.ctx, req, body)
@@ -128,7 +131,7 @@ func (c *call) copyPart(req s3model.PartRequest) error {
 		}
 	}
 	if piece.length > maxPutSize {
-		return errTooLarge
+		return s3model.ErrTooLarge
 	}
 	if _, err := body.Seek(piece.offset, io.SeekStart); err != nil {
 		return err

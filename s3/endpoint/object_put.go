@@ -1,8 +1,6 @@
 package endpoint
 
 import (
-	"net/http"
-
 	"github.com/statelatch/statelatch/s3/s3model"
 )
 
@@ -12,6 +10,9 @@ const maxPutSize = 5 << 30
 func (c *call) putOrCopyObject() error {
 	if c.isCopy() {
 		c.op = "CopyObject"
+		if err := c.served(); err != nil {
+			return err
+		}
 		return c.copyObject()
 	}
 	if name := c.sourceCondition(); name != "" {
@@ -61,7 +62,7 @@ func (c *call) putObject() error {
 		return err
 	}
 	if body.body.Len() > maxPutSize {
-		return errTooLarge
+		return s3model.ErrTooLarge
 	}
 	// The store decides on the bucket only after the body; this spares the client sending it.
 	if _, err := c.Store.GetBucket(c.ctx, c.bucket); err != nil {
@@ -78,6 +79,3 @@ func (c *call) putObject() error {
 	c.setChecksum(obj.Checksum)
 	return c.ok()
 }
-
-var errTooLarge = refuse("EntityTooLarge", http.StatusBadRequest,
-	"Your proposed upload exceeds the maximum allowed size of 5 GiB for one request; use a multipart upload.")

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/statelatch/statelatch/s3/s3model"
 )
 
 // operation is one row of the table by which requests are dispatched. What is not in
@@ -222,6 +224,9 @@ func (c *call) dispatch() error {
 		return err
 	}
 	c.op = op.name
+	if err := c.served(); err != nil {
+		return err
+	}
 	if err := c.checkRegion(op); err != nil {
 		return err
 	}
@@ -232,6 +237,14 @@ func (c *call) dispatch() error {
 		return err
 	}
 	return c.hideAbsence(op, op.handle(c))
+}
+
+// served refuses what the store does not serve.
+func (c *call) served() error {
+	if store, ok := c.Store.(s3model.Selective); ok {
+		return store.Serves(c.op)
+	}
+	return nil
 }
 
 func (c *call) choose(table []operation) (*operation, error) {

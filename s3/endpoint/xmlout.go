@@ -16,7 +16,7 @@ const xmlNamespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 const (
 	ownerID      = "0000000000000000000000000000000000000000000000000000000000000001"
 	ownerName    = "statelatch"
-	ownerAccount = "000000000000"
+	ownerAccount = s3model.Account
 )
 
 type ownerXML struct {

@@ -83,6 +83,16 @@ var (
 		"keys (SSE-C) for writes, by BlockedEncryptionTypes in its encryption configuration."}
 	// ErrAccessDenied: another customer key than the object's, or a principal without the right
 	ErrAccessDenied = &Error{Code: "AccessDenied", Status: 403, Message: "Access denied."}
+	// ErrNotServed: an operation that the store does not have; Message says why
+	ErrNotServed = &Error{Code: "NotImplemented", Status: 501, Message: "This is not served here."}
+	// ErrTooLarge: a body above S3's limit for one object
+	ErrTooLarge = &Error{
+		Code: "EntityTooLarge", Status: 400, Message: "Your proposed upload exceeds the maximum allowed size.",
+	}
+	// ErrUnavailable: it may be done or not, and the same request again finds out; Err says why
+	ErrUnavailable = &Error{
+		Code: "ServiceUnavailable", Status: 503, Message: "The store behind the gateway does not answer; try again.",
+	}
 	// ErrInternal: the store failed; Err says why
 	ErrInternal = &Error{Code: "InternalError", Status: 500, Message: "The store failed; its log says why."}
 	// ErrStorageFull: a write, as long as the disk is full

@@ -68,6 +68,12 @@ type Store interface {
 	CompleteUpload(ctx context.Context, req CompleteRequest) (Object, error)
 }
 
+// Selective is a [Store] that serves part of S3 only.
+type Selective interface {
+	// Serves is nil if the operation, as S3 calls it, is served; else the refusal.
+	Serves(operation string) error
+}
+
 // Bucket describes a bucket.
 type Bucket struct {
 	Name     string    // unique in the store

@@ -79,7 +79,7 @@ func TestSignature_Body_AWSDocumentation(t *testing.T) {
 
 func signature(payload, seed string) *Signature {
 	return &Signature{payload: payload, chunks: chunkSigner{
-		key:  signingKey(testSecret, "20130524", "us-east-1"),
+		key:  signingKey(testSecret, "20130524", "us-east-1", "s3"),
 		date: "20130524T000000Z", scope: "20130524/us-east-1/s3/aws4_request", previous: seed,
 	}}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/mail"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,22 +12,36 @@ import (
 
 const maxSignedHeaders = 128
 
-// parseClaim finds the signature in the header or the query and parses it.
-func parseClaim(r *http.Request, query url.Values) (*claim, error) {
+// securityToken is the header, or the parameter, that carries a session token.
+const securityToken = "X-Amz-Security-Token"
+
+// parse finds the signature in the header or the query, and parses it. whole is the hash of the body where that is
+// known.
+func (c *claim) parse(r *http.Request, query url.Values, whole string) error {
 	header := r.Header.Values("Authorization")
 	inQuery := query.Has("X-Amz-Algorithm") || query.Has("X-Amz-Signature") || query.Has("X-Amz-Credential")
 	switch {
 	case len(header) > 1, len(header) == 1 && inQuery:
-		return nil, fail("InvalidArgument", http.StatusBadRequest,
+		return fail("InvalidArgument", http.StatusBadRequest,
 			"Only one auth mechanism allowed; the request has more than one signature.")
-	case len(header) == 1:
-		return parseHeader(r, header[0])
-	case inQuery:
-		return parsePresigned(r, query)
-	case query.Has("AWSAccessKeyId") && query.Has("Signature"):
-		return nil, errSigV2
+	case len(header) == 0 && !inQuery && query.Has("AWSAccessKeyId") && query.Has("Signature"):
+		return errSigV2
+	case len(header) == 0 && (!inQuery || whole != ""):
+		return fail("AccessDenied", http.StatusForbidden, "Access denied; the request is not signed.")
 	}
-	return nil, fail("AccessDenied", http.StatusForbidden, "Access denied; the request is not signed.")
+	// A header must be signed if it is there, and a query is signed as a whole.
+	switch tokens := slices.Concat(r.Header.Values(securityToken), query[securityToken]); len(tokens) {
+	case 0:
+	case 1:
+		c.token = tokens[0]
+	default:
+		return fail("InvalidArgument", http.StatusBadRequest,
+			"The request has %d session tokens, want one %s.", len(tokens), securityToken)
+	}
+	if inQuery {
+		return c.parsePresigned(r, query)
+	}
+	return c.parseHeader(r, header[0], whole)
 }
 
 var errSigV2 = fail("InvalidRequest", http.StatusBadRequest,
@@ -48,43 +63,47 @@ func checkAlgorithm(name string, presigned bool) error {
 	return fail("InvalidArgument", http.StatusBadRequest, "Unsupported Authorization Type; use %s.", algorithm)
 }
 
-func parseHeader(r *http.Request, value string) (*claim, error) {
+func (c *claim) parseHeader(r *http.Request, value, whole string) error {
 	scheme, rest, _ := strings.Cut(strings.TrimSpace(value), " ")
 	if err := checkAlgorithm(scheme, false); err != nil {
-		return nil, err
+		return err
 	}
 	fields := map[string]string{}
 	for field := range strings.SplitSeq(rest, ",") {
 		name, val, ok := strings.Cut(strings.TrimSpace(field), "=")
 		if _, twice := fields[name]; !ok || twice {
-			return nil, malformed(false, "it must have Credential, SignedHeaders and Signature once each.")
+			return malformed(false, "it must have Credential, SignedHeaders and Signature once each.")
 		}
 		fields[name] = val
 	}
-	c := &claim{}
 	if err := c.setCredential(fields["Credential"]); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setSignedHeaders(fields["SignedHeaders"]); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setSignature(fields["Signature"]); err != nil {
-		return nil, err
+		return err
 	}
 	date, ok := requestDate(r)
 	if !ok {
-		return nil, fail("AccessDenied", http.StatusForbidden,
+		return fail("AccessDenied", http.StatusForbidden,
 			"AWS authentication requires a valid Date or x-amz-date header")
 	}
 	if err := c.setDate(date); err != nil {
-		return nil, err
+		return err
 	}
 	payload := r.Header.Get("X-Amz-Content-Sha256")
-	if payload == "" {
-		return nil, fail("InvalidRequest", http.StatusBadRequest,
+	switch {
+	case whole != "" && payload != "" && payload != whole:
+		return errPayloadHash
+	case whole != "":
+		payload = whole
+	case payload == "":
+		return fail("InvalidRequest", http.StatusBadRequest,
 			"Missing required header for this request: x-amz-content-sha256")
 	}
-	return c, c.setPayload(payload)
+	return c.setPayload(payload)
 }
 
 // requestDate is x-amz-date, or the Date header where that is missing.
@@ -111,45 +130,45 @@ func ParseTime(s string) (time.Time, error) {
 	return t.UTC(), err
 }
 
-func parsePresigned(r *http.Request, query url.Values) (*claim, error) {
+func (c *claim) parsePresigned(r *http.Request, query url.Values) error {
 	for _, name := range []string{
 		"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires",
 		"X-Amz-SignedHeaders", "X-Amz-Signature",
 	} {
 		if len(query[name]) != 1 || query.Get(name) == "" {
-			return nil, malformed(true, "Query-string authentication version 4 requires the X-Amz-Algorithm, "+
+			return malformed(true, "Query-string authentication version 4 requires the X-Amz-Algorithm, "+
 				"X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, "+
 				"once each; see %s.", name)
 		}
 	}
 	if err := checkAlgorithm(query.Get("X-Amz-Algorithm"), true); err != nil {
-		return nil, err
+		return err
 	}
-	c := &claim{presigned: true}
+	c.presigned = true
 	if err := c.setCredential(query.Get("X-Amz-Credential")); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setSignedHeaders(query.Get("X-Amz-SignedHeaders")); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setSignature(query.Get("X-Amz-Signature")); err != nil {
-		return nil, err
+		return err
 	}
 	date, err := time.Parse(timeFormat, query.Get("X-Amz-Date"))
 	if err != nil {
-		return nil, malformed(true, `X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`)
+		return malformed(true, `X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`)
 	}
 	if err := c.setDate(date); err != nil {
-		return nil, err
+		return err
 	}
 	seconds, err := strconv.ParseInt(query.Get("X-Amz-Expires"), 10, 64)
 	switch {
 	case err != nil:
-		return nil, malformed(true, "X-Amz-Expires should be a number")
+		return malformed(true, "X-Amz-Expires should be a number")
 	case seconds < 0:
-		return nil, malformed(true, "X-Amz-Expires must be non-negative")
+		return malformed(true, "X-Amz-Expires must be non-negative")
 	case seconds > int64(maxExpires/time.Second):
-		return nil, malformed(true, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires "+
+		return malformed(true, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires "+
 			"must be less than 604800 seconds")
 	}
 	c.expires = time.Duration(seconds) * time.Second
@@ -162,16 +181,16 @@ func parsePresigned(r *http.Request, query url.Values) (*claim, error) {
 		payload = unsignedPayload
 	}
 	if strings.HasPrefix(payload, "STREAMING-") {
-		return nil, malformed(true, "a presigned URL cannot have a chunked payload.")
+		return malformed(true, "a presigned URL cannot have a chunked payload.")
 	}
-	return c, c.setPayload(payload)
+	return c.setPayload(payload)
 }
 
 func (c *claim) setCredential(s string) error {
 	parts := strings.Split(s, "/")
 	if len(parts) != 5 || parts[0] == "" {
 		return malformed(c.presigned, "the Credential is mal-formed; expecting "+
-			"\"<YOUR-AKID>/YYYYMMDD/REGION/s3/aws4_request\".")
+			"\"<YOUR-AKID>/YYYYMMDD/REGION/%s/aws4_request\".", c.service)
 	}
 	if _, err := time.Parse(dayFormat, parts[1]); err != nil || len(parts[1]) != len(dayFormat) {
 		return malformed(c.presigned, "incorrect date format in the credential; it must be in the format \"yyyyMMdd\".")
@@ -179,8 +198,9 @@ func (c *claim) setCredential(s string) error {
 	if parts[2] == "" {
 		return malformed(c.presigned, "the region in the credential is empty.")
 	}
-	if parts[3] != "s3" {
-		return malformed(c.presigned, "incorrect service %q in the credential; this endpoint belongs to \"s3\".", parts[3])
+	if parts[3] != c.service {
+		return malformed(c.presigned, "incorrect service %q in the credential; this endpoint belongs to %q.", parts[3],
+			c.service)
 	}
 	if parts[4] != "aws4_request" {
 		return malformed(c.presigned, "incorrect terminal %q in the credential; it must be \"aws4_request\".", parts[4])

@@ -29,7 +29,7 @@ var testTime = time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
 
 func newVerifier(now time.Time) *Verifier {
 	return &Verifier{
-		Lookup: func(id string) (string, bool) { return testSecret, id == testKey },
+		Lookup: OneKey(testKey, testSecret),
 		Now:    func() time.Time { return now },
 	}
 }
@@ -231,7 +231,7 @@ func editAuth(from, to string) func(*http.Request) {
 func TestVerifier_Verify_WrongSecret(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(testTime)
-	v.Lookup = func(string) (string, bool) { return "another", true }
+	v.Lookup = OneKey(testKey, "another")
 	_, err := v.Verify(received(t, signedRequest(t, http.MethodGet, "http://"+testHost+"/b", "", nil)))
 	wantCode(t, err, "SignatureDoesNotMatch", 403)
 }
@@ -241,6 +241,133 @@ func TestVerifier_Verify_SessionToken(t *testing.T) {
 	r := signedRequest(t, http.MethodGet, "http://"+testHost+"/b", "", map[string]string{"X-Amz-Security-Token": "t"})
 	_, err := newVerifier(testTime).Verify(received(t, r))
 	wantCode(t, err, "InvalidToken", 400)
+
+	// sessions is a Lookup of sessions, whose token is "right" or "old".
+	sessions := func(_ context.Context, id, token string) (Key, error) {
+		switch {
+		case id != testKey:
+			return Key{}, ErrUnknownKey
+		case token == "old":
+			return Key{}, ErrExpiredToken
+		case token != "right":
+			return Key{}, ErrInvalidToken
+		}
+		return Key{Secret: testSecret, Who: "ana"}, nil
+	}
+	const target = "http://" + testHost + "/b/k"
+	withToken := func(token string) *http.Request {
+		return signedRequest(t, http.MethodGet, target, "", map[string]string{"X-Amz-Security-Token": token})
+	}
+	tests := []struct {
+		name string
+		r    *http.Request
+		edit func(*http.Request)
+		code string
+	}{
+		{"right", withToken("right"), nil, ""},
+		{"old", withToken("old"), nil, "ExpiredToken"},
+		{"wrong", withToken("wrong"), nil, "InvalidToken"},
+		{"none", signedRequest(t, http.MethodGet, target, "", nil), nil, "InvalidToken"},
+		{"exchanged", withToken("right "), func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "old") }, "ExpiredToken"},
+		{"signed with another", withToken("old"), func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "right") }, "SignatureDoesNotMatch"},
+		{"not signed", withToken("right"), editAuth(";x-amz-security-token", ""), "AccessDenied"},
+		{"added", signedRequest(t, http.MethodGet, target, "", nil), func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "right") }, "AccessDenied"},
+		{"twice", withToken("right"), func(r *http.Request) { r.Header.Add("X-Amz-Security-Token", "right") }, "InvalidArgument"},
+		{"in the query, too", withToken("right"), func(r *http.Request) { r.URL.RawQuery = "X-Amz-Security-Token=right" }, "InvalidArgument"},
+		{"presigned", presigned(t, target+"?X-Amz-Security-Token=right", 60, nil), nil, ""},
+		{"presigned, old", presigned(t, target+"?X-Amz-Security-Token=old", 60, nil), nil, "ExpiredToken"},
+		{"presigned, added", presigned(t, target, 60, nil), func(r *http.Request) { r.URL.RawQuery += "&X-Amz-Security-Token=right" }, "SignatureDoesNotMatch"},
+		{"presigned, exchanged", presigned(t, target+"?X-Amz-Security-Token=old", 60, nil), func(r *http.Request) {
+			r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "Token=old", "Token=right", 1)
+		}, "SignatureDoesNotMatch"},
+	}
+	for _, tt := range tests {
+		r := received(t, tt.r)
+		if tt.edit != nil {
+			tt.edit(r)
+		}
+		v := newVerifier(testTime)
+		v.Lookup = sessions
+		got, err := v.Verify(r)
+		if tt.code == "" {
+			if err != nil || got.Who != "ana" {
+				t.Errorf("%s: got %+v, %v, want the session's principal", tt.name, got, err)
+			}
+			continue
+		}
+		var e *s3model.Error
+		if !errors.As(err, &e) || e.Code != tt.code {
+			t.Errorf("%s: got error %v, want code %s", tt.name, err, tt.code)
+		}
+	}
+}
+
+func TestVerifier_Verify_LookupFails(t *testing.T) {
+	t.Parallel()
+	for code, key := range map[string]Key{"InternalError": {Secret: testSecret}, "InvalidAccessKeyId": {}} {
+		v := newVerifier(testTime)
+		v.Lookup = func(context.Context, string, string) (Key, error) {
+			if key.Secret != "" {
+				return key, errors.New("the disk is gone")
+			}
+			return key, nil
+		}
+		_, err := v.Verify(received(t, signedRequest(t, http.MethodGet, "http://"+testHost+"/b", "", nil)))
+		var e *s3model.Error
+		if !errors.As(err, &e) || e.Code != code || strings.Contains(e.Message, "disk") {
+			t.Errorf("got error %v, want code %s, and the cause for the log alone", err, code)
+		}
+	}
+}
+
+func TestVerifier_VerifyWhole(t *testing.T) {
+	t.Parallel()
+	const body = "Action=GetCallerIdentity&Version=2011-06-15"
+	form := func(service string) *http.Request {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+testHost+"/", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+		if err := v4.NewSigner().SignHTTP(t.Context(), credentials(), r, sha256Hex(body), service, "eu-west-1", testTime); err != nil {
+			t.Fatal(err)
+		}
+		return received(t, r)
+	}
+	edited := func(edit func(*http.Request)) *http.Request {
+		r := form("sts")
+		edit(r)
+		return r
+	}
+	tests := []struct {
+		name string
+		r    *http.Request
+		body string
+		code string
+	}{
+		{"right", form("sts"), body, ""},
+		{"another body", form("sts"), body + "&a=b", "SignatureDoesNotMatch"},
+		{"another service", form("s3"), body, "AuthorizationHeaderMalformed"},
+		{"another path", edited(func(r *http.Request) { r.URL.Path = "/b" }), body, "InvalidURI"},
+		{"not signed", edited(func(r *http.Request) { r.Header.Del("Authorization") }), body, "AccessDenied"},
+		{"presigned", edited(func(r *http.Request) {
+			r.Header.Del("Authorization")
+			r.URL.RawQuery = presigned(t, "http://"+testHost+"/", 60, nil).URL.RawQuery
+		}), body, "AccessDenied"},
+		{"another hash", edited(func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", emptySHA256) }), body, "XAmzContentSHA256Mismatch"},
+	}
+	for _, tt := range tests {
+		v := newVerifier(testTime)
+		v.Service = "sts"
+		_, err := v.VerifyWhole(tt.r, []byte(tt.body))
+		var e *s3model.Error
+		if tt.code == "" && err != nil || tt.code != "" && (!errors.As(err, &e) || e.Code != tt.code) {
+			t.Errorf("%s: got error %v, want code %q", tt.name, err, tt.code)
+		}
+	}
+	if _, err := newVerifier(testTime).Verify(form("sts")); err == nil {
+		t.Error("a signature for sts was taken for one for s3")
+	}
 }
 
 func TestVerifier_Verify_Skew(t *testing.T) {
@@ -275,10 +402,10 @@ func TestVerifier_Verify_DateHeader(t *testing.T) {
 	// The SDK always sends x-amz-date, so this one is signed by hand.
 	r := readRequest(t, []byte("GET /b HTTP/1.1\r\nHost: "+testHost+"\r\nDate: Fri, 24 May 2013 00:00:00 GMT\r\nx-amz-content-sha256: "+emptySHA256+"\r\n\r\n"))
 	c := &claim{
-		day: "20130524", region: "us-east-1", payload: emptySHA256, date: testTime,
+		day: "20130524", region: "us-east-1", service: "s3", payload: emptySHA256, date: testTime,
 		signedHeaders: []string{"date", "host", "x-amz-content-sha256"},
 	}
-	sig := sign(signingKey(testSecret, c.day, c.region), algorithm+"\n20130524T000000Z\n"+c.scope()+"\n"+sha256Hex(canonicalRequest(r, url.Values{}, c)))
+	sig := sign(signingKey(testSecret, c.day, c.region, c.service), algorithm+"\n20130524T000000Z\n"+c.scope()+"\n"+sha256Hex(canonicalRequest(r, url.Values{}, c)))
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+testKey+"/"+c.scope()+",SignedHeaders=date;host;x-amz-content-sha256,Signature="+sig)
 	if _, err := newVerifier(testTime).Verify(r); err != nil {
 		t.Fatalf("got error %v, want none", err)
@@ -433,7 +560,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		// The seeds' secret is not the verifier's: no input can be right.
 		v := newVerifier(testTime)
-		v.Lookup = func(string) (string, bool) { return "another secret", true }
+		v.Lookup = func(context.Context, string, string) (Key, error) { return Key{Secret: "another secret"}, nil }
 		got, err := v.Verify(r)
 		if err == nil {
 			t.Fatalf("got %+v, want a refusal", got)

@@ -1,4 +1,6 @@
-package embedded
+// Package s3server is the http.Server around an S3 endpoint: times, sizes, and the number of connections, beyond which
+// those give way that never brought a valid signature.
+package s3server
 
 import (
 	"context"
@@ -7,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/statelatch/statelatch/s3/endpoint"
 )
 
 const (
@@ -17,10 +21,10 @@ const (
 	maxConnections = 1000
 )
 
-// connections keeps the number of open connections below a limit without shutting anybody out: for a new one
+// Connections keeps the number of open connections below a limit without shutting anybody out: for a new one
 // the least valuable is closed, which is one that never brought a valid signature, else one that is idle.
 // A request that was verified is never cut off.
-type connections struct {
+type Connections struct {
 	limit int
 
 	mu   sync.Mutex
@@ -36,21 +40,31 @@ type connection struct {
 
 type connectionKey struct{}
 
-// HTTPServer returns a server for the store with the limits that belong around it: times for headers and idleness,
-// the size of headers, and the number of connections, beyond which those give way that never
-// brought a valid signature. The caller serves listeners with it, and shuts it down before Close.
-func (s *Server) HTTPServer() *http.Server {
+// NewConnections allows so many at a time; 0: 1000, or half of what the process may open, since the rest is for the
+// files behind them.
+func NewConnections(limit int) *Connections {
+	if limit == 0 {
+		limit = maxConnections
+		if n := descriptors(); n > 0 {
+			limit = int(min(maxConnections, n/2))
+		}
+	}
+	return &Connections{limit: limit, open: map[net.Conn]*connection{}}
+}
+
+// Server returns a server for an endpoint, whose Config.Verified must be Verified. The caller serves listeners with it.
+func (cs *Connections) Server(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+		Handler: handler, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connectionKey{}, c)
+			return context.WithValue(endpoint.ConnContext(ctx, c), connectionKey{}, c)
 		},
-		ConnState: s.connections.changed,
+		ConnState: cs.changed,
 	}
 }
 
 // changed is http.Server.ConnState. For a new connection it is called before the next is accepted.
-func (cs *connections) changed(c net.Conn, state http.ConnState) {
+func (cs *Connections) changed(c net.Conn, state http.ConnState) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.seq++
@@ -70,8 +84,8 @@ func (cs *connections) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
-// verified notes that a request with a right signature came over the connection of ctx.
-func (cs *connections) verified(ctx context.Context) {
+// Verified notes that a request with a right signature came over the connection of ctx.
+func (cs *Connections) Verified(ctx context.Context) {
 	c, _ := ctx.Value(connectionKey{}).(net.Conn)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -81,7 +95,7 @@ func (cs *connections) verified(ctx context.Context) {
 }
 
 // evict closes one connection for the sake of the new one, or the new one if all others work.
-func (cs *connections) evict(fresh net.Conn) {
+func (cs *Connections) evict(fresh net.Conn) {
 	victim, worst := fresh, (*connection)(nil)
 	for c, e := range cs.open {
 		if c == fresh || e.busy {
