@@ -40,14 +40,14 @@ func (g *Gateway) OpenState(ctx context.Context, c Caller, key string, again boo
 		return nil, err
 	}
 	defer p.done()
-	if r := p.reading; again && c.Engine && r != nil && r.fresh() {
+	if r := p.reading; again && c.Engine && r != nil && r.fresh(c) {
 		return r.use(), nil
 	}
 	v, body, err := g.cfg.States.Open(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reading{Version: v, body: body, at: time.Now()}
+	r := &Reading{Version: v, body: body, at: time.Now(), signed: c.Signed}
 	p.read(r)
 	return r.use(), nil
 }
@@ -63,13 +63,16 @@ func (p *process) forget() {
 // read remembers what the process has read, for a while.
 func (p *process) read(r *Reading) {
 	p.forget()
-	p.reading, p.base = r.use(), &r.Version
+	p.base = &r.Version
+	if !r.Version.Exists {
+		return // nothing more will be asked for
+	}
+	p.reading = r.use()
 	time.AfterFunc(readingTime, func() {
 		p.turn <- struct{}{}
 		defer p.done()
 		if p.reading == r {
-			p.reading = nil
-			_ = r.Close()
+			p.forget()
 		}
 	})
 }
@@ -129,7 +132,8 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 			})
 			return v, nil
 		case ok && owns(c, moved.now.Managed) && try < writeTries: // another gateway wrote it for the same process
-			p.held, p.session = &moved.now, nil
+			g.finds(p, moved.now)
+			p.session = nil
 			continue
 		case errors.Is(err, statelatch.ErrLockLost):
 			return state.Version{}, g.lostWhileWriting(ctx, p, ref, err)
@@ -199,9 +203,8 @@ func (g *Gateway) writeLocked(
 // enter makes the process's lock one under which the state may be changed here: it names this gateway, and no delete of
 // it may land.
 func (g *Gateway) enter(ctx context.Context, c Caller, p *process) error {
-	if c.stale(*p.held) {
-		return refused(p.held.LockedError(), "nothing was changed in %s: the request is from before this process took the "+
-			"lock", p.held.Ref)
+	if err := c.stale(*p.held); err != nil {
+		return err
 	}
 	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
 		h, err := g.mark(ctx, p, *p.held)
