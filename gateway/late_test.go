@@ -11,6 +11,7 @@ import (
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/bucket/faultbucket"
+	"github.com/statelatch/statelatch/gateway"
 )
 
 // A request that was signed in an earlier tenure of the same process, and comes when it has the lock anew, changes
@@ -19,20 +20,26 @@ func TestGateway_LateOfAnEarlierTenure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	n := w.gateway()
-	c := pipeline("s1")
-	c.Signed = time.Now().Add(-time.Minute)
-	n.lock(t, c, "one")
-	n.mustWrite(t, c, body(1, "a"))
-	n.unlock(t, c)
-	late := c
-	c.Signed = time.Now().Add(-30 * time.Second)
-	n.lock(t, c, "two")
-	n.unlock(t, late)
+	at := func(ago time.Duration) gateway.Caller {
+		c := pipeline("s1")
+		c.Signed = time.Now().Add(-ago)
+		return c
+	}
+	n.lock(t, at(time.Minute), "one")
+	n.mustWrite(t, at(0), body(1, "a"))
+	n.unlock(t, at(30*time.Second))
+	n.lock(t, at(20*time.Second), "two")
+	late := at(40 * time.Second)
+	if err := n.Unlock(t.Context(), late, key); !errors.Is(err, statelatch.ErrConflict) {
+		t.Errorf("a late release: %v, want ErrConflict", err)
+	}
 	w.wantLock("two")
-	wantRefused(t, n.write(t, late, body(2, "a late")), "from before this process took the lock")
+	if err := n.write(t, late, body(2, "a late")); !errors.Is(err, statelatch.ErrConflict) {
+		t.Errorf("a late write: %v, want ErrConflict", err)
+	}
 	w.wantState(body(1, "a"))
-	n.mustWrite(t, c, body(2, "a b"))
-	n.unlock(t, c)
+	n.mustWrite(t, at(0), body(2, "a b"))
+	n.unlock(t, at(0))
 	w.wantLock("")
 }
 
