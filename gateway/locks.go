@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -199,7 +200,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 	defer p.done()
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	had := p.lockID()
+	had := cmp.Or(p.lockID(), p.lost)
 	if p.held != nil {
 		err := g.release(ctx, c, p, *p.held)
 		if !errors.Is(err, statelatch.ErrLockLost) {
@@ -259,7 +260,7 @@ func (g *Gateway) mark(ctx context.Context, h lock.Held) (lock.Held, error) {
 // names, must not land under the next holder: then the state is fenced first. The gateway that the lock names must mark
 // it anew before it writes again, so it is marked before that: else such a write could begin behind the fence.
 func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held) error {
-	if !p.unlocked.Signed.IsZero() && !c.after(p.unlocked) { // its client sent it again, and that try released what was meant
+	if !p.unlocked.Signed.IsZero() && !c.after(p.unlocked) { // a later try of it has released what was meant
 		return c.cameLate(h.Ref)
 	}
 	if err := c.stale(h); err != nil {

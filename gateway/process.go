@@ -55,9 +55,10 @@ type process struct {
 	told     bool           // refused was served
 	base     *state.Version // what it read or wrote last
 	session  *state.Session
-	doubt    error // a write has an unknown outcome
-	leaving  bool  // a delete of the lock may yet land
-	lockLost error // why the lock that it held is not its own any more
+	doubt    error  // a write has an unknown outcome
+	leaving  bool   // a delete of the lock may yet land
+	lost     string // the ID of the lock that it held last
+	lockLost error  // why the lock that it held is not its own any more
 
 	reading *Reading
 }
@@ -169,6 +170,7 @@ func (p *process) knows(conn uint64, id string) {
 
 // loses notes that the lock is not the process's any more.
 func (p *process) loses(why error) {
+	p.lost = p.lockID()
 	p.held, p.session, p.doubt, p.leaving, p.lockLost = nil, nil, nil, false, why
 }
 
