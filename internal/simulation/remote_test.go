@@ -167,7 +167,7 @@ func (e *remote) work(h *holding) bool {
 	}
 	e.w.observe(r.content(), call)
 	for n := range 1 + e.pick(2) {
-		e.sleep(e.between(200*time.Millisecond, 6*time.Second))
+		e.sleep(e.between(200*time.Millisecond, 3*time.Second))
 		if e.dead() {
 			return false
 		}
