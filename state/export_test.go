@@ -4,7 +4,7 @@ package state
 func (s *Store) SpoolAbove(n int64) { s.spoolAbove = n }
 
 // Metadata is p as it is kept.
-func (p Provenance) Metadata() map[string]string { return p.metadata() }
+func (p Provenance) Metadata() map[string]string { return p.Metadata() }
 
 // Recorded is what metadata says.
 var Recorded = recorded

@@ -187,7 +187,8 @@ func TestDoor_EngineApply(t *testing.T) {
 				}
 				before := r.calls.Count(faultbucket.OpGet, key)
 				head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(ref.Bucket), Key: aws.String(key)})
-				if err != nil || aws.ToInt64(head.ContentLength) != int64(len(content)) {
+				if err != nil || aws.ToInt64(head.ContentLength) != int64(len(content)) ||
+					head.Metadata["statelatch-principal"] != "ci:app" {
 					t.Fatalf("HEAD: %+v, %v", head, err)
 				}
 				var got bytes.Buffer
