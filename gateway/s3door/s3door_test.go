@@ -341,7 +341,7 @@ func TestDoor_OwnClients(t *testing.T) {
 	if weak, err := tenure.Release(t.Context()); weak || err != nil {
 		t.Errorf("release: %v, %v", weak, err)
 	}
-	if err := put(t, r.client("app-1"), ref.LockKey(), lockBody("one"), true); err != nil {
+	if err := put(t, r.client("app-1"), ref.LockKey(), lockBody("later"), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Acquire(t.Context(), ref, lock.Request{Who: "ana"}); !errors.Is(err, statelatch.ErrLocked) {
