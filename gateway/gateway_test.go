@@ -1,10 +1,12 @@
 package gateway_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -801,4 +803,46 @@ func TestGateway_LateReleaseForcesNobody(t *testing.T) {
 	late.Signed = signed
 	wantRefused(t, n.Unlock(t.Context(), late, key), "read it first")
 	w.wantLock("two")
+}
+
+// What is written without a lock is what the process goes on from, and is told as any other write.
+func TestGateway_WriteWithoutLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var told bytes.Buffer
+	states := &state.Store{Bucket: w.store}
+	g, err := gateway.New(gateway.Config{
+		Locks:  &lock.Manager{Bucket: w.store, Tier: lock.TierFull, Fence: states.Touch},
+		States: states, Rules: w.rules, Logger: slog.New(slog.NewTextHandler(&told, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, op := &node{Gateway: g}, person("op", 1)
+	n.mustWrite(t, op, body(1, "a"))
+	v, err := n.OpenState(t.Context(), op, key, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.mustWrite(t, op, body(2, "a b"))
+	v, err = n.OpenState(t.Context(), op, key, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if serial := v.Version.Header.Serial; serial != 2 {
+		t.Errorf("the process reads serial %d after it wrote 2", serial)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.mustWrite(t, op, body(3, "a b c"))
+	if n := strings.Count(told.String(), "msg=push outcome=ok"); n != 3 || strings.Contains(told.String(), `lock=""`) {
+		t.Errorf("%d of 3 writes were told, each with its lock:\n%s", n, &told)
+	}
+	if err := n.DeleteState(t.Context(), op, key); err != nil {
+		t.Errorf("the state that the process wrote last is not deleted: %v", err)
+	}
 }

@@ -121,13 +121,19 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 	}
 	for try := 1; ; try++ {
 		v, err := g.writeLocked(ctx, c, p, ref, body)
+		lockID := p.lockID()
+		if isNotLocked(err) && p.lockLost == nil {
+			if v, lockID, err = g.writeUnlocked(ctx, c, ref, body); err != nil {
+				return state.Version{}, err
+			}
+		}
 		moved, ok := errors.AsType[*movedError](err)
 		switch {
 		case err == nil:
 			p.base = &v
 			p.forget()
 			g.record(c, audit.Event{
-				Action: audit.Push, Outcome: audit.OK, Ref: ref.String(), LockID: p.lockID(),
+				Action: audit.Push, Outcome: audit.OK, Ref: ref.String(), LockID: lockID,
 				SerialAfter: v.Serial(), ETagAfter: v.ETag, VersionID: v.VersionID, Lineage: v.Header.Lineage,
 			})
 			return v, nil
@@ -137,10 +143,8 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 			continue
 		case errors.Is(err, statelatch.ErrLockLost):
 			return state.Version{}, g.lostWhileWriting(ctx, p, ref, err)
-		case isNotLocked(err) && p.lockLost != nil:
-			return state.Version{}, g.lostWhileWriting(ctx, p, ref, p.lockLost)
 		case isNotLocked(err):
-			return g.writeUnlocked(ctx, c, ref, body)
+			return state.Version{}, g.lostWhileWriting(ctx, p, ref, p.lockLost)
 		}
 		p.session = nil
 		return state.Version{}, err
@@ -301,27 +305,27 @@ func (g *Gateway) writeUnder(
 	return v, err
 }
 
-// writeUnlocked writes for a process that took no lock, under one that is taken for it.
+// writeUnlocked writes for a process that took no lock, under one that is taken for it, and returns the ID of that.
 func (g *Gateway) writeUnlocked(
 	ctx context.Context, c Caller, ref statelatch.Ref, body io.ReadSeeker,
-) (state.Version, error) {
+) (v state.Version, lockID string, err error) {
 	if err := g.allow(c, ref.Key, access.WriteUnlocked); err != nil {
-		return state.Version{}, refused(err, "the state %s was not written: nobody holds its lock", ref)
+		return state.Version{}, "", refused(err, "the state %s was not written: nobody holds its lock", ref)
 	}
-	var v state.Version
-	err := g.underOwnLock(ctx, c, ref, "write without a lock", func(t *lock.Tenure) error {
+	err = g.underOwnLock(ctx, c, ref, "write without a lock", func(t *lock.Tenure) error {
 		x, err := g.cfg.States.Begin(ctx, t)
 		if err != nil {
 			return err
 		}
 		defer x.Close()
-		v, err = x.Write(ctx, body, g.engineWrite(c, t.Held().Info.ID))
+		lockID = t.Held().Info.ID
+		v, err = x.Write(ctx, body, g.engineWrite(c, lockID))
 		return err
 	})
 	if errors.Is(err, state.ErrGuarded) {
 		err = refused(err, "the state %s was not written: it does not follow on what is stored", ref)
 	}
-	return v, err
+	return v, lockID, err
 }
 
 // underOwnLock does something under a lock with a lease, which the gateway renews itself.
