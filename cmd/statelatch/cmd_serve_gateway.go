@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,9 @@ type gatewayOptions struct {
 	targetOptions
 	config string
 	check  bool
-	weak   bool // a store of tier cas will do
+	// advertise is this gateway's URL for the others
+	advertise string
+	weak      bool // a store of tier cas will do
 }
 
 // gatewayFlags are the flags of serve that are for a gateway alone.
@@ -32,6 +35,8 @@ func gatewayFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "store", Usage: "`s3://BUCKET[/PREFIX]` be a gateway to this bucket, instead of a store"},
 		&cli.StringFlag{Name: "config", Usage: "`FILE` who may do what through the gateway (docs/GATEWAY.md)"},
+		&cli.StringFlag{Name: "advertise", Usage: "`URL` at which other gateways of the bucket reach this one (default: " +
+			"where it listens)"},
 		&cli.BoolFlag{Name: "check", Usage: "check -config, and serve nothing"},
 		&cli.BoolFlag{
 			Name: "weak-release",
@@ -45,7 +50,8 @@ func gatewayFlags() []cli.Flag {
 func gatewayOf(c *cli.Command) (o gatewayOptions, ok bool, err error) {
 	o = gatewayOptions{
 		targetOptions: targetOf(c, c.String("store")), config: c.String("config"), check: c.Bool("check"),
-		weak: c.Bool("weak-release"),
+		advertise: c.String("advertise"),
+		weak:      c.Bool("weak-release"),
 	}
 	given := func(names ...string) string {
 		for _, name := range names {
@@ -59,7 +65,7 @@ func gatewayOf(c *cli.Command) (o gatewayOptions, ok bool, err error) {
 	case o.check && o.config == "":
 		return o, false, usageError{errors.New("-check wants -config FILE")}
 	case c.String("store") == "" && o.config == "":
-		if name := given("weak-release", "backend-config", "profile", "endpoint", "expected-bucket-owner", "audit",
+		if name := given("advertise", "weak-release", "backend-config", "profile", "endpoint", "expected-bucket-owner", "audit",
 			"audit-required"); name != "" {
 			return o, false, usageError{fmt.Errorf("-%s is for a gateway: give -store s3://BUCKET and -config FILE, too", name)}
 		}
@@ -133,19 +139,19 @@ func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term term
 	if err != nil {
 		return err
 	}
-	srv, err := server.New(server.Config{
-		Gateway: g, Registry: registry, Region: at.Backend.S3.Region, Encrypts: encrypts(at), Domain: s.domain,
-		BehindTLS: s.behindTLS, Logger: logger,
-	})
-	if err != nil {
-		return err
-	}
 	listener, err := s.listen(ctx, tlsConfig)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 	url := local.URL(listener.Addr(), tlsConfig != nil)
+	srv, err := server.New(server.Config{
+		Gateway: g, Registry: registry, Region: at.Backend.S3.Region, Encrypts: encrypts(at), Domain: s.domain,
+		BehindTLS: s.behindTLS, Advertise: cmp.Or(o.advertise, url), Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
 	term.Print("%s", gatewayWelcome(url, at, cfg))
 	return serveUntil(ctx, srv, listener, url, logger, term)
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/statelatch/statelatch"
-	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/internal/spool"
 	"github.com/statelatch/statelatch/s3/s3model"
 )
@@ -76,7 +75,7 @@ func (s *Store) CreateUpload(ctx context.Context, req s3model.PutRequest) (strin
 	if len(s.uploads.open) >= maxUploads {
 		return "", s3model.Object{}, s3model.ErrUnavailable.With("Too many multipart uploads are under way.", nil)
 	}
-	id := pace.HexNonce()
+	id := s.NewUploadID()
 	s.uploads.open[id] = &upload{
 		by: c.Principal.Name + "\n" + c.ID, key: req.Key, used: time.Now(), parts: map[int]*part{},
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/gateway"
 	"github.com/statelatch/statelatch/gateway/access"
+	"github.com/statelatch/statelatch/internal/pace"
 	"github.com/statelatch/statelatch/internal/spool"
 	"github.com/statelatch/statelatch/s3/s3model"
 	"github.com/statelatch/statelatch/state"
@@ -36,8 +37,10 @@ type Config struct {
 	// Encrypts says that the bucket's driver has every object encrypted with keys of the store (SSE-S3), so that a client
 	// which asks for that gets it.
 	Encrypts bool
-	SpoolDir string       // where bodies wait; empty: os.TempDir
-	Logger   *slog.Logger // of failures that a client is told only the code of; nil: nothing is told
+	SpoolDir string // where bodies wait; empty: os.TempDir
+	// NewUploadID names a multipart upload, which waits here; nil: at random. An ID must be unique, and not to be guessed.
+	NewUploadID func() string
+	Logger      *slog.Logger // of failures that a client is told only the code of; nil: nothing is told
 }
 
 // Store is the door. Create it with New.
@@ -53,6 +56,9 @@ var _ s3model.Store = (*Store)(nil)
 func New(cfg Config) *Store {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.NewUploadID == nil {
+		cfg.NewUploadID = pace.HexNonce
 	}
 	return &Store{Config: cfg, started: time.Now(), uploads: uploads{open: map[string]*upload{}}}
 }

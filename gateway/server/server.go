@@ -25,7 +25,10 @@ type Config struct {
 	Encrypts bool
 	Domain   string // also serve BUCKET.DOMAIN; empty: path style alone
 	// BehindTLS says that a proxy in front ends TLS.
-	BehindTLS      bool
+	BehindTLS bool
+	// Advertise is the URL, http or https, at which other gateways of the bucket reach this one; empty: they do not, and a
+	// state in parts must come to one gateway.
+	Advertise      string
 	SpoolDir       string       // where bodies wait; empty: os.TempDir
 	MaxConnections int          // 0: see s3server.NewConnections
 	Logger         *slog.Logger // nil: nothing is told
@@ -41,9 +44,11 @@ func New(cfg Config) (*http.Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	conns := s3server.NewConnections(cfg.MaxConnections)
+	parts := &uploads{self: cfg.Advertise, registry: cfg.Registry, logger: cfg.Logger}
 	s3 := endpoint.New(endpoint.Config{
 		Store: s3door.New(s3door.Config{
 			Gateway: cfg.Gateway, Region: cfg.Region, Encrypts: cfg.Encrypts, SpoolDir: cfg.SpoolDir, Logger: cfg.Logger,
+			NewUploadID: parts.newID,
 		}),
 		Verifier: &sigv4.Verifier{Lookup: cfg.Registry.Lookup},
 		Logger:   cfg.Logger, Domain: cfg.Domain, BehindTLS: cfg.BehindTLS, Verified: conns.Verified,
@@ -52,6 +57,10 @@ func New(cfg Config) (*http.Server, error) {
 	return conns.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if stsdoor.Is(r) {
 			sts.ServeHTTP(w, r)
+			return
+		}
+		if to, ok := parts.elsewhere(r); ok {
+			parts.passOn(w, r, to)
 			return
 		}
 		s3.ServeHTTP(w, r)

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -200,4 +201,37 @@ func bound(accessKeyID string) []byte { return append([]byte{sealVersion}, acces
 func secretOf(master, salt []byte, accessKeyID string) (string, error) {
 	secret, err := hkdf.Key(sha256.New, master, salt, signPurpose+accessKeyID, secretSize)
 	return base64.RawURLEncoding.EncodeToString(secret), err
+}
+
+// signPeers is what keeps signatures among gateways apart from what else is derived of a master key.
+const signPeers = "statelatch peers 1 "
+
+// sign is the signature of a text under a master key, in base64url.
+func sign(master []byte, text string) string {
+	mac := hmac.New(sha256.New, master)
+	mac.Write([]byte(signPeers + text))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// Sign signs a text for other gateways that have the master keys. It is not ok without any.
+func (r *Registry) Sign(text string) (signature string, ok bool) {
+	if r.master == nil {
+		return "", false
+	}
+	keys, _ := r.master.file.get()
+	return sign(keys[0], text), true
+}
+
+// Signed reports whether a gateway that has one of the master keys has signed a text.
+func (r *Registry) Signed(text, signature string) bool {
+	if r.master == nil {
+		return false
+	}
+	keys, _ := r.master.file.get()
+	for _, key := range keys {
+		if hmac.Equal([]byte(sign(key, text)), []byte(signature)) {
+			return true
+		}
+	}
+	return false
 }
