@@ -290,3 +290,21 @@ func TestGateway_RefusedHereGrantedThere(t *testing.T) {
 		t.Errorf("got %s, %v, want its own lock", seen.Body, err)
 	}
 }
+
+// A look at the lock that comes late does not take away the answer from the one that follows the refusal.
+func TestGateway_LateLookAtTheHolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, c := w.gateway(), pipeline("s2")
+	n.lock(t, pipeline("s1"), "one")
+	if _, err := n.Lock(t.Context(), signed(c, 0), key, info("two")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Fatal(err)
+	}
+	n.unlock(t, pipeline("s1"))
+	for _, ago := range []time.Duration{time.Minute, 0} {
+		seen, err := n.ReadLock(t.Context(), signed(c, ago), key)
+		if err != nil || !strings.Contains(string(seen.Body), `"ID":"one"`) {
+			t.Errorf("signed %v ago: got %s, %v, want the holder that it was refused for", ago, seen.Body, err)
+		}
+	}
+}

@@ -148,7 +148,7 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	}
 	defer p.done()
 	switch {
-	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && (!p.told || c.again()):
+	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && p.tells(c):
 		p.told, p.shown = true, p.refused.ETag
 		return LockObject{Body: marshal(p.refused.Holder, p.refused.Managed), ETag: p.refused.ETag, Modified: p.at}, nil
 	case p.held != nil && p.held.Err == nil && c.ID != "":
@@ -170,6 +170,12 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	return LockObject{Body: body, ETag: obj.ETag, Modified: obj.LastModified}, nil
 }
 
+// tells reports whether the holder is to be shown that p was refused for: once, and to whatever asks right after it was,
+// since a request that came late may have been told already.
+func (p *process) tells(c Caller) bool {
+	return !p.told || c.again() || !c.Signed.IsZero() && c.Signed.Sub(p.asked.Signed).Abs() <= time.Second
+}
+
 // marshal is the lock object that info and m were read from, or written to.
 func marshal(info statelatch.LockInfo, m *statelatch.Managed) []byte {
 	if m == nil {
@@ -182,6 +188,7 @@ func marshal(info statelatch.LockInfo, m *statelatch.Managed) []byte {
 // was shown, and whose holder can write no more then.
 //
 //	nil           there is no lock, or none that the process holds: what it has released before is released
+//	ErrConflict   the request came late, and may be about an earlier lock: who still waits sends it again
 //	*RefusedError the lock is not what the process was shown; nothing was removed
 //	*DeniedError  it is somebody else's, and the rules do not allow to end that
 //	other         as of lock.Manager.Release and ForceRelease
