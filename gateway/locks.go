@@ -44,7 +44,7 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	case p.hasEnded(want.ID):
 		return lock.Held{}, refused(nil, "the lock %s of %s was not taken: this process has released it, so the request "+
 			"came late", want.ID, ref)
-	case p.refused != nil && p.askedFor == want.ID && !c.after(p.asked) && (!p.told || !c.Signed.Equal(p.asked.Signed)):
+	case p.refused != nil && p.askedFor == want.ID && p.repeats(c):
 		return lock.Held{}, p.refused // it came late, or twice: its client was told so, and waits or has gone
 	}
 	p.refused = nil
@@ -67,6 +67,15 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 		ETagAfter: h.ETag,
 	})
 	return h, nil
+}
+
+// repeats reports whether a request for the lock is a try before the one that p was refused last, or that one again.
+// Engines look who has the lock before they ask once more.
+func (p *process) repeats(c Caller) bool {
+	if c.Signed.Equal(p.asked.Signed) && c.Attempt == p.asked.Attempt {
+		return c.Engine && !p.told
+	}
+	return !c.after(p.asked)
 }
 
 // acquire takes the lock, which won reports, or finds that the process has it. What it finds is marked: whoever took it
