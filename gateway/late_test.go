@@ -212,7 +212,7 @@ func TestGateway_FoundLockIsMarkedAndStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = second.Lock(ctx, c, key, info("one")) //nolint:errcheck // its client has gone
+	_, _ = second.Lock(ctx, c, key, info("one")) // its client has gone
 	w.wantLock("one")
 	if w.stored(ref.LockKey()) == before {
 		t.Error("the lock was not marked")
@@ -251,7 +251,7 @@ func TestGateway_RangesFollowTheirHEAD(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close() //nolint:errcheck // it only removes what was kept
+		defer r.Close() // it only removes what was kept
 		if !again {
 			return ""
 		}

@@ -179,8 +179,8 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	return LockObject{Body: body, ETag: obj.ETag, Modified: obj.LastModified}, nil
 }
 
-// tells reports whether the holder is to be shown that p was refused for: once, and to whatever asks right after it was,
-// since a request that came late may have been told already.
+// tells reports whether the holder is to be shown that p was refused for: once, and to whatever asks right after it
+// was, since a request that came late may have been told already.
 func (p *process) tells(c Caller) bool {
 	return !p.told || c.again() || !c.Signed.IsZero() && c.Signed.Sub(p.asked.Signed).Abs() <= time.Second
 }
