@@ -89,15 +89,15 @@ type Caller struct {
 const (
 	// clocks is by how much the clocks of gateways and of the store may differ.
 	clocks = 5 * time.Second
-	// drift is by how much an engine's clock may, from one request to the next: SDKs set it by what the answers say, to the
-	// second.
+	// drift is by how much an engine's clock may, from one request to the next: SDKs set it by what the answers say,
+	// to the second.
 	drift = 2 * time.Second
 	// late is how long a request may be on its way before it is asked which tenure it is of.
 	late = 3 * time.Second
 )
 
-// stale is nil unless the request may be of an earlier tenure of the same process than the lock: it was long on its way,
-// and signed before the lock was asked for, or so little later that clocks do not tell. A client that waits for the
+// stale is nil unless the request may be of an earlier tenure of the same process than the lock: it was long on its
+// way, and signed before the lock was asked for, or so little later that clocks do not tell. A client that waits for the
 // answer signs it again, so that its next try is not.
 func (c Caller) stale(h lock.Held) error {
 	asked := h.Managed.Through.Asked
@@ -108,8 +108,8 @@ func (c Caller) stale(h lock.Held) error {
 }
 
 func (c Caller) cameLate(ref statelatch.Ref) error {
-	return fmt.Errorf("%w: the request was signed at %v and came late, so that it may be about an earlier lock of %s than "+
-		"the one that is held: send it again", statelatch.ErrConflict, c.Signed.UTC(), ref)
+	return fmt.Errorf("%w: the request was signed at %v and came late, so that it may be about an earlier lock of %s "+
+		"than the one that is held: send it again", statelatch.ErrConflict, c.Signed.UTC(), ref)
 }
 
 // after reports whether the client sent the request after another one of the same kind, as far as is known.

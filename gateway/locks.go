@@ -43,7 +43,7 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	case p.hasEnded(want.ID):
 		return lock.Held{}, refused(nil, "the lock %s of %s was not taken: this process has released it, so the request "+
 			"came late", want.ID, ref)
-	case p.refused != nil && p.askedFor == want.ID && !c.after(p.asked) && (!p.told || !c.Signed.Equal(p.asked.Signed)):
+	case p.refused != nil && p.askedFor == want.ID && p.repeats(c):
 		return lock.Held{}, p.refused // it came late, or twice: its client was told so, and waits or has gone
 	}
 	p.refused = nil
@@ -70,6 +70,15 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 		ETagAfter: h.ETag,
 	})
 	return h, nil
+}
+
+// repeats reports whether a request for the lock is a try before the one that p was refused last, or that one again.
+// Engines look who has the lock before they ask once more.
+func (p *process) repeats(c Caller) bool {
+	if c.Signed.Equal(p.asked.Signed) && c.Attempt == p.asked.Attempt {
+		return c.Engine && !p.told
+	}
+	return !c.after(p.asked)
 }
 
 // acquire takes the lock, which won reports, or finds that the process has it. What it finds is marked: whoever took it
@@ -154,7 +163,7 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	}
 	defer p.done()
 	switch {
-	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && (!p.told || c.again()):
+	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && p.tells(c):
 		p.told = true // which is not shown in order to be ended
 		return LockObject{Body: marshal(p.refused.Holder, p.refused.Managed), ETag: p.refused.ETag, Modified: p.at}, nil
 	case p.held != nil && p.held.Err == nil && (c.ID != "" || p.conns[c.Conn] == p.held.Info.ID):
@@ -176,6 +185,12 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	return LockObject{Body: body, ETag: obj.ETag, Modified: obj.LastModified}, nil
 }
 
+// tells reports whether the holder is to be shown that p was refused for: once, and to whatever asks right after it
+// was, since a request that came late may have been told already.
+func (p *process) tells(c Caller) bool {
+	return !p.told || c.again() || !c.Signed.IsZero() && c.Signed.Sub(p.asked.Signed).Abs() <= time.Second
+}
+
 // marshal is the lock object that info and m were read from, or written to.
 func marshal(info statelatch.LockInfo, m *statelatch.Managed) []byte {
 	if m == nil {
@@ -188,6 +203,7 @@ func marshal(info statelatch.LockInfo, m *statelatch.Managed) []byte {
 // was shown, and whose holder can write no more then.
 //
 //	nil           there is no lock, or none that the process holds: what it has released before is released
+//	ErrConflict   the request came late, and may be about an earlier lock: who still waits sends it again
 //	*RefusedError the lock is not what the process was shown; nothing was removed
 //	*DeniedError  it is somebody else's, and the rules do not allow to end that
 //	other         as of lock.Manager.Release and ForceRelease

@@ -99,6 +99,7 @@ func (g *Gateway) OpenVersion(
 //	*RefusedError  the process does not hold the lock, or what is stored is not what body was built on
 //	*DeniedError   the rules do not allow it
 //	ErrInvalid     body is no state
+//	ErrConflict    the request came late, and may be of an earlier lock: who still waits sends it again
 //	ErrAmbiguous   it may be stored or may be yet: the same request again finds out
 //	other          of the store; it is not stored
 func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.ReadSeeker) (state.Version, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -71,7 +72,7 @@ func TestGateway_LockRequestAfterItsRefusal(t *testing.T) {
 	n := w.gateway()
 	n.lock(t, pipeline("s1"), "one")
 	c := signed(pipeline("s2"), 0)
-	c.Attempt = 2
+	c.Attempt, c.Engine = 2, true
 	if _, err := n.Lock(t.Context(), c, key, info("two")); !errors.Is(err, statelatch.ErrLocked) {
 		t.Fatal(err)
 	}
@@ -211,7 +212,7 @@ func TestGateway_FoundLockIsMarkedAndStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = second.Lock(ctx, c, key, info("one")) //nolint:errcheck // its client has gone
+	_, _ = second.Lock(ctx, c, key, info("one")) // its client has gone
 	w.wantLock("one")
 	if w.stored(ref.LockKey()) == before {
 		t.Error("the lock was not marked")
@@ -250,7 +251,7 @@ func TestGateway_RangesFollowTheirHEAD(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close() //nolint:errcheck // it only removes what was kept
+		defer r.Close() // it only removes what was kept
 		if !again {
 			return ""
 		}
@@ -289,4 +290,62 @@ func TestGateway_RefusedHereGrantedThere(t *testing.T) {
 	if seen, err := a.ReadLock(t.Context(), c, key); err != nil || !strings.Contains(string(seen.Body), `"ID":"two"`) {
 		t.Errorf("got %s, %v, want its own lock", seen.Body, err)
 	}
+}
+
+// A look at the lock that comes late does not take away the answer from the one that follows the refusal.
+func TestGateway_LateLookAtTheHolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, c := w.gateway(), pipeline("s2")
+	n.lock(t, pipeline("s1"), "one")
+	if _, err := n.Lock(t.Context(), signed(c, 0), key, info("two")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Fatal(err)
+	}
+	n.unlock(t, pipeline("s1"))
+	for _, ago := range []time.Duration{time.Minute, 0} {
+		seen, err := n.ReadLock(t.Context(), signed(c, ago), key)
+		if err != nil || !strings.Contains(string(seen.Body), `"ID":"one"`) {
+			t.Errorf("signed %v ago: got %s, %v, want the holder that it was refused for", ago, seen.Body, err)
+		}
+	}
+}
+
+// A release fences out a write of the same gateway that may yet land.
+func TestGateway_ReleaseFencesOutAnUnknownWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n, c := w.gateway(), pipeline("s1")
+		n.lock(t, c, "one")
+		n.mustWrite(t, c, body(1, "a"))
+		before, err := w.store.Head(t.Context(), key, bucket.ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.bucket.Add(faultbucket.Rule{Op: faultbucket.OpPut, Key: key, Fault: faultbucket.LoseRequest()})
+		if err := n.write(t, c, body(2, "a b")); !errors.Is(err, statelatch.ErrAmbiguous) {
+			t.Fatalf("got %v, want ErrAmbiguous", err)
+		}
+		n.bucket.Heal()
+		n.unlock(t, c)
+		after, err := w.store.Head(t.Context(), key, bucket.ReadOptions{})
+		if err != nil || after.ETag == before.ETag {
+			t.Errorf("the write could still land on %s, %v", after.ETag, err)
+		}
+		w.wantState(body(1, "a"))
+		w.wantLock("")
+	})
+}
+
+// A gateway that remembers an earlier lock of the process releases the one that is held, also if an answer is lost.
+func TestGateway_ReleaseOfALaterLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b, c := w.gateway(), w.gateway(), pipeline("s1")
+	a.lock(t, c, "one")
+	b.unlock(t, c)
+	b.lock(t, c, "two")
+	a.bucket.Add(faultbucket.Rule{Op: faultbucket.OpDelete, Nth: 1, Fault: faultbucket.LoseReply()})
+	a.unlock(t, c)
+	w.wantLock("")
 }

@@ -106,8 +106,14 @@ func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 // gateway. So it can be fenced, and must be when its lock is ended by somebody else.
 func (h Held) Guarded() bool { return h.Leased() || h.Managed != nil && h.Managed.Through != nil }
 
-// rewritable reports whether others than who took h may rewrite it for its holder, as gateways do.
-func (h Held) rewritable() bool { return h.Managed != nil && h.Managed.Through != nil }
+// goesOn reports whether now is h, rewritten by another gateway, or another lock of the same session behind gateways.
+func (h Held) goesOn(now Held) bool {
+	if h.Managed == nil || now.Managed == nil || h.Managed.Through == nil || now.Managed.Through == nil {
+		return false
+	}
+	was, is := h.Managed.Through, now.Managed.Through
+	return was.Principal == is.Principal && was.Session == is.Session && (was.Session != "" || now.Info.ID == h.Info.ID)
+}
 
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not
 // promised is one that promises no such thing, or whose age the store does not tell.

@@ -180,8 +180,8 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 			case lookErr == nil && now.isAny(pending):
 				h, pending, unknown = now, nil, nil // what was on the way before cannot hit it
 				continue
-			case lookErr == nil && now.ETag != h.ETag && h.rewritable() && now.Info.ID == h.Info.ID:
-				return false, vanished(h.Ref, false) // it stands, rewritten by another gateway
+			case lookErr == nil && now.ETag != h.ETag && h.goesOn(now):
+				return false, vanished(h.Ref, false) // through another gateway
 			case lookErr == nil && now.ETag != h.ETag, errors.Is(lookErr, statelatch.ErrNotLocked):
 				return false, vanished(h.Ref, unknown != nil)
 			case lookErr != nil:

@@ -1,5 +1,5 @@
-// Package simulation runs the real packages lock and state, several clients of them at once, over a store behind a bad
-// network, in virtual time (testing/synctest), and judges every run. It has no code of its own, only tests.
+// Package simulation runs the real packages lock, state and gateway, several clients of them at once, over a store
+// behind a bad network, in virtual time (testing/synctest), and judges every run. It has no code of its own, only tests.
 //
 //	go test ./internal/simulation                                                200 seeds
 //	go test ./internal/simulation -run TestSimulation -seeds=2000                for every commit
@@ -24,6 +24,13 @@
 // engines' force-unlock and with ours; R10), mixed (plain engines take part, whose own messages arrive), weak (no
 // conditional delete, no takeovers, and a delete arrives within 9 s or never; R13), dual (with a DynamoDB table).
 //
+// In the modes of TestSimulation_Gateway two gateways stand before the bucket, with networks as bad on both sides.
+// Plain engines speak to them through the gateways' door, as the SDK does: up to five tries of one request, each to either
+// gateway. The gateways are stopped, killed and started anew. A session is one process; some processes take the lock
+// several times. A person removes the locks of the dead, and, in the mode unlock, of the living. In bypass an engine on
+// the bucket itself takes part. TestSimulation_Direct is the same engines without gateways: there the oracles must see
+// lost updates.
+//
 // # What is judged
 //
 //   - history: what the clients saw is a linearizable read-modify-write register (porcupine; L1, L3).
@@ -38,6 +45,10 @@
 //   - unconditional, nonce, sequence: what leaves a managed client has a condition, a fresh nonce, a growing sequence.
 //   - digest: in the end the table's is the state's, unless the state's writer was told that it could not tell
 //     the table.
+//   - behind gateways, beside that: jam and wait (nobody is refused for its own lock, or shown nobody after a refusal),
+//     release (who holds the lock is shown it and can release it, and it is gone then), left (a lock that was released
+//     does not stay, as far as the gateway that released it lives). A lock that was forced away and is brought back by
+//     a late copy of its creation is held again: only late creations are known to do that.
 //   - recovery: a client that comes when all is over takes the lock, writes, and leaves nothing behind.
 //
 // What is not: stores that ignore conditions, versioned buckets, leases of other clocks' rates, sets of locks, plain
