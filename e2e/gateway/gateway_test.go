@@ -154,11 +154,7 @@ func TestGateway_ForcedAway(t *testing.T) {
 	for name, size := range map[string]int{"at once": 0, "in parts": 4} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			gateways := 2
-			if size > 0 {
-				gateways = 1 // a state in parts waits in one gateway (docs/GATEWAY.md, Several gateways)
-			}
-			e := newEstate(t, gateways)
+			e := newEstate(t, 2)
 			zombie, other, op := e.pipeline("deploy"), e.pipeline("deploy"), e.person("op")
 			rig.Want(t, "first", other.apply("0"), 0)
 			if size > 0 {
