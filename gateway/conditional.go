@@ -19,7 +19,8 @@ import (
 
 // Clients that know the protocol, as Statelatch's own do, put the conditions on their requests themselves, and read
 // back what they wrote, to the byte. Their requests are held against the rules and passed on as they are. Whose a lock
-// of theirs is stands beside it, in its metadata.
+// of theirs is stands beside it, in its metadata. Who wrote a state is what they say themselves: a fence keeps what is
+// said of the bytes that it stores again.
 const (
 	metaPrincipal = "statelatch-principal"
 	metaSession   = "statelatch-session"
@@ -62,9 +63,11 @@ func (g *Gateway) PutObject(
 	if opts.Metadata == nil {
 		opts.Metadata = map[string]string{}
 	}
-	opts.Metadata[metaPrincipal] = printable(c.Principal.Name)
-	if c.ID != "" {
-		opts.Metadata[metaSession] = printable(c.ID)
+	if kind == statelatch.KeyLock {
+		opts.Metadata[metaPrincipal] = printable(c.Principal.Name)
+		if c.ID != "" {
+			opts.Metadata[metaSession] = printable(c.ID)
+		}
 	}
 	return g.cfg.Locks.Bucket.Put(ctx, key, body, opts)
 }

@@ -86,15 +86,35 @@ type Caller struct {
 	Signed time.Time
 }
 
-// clocks is by how much clocks may differ: those of gateways, the store's, and an engine's from one request to the next,
-// since SDKs set it by what the answers say, to the second.
-const clocks = 5 * time.Second
+const (
+	// clocks is by how much the clocks of gateways and of the store may differ.
+	clocks = 5 * time.Second
+	// drift is by how much an engine's clock may, from one request to the next: SDKs set it by what the answers say, to the
+	// second.
+	drift = 2 * time.Second
+	// late is how long a request may be on its way before it is asked which tenure it is of.
+	late = 3 * time.Second
+)
 
-// stale reports whether the request is of an earlier tenure of the same process than the lock: it was signed before the
-// lock was asked for, and was on its way since.
-func (c Caller) stale(h lock.Held) bool {
+// stale is nil unless the request may be of an earlier tenure of the same process than the lock: it was long on its way,
+// and signed before the lock was asked for, or so little later that clocks do not tell. A client that waits for the
+// answer signs it again, so that its next try is not.
+func (c Caller) stale(h lock.Held) error {
 	asked := h.Managed.Through.Asked
-	return !c.Signed.IsZero() && !asked.IsZero() && c.Signed.Before(asked.Add(-clocks)) && time.Since(c.Signed) > clocks
+	if c.Signed.IsZero() || asked.IsZero() || time.Since(c.Signed) < late || c.Signed.After(asked.Add(drift)) {
+		return nil
+	}
+	return c.cameLate(h.Ref)
+}
+
+func (c Caller) cameLate(ref statelatch.Ref) error {
+	return fmt.Errorf("%w: the request was signed at %v and came late, so that it may be about an earlier lock of %s than "+
+		"the one that is held: send it again", statelatch.ErrConflict, c.Signed.UTC(), ref)
+}
+
+// after reports whether the client sent the request after another one of the same kind, as far as is known.
+func (c Caller) after(other Caller) bool {
+	return c.Signed.IsZero() || c.Signed.After(other.Signed) || c.Signed.Equal(other.Signed) && c.Attempt > other.Attempt
 }
 
 // again reports whether the client has sent the request before.

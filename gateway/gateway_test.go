@@ -633,6 +633,7 @@ func TestGateway_Rights(t *testing.T) {
 		do   func(*testing.T, *world, *node, gateway.Caller) error
 	}{
 		{"read", []access.Right{access.Read}, func(t *testing.T, _ *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			r, err := n.OpenState(t.Context(), c, key, false)
 			if err == nil {
 				err = r.Close()
@@ -640,10 +641,12 @@ func TestGateway_Rights(t *testing.T) {
 			return err
 		}},
 		{"read lock", []access.Right{access.Read, access.Lock, access.ForceUnlock}, func(t *testing.T, _ *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			_, err := n.ReadLock(t.Context(), c, key)
 			return err
 		}},
 		{"version", []access.Right{access.Read}, func(t *testing.T, w *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			obj, err := w.store.Head(t.Context(), key, bucket.ReadOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -655,24 +658,29 @@ func TestGateway_Rights(t *testing.T) {
 			return err
 		}},
 		{"head", []access.Right{access.Read}, func(t *testing.T, _ *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			_, err := n.HeadObject(t.Context(), c, key, bucket.ReadOptions{})
 			return err
 		}},
 		{"lock", []access.Right{access.Lock}, func(t *testing.T, _ *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			_, err := n.Lock(t.Context(), c, "free.tfstate", info("x"))
 			return err
 		}},
 		{"write", []access.Right{access.Write}, func(t *testing.T, w *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			w.takeFor(c)
 			return n.write(t, c, body(2, "a"))
 		}},
-		{"force-unlock", []access.Right{access.ForceUnlock}, func(t *testing.T, w *world, n *node, c gateway.Caller) error {
+		{"force-unlock", []access.Right{access.ForceUnlock}, func(t *testing.T, _ *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			if _, err := n.ReadLock(t.Context(), c, key); err != nil {
 				return err
 			}
 			return n.Unlock(t.Context(), c, key)
 		}},
 		{"delete", []access.Right{access.Delete}, func(t *testing.T, w *world, n *node, c gateway.Caller) error {
+			t.Helper()
 			w.free()
 			return n.DeleteState(t.Context(), c, key)
 		}},

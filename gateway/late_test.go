@@ -1,11 +1,17 @@
 package gateway_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/bucket"
+	"github.com/statelatch/statelatch/bucket/faultbucket"
+	"github.com/statelatch/statelatch/gateway"
 )
 
 // A request that was signed in an earlier tenure of the same process, and comes when it has the lock anew, changes
@@ -14,20 +20,26 @@ func TestGateway_LateOfAnEarlierTenure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	n := w.gateway()
-	c := pipeline("s1")
-	c.Signed = time.Now().Add(-time.Minute)
-	n.lock(t, c, "one")
-	n.mustWrite(t, c, body(1, "a"))
-	n.unlock(t, c)
-	late := c
-	c.Signed = time.Now().Add(-30 * time.Second)
-	n.lock(t, c, "two")
-	n.unlock(t, late)
+	at := func(ago time.Duration) gateway.Caller {
+		c := pipeline("s1")
+		c.Signed = time.Now().Add(-ago)
+		return c
+	}
+	n.lock(t, at(time.Minute), "one")
+	n.mustWrite(t, at(0), body(1, "a"))
+	n.unlock(t, at(30*time.Second))
+	n.lock(t, at(20*time.Second), "two")
+	late := at(40 * time.Second)
+	if err := n.Unlock(t.Context(), late, key); !errors.Is(err, statelatch.ErrConflict) {
+		t.Errorf("a late release: %v, want ErrConflict", err)
+	}
 	w.wantLock("two")
-	wantRefused(t, n.write(t, late, body(2, "a late")), "from before this process took the lock")
+	if err := n.write(t, late, body(2, "a late")); !errors.Is(err, statelatch.ErrConflict) {
+		t.Errorf("a late write: %v, want ErrConflict", err)
+	}
 	w.wantState(body(1, "a"))
-	n.mustWrite(t, c, body(2, "a b"))
-	n.unlock(t, c)
+	n.mustWrite(t, at(0), body(2, "a b"))
+	n.unlock(t, at(0))
 	w.wantLock("")
 }
 
@@ -53,4 +65,75 @@ func TestGateway_NamesThePrincipal(t *testing.T) {
 	if err != nil || stored.Metadata["statelatch-principal"] != c.Principal.Name {
 		t.Errorf("got %v, %v, want %s", stored.Metadata, err, c.Principal.Name)
 	}
+}
+
+// A gateway that recognises a lock of another marks it before it says so: the other may find that its client has gone,
+// and take back what it created.
+func TestGateway_RecognisedIsMarked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b, c := w.gateway(), w.gateway(), pipeline("s1")
+	a.lock(t, c, "one")
+	created, err := w.store.Head(t.Context(), ref.LockKey(), bucket.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.lock(t, c, "one")
+	_, err = w.store.Delete(t.Context(), ref.LockKey(), bucket.DeleteOptions{If: bucket.IfMatch(created.ETag)})
+	if !errors.Is(err, statelatch.ErrPreconditionFailed) {
+		t.Errorf("what the first takes back: %v, want ErrPreconditionFailed", err)
+	}
+	w.wantLock("one")
+}
+
+// A gateway that has forgotten a process fences when the process releases a lock that names the gateway itself.
+func TestGateway_ForgottenIsInDoubt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, c := w.gateway(), pipeline("s1")
+	n.lock(t, c, "one")
+	n.mustWrite(t, c, body(1, "a"))
+	for i := range 10_001 { // as many as are remembered
+		if _, err := n.ReadLock(t.Context(), pipeline(fmt.Sprint("other", i)), "none"); !errors.Is(err, statelatch.ErrNotLocked) {
+			t.Fatal(err)
+		}
+	}
+	before, err := w.store.Head(t.Context(), key, bucket.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.unlock(t, c)
+	after, err := w.store.Head(t.Context(), key, bucket.ReadOptions{})
+	if err != nil || after.ETag == before.ETag {
+		t.Errorf("got ETag %s, %v: it was not fenced", after.ETag, err)
+	}
+	w.wantLock("")
+}
+
+// A lock that was taken back for a client that had gone, without an answer, is marked when it is recognised: the delete
+// may land yet.
+func TestGateway_RecognisedAfterItWasTakenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n, c := w.gateway(), pipeline("s1")
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := faultbucket.DelayReplyWith(func(context.Context) error { cancel(); return nil })
+		n.bucket.Add(
+			faultbucket.Rule{Op: faultbucket.OpPut, Nth: 1, Fault: gone},
+			faultbucket.Rule{Op: faultbucket.OpDelete, Fault: faultbucket.Late(faultbucket.Held)})
+		if _, err := n.Lock(ctx, c, key, info("one")); !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v, want what its client's end is", err)
+		}
+		c.Attempt = 2
+		n.lock(t, c, "one")
+		n.bucket.Heal()
+		if n.bucket.Deliver() == 0 {
+			t.Error("no delete was on its way")
+		}
+		w.wantLock("one")
+		n.mustWrite(t, c, body(1, "a"))
+		n.unlock(t, c)
+		w.wantLock("")
+	})
 }

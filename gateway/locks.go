@@ -39,16 +39,30 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 		return lock.Held{}, err
 	}
 	defer p.done()
+	switch {
+	case p.hasEnded(want.ID):
+		return lock.Held{}, refused(nil, "the lock %s of %s was not taken: this process has released it, so the request "+
+			"came late", want.ID, ref)
+	case p.refused != nil && p.askedFor == want.ID && !c.after(p.asked) && (!p.told || !c.Signed.Equal(p.asked.Signed)):
+		return lock.Held{}, p.refused // it came late, or twice: its client was told so, and waits or has gone
+	}
 	p.refused = nil
-	h, err := g.acquire(ctx, c, ref, want)
+	h, won, err := g.acquire(ctx, c, p, ref, want)
 	if locked, ok := errors.AsType[*statelatch.LockedError](err); ok {
-		p.refused, p.at, p.told = locked, time.Now(), false
+		p.refused, p.asked, p.askedFor, p.at, p.told = locked, c, want.ID, time.Now(), false
+		if p.held != nil && p.held.ETag != locked.ETag {
+			p.held = nil // it is not there any more
+		}
 	}
 	if err != nil {
 		return lock.Held{}, err
 	}
-	p.holds(h, c.Conn)
-	if ctx.Err() != nil {
+	if won {
+		p.holds(h)
+		p.forget()
+	}
+	p.knows(c.Conn, h.Info.ID)
+	if ctx.Err() != nil && won {
 		return lock.Held{}, g.abandon(ctx, c, p)
 	}
 	g.record(c, audit.Event{
@@ -58,24 +72,44 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 	return h, nil
 }
 
-// acquire takes the lock, or finds that the process has it.
-func (g *Gateway) acquire(ctx context.Context, c Caller, ref statelatch.Ref, want statelatch.LockInfo) (lock.Held, error) {
-	t, err := g.cfg.Locks.Acquire(ctx, ref, lock.Request{
-		ID: want.ID, Operation: want.Operation, Info: want.Info, Who: want.Who, Version: want.Version,
-		Run: c.Run, Through: g.through(c),
-	})
-	if err == nil {
-		return t.Held(), nil
+// acquire takes the lock, which won reports, or finds that the process has it. What it finds is marked: whoever took it
+// for the process may be about to remove it, having lost the client, and a delete of it may be under way.
+func (g *Gateway) acquire(
+	ctx context.Context, c Caller, p *process, ref statelatch.Ref, want statelatch.LockInfo,
+) (h lock.Held, won bool, err error) {
+	for {
+		t, err := g.cfg.Locks.Acquire(ctx, ref, lock.Request{
+			ID: want.ID, Operation: want.Operation, Info: want.Info, Who: want.Who, Version: want.Version,
+			Run: c.Run, Through: g.through(c),
+		})
+		if err == nil {
+			return t.Held(), true, nil
+		}
+		locked, ok := errors.AsType[*statelatch.LockedError](err)
+		if !ok || locked.Err != nil || locked.Managed == nil {
+			return lock.Held{}, false, err
+		}
+		h := lock.Held{Ref: ref, Info: locked.Holder, Managed: locked.Managed, ETag: locked.ETag}
+		switch {
+		case owns(c, h.Managed) && h.Info.ID == want.ID:
+			known := p.held != nil && p.held.ETag == h.ETag
+			if g.finds(p, h); known && !p.leaving && h.Managed.Through.Gateway == g.cfg.Name {
+				return h, false, nil
+			}
+			if h, err = g.mark(ctx, p, h); err != nil {
+				p.held = nil
+				return lock.Held{}, false, err
+			}
+			p.held, p.leaving = &h, false
+			return h, false, nil
+		case g.procs.over(h):
+			if _, err := g.cfg.Locks.Release(ctx, h); err != nil && !errors.Is(err, statelatch.ErrLockLost) {
+				return lock.Held{}, false, err
+			}
+			continue
+		}
+		return lock.Held{}, false, err
 	}
-	locked, ok := errors.AsType[*statelatch.LockedError](err)
-	if !ok || locked.Holder.ID != want.ID || !owns(c, locked.Managed) {
-		return lock.Held{}, err
-	}
-	now, statusErr := g.cfg.Locks.Status(ctx, ref)
-	if statusErr != nil || now.Info.ID != want.ID || !owns(c, now.Managed) {
-		return lock.Held{}, err
-	}
-	return now, nil
 }
 
 // abandon releases a lock that was won for a client which has gone and cannot have heard of it.
@@ -86,6 +120,7 @@ func (g *Gateway) abandon(ctx context.Context, c Caller, p *process) error {
 	if _, err := g.cfg.Locks.Release(settling, h); err != nil && !errors.Is(err, statelatch.ErrLockLost) {
 		g.cfg.Logger.Warn("a lock was won for a client that has gone, and could not be released", "ref", h.Ref,
 			"id", h.Info.ID, "principal", c.Principal.Name, "err", err)
+		p.leaving = true
 	}
 	p.loses(nil)
 	return ctx.Err()
@@ -120,14 +155,17 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	defer p.done()
 	switch {
 	case p.refused != nil && p.refused.Err == nil && time.Since(p.at) < refusedTime && (!p.told || c.again()):
-		p.told = true
-		p.shows(p.refused.ETag)
+		p.told = true // which is not shown in order to be ended
 		return LockObject{Body: marshal(p.refused.Holder, p.refused.Managed), ETag: p.refused.ETag, Modified: p.at}, nil
 	case p.held != nil && p.held.Err == nil && (c.ID != "" || p.conns[c.Conn] == p.held.Info.ID):
 		p.shows(p.held.ETag)
 		return LockObject{Body: marshal(p.held.Info, p.held.Managed), ETag: p.held.ETag, Modified: p.since}, nil
 	}
 	obj, body, err := bucket.ReadAll(ctx, g.cfg.Locks.Bucket, ref.LockKey(), statelatch.MaxLockInfo)
+	if refused := p.refused; err == nil && refused != nil && p.held == nil && owns(c, statelatch.ParseManaged(body)) {
+		// a late copy of the request that was refused has taken the lock, which the client will ask for again
+		return LockObject{Body: marshal(refused.Holder, refused.Managed), ETag: refused.ETag, Modified: p.at}, nil
+	}
 	if errors.Is(err, statelatch.ErrNotFound) && !errors.Is(err, statelatch.ErrNoBucket) {
 		return LockObject{}, fmt.Errorf("%w: %s", statelatch.ErrNotLocked, ref)
 	}
@@ -168,6 +206,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 	defer p.done()
 	ctx, cancel := outlast(ctx)
 	defer cancel()
+	had := p.tenure
 	if p.held != nil {
 		err := g.release(ctx, c, p, *p.held)
 		if !errors.Is(err, statelatch.ErrLockLost) {
@@ -177,27 +216,34 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 	}
 	now, err := g.cfg.Locks.Status(ctx, ref)
 	switch {
-	case isNotLocked(err) && p.lockLost != nil:
+	case isNotLocked(err) && p.lockLost != nil && !c.again():
 		lost := p.lockLost
 		p.lockLost = nil
 		return refused(lost, "nothing to release: the lock that this process held on %s was taken from it", ref)
 	case isNotLocked(err):
+		if had != "" {
+			p.ends(had)
+		}
 		return nil
 	case err != nil:
 		return err
 	case owns(c, now.Managed):
+		g.finds(p, now)
 		return g.release(ctx, c, p, now)
 	case p.shown == now.ETag && p.meansShown(c):
 		return g.force(ctx, c, p, now)
-	case p.lockLost != nil:
+	case p.lockLost != nil && !c.again():
 		return refused(now.LockedError(), "nothing was released: the lock that this process held on %s was taken from it",
 			ref)
-	case p.ended != "":
+	case p.free:
 		return nil // it was released before, and this is the request again
 	case meant(c, now):
 		return g.force(ctx, c, p, now)
 	case c.again():
 		return nil // the first try, whose answer was lost, may have been a release
+	}
+	if err := g.allow(c, key, access.ForceUnlock); err != nil {
+		return err
 	}
 	return refused(now.LockedError(), "nothing was removed: the lock of %s is another than the one that was last shown "+
 		"here, so read it first", ref)
@@ -215,7 +261,7 @@ func meant(c Caller, h lock.Held) bool {
 // meansShown reports whether a request to end a lock can be about the one that was shown last. A session that has had a
 // lock is an engine at work, which ends no other; and what was signed before is late.
 func (p *process) meansShown(c Caller) bool {
-	return (c.ID == "" || p.ended == "") && (c.Signed.IsZero() || !c.Signed.Before(p.shownAt.Add(-clocks)))
+	return (c.ID == "" || p.ended.Load() == nil) && (c.Signed.IsZero() || !c.Signed.Before(p.shownAt.Add(-clocks)))
 }
 
 var errMarked = errors.New("another gateway may have a write under way")
@@ -235,8 +281,11 @@ func (g *Gateway) mark(ctx context.Context, p *process, h lock.Held) (lock.Held,
 // names, must not land under the next holder: then the state is fenced first. The gateway that the lock names must mark
 // it anew before it writes again, so it is marked before that: else such a write could begin behind the fence.
 func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held) error {
-	if c.stale(h) {
-		return nil // it came late, and the process has the lock anew
+	if !p.unlocked.Signed.IsZero() && !c.after(p.unlocked) { // a later try of it has released what was meant
+		return c.cameLate(h.Ref)
+	}
+	if err := c.stale(h); err != nil {
+		return err
 	}
 	if h.Managed.Through.Gateway != g.cfg.Name {
 		marked, err := g.mark(ctx, p, h)
@@ -257,7 +306,8 @@ func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held
 		return err
 	}
 	p.loses(nil)
-	p.ended, p.shown = h.Info.ID, ""
+	p.ends(h.Info.ID)
+	p.unlocked = c
 	g.record(c, audit.Event{
 		Action: audit.Unlock, Outcome: audit.OK, Ref: h.Ref.String(), LockID: h.Info.ID, Operation: h.Info.Operation,
 		ETagBefore: h.ETag,
@@ -282,7 +332,8 @@ func (g *Gateway) force(ctx context.Context, c Caller, p *process, h lock.Held) 
 	}
 	switch {
 	case err == nil:
-		p.ended, p.shown, p.lockLost = h.Info.ID, "", nil
+		p.ends(h.Info.ID)
+		p.lockLost = nil
 	case errors.Is(err, statelatch.ErrAmbiguous):
 		e.Outcome = audit.Unknown
 	default:

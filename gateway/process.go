@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/statelatch/statelatch"
@@ -17,6 +20,8 @@ const (
 	maxProcesses = 10_000
 	// maxConns is how many connections of one are.
 	maxConns = 64
+	// maxEnded is how many locks that it has ended are.
+	maxEnded = 16
 	// readingTime is how long the ranges of a state that was read are served from what was read.
 	readingTime = 2 * time.Minute
 	// refusedTime is how long the holder is shown that a lock was refused for.
@@ -38,12 +43,17 @@ type process struct {
 	used time.Time     // guarded by processes.mu
 
 	held     *lock.Held // its lock, as it was last seen or written
+	tenure   string     // the ID of the lock that doubt and leaving are about
 	since    time.Time  // when it was won, by our clock
 	conns    map[uint64]string
-	ended    string // the ID of the lock that it released last
-	shown    string // the ETag of the lock object that it was shown last
+	ended    atomic.Pointer[[]string] // the IDs of the locks that it released, or ended by force, last
+	free     bool                     // it has ended a lock, and was not seen to hold one since
+	shown    string                   // the ETag of the lock object that it was shown last
 	shownAt  time.Time
 	refused  *statelatch.LockedError
+	unlocked Caller         // the request that released its last lock
+	asked    Caller         // the request that was refused
+	askedFor string         // the ID of the lock that it asked for
 	at       time.Time      // of the refusal
 	told     bool           // refused was served
 	base     *state.Version // what it read or wrote last
@@ -70,6 +80,17 @@ func (ps *processes) of(c Caller, key string) *process {
 	}
 	p.used = time.Now()
 	return p
+}
+
+// over reports whether a lock is of a process that has released it here: a late copy of its creation brought it back.
+func (ps *processes) over(h lock.Held) bool {
+	if h.Managed == nil || h.Managed.Through == nil {
+		return false
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.known[procKey{h.Managed.Through.Principal, h.Managed.Through.Session, h.Ref.Key}]
+	return p != nil && p.hasEnded(h.Info.ID)
 }
 
 // forgetOldest makes room. One that is at work stays: what it does must not be done twice at a time.
@@ -99,21 +120,51 @@ func (p *process) lockID() string {
 func (p *process) take(ctx context.Context) error {
 	select {
 	case p.turn <- struct{}{}:
-		return nil
+		if ctx.Err() == nil {
+			return nil
+		}
+		p.done()
 	case <-ctx.Done():
-		return fmt.Errorf("wait for an earlier request of the same process: %w", ctx.Err())
 	}
+	return fmt.Errorf("wait for an earlier request of the same process: %w", ctx.Err())
 }
 
 func (p *process) done() { <-p.turn }
 
-// holds notes that the lock is the process's.
-func (p *process) holds(h lock.Held, conn uint64) {
-	if p.held == nil || p.held.Info.ID != h.Info.ID {
-		p.session, p.doubt, p.leaving, p.since = nil, nil, false, time.Now()
+// hasEnded reports whether the process has released a lock, or ended it by force.
+func (p *process) hasEnded(id string) bool {
+	ids := p.ended.Load()
+	return ids != nil && slices.Contains(*ids, id)
+}
+
+// ends notes that the process has ended a lock.
+func (p *process) ends(id string) {
+	var ids []string
+	if before := p.ended.Load(); before != nil {
+		ids = (*before)[max(0, len(*before)-maxEnded+1):]
 	}
-	p.held, p.refused, p.lockLost, p.ended = &h, nil, nil, ""
-	p.knows(conn, h.Info.ID)
+	ids = append(slices.Clone(ids), id)
+	p.ended.Store(&ids)
+	p.free, p.shown = true, ""
+}
+
+// holds notes that the lock is the process's. What is in doubt stays so for as long as its ID is the same.
+func (p *process) holds(h lock.Held) {
+	if p.tenure != h.Info.ID {
+		p.session, p.doubt, p.leaving, p.since, p.tenure = nil, nil, false, time.Now(), h.Info.ID
+	}
+	p.held, p.refused, p.lockLost, p.free = &h, nil, nil, false
+}
+
+var errForgotten = errors.New("what this gateway has under way is not known any more")
+
+// finds notes that the lock which was read is the process's. One that names this gateway, of which nothing is
+// remembered, is in doubt.
+func (g *Gateway) finds(p *process, h lock.Held) {
+	forgotten := p.tenure != h.Info.ID && h.Managed.Through.Gateway == g.cfg.Name
+	if p.holds(h); forgotten {
+		p.doubt = errForgotten
+	}
 }
 
 // knows notes which lock a connection has taken.
@@ -129,7 +180,7 @@ func (p *process) knows(conn uint64, id string) {
 
 // loses notes that the lock is not the process's any more.
 func (p *process) loses(why error) {
-	p.held, p.session, p.doubt, p.leaving, p.lockLost = nil, nil, nil, false, why
+	p.held, p.session, p.lockLost = nil, nil, why
 }
 
 // tenure is a lock of a process, for package state.
@@ -182,6 +233,7 @@ type Reading struct {
 	Version state.Version // what was read
 	body    io.ReadSeekCloser
 	at      time.Time
+	signed  time.Time // when its client asked for it
 
 	mu     sync.Mutex
 	users  int
@@ -232,9 +284,12 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fresh reports whether more ranges may be served from r: it is young, and not all of it has been asked for.
-func (r *Reading) fresh() bool {
+// fresh reports whether more ranges may be served to c from r: it is young, and not all of it has been asked for. The
+// first must be asked for right after r was: else r may be what an earlier request, which went to another gateway then,
+// has left behind.
+func (r *Reading) fresh(c Caller) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.gone && time.Since(r.at) < readingTime && (r.served < r.Version.Size || r.served == 0)
+	follows := r.served > 0 || r.signed.IsZero() || c.Signed.Sub(r.signed).Abs() < clocks
+	return !r.gone && time.Since(r.at) < readingTime && follows && (r.served < r.Version.Size || r.served == 0)
 }

@@ -40,14 +40,14 @@ func (g *Gateway) OpenState(ctx context.Context, c Caller, key string, again boo
 		return nil, err
 	}
 	defer p.done()
-	if r := p.reading; again && c.Engine && r != nil && r.fresh() {
+	if r := p.reading; again && c.Engine && r != nil && r.fresh(c) {
 		return r.use(), nil
 	}
 	v, body, err := g.cfg.States.Open(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reading{Version: v, body: body, at: time.Now()}
+	r := &Reading{Version: v, body: body, at: time.Now(), signed: c.Signed}
 	p.read(r)
 	return r.use(), nil
 }
@@ -63,13 +63,16 @@ func (p *process) forget() {
 // read remembers what the process has read, for a while.
 func (p *process) read(r *Reading) {
 	p.forget()
-	p.reading, p.base = r.use(), &r.Version
+	p.base = &r.Version
+	if !r.Version.Exists {
+		return // nothing more will be asked for
+	}
+	p.reading = r.use()
 	time.AfterFunc(readingTime, func() {
 		p.turn <- struct{}{}
 		defer p.done()
 		if p.reading == r {
-			p.reading = nil
-			_ = r.Close()
+			p.forget()
 		}
 	})
 }
@@ -135,7 +138,8 @@ func (g *Gateway) WriteState(ctx context.Context, c Caller, key string, body io.
 			})
 			return v, nil
 		case ok && owns(c, moved.now.Managed) && try < writeTries: // another gateway wrote it for the same process
-			p.held, p.session = &moved.now, nil
+			g.finds(p, moved.now)
+			p.session = nil
 			continue
 		case errors.Is(err, statelatch.ErrLockLost):
 			return state.Version{}, g.lostWhileWriting(ctx, p, ref, err)
@@ -175,17 +179,8 @@ func (g *Gateway) writeLocked(
 			return g.writeUnder(ctx, c, p, *under, body)
 		}
 	}
-	if c.stale(*p.held) {
-		return state.Version{}, refused(p.held.LockedError(), "the state %s was not written: the request is from before "+
-			"this process took the lock", ref)
-	}
-	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
-		h, err := g.mark(ctx, p, *p.held)
-		if err != nil {
-			p.held = nil
-			return state.Version{}, err
-		}
-		p.held, p.leaving = &h, false
+	if err := g.enter(ctx, c, p); err != nil {
+		return state.Version{}, err
 	}
 	opts := g.engineWrite(c, p.held.Info.ID)
 	t := &tenure{g: g, c: c, p: p, h: *p.held}
@@ -207,6 +202,23 @@ func (g *Gateway) writeLocked(
 		err = refused(err, "the state %s was not written: it does not follow on what is stored", ref)
 	}
 	return v, err
+}
+
+// enter makes the process's lock one under which the state may be changed here: it names this gateway, and no delete of
+// it may land.
+func (g *Gateway) enter(ctx context.Context, c Caller, p *process) error {
+	if err := c.stale(*p.held); err != nil {
+		return err
+	}
+	if p.leaving || p.held.Managed.Through.Gateway != g.cfg.Name {
+		h, err := g.mark(ctx, p, *p.held)
+		if err != nil {
+			p.held, p.session = nil, nil
+			return err
+		}
+		p.held, p.leaving = &h, false
+	}
+	return nil
 }
 
 // engineWrite are the terms of a write of an engine under a lock.
@@ -250,7 +262,9 @@ func (p *process) write(
 
 // findLock reads the lock, and remembers it if it is the process's. It returns a lock with a lease that a client of the
 // same principal holds, such as 'statelatch run': its engine writes under it.
-func (g *Gateway) findLock(ctx context.Context, c Caller, p *process, ref statelatch.Ref) (under *lock.Held, err error) {
+func (g *Gateway) findLock(
+	ctx context.Context, c Caller, p *process, ref statelatch.Ref,
+) (under *lock.Held, err error) {
 	now, err := g.cfg.Locks.Status(ctx, ref)
 	switch {
 	case err != nil:
@@ -268,12 +282,10 @@ func (g *Gateway) findLock(ctx context.Context, c Caller, p *process, ref statel
 		return nil, refused(now.LockedError(), "the state %s was not written: this process does not hold its lock", ref)
 	}
 	if id := p.conns[c.Conn]; c.ID == "" && id != "" && id != now.Info.ID {
-		return nil, refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is not "+
-			"held any more", ref, id)
+		return nil, refused(now.LockedError(), "the state %s was not written: the lock that this connection took, %s, is "+
+			"not held any more", ref, id)
 	}
-	doubt := p.doubt
-	p.holds(now, 0)
-	p.doubt = doubt
+	g.finds(p, now)
 	return nil, nil
 }
 
@@ -372,7 +384,9 @@ func (g *Gateway) DeleteState(ctx context.Context, c Caller, key string) error {
 		return x.Delete(ctx)
 	}
 	if p.held != nil {
-		err = remove(&tenure{g: g, c: c, p: p, h: *p.held})
+		if err = g.enter(ctx, c, p); err == nil {
+			err = remove(&tenure{g: g, c: c, p: p, h: *p.held})
+		}
 	} else {
 		err = g.underOwnLock(ctx, c, ref, "delete", func(t *lock.Tenure) error { return remove(t) })
 	}

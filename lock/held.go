@@ -106,6 +106,9 @@ func (h Held) Leased() bool { return h.Managed != nil && h.Managed.TTL > 0 }
 // gateway. So it can be fenced, and must be when its lock is ended by somebody else.
 func (h Held) Guarded() bool { return h.Leased() || h.Managed != nil && h.Managed.Through != nil }
 
+// rewritable reports whether others than who took h may rewrite it for its holder, as gateways do.
+func (h Held) rewritable() bool { return h.Managed != nil && h.Managed.Through != nil }
+
 // ExpiresIn is how long it is until the Expires of h has passed, by the store's clock; zero or less: it has. Not
 // promised is one that promises no such thing, or whose age the store does not tell.
 func (h Held) ExpiresIn() (left time.Duration, promised bool) {

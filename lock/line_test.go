@@ -124,14 +124,16 @@ func TestManager_Acquire_CostOfWaiting(t *testing.T) {
 		requests, ideal float64
 		p50, p95        time.Duration // 0: not promised
 	}{
-		{drain{waiters: 1, job: 5 * time.Second}, 20, 1.06, 500 * time.Millisecond, time.Second},
-		{drain{waiters: 3, job: 5 * time.Second}, 35, 1.06, 450 * time.Millisecond, time.Second},
+		{drain{waiters: 1, job: job}, 6, 1.4, 150 * time.Millisecond, 250 * time.Millisecond},
+		{drain{waiters: 1, job: 5 * time.Second}, 13, 1.06, 450 * time.Millisecond, 900 * time.Millisecond},
+		{drain{waiters: 3, job: 5 * time.Second}, 22, 1.06, 450 * time.Millisecond, time.Second},
 		{drain{waiters: 10, job: job}, 12, 1.3, 100 * time.Millisecond, 250 * time.Millisecond},
+		{drain{waiters: 50, job: job}, 19, 1.5, 80 * time.Millisecond, 500 * time.Millisecond},
 		{drain{waiters: 200, job: job}, 36, 1.25, 50 * time.Millisecond, 250 * time.Millisecond},
 		{drain{waiters: 10, job: job, together: true}, 7, 1.1, 15 * time.Millisecond, 250 * time.Millisecond},
 		{drain{waiters: 200, job: job, together: true}, 8, 1.1, 15 * time.Millisecond, 20 * time.Millisecond},
 	} {
-		t.Run(fmt.Sprintf("%d waiters, together %v", tc.waiters, tc.together), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d waiters of %v, together %v", tc.waiters, tc.job, tc.together), func(t *testing.T) {
 			t.Parallel()
 			tc.run(t, max(1, 40/tc.waiters))
 			if d := &tc.drain; d.requests > tc.requests || d.ideal > tc.ideal || d.handover(50) > tc.p50 || d.handover(95) > tc.p95 {

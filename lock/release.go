@@ -107,7 +107,8 @@ func (m *Manager) removable(h Held) error {
 // seize takes over h whether or not it is over, and fences its holder out.
 func (m *Manager) seize(ctx context.Context, h Held, by Request) (*Tenure, error) {
 	if m.Fence == nil {
-		return nil, fmt.Errorf("%w lock manager: removing the lock of a holder that may write needs a Fence", statelatch.ErrInvalid)
+		return nil, fmt.Errorf("%w lock manager: removing the lock of a holder that may write needs a Fence",
+			statelatch.ErrInvalid)
 	}
 	if m.Tier == TierNone { // the fence could overwrite a state that it did not see
 		return nil, fmt.Errorf("%w: its state cannot be fenced there; when its holder is certainly gone, delete s3://%s/%s",
@@ -179,6 +180,8 @@ func (m *Manager) removeObject(ctx context.Context, h Held, pending []byte) (wea
 			case lookErr == nil && now.isAny(pending):
 				h, pending, unknown = now, nil, nil // what was on the way before cannot hit it
 				continue
+			case lookErr == nil && now.ETag != h.ETag && h.rewritable() && now.Info.ID == h.Info.ID:
+				return false, vanished(h.Ref, false) // it stands, rewritten by another gateway
 			case lookErr == nil && now.ETag != h.ETag, errors.Is(lookErr, statelatch.ErrNotLocked):
 				return false, vanished(h.Ref, unknown != nil)
 			case lookErr != nil:

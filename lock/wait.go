@@ -14,6 +14,8 @@ const (
 	// pollMin and pollMax bound the pause between two looks at a held lock. The engines' grows to 16 s (W8).
 	pollMin = 250 * time.Millisecond
 	pollMax = time.Second
+	// pollAlone is that of one who has seen no hand-over: short holds are not to be expected.
+	pollAlone = 700 * time.Millisecond
 	// several and crowd are how many hand-overs a waiter has lost when so many must be waiting that not all need to
 	// look as often.
 	several   = 3
@@ -81,20 +83,30 @@ func (w *wait) seen(h Held) {
 	w.holder = &h
 }
 
-// pause is how long to sleep before the next look: at a lock that is held, a share of how long it has been or is likely
-// to be. Not beyond the deadline, unless it has passed.
+// pause is how long to sleep before the next look. Not beyond the deadline, unless it has passed.
 func (w *wait) pause(held bool) time.Duration {
-	d := retryPace.Pause(w.failures)
 	if held && w.failures == 0 {
-		d = min(max(time.Since(w.since)/3, w.shortest/4, pollMin), pollMax)
-		if w.lost >= several {
-			d = max(d, w.shortest/20)
-		}
-		if d = d/2 + pace.Jitter(d/2); w.lost >= crowd {
-			d = max(d, pace.Jitter(pollCrowd))
-		}
+		return w.cut(w.again())
 	}
-	return w.cut(d)
+	return w.cut(retryPace.Pause(w.failures))
+}
+
+// again is when to look again at a lock that is held: by how long it has been, how long holds were, and how many seem
+// to wait. Of others a waiter knows only the hand-overs that it lost to them.
+func (w *wait) again() time.Duration {
+	held := time.Since(w.since)
+	if w.lost == 0 && held >= pollMin/2 {
+		return pollAlone*2/5 + pace.Jitter(pollAlone*4/5)
+	}
+	d := min(max(held, w.shortest/4, pollMin), pollMax)
+	if w.lost >= several {
+		d = max(d, w.shortest/20)
+	}
+	d = d/2 + pace.Jitter(d/2)
+	if w.lost >= crowd {
+		d = max(d, pace.Jitter(pollCrowd))
+	}
+	return d
 }
 
 // cut is d, or less where the deadline comes before.

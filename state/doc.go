@@ -134,7 +134,9 @@ func Update(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts
 
 const updateTries = 3
 
-func updateOnce(ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts WriteOptions) (v Version, err error) {
+func updateOnce(
+	ctx context.Context, s *Store, t Tenure, edit func(*Doc) error, opts WriteOptions,
+) (v Version, err error) {
 	session, err := s.begin(ctx, t, s.newSpool())
 	if err != nil {
 		return Version{}, err

@@ -30,7 +30,7 @@ func ProvenanceOf(lock statelatch.LockInfo, m *statelatch.Managed) Provenance {
 
 // Under reports whether p can be what is recorded of a write under a lock.
 func (p Provenance) Under(lock statelatch.LockInfo) bool {
-	kept := recorded(ProvenanceOf(lock, nil).metadata())
+	kept := recorded(ProvenanceOf(lock, nil).Metadata())
 	if p.LockID != "" {
 		return p.LockID == kept.LockID
 	}
@@ -54,8 +54,8 @@ var records = [...]record{
 	{"statelatch-run", 1024, func(p *Provenance) *string { return &p.Run }, address},
 }
 
-// metadata is p as it is kept with an object; nil: there is nothing to keep.
-func (p Provenance) metadata() (m map[string]string) {
+// Metadata is p as it is kept with an object, for bucket.PutOptions; nil: there is nothing to keep.
+func (p Provenance) Metadata() (m map[string]string) {
 	for _, r := range records {
 		if s := r.line(*r.field(&p)); s != "" {
 			if m == nil {

@@ -33,7 +33,7 @@ type change struct {
 
 // put is the change that stores body, which is as examine said, on behalf of whom is.Provenance says.
 func (s *Store) put(ref statelatch.Ref, body io.ReadSeeker, is Version, mine func(Version) bool) change {
-	metadata := is.Provenance.metadata()
+	metadata := is.Provenance.Metadata()
 	is.Provenance = recorded(metadata)
 	return change{
 		store: s, ref: ref, size: is.Size, mine: mine,
@@ -264,7 +264,7 @@ func (s *Store) touch(ctx context.Context, ref statelatch.Ref) (again bool, err 
 // the creating attempt's reply was lost.
 func (s *Store) createBlank(ctx context.Context, ref statelatch.Ref, by Provenance) (created bool, err error) {
 	err = retry(ctx, func() error {
-		_, err := s.Bucket.Put(ctx, ref.Key, spool.Join(), bucket.PutOptions{If: bucket.IfAbsent, Metadata: by.metadata()})
+		_, err := s.Bucket.Put(ctx, ref.Key, spool.Join(), bucket.PutOptions{If: bucket.IfAbsent, Metadata: by.Metadata()})
 		return err
 	})
 	if errors.Is(err, statelatch.ErrPreconditionFailed) {

@@ -218,14 +218,16 @@ func (d *drawn) entry() {
 
 // standardListing is what the standard library reads.
 type standardListing struct {
-	XMLName                                                   xml.Name
-	IsTruncated                                               []bool
-	NextKeyMarker, NextVersionIdMarker, NextContinuationToken []string
-	Entries                                                   []struct {
-		XMLName                      xml.Name
-		Key, Prefix, ETag, VersionId []string
-		IsLatest                     []bool
-		Size                         []int64
+	XMLName                              xml.Name
+	IsTruncated                          []bool
+	NextKeyMarker, NextContinuationToken []string
+	NextVersionIDMarker                  []string `xml:"NextVersionIdMarker"`
+	Entries                              []struct {
+		XMLName           xml.Name
+		Key, Prefix, ETag []string
+		VersionID         []string `xml:"VersionId"`
+		IsLatest          []bool
+		Size              []int64
 	} `xml:",any"`
 }
 
@@ -247,11 +249,11 @@ func FuzzParseListing_WellMade(f *testing.F) {
 		}
 		want := listed{
 			root: s.XMLName.Local, truncated: last(s.IsTruncated), token: last(s.NextContinuationToken),
-			keyMarker: last(s.NextKeyMarker), versionMarker: last(s.NextVersionIdMarker),
+			keyMarker: last(s.NextKeyMarker), versionMarker: last(s.NextVersionIDMarker),
 		}
 		for _, e := range s.Entries {
 			o := bucket.Object{
-				Key: last(e.Key), ETag: last(e.ETag), VersionID: last(e.VersionId), IsLatest: last(e.IsLatest), Size: last(e.Size),
+				Key: last(e.Key), ETag: last(e.ETag), VersionID: last(e.VersionID), IsLatest: last(e.IsLatest), Size: last(e.Size),
 			}
 			switch e.XMLName.Local {
 			case "DeleteMarker":

@@ -39,7 +39,7 @@ func TestComplete_CommandsFlagsAndValues(t *testing.T) {
 		"statelatch unlock -m":                              "-mine",
 		"statelatch unlock --m":                             "--mine",
 		"statelatch unlock -id x -auto":                     "-auto-approve",
-		"statelatch -ch":                                    "-chdir",
+		"statelatch -ch":                                    "-chdir -check",
 		"statelatch lock -takeover ":                        "never expired",
 		"statelatch lock -takeover=e":                       "-takeover=expired",
 		"statelatch lock --takeover=e":                      "--takeover=expired",

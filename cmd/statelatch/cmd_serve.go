@@ -49,7 +49,7 @@ type serveOptions struct {
 func serveCommand(term terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "run a state bucket with real locking on this machine",
+		Usage:     "run a state bucket on this machine, or a gateway to one",
 		UsageText: "statelatch serve [flags]",
 		Description: "Starts an S3 store in one process, makes a versioned, encrypted bucket in it,\n" +
 			"prints the backend block to paste, and then one line per lock event. Everything\n" +
@@ -58,11 +58,18 @@ func serveCommand(term terminal) *cli.Command {
 			"and " + envSecretKey + " give one. Ctrl-C stops it.\n\n" +
 			"With -env nothing is started: it prints what sets up a shell for the store that\n" +
 			"is running on -data, for terraform, tofu, aws and statelatch alike.\n\n" +
+			"With -store it keeps nothing, but is a gateway to that bucket: engines whose\n" +
+			"endpoints point at it, unchanged, lose no update and need no keys of the bucket.\n" +
+			"-config says who may do what, by the token of a job or a key of its own; -check\n" +
+			"says what is wrong with that file. Several gateways on one bucket are one.\n\n" +
 			"Examples:\n" +
 			"  statelatch serve\n" +
 			"  eval \"$(statelatch serve -env)\"\n" +
 			"  statelatch serve -data /srv/state -bucket acme-state\n" +
-			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key",
+			"  statelatch serve -addr 0.0.0.0:9820 -tls-cert server.crt -tls-key server.key\n" +
+			"  statelatch serve -config rules.hcl -check\n" +
+			"  statelatch serve -store s3://acme-state -config rules.hcl -addr 0.0.0.0:443 -tls-cert server.crt -tls-key server.key\n" +
+			"  statelatch serve -store s3://acme-state/team-a -config rules.hcl -behind-tls -audit s3://acme-audit/gateway",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "`DIR` where everything is kept (default: statelatch in the user's data " +
 				"directory)"},

@@ -242,7 +242,7 @@ func TestGateway_Requests(t *testing.T) {
 			t.Errorf("%s: %d requests to the store, want at most %d", tc.what, len(asked), tc.most)
 		}
 		for _, r := range asked {
-			if (r.Method == "PUT" || r.Method == "DELETE") && r.IfMatch == "" && r.IfNoneMatch == "" {
+			if (r.Method == http.MethodPut || r.Method == http.MethodDelete) && r.IfMatch == "" && r.IfNoneMatch == "" {
 				t.Errorf("%s: a write without a condition: %s %s", tc.what, r.Method, r.Path)
 			}
 		}

@@ -71,19 +71,19 @@ allow "pull requests plan" {
 }
 `
 
-func newEstate(t testing.TB, gateways int, rules ...faultproxy.Rule) *estate {
-	t.Helper()
-	rig.Need(t, rig.Engine())
-	e := &estate{t: t, near: rig.NewWorld(t), issuer: issuertest.New(t)}
+func newEstate(tb testing.TB, gateways int, rules ...faultproxy.Rule) *estate {
+	tb.Helper()
+	rig.Need(tb, rig.Engine())
+	e := &estate{t: tb, near: rig.NewWorld(tb), issuer: issuertest.New(tb)}
 	e.store = e.near.Serve()
-	e.wire = rig.StartProxy(t, e.store.URL, rules...)
+	e.wire = rig.StartProxy(tb, e.store.URL, rules...)
 	e.near.File("master.key", secret()+"\n")
 	for _, name := range []string{"ana", "op"} {
 		e.near.File(name+".key", fmt.Sprintf("[default]\naws_access_key_id = KEYOF%s00000000000\naws_secret_access_key = %s\n",
 			strings.ToUpper(name), secret()))
 	}
 	e.rules = e.near.File("rules.hcl", fmt.Sprintf(roles, e.issuer.URL, issuertest.Audience))
-	e.door = newBalancer(t)
+	e.door = newBalancer(tb)
 	for range gateways {
 		e.addGateway()
 	}
@@ -243,18 +243,18 @@ type balancer struct {
 	turn     int
 }
 
-func newBalancer(t testing.TB) *balancer {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func newBalancer(tb testing.TB) *balancer {
+	tb.Helper()
+	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b := &balancer{
 		url: "http://" + listener.Addr().String(), backends: map[*rig.Process]string{},
 	}
 	var running sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	tb.Cleanup(func() {
 		_ = listener.Close()
 		cancel()
 		running.Wait()

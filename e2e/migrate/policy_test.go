@@ -157,13 +157,7 @@ func newRecorder(t *testing.T) *recorder {
 // files puts into the working directory what the steps use, and makes the bucket without versions.
 func (r *recorder) files() {
 	r.T.Helper()
-	const lineage = "3f8e0b5c-0000-4000-8000-000000000000"
-	for name, serial := range map[string]int{"first.tfstate": 1, "second.tfstate": 2} {
-		r.Write(filepath.Join(r.Dir, name), fmt.Sprintf(`{"version":4,"terraform_version":"1.11.4","serial":%d,"lineage":%q,"outputs":{},"resources":[],"check_results":null}`, serial, lineage))
-	}
-	// A state that does not fit is not pushed, but rescued.
-	r.Write(filepath.Join(r.Dir, "killed.sh"), "kill -9 $PPID\nexec sleep 600\n")
-	r.Write(filepath.Join(r.Dir, "errored.sh"), "cp first.tfstate errored.tfstate\nexit 1\n")
+	r.write()
 	client := s3.New(s3.Options{
 		BaseEndpoint: &r.Server.URL, UsePathStyle: true, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider(r.Env["AWS_ACCESS_KEY_ID"], r.Env["AWS_SECRET_ACCESS_KEY"], ""),
@@ -171,6 +165,18 @@ func (r *recorder) files() {
 	if _, err := client.CreateBucket(r.T.Context(), &s3.CreateBucketInput{Bucket: aws.String("plain")}); err != nil {
 		r.T.Fatal(err)
 	}
+}
+
+// write puts into the working directory what the steps use.
+func (r *recorder) write() {
+	r.T.Helper()
+	const lineage = "3f8e0b5c-0000-4000-8000-000000000000"
+	for name, serial := range map[string]int{"first.tfstate": 1, "second.tfstate": 2} {
+		r.Write(filepath.Join(r.Dir, name), fmt.Sprintf(`{"version":4,"terraform_version":"1.11.4","serial":%d,"lineage":%q,"outputs":{},"resources":[],"check_results":null}`, serial, lineage))
+	}
+	// A state that does not fit is not pushed, but rescued.
+	r.Write(filepath.Join(r.Dir, "killed.sh"), "kill -9 $PPID\nexec sleep 600\n")
+	r.Write(filepath.Join(r.Dir, "errored.sh"), "cp first.tfstate errored.tfstate\nexit 1\n")
 }
 
 // calls are those since the last time.

@@ -22,13 +22,15 @@ type Rules []Rule
 // "prod/*" is every state below prod/, but not the states of its other workspaces, which engines keep elsewhere
 // ("env:/dev/prod/app.tfstate", matched by "env:/*/prod/*").
 type Rule struct {
-	Title  string              // what a denial and the audit name; unique
-	Issuer string              // whose tokens it is for; empty: it is for static keys
-	Claims map[string][]string // patterns, one of which a claim must match, of tokens that it is for
-	Keys   []string            // patterns of the names of the static keys that it is for
-	States []string            // patterns of the keys of the states that it is for
-	May    []Right             // what it gives
-	Line   int                 // in the file, from 1
+	Title  string // what a denial and the audit name; unique
+	Issuer string // whose tokens it is for; empty: it is for static keys
+	// Claims of the tokens that it is for: patterns, one of which must match the claim, which is a text, a number or a
+	// boolean, or of a list one of its elements. A token without the claim, or with one of another kind, is none of them.
+	Claims map[string][]string
+	Keys   []string // patterns of the names of the static keys that it is for
+	States []string // patterns of the keys of the states that it is for
+	May    []Right  // what it gives
+	Line   int      // in the file, from 1
 
 	claims map[string]iampolicy.Patterns
 	keys   iampolicy.Patterns

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -412,9 +413,13 @@ var jsonType = map[string]string{"content-type": "application/json"}
 
 // objectOf describes a version of a state.
 func objectOf(v state.Version) s3model.Object {
+	meta := maps.Clone(jsonType)
+	for name, value := range v.Provenance.Metadata() {
+		meta[metaPrefix+name] = value
+	}
 	return s3model.Object{
 		Key: v.Ref.Key, VersionID: v.VersionID, ETag: unquote(v.ETag), Size: v.Size, LastModified: v.LastModified,
-		Metadata: jsonType,
+		Metadata: meta,
 	}
 }
 

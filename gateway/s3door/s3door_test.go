@@ -187,7 +187,8 @@ func TestDoor_EngineApply(t *testing.T) {
 				}
 				before := r.calls.Count(faultbucket.OpGet, key)
 				head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(ref.Bucket), Key: aws.String(key)})
-				if err != nil || aws.ToInt64(head.ContentLength) != int64(len(content)) {
+				if err != nil || aws.ToInt64(head.ContentLength) != int64(len(content)) ||
+					head.Metadata["statelatch-principal"] != "ci:app" {
 					t.Fatalf("HEAD: %+v, %v", head, err)
 				}
 				var got bytes.Buffer
@@ -340,7 +341,7 @@ func TestDoor_OwnClients(t *testing.T) {
 	if weak, err := tenure.Release(t.Context()); weak || err != nil {
 		t.Errorf("release: %v, %v", weak, err)
 	}
-	if err := put(t, r.client("app-1"), ref.LockKey(), lockBody("one"), true); err != nil {
+	if err := put(t, r.client("app-1"), ref.LockKey(), lockBody("later"), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Acquire(t.Context(), ref, lock.Request{Who: "ana"}); !errors.Is(err, statelatch.ErrLocked) {

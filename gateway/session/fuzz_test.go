@@ -35,6 +35,18 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// What every request with a session costs.
+func BenchmarkRegistry_Lookup(b *testing.B) {
+	w := newWorld(b)
+	_, c := w.begin(b, map[string]any{"repository": "acme/infra", "ref": "refs/heads/main", "workflow": strings.Repeat("x", 1500)})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Lookup(b.Context(), c.AccessKeyID, c.SessionToken); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // FuzzIdentify feeds tokens of issuers. None is taken that was not signed.
 func FuzzIdentify(f *testing.F) {
 	w := newWorld(f)

@@ -23,6 +23,11 @@ type holding struct {
 	removed bool // its own process has removed its lock object
 	ousted  bool // its lock object was replaced or removed by somebody else
 
+	releasing bool     // its process has asked a gateway to release it
+	released  bool     // and was told that it did
+	remover   *process // the gateway that did
+	forced    bool     // a person has asked a gateway to remove it
+
 	item bool // its item is in the table, and came there before that
 
 	enter, leave time.Time // the critical section; leave is zero while it lasts
@@ -102,7 +107,7 @@ func (w *world) judgeLock(body []byte) {
 	w.setHolder(h)
 }
 
-// judgeDelete: a managed client removes no lock but its own.
+// judgeDelete: a managed client removes no lock but its own, and a gateway that of nobody who works under it.
 func (w *world) judgeDelete(p *process, key string) {
 	if key != ref.LockKey() {
 		w.violate("delete: %s removed the state", p.name)
@@ -110,8 +115,11 @@ func (w *world) judgeDelete(p *process, key string) {
 	}
 	switch {
 	case w.holder == nil:
-	case w.holder.by == p:
+	case p.gate && w.holder.releasing:
+		w.holder.removed, w.holder.remover = true, p
+	case w.holder.by == p, p.gate && !w.holder.entered:
 		w.holder.removed = true
+	case p.gate && w.holder.forced:
 	case !p.plain:
 		w.violate("delete: %s removed the lock %s", p.name, w.holder.id)
 	}
@@ -137,7 +145,8 @@ func (w *world) setHolder(h *holding) {
 	if w.holder != nil && !w.holder.removed {
 		w.holder.ousted = true
 	}
-	if w.holder = h; h != nil && !h.entered {
+	// A late copy of its creation can bring back a lock that was forced away, and with it the right to work.
+	if w.holder = h; h != nil && (!h.entered || len(w.houses) > 0) {
 		w.orders++
 		h.order, h.removed, h.ousted = w.orders, false, false
 	}

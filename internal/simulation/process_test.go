@@ -22,6 +22,8 @@ type process struct {
 	w       *world
 	name    string
 	plain   bool          // an engine or a person: what it sends has no condition
+	remote  bool          // an engine whose messages suffer
+	gate    bool          // a gateway: what it does to a lock, it does for others
 	loss    float64       // the share of its messages that something happens to
 	timeout time.Duration // of one request
 	bias    time.Duration // of its clock: machines were started at different times
@@ -99,6 +101,13 @@ func (p *process) dead() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.killAt.IsZero() && !time.Now().Before(p.killAt)
+}
+
+// death is when the process dies; zero: never.
+func (p *process) death() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.killAt
 }
 
 // sleep passes time in the process: it does not return while the process is stopped.

@@ -18,6 +18,8 @@ import (
 type terms struct {
 	clients int     // of ours
 	engines int     // plain terraform or tofu, whose messages never suffer
+	remotes int     // the same, behind gateways, or on the bucket itself where there is none, whose messages suffer
+	gates   int     // gateways
 	loss    float64 // the share of our messages that something happens to
 	pauses  bool    // processes are stopped, in 30 % of the critical sections and sometimes elsewhere
 	kills   bool    // processes are killed and started anew
@@ -28,7 +30,8 @@ type terms struct {
 }
 
 func (c terms) String() string {
-	s := fmt.Sprintf("clients=%d engines=%d loss=%.2f rounds=%d", c.clients, c.engines, c.loss, c.rounds)
+	s := fmt.Sprintf("clients=%d engines=%d remotes=%d gateways=%d loss=%.2f rounds=%d", c.clients, c.engines, c.remotes,
+		c.gates, c.loss, c.rounds)
 	for _, option := range []struct {
 		on   bool
 		name string
@@ -46,6 +49,7 @@ type world struct {
 	seed   uint64
 	start  time.Time
 	bucket *membucket.Bucket
+	houses []*house
 
 	mu    sync.Mutex // guards what follows; never held while waiting
 	items map[string]string
@@ -136,7 +140,7 @@ func (w *world) undisturbed() bool { return w.loss == 0 && !w.pauses && !w.kills
 
 // overlapAllowed reports whether critical sections may overlap: only an engine or a process that does not run cannot be
 // told that its time is over.
-func (w *world) overlapAllowed() bool { return w.pauses || w.forced }
+func (w *world) overlapAllowed() bool { return w.pauses && w.remotes == 0 || w.forced }
 
 // plan adds a line to the history that is about a later time.
 func (w *world) plan(p *process, at time.Time, what string) {
@@ -193,21 +197,37 @@ func simulate(t *testing.T, seed uint64, mode mode) *world {
 	}
 	w.bucket = membucket.New(ref.Bucket, membucket.Options{})
 	var everybody, operator sync.WaitGroup
+	done := make(chan struct{})
+	for i := range w.gates {
+		h := &house{number: i + 1}
+		w.houses = append(w.houses, h)
+		w.open(h)
+		operator.Go(func() { w.keep(h, done) })
+	}
 	for i := range w.clients {
 		everybody.Go(func() { w.client(t.Context(), i) })
 	}
 	for i := range w.engines {
 		everybody.Go(func() { w.engine(t.Context(), i) })
 	}
-	done := make(chan struct{})
-	if w.forced {
+	for i := range w.remotes {
+		everybody.Go(func() { w.remote(i) })
+	}
+	switch {
+	case w.remotes > 0:
+		operator.Go(func() { w.gatekeeper(done) })
+	case w.forced:
 		operator.Go(func() { w.operator(t.Context(), done) })
 	}
 	everybody.Wait()
 	close(done)
 	operator.Wait()
 	time.Sleep(settled)
-	w.recover(t.Context())
+	if w.remotes > 0 {
+		w.recoverRemote()
+	} else {
+		w.recover(t.Context())
+	}
 	time.Sleep(settled)
 	w.judgeHistory()
 	return w

@@ -27,15 +27,15 @@ func NewFaulty(t *testing.T, rules ...faultproxy.Rule) *Faulty {
 }
 
 // StartProxy starts a proxy that ends with the test.
-func StartProxy(t testing.TB, upstream string, rules ...faultproxy.Rule) *faultproxy.Proxy {
-	t.Helper()
+func StartProxy(tb testing.TB, upstream string, rules ...faultproxy.Rule) *faultproxy.Proxy {
+	tb.Helper()
 	proxy, err := faultproxy.Start(upstream, rules...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := proxy.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return proxy
