@@ -71,8 +71,9 @@ func (b Block) String() string {
 		}
 	}
 	if b.TokenFile != "" {
-		line("\n    assume_role_with_web_identity = {\n      role_arn                = \"arn:aws:iam::000000000000:role/statelatch\"\n"+
-			"      web_identity_token_file = %s\n    }", quote(b.TokenFile))
+		line("\n    assume_role_with_web_identity = {")
+		line("      role_arn                = \"arn:aws:iam::000000000000:role/statelatch\"")
+		line("      web_identity_token_file = %s\n    }", quote(b.TokenFile))
 	}
 	line("  }\n}")
 	return s.String()

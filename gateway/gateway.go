@@ -77,8 +77,8 @@ type Caller struct {
 	access.Session
 	// Conn tells the connections of a server apart; 0: not known. It tells processes apart that share a static key.
 	Conn uint64
-	// Engine tells that the client is terraform or tofu, which read a state by a HEAD and ranges. Others read it by one GET,
-	// and get what is there then.
+	// Engine tells that the client is terraform or tofu, which read a state by a HEAD and ranges. Others read it by one
+	// GET, and get what is there then.
 	Engine bool
 	// Attempt is which try of a request the client's SDK says this is; 0 and 1: the first.
 	Attempt int
@@ -97,8 +97,8 @@ const (
 )
 
 // stale is nil unless the request may be of an earlier tenure of the same process than the lock: it was long on its
-// way, and signed before the lock was asked for, or so little later that clocks do not tell. A client that waits for the
-// answer signs it again, so that its next try is not.
+// way, and signed before the lock was asked for, or so little later that clocks do not tell. A client that waits for
+// the answer signs it again, so that its next try is not.
 func (c Caller) stale(h lock.Held) error {
 	asked := h.Managed.Through.Asked
 	if c.Signed.IsZero() || asked.IsZero() || time.Since(c.Signed) < late || c.Signed.After(asked.Add(drift)) {

@@ -65,8 +65,8 @@ func gatewayOf(c *cli.Command) (o gatewayOptions, ok bool, err error) {
 	case o.check && o.config == "":
 		return o, false, usageError{errors.New("-check wants -config FILE")}
 	case c.String("store") == "" && o.config == "":
-		if name := given("advertise", "weak-release", "backend-config", "profile", "endpoint", "expected-bucket-owner", "audit",
-			"audit-required"); name != "" {
+		if name := given("advertise", "weak-release", "backend-config", "profile", "endpoint", "expected-bucket-owner",
+			"audit", "audit-required"); name != "" {
 			return o, false, usageError{fmt.Errorf("-%s is for a gateway: give -store s3://BUCKET and -config FILE, too", name)}
 		}
 		return o, false, nil

@@ -1,8 +1,8 @@
 // Package s3door is the gateway's door for backend "s3": an s3model.Store, for the S3 endpoint to stand in front of,
 // that knows no rule and keeps no object, but translates requests into calls of package gateway.
 //
-// It is a gateway for states and locks, not a proxy of S3: what it does not serve it refuses by name. Bodies are spooled
-// and verified before anything is sent on.
+// It is a gateway for states and locks, not a proxy of S3: what it does not serve it refuses by name. Bodies are
+// spooled and verified before anything is sent on.
 package s3door
 
 import (
@@ -205,8 +205,8 @@ func (s *Store) wants(req s3model.PutRequest) error {
 		return s3model.ErrInvalidRequest.With("The gateway decides how objects are encrypted, and was not told to: start it "+
 			"with -backend-config encrypt=true, or remove encrypt from the backend.", nil)
 	case len(req.Tags) > 0:
-		return s3model.ErrInvalidRequest.With("The gateway decides on tags: remove state_tags and lock_tags from the backend.",
-			nil)
+		return s3model.ErrInvalidRequest.With("The gateway decides on tags: remove state_tags and lock_tags from the "+
+			"backend.", nil)
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ func (u *uploads) elsewhere(r *http.Request) (*url.URL, bool) {
 	random, rest, _ := strings.Cut(r.URL.Query().Get("uploadId"), ".")
 	where, seal, _ := strings.Cut(rest, ".")
 	address, err := base64.RawURLEncoding.DecodeString(where)
-	if err != nil || len(address) == 0 || string(address) == u.self || !u.registry.Signed(random+" "+string(address), seal) {
+	if err != nil || len(address) == 0 || string(address) == u.self ||
+		!u.registry.Signed(random+" "+string(address), seal) {
 		return nil, false
 	}
 	to, err := url.Parse(string(address))

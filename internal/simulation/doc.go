@@ -1,5 +1,6 @@
 // Package simulation runs the real packages lock, state and gateway, several clients of them at once, over a store
-// behind a bad network, in virtual time (testing/synctest), and judges every run. It has no code of its own, only tests.
+// behind a bad network, in virtual time (testing/synctest), and judges every run. It has no code of its own, only
+// tests.
 //
 //	go test ./internal/simulation                                                200 seeds
 //	go test ./internal/simulation -run TestSimulation -seeds=2000                for every commit
@@ -25,8 +26,8 @@
 // conditional delete, no takeovers, and a delete arrives within 9 s or never; R13), dual (with a DynamoDB table).
 //
 // In the modes of TestSimulation_Gateway two gateways stand before the bucket, with networks as bad on both sides.
-// Plain engines speak to them through the gateways' door, as the SDK does: up to five tries of one request, each to either
-// gateway. The gateways are stopped, killed and started anew. A session is one process; some processes take the lock
+// Plain engines speak to them through the gateways' door, as the SDK does: up to five tries of one request, each to
+// either gateway. The gateways are stopped, killed and started anew. A session is one process; some processes take the lock
 // several times. A person removes the locks of the dead, and, in the mode unlock, of the living. In bypass an engine on
 // the bucket itself takes part. TestSimulation_Direct is the same engines without gateways: there the oracles must see
 // lost updates.
