@@ -39,10 +39,17 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 		return lock.Held{}, err
 	}
 	defer p.done()
+	if by, over := p.hasEnded(want.ID); over {
+		switch {
+		case c.Signed.IsZero() || by.IsZero():
+			return lock.Held{}, refused(nil, "the lock %s of %s was not taken: this process has released it, so the request "+
+				"came late", want.ID, ref)
+		case !c.Signed.After(by):
+			return lock.Held{}, c.cameLate(ref)
+		}
+		p.begins(want.ID)
+	}
 	switch {
-	case p.hasEnded(want.ID):
-		return lock.Held{}, refused(nil, "the lock %s of %s was not taken: this process has released it, so the request "+
-			"came late", want.ID, ref)
 	case p.refused != nil && p.askedFor == want.ID && p.repeats(c):
 		return lock.Held{}, p.refused // it came late, or twice: its client was told so, and waits or has gone
 	}
@@ -238,7 +245,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 		return refused(lost, "nothing to release: the lock that this process held on %s was taken from it", ref)
 	case isNotLocked(err):
 		if had != "" {
-			p.ends(had)
+			p.ends(had, c)
 		}
 		return nil
 	case err != nil:
@@ -277,7 +284,7 @@ func meant(c Caller, h lock.Held) bool {
 // meansShown reports whether a request to end a lock can be about the one that was shown last. A session that has had a
 // lock is an engine at work, which ends no other; and what was signed before is late.
 func (p *process) meansShown(c Caller) bool {
-	return (c.ID == "" || p.ended.Load() == nil) && (c.Signed.IsZero() || !c.Signed.Before(p.shownAt.Add(-clocks)))
+	return (c.ID == "" || !p.free) && (c.Signed.IsZero() || !c.Signed.Before(p.shownAt.Add(-clocks)))
 }
 
 var errMarked = errors.New("another gateway may have a write under way")
@@ -322,7 +329,7 @@ func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held
 		return err
 	}
 	p.loses(nil)
-	p.ends(h.Info.ID)
+	p.ends(h.Info.ID, c)
 	p.unlocked = c
 	g.record(c, audit.Event{
 		Action: audit.Unlock, Outcome: audit.OK, Ref: h.Ref.String(), LockID: h.Info.ID, Operation: h.Info.Operation,
@@ -348,7 +355,7 @@ func (g *Gateway) force(ctx context.Context, c Caller, p *process, h lock.Held) 
 	}
 	switch {
 	case err == nil:
-		p.ends(h.Info.ID)
+		p.ends(h.Info.ID, c)
 		p.lockLost = nil
 	case errors.Is(err, statelatch.ErrAmbiguous):
 		e.Outcome = audit.Unknown

@@ -46,9 +46,9 @@ type process struct {
 	tenure   string     // the ID of the lock that doubt and leaving are about
 	since    time.Time  // when it was won, by our clock
 	conns    map[uint64]string
-	ended    atomic.Pointer[[]string] // the IDs of the locks that it released, or ended by force, last
-	free     bool                     // it has ended a lock, and was not seen to hold one since
-	shown    string                   // the ETag of the lock object that it was shown last
+	ended    atomic.Pointer[[]ended] // the locks that it released, or ended by force, last
+	free     bool                    // it has ended a lock, and was not seen to hold one since
+	shown    string                  // the ETag of the lock object that it was shown last
 	shownAt  time.Time
 	refused  *statelatch.LockedError
 	unlocked Caller         // the request that released its last lock
@@ -90,7 +90,11 @@ func (ps *processes) over(h lock.Held) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p := ps.known[procKey{h.Managed.Through.Principal, h.Managed.Through.Session, h.Ref.Key}]
-	return p != nil && p.hasEnded(h.Info.ID)
+	if p == nil {
+		return false
+	}
+	_, over := p.hasEnded(h.Info.ID)
+	return over
 }
 
 // forgetOldest makes room. One that is at work stays: what it does must not be done twice at a time.
@@ -131,21 +135,41 @@ func (p *process) take(ctx context.Context) error {
 
 func (p *process) done() { <-p.turn }
 
-// hasEnded reports whether the process has released a lock, or ended it by force.
-func (p *process) hasEnded(id string) bool {
-	ids := p.ended.Load()
-	return ids != nil && slices.Contains(*ids, id)
+// ended is a lock that a process has ended.
+type ended struct {
+	id string
+	by time.Time // when the request to end it was signed; zero: not known
+}
+
+// hasEnded reports whether the process has released a lock, or ended it by force, and when that was asked for.
+func (p *process) hasEnded(id string) (by time.Time, ok bool) {
+	if list := p.ended.Load(); list != nil {
+		for _, e := range *list {
+			if e.id == id {
+				return e.by, true
+			}
+		}
+	}
+	return time.Time{}, false
 }
 
 // ends notes that the process has ended a lock.
-func (p *process) ends(id string) {
-	var ids []string
-	if before := p.ended.Load(); before != nil {
-		ids = (*before)[max(0, len(*before)-maxEnded+1):]
-	}
-	ids = append(slices.Clone(ids), id)
-	p.ended.Store(&ids)
+func (p *process) ends(id string, c Caller) {
+	p.begins(id)
+	list := append(slices.Clone(*p.ended.Load()), ended{id, c.Signed})
+	list = list[max(0, len(list)-maxEnded):]
+	p.ended.Store(&list)
 	p.free, p.shown = true, ""
+}
+
+// begins notes that a lock that was ended is asked for anew: engines keep its ID while they wait for an item in a table
+// beside it.
+func (p *process) begins(id string) {
+	list := []ended{}
+	if before := p.ended.Load(); before != nil {
+		list = slices.DeleteFunc(slices.Clone(*before), func(e ended) bool { return e.id == id })
+	}
+	p.ended.Store(&list)
 }
 
 // holds notes that the lock is the process's. What is in doubt stays so for as long as its ID is the same.

@@ -41,6 +41,37 @@ func TestGateway_LateLockRequest(t *testing.T) {
 	w.wantLock("")
 }
 
+// An engine that has to wait for an item in a table releases the lock object, and asks for it again by the same ID. A
+// copy of its first request, which comes late, takes nothing.
+func TestGateway_SameLockAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, now := w.gateway(), time.Now()
+	at := func(second int) gateway.Caller {
+		c := pipeline("s1")
+		c.Signed = now.Add(time.Duration(second) * time.Second)
+		return c
+	}
+	for second := 0; second < 9; second += 3 {
+		n.lock(t, at(second), "one")
+		n.unlock(t, at(second+1))
+		for _, late := range []int{second, second + 1} {
+			if _, err := n.Lock(t.Context(), at(late), key, info("one")); !errors.Is(err, statelatch.ErrConflict) {
+				t.Errorf("late: %v, want ErrConflict", err)
+			}
+		}
+		w.wantLock("")
+	}
+	n.lock(t, at(9), "one")
+	if _, err := w.gateway().Lock(t.Context(), pipeline("s2"), key, info("two")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Errorf("beside it: %v, want ErrLocked", err)
+	}
+	if _, err := n.Lock(t.Context(), pipeline("s2"), key, info("two")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Errorf("beside it, at the same gateway: %v, want ErrLocked", err)
+	}
+	w.wantLock("one")
+}
+
 // A late copy of a creation brings back a lock that was released. Whoever asks the gateway that released it gets the
 // lock.
 func TestGateway_ReleasedLockComesBack(t *testing.T) {

@@ -27,10 +27,10 @@
 //
 // In the modes of TestSimulation_Gateway two gateways stand before the bucket, with networks as bad on both sides.
 // Plain engines speak to them through the gateways' door, as the SDK does: up to five tries of one request, each to
-// either gateway. The gateways are stopped, killed and started anew. A session is one process; some processes take the lock
-// several times. A person removes the locks of the dead, and, in the mode unlock, of the living. In bypass an engine on
-// the bucket itself takes part. TestSimulation_Direct is the same engines without gateways: there the oracles must see
-// lost updates.
+// either gateway. The gateways are stopped, killed and started anew. A session is one process; some processes take the
+// lock several times. A person removes the locks of the dead, and, in the mode unlock, of the living. In bypass an
+// engine on the bucket itself takes part. TestSimulation_Direct is the same engines without gateways: there the
+// oracles must see lost updates.
 //
 // # What is judged
 //
