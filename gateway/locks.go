@@ -49,8 +49,7 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 		}
 		p.begins(want.ID)
 	}
-	switch {
-	case p.refused != nil && p.askedFor == want.ID && p.repeats(c):
+	if p.refused != nil && p.askedFor == want.ID && p.repeats(c) {
 		return lock.Held{}, p.refused // it came late, or twice: its client was told so, and waits or has gone
 	}
 	p.refused = nil
