@@ -137,3 +137,29 @@ func TestGateway_RecognisedAfterItWasTakenBack(t *testing.T) {
 		w.wantLock("")
 	})
 }
+
+// With a static key the engine that was refused and the force-unlock right after it are two processes: the second ends
+// the lock that it was shown.
+func TestGateway_ForceUnlock_RightAfterARefusal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.gateway()
+	at := func(conn uint64) gateway.Caller {
+		c := person("op", conn)
+		c.Signed = time.Now()
+		return c
+	}
+	n.lock(t, at(1), "earlier")
+	n.unlock(t, at(1))
+	n.lock(t, pipeline("s1"), "one")
+	if _, err := n.Lock(t.Context(), at(2), key, info("two")); !errors.Is(err, statelatch.ErrLocked) {
+		t.Fatal(err)
+	}
+	for _, conn := range []uint64{2, 3} { // who was refused, and force-unlock
+		if _, err := n.ReadLock(t.Context(), at(conn), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.unlock(t, at(3))
+	w.wantLock("")
+}

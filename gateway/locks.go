@@ -191,10 +191,11 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 	return LockObject{Body: body, ETag: obj.ETag, Modified: obj.LastModified}, nil
 }
 
-// tells reports whether the holder is to be shown that p was refused for: once, and to whatever asks right after it
-// was, since a request that came late may have been told already.
+// tells reports whether the holder is to be shown that p was refused for: once, and to whatever the session asks right
+// after it was, since a request that came late may have been told already. With a static key that may be another process.
 func (p *process) tells(c Caller) bool {
-	return !p.told || c.again() || !c.Signed.IsZero() && c.Signed.Sub(p.asked.Signed).Abs() <= time.Second
+	return !p.told || c.again() ||
+		c.ID != "" && !c.Signed.IsZero() && c.Signed.Sub(p.asked.Signed).Abs() <= time.Second
 }
 
 // marshal is the lock object that info and m were read from, or written to.
@@ -257,7 +258,7 @@ func (g *Gateway) Unlock(ctx context.Context, c Caller, key string) error {
 	case p.lockLost != nil && !c.again():
 		return refused(now.LockedError(), "nothing was released: the lock that this process held on %s was taken from it",
 			ref)
-	case p.free:
+	case p.free && (c.ID != "" || c.again()):
 		return nil // it was released before, and this is the request again
 	case meant(c, now):
 		return g.force(ctx, c, p, now)

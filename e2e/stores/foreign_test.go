@@ -60,7 +60,7 @@ func TestForeign_Versitygw(t *testing.T) {
 
 	history := here("history")
 	rig.Want(t, "history", history, 0, "keeps no versions", "snapshot", "current")
-	snapshots := regexp.MustCompile(`(?m)snapshot +(\S+)$`).FindAllStringSubmatch(history.Stdout, -1)
+	snapshots := regexp.MustCompile(`(?m)snapshot(?:, recorded)? +(\S+)$`).FindAllStringSubmatch(history.Stdout, -1)
 	if len(snapshots) != 2 {
 		t.Fatalf("history: got %v, want snapshots of what push and run replaced", history)
 	}
