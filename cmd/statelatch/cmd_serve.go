@@ -61,7 +61,9 @@ func serveCommand(term terminal) *cli.Command {
 			"With -store it keeps nothing, but is a gateway to that bucket: engines whose\n" +
 			"endpoints point at it, unchanged, lose no update and need no keys of the bucket.\n" +
 			"-config says who may do what, by the token of a job or a key of its own; -check\n" +
-			"says what is wrong with that file. Several gateways on one bucket are one.\n\n" +
+			"says what is wrong with that file. Several gateways on one bucket are one.\n" +
+			"With -config and no -store, here or in the file, the store on this machine is\n" +
+			"behind the gateway.\n\n" +
 			"Examples:\n" +
 			"  statelatch serve\n" +
 			"  eval \"$(statelatch serve -env)\"\n" +
@@ -144,32 +146,15 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	}
 	defer listener.Close()
 
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
-		return fmt.Errorf("data directory -data %q cannot be made: %w", o.data, err)
-	}
-	if err := private.Dir(o.data); err != nil {
-		return fmt.Errorf("data directory -data: %w", err)
-	}
-	keys, err := o.keyPair(ctx, term.Getenv)
-	if err != nil {
-		return err
-	}
 	logger := slog.New(slog.NewTextHandler(term.Err, nil))
-	store, err := embedded.Open(embedded.Config{ //nolint:contextcheck // the store outlives any context of its opening
-		Dir: o.data, AccessKeyID: keys.ID, SecretAccessKey: keys.Secret, Domain: o.domain,
-		Region: o.region, BehindTLS: o.behindTLS, Logger: logger,
+	store, keys, err := o.openStore(ctx, term, embedded.Config{
+		Domain: o.domain, BehindTLS: o.behindTLS, Logger: logger,
 		Watch: func(s s3model.Store) s3model.Store { return lockevents.Watch(s, term.Out, time.Now) },
 	})
-	if errors.Is(err, boltstore.ErrInUse) {
-		return fmt.Errorf("data directory %s is in use by another process: stop that one, or give another -data", o.data)
-	}
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.EnsureBucket(ctx, o.bucket); err != nil {
-		return fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err)
-	}
 
 	url := local.URL(listener.Addr(), tlsConfig != nil)
 	running := local.Running{Endpoint: url, Region: o.region, OwnKeys: keys.InFile}
@@ -180,6 +165,36 @@ func runServe(ctx context.Context, o serveOptions, term terminal) (err error) {
 	term.Print("%s", o.welcome(url, term.Getenv))
 
 	return serveUntil(ctx, store.HTTPServer(), listener, url, logger, term)
+}
+
+// openStore opens the store in -data, and makes its bucket. It fills in what cfg leaves open.
+func (o serveOptions) openStore(
+	ctx context.Context, term terminal, cfg embedded.Config,
+) (*embedded.Server, local.KeyPair, error) {
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return nil, local.KeyPair{}, fmt.Errorf("data directory -data %q cannot be made: %w", o.data, err)
+	}
+	if err := private.Dir(o.data); err != nil {
+		return nil, local.KeyPair{}, fmt.Errorf("data directory -data: %w", err)
+	}
+	keys, err := o.keyPair(ctx, term.Getenv)
+	if err != nil {
+		return nil, local.KeyPair{}, err
+	}
+	cfg.Dir, cfg.AccessKeyID, cfg.SecretAccessKey, cfg.Region = o.data, keys.ID, keys.Secret, o.region
+	store, err := embedded.Open(cfg) //nolint:contextcheck // the store outlives any context of its opening
+	if errors.Is(err, boltstore.ErrInUse) {
+		return nil, local.KeyPair{}, fmt.Errorf("data directory %s is in use by another process: stop that one, or give "+
+			"another -data", o.data)
+	}
+	if err != nil {
+		return nil, local.KeyPair{}, err
+	}
+	if err := store.EnsureBucket(ctx, o.bucket); err != nil {
+		return nil, local.KeyPair{}, errors.Join(fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err),
+			store.Close())
+	}
+	return store, keys, nil
 }
 
 // serveUntil serves a listener until ctx ends, and lets requests that are under way end then.

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 
 	"github.com/statelatch/statelatch"
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bootstrap"
 	"github.com/statelatch/statelatch/bucket/s3bucket"
+	"github.com/statelatch/statelatch/embedded"
 	"github.com/statelatch/statelatch/embedded/local"
 	"github.com/statelatch/statelatch/gateway"
 	"github.com/statelatch/statelatch/gateway/access"
@@ -28,6 +30,8 @@ type gatewayOptions struct {
 	// advertise is this gateway's URL for the others
 	advertise string
 	weak      bool // a store of tier cas will do
+	// ownOnly is a flag that was given and is for a store on this machine; empty: none
+	ownOnly string
 }
 
 // gatewayFlags are the flags of serve that are for a gateway alone.
@@ -74,9 +78,10 @@ func gatewayOf(c *cli.Command) (o gatewayOptions, ok bool, err error) {
 		return o, false, usageError{errors.New("-store wants -config FILE, which says who may do what " +
 			"(docs/GATEWAY.md has one to begin with)")}
 	}
-	if name := given("data", "bucket", "env"); name != "" {
-		return o, false, usageError{fmt.Errorf("-%s is for a store on this machine, not for a gateway", name)}
+	if c.Bool("env") {
+		return o, false, usageError{errors.New("-env is for a store without -config: its clients have keys of their own")}
 	}
+	o.ownOnly = given("data", "bucket", "region")
 	return o, true, nil
 }
 
@@ -94,8 +99,8 @@ func checkGateway(o gatewayOptions, term terminal) error {
 	return nil
 }
 
-// runGateway serves a bucket until ctx ends.
-func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term terminal) error {
+// runGateway serves a bucket until ctx ends: that of -store or of the file, else one on this machine.
+func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term terminal) (err error) {
 	cfg, err := access.Load(o.config)
 	if err != nil {
 		return err
@@ -103,8 +108,9 @@ func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term term
 	if o.ref == "" {
 		o.ref = cfg.Store
 	}
-	if o.ref == "" {
-		return usageError{fmt.Errorf("%s names no store: add store = \"s3://BUCKET\" to it, or give -store", o.config)}
+	own := o.ref == ""
+	if !own && o.ownOnly != "" {
+		return usageError{fmt.Errorf("-%s is for a store on this machine, and the store is %s", o.ownOnly, o.ref)}
 	}
 	logger := slog.New(slog.NewTextHandler(term.Err, nil))
 	registry, err := session.Open(cfg, session.Options{Logger: logger})
@@ -115,11 +121,21 @@ func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term term
 	if err != nil {
 		return err
 	}
+	if own {
+		stop, startErr := o.startStore(ctx, s, term, logger)
+		if startErr != nil {
+			return startErr
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	at, err := o.openScope(ctx, term)
 	if err != nil {
 		return err
 	}
-	tier, err := at.Prove(ctx)
+	tier := lock.TierFull // as the tests of the embedded store hold
+	if !own {
+		tier, err = at.Prove(ctx)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -146,7 +162,7 @@ func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term term
 	defer listener.Close()
 	url := local.URL(listener.Addr(), tlsConfig != nil)
 	srv, err := server.New(server.Config{
-		Gateway: g, Registry: registry, Region: at.Backend.S3.Region, Encrypts: encrypts(at), Domain: s.domain,
+		Gateway: g, Registry: registry, Region: at.Backend.S3.Region, Encrypts: own || encrypts(at), Domain: s.domain,
 		BehindTLS: s.behindTLS, Advertise: cmp.Or(o.advertise, url), Logger: logger,
 	})
 	if err != nil {
@@ -154,6 +170,30 @@ func runGateway(ctx context.Context, o gatewayOptions, s serveOptions, term term
 	}
 	term.Print("%s", gatewayWelcome(url, at, cfg))
 	return serveUntil(ctx, srv, listener, url, logger, term)
+}
+
+// startStore starts the store of this machine behind the gateway, on a loopback port that nobody is told, and points o
+// at it.
+func (o *gatewayOptions) startStore(
+	ctx context.Context, s serveOptions, term terminal, logger *slog.Logger,
+) (stop func() error, err error) {
+	if s.data, err = s.dataDir(term.Getenv); err != nil {
+		return nil, err
+	}
+	store, keys, err := s.openStore(ctx, term, embedded.Config{Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	srv := store.HTTPServer()
+	srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
+	go func() { _ = srv.Serve(listener) }() // it ends with stop
+	o.ref, o.way.endpoint, o.way.region = "s3://"+s.bucket, local.URL(listener.Addr(), false), local.ClientRegion(s.region)
+	o.backendConfig = append(o.backendConfig, "use_path_style=true", "access_key="+keys.ID, "secret_key="+keys.Secret)
+	return func() error { return errors.Join(srv.Close(), store.Close()) }, nil
 }
 
 // gatewayWelcome is what to paste.
