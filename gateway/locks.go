@@ -192,7 +192,8 @@ func (g *Gateway) ReadLock(ctx context.Context, c Caller, key string) (LockObjec
 }
 
 // tells reports whether the holder is to be shown that p was refused for: once, and to whatever the session asks right
-// after it was, since a request that came late may have been told already. With a static key that may be another process.
+// after it was, since a request that came late may have been told already. With a static key that may be another
+// process.
 func (p *process) tells(c Caller) bool {
 	return !p.told || c.again() ||
 		c.ID != "" && !c.Signed.IsZero() && c.Signed.Sub(p.asked.Signed).Abs() <= time.Second

@@ -191,8 +191,8 @@ func (o serveOptions) openStore(
 		return nil, local.KeyPair{}, err
 	}
 	if err := store.EnsureBucket(ctx, o.bucket); err != nil {
-		return nil, local.KeyPair{}, errors.Join(fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err),
-			store.Close())
+		err = fmt.Errorf("make bucket -bucket %q (-region %q): %w", o.bucket, o.region, err)
+		return nil, local.KeyPair{}, errors.Join(err, store.Close())
 	}
 	return store, keys, nil
 }
