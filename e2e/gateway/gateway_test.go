@@ -56,7 +56,7 @@ func (e *estate) wantFree() {
 
 // Writers that never stop, through two gateways of which one is killed and started again and again: no update is lost,
 // nobody is stuck.
-func TestGateway_Writers(t *testing.T) {
+func TestGateway_NoUpdateLost(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, 2)
 	applies := 5
