@@ -82,6 +82,8 @@ type Caller struct {
 	Engine bool
 	// Attempt is which try of a request the client's SDK says this is; 0 and 1: the first.
 	Attempt int
+	// Call is the SDK's name for the call that the request is an attempt of; empty: not known.
+	Call string
 	// Signed is when the client signed the request, by its own clock; zero: not known.
 	Signed time.Time
 }
@@ -112,8 +114,12 @@ func (c Caller) cameLate(ref statelatch.Ref) error {
 		"than the one that is held: send it again", statelatch.ErrConflict, c.Signed.UTC(), ref)
 }
 
-// after reports whether the client sent the request after another one of the same kind, as far as is known.
+// after reports whether the client sent the request after another one of the same kind, as far as is known: signatures
+// tell seconds.
 func (c Caller) after(other Caller) bool {
+	if c.Signed.Equal(other.Signed) && c.Call != "" && other.Call != "" && c.Call != other.Call {
+		return true // another call within the same second
+	}
 	return c.Signed.IsZero() || c.Signed.After(other.Signed) || c.Signed.Equal(other.Signed) && c.Attempt > other.Attempt
 }
 

@@ -163,3 +163,31 @@ func TestGateway_ForceUnlock_RightAfterARefusal(t *testing.T) {
 	n.unlock(t, at(3))
 	w.wantLock("")
 }
+
+// Two tenures within one second are two: another call of the SDK is no copy of the first.
+func TestGateway_TwiceInASecond(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, second := w.gateway(), time.Now().Truncate(time.Second)
+	for i := range 4 {
+		c := pipeline("s1")
+		c.Signed = second
+		for _, do := range []func(gateway.Caller) error{
+			func(c gateway.Caller) error {
+				_, err := n.Lock(t.Context(), c, key, info(fmt.Sprint("id", i)))
+				return err
+			},
+			func(c gateway.Caller) error { return n.Unlock(t.Context(), c, key) },
+		} {
+			c.Call += "x"
+			c.Call = fmt.Sprint(i, c.Call)
+			if err := do(c); err != nil {
+				t.Fatalf("tenure %d: %v", i, err)
+			}
+		}
+		if err := n.Unlock(t.Context(), c, key); err != nil { // the same again
+			t.Errorf("again: %v", err)
+		}
+	}
+	w.wantLock("")
+}

@@ -81,7 +81,7 @@ func (g *Gateway) Lock(ctx context.Context, c Caller, key string, want statelatc
 // repeats reports whether a request for the lock is a try before the one that p was refused last, or that one again.
 // Engines look who has the lock before they ask once more.
 func (p *process) repeats(c Caller) bool {
-	if c.Signed.Equal(p.asked.Signed) && c.Attempt == p.asked.Attempt {
+	if c.Signed.Equal(p.asked.Signed) && c.Attempt == p.asked.Attempt && c.Call == p.asked.Call {
 		return c.Engine && !p.told
 	}
 	return !c.after(p.asked)

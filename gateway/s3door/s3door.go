@@ -87,7 +87,7 @@ func caller(ctx context.Context) (gateway.Caller, error) {
 		return gateway.Caller{}, s3model.ErrAccessDenied
 	}
 	return gateway.Caller{
-		Session: session, Conn: from.Connection, Attempt: from.Attempt, Signed: from.Signed,
+		Session: session, Conn: from.Connection, Attempt: from.Attempt, Signed: from.Signed, Call: from.Call,
 		Engine: strings.Contains(from.Agent, "HashiCorp") || strings.Contains(from.Agent, "OpenTofu"),
 	}, nil
 }

@@ -153,7 +153,7 @@ func (c *call) authenticate() error {
 	}
 	c.ctx = s3model.WithCaller(c.ctx, s3model.Caller{
 		Who: c.sig.Who, Attempt: attempt(c.r), Connection: connection(c.ctx), RequestID: c.id,
-		Signed: c.sig.Date, Agent: c.r.UserAgent(),
+		Signed: c.sig.Date, Agent: c.r.UserAgent(), Call: c.r.Header.Get("Amz-Sdk-Invocation-Id"),
 	})
 	if c.query, err = sigv4.ParseQuery(c.r.URL.RawQuery); err != nil {
 		return err

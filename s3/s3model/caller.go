@@ -14,6 +14,7 @@ type Caller struct {
 	Attempt    int    // which attempt of the client's SDK it is, from 1; 0: it does not say
 	Connection uint64 // that the request came over, unique in this process; 0: not known, see endpoint.ConnContext
 	RequestID  string // that the answer carries
+	Call       string // of the client's SDK, the same in all its attempts; empty: it does not say
 	Agent      string // the client's User-Agent; anybody may send any
 	// Signed is when the client signed the request, by its own clock, to the second.
 	Signed time.Time
