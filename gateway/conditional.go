@@ -15,6 +15,7 @@ import (
 	"github.com/statelatch/statelatch/audit"
 	"github.com/statelatch/statelatch/bucket"
 	"github.com/statelatch/statelatch/gateway/access"
+	"github.com/statelatch/statelatch/state"
 )
 
 // Clients that know the protocol, as Statelatch's own do, put the conditions on their requests themselves, and read
@@ -44,10 +45,11 @@ func (g *Gateway) PutObject(
 	}
 	var err error
 	switch kind {
-	case statelatch.KeyProbe: // what a store's conditions are good for may be asked through a gateway, too
+	case statelatch.KeyProbe:
+		err = g.mayProbe(c, key)
 	case statelatch.KeyLock:
 		if err = g.mayChangeLock(ctx, c, of, key, opts.If); err == nil {
-			err = lockObject(body)
+			err = g.lockObject(c, of, body)
 		}
 	case statelatch.KeyRescue, statelatch.KeySnapshot:
 		err = g.allow(c, of, access.Write)
@@ -55,6 +57,12 @@ func (g *Gateway) PutObject(
 		if err = g.allow(c, key, access.Write); err == nil {
 			err = g.mayWriteUnder(ctx, c, key)
 		}
+		if err == nil {
+			err = state.Fit(body)
+		}
+	}
+	if _, seekErr := body.Seek(0, io.SeekStart); err == nil {
+		err = seekErr
 	}
 	if err != nil {
 		return bucket.Object{}, err
@@ -78,16 +86,34 @@ func printable(s string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// lockObject refuses what no engine would take for a lock.
-func lockObject(body io.ReadSeeker) error {
+// mayProbe refuses to ask what the store's conditions are good for, as clients do before they lock, to who may lock
+// nothing. What a probe has found out, others rely on, so that only an admin leaves it there.
+func (g *Gateway) mayProbe(c Caller, key string) error {
+	right := access.Admin
+	if statelatch.IsLockKey(key) {
+		right = access.Lock
+	}
+	if g.cfg.Rules.Gives(c.Principal, right) {
+		return nil
+	}
+	return &DeniedError{Why: statelatch.Printable(fmt.Sprintf("%s may not write %s: no rule gives it the right %q on any "+
+		"state", c.Principal.Name, key, right))}
+}
+
+// lockObject refuses what no engine would take for a lock, and what says that a gateway has taken it for somebody: that
+// only gateways say. Who may end locks may put back one that a gateway wrote.
+func (g *Gateway) lockObject(c Caller, stateKey string, body io.Reader) error {
 	data, err := io.ReadAll(io.LimitReader(body, statelatch.MaxLockInfo+1))
-	if err == nil {
-		_, err = statelatch.ParseLockInfo(data)
+	if err != nil {
+		return err
 	}
-	if _, seekErr := body.Seek(0, io.SeekStart); err == nil {
-		err = seekErr
+	if _, err = statelatch.ParseLockInfo(data); err != nil {
+		return err
 	}
-	return err
+	if m := statelatch.ParseManaged(data); m != nil && m.Through != nil {
+		return g.allow(c, stateKey, access.ForceUnlock)
+	}
+	return nil
 }
 
 // mayChangeLock refuses to replace or remove a lock of somebody else without the right to. A create replaces none.
@@ -146,6 +172,7 @@ func (g *Gateway) DeleteObject(
 	case opts.VersionID != "" && kind != statelatch.KeyProbe:
 		err = refused(nil, "a gateway removes no versions: s3://%s/%s keeps them", g.Bucket(), key)
 	case kind == statelatch.KeyProbe:
+		err = g.mayProbe(c, key)
 	case opts.If.IsZero():
 		err = fmt.Errorf("%w delete of %s: it has no condition", statelatch.ErrInvalid, key)
 	case kind == statelatch.KeyLock:

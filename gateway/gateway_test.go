@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -401,25 +402,25 @@ func TestGateway_LateWriteIsFencedOut(t *testing.T) {
 	n.lock(t, first, "one")
 	n.mustWrite(t, first, body(1, "a"))
 	n.bucket.Add(faultbucket.Rule{Op: faultbucket.OpPut, Key: key, Fault: faultbucket.Late(faultbucket.Held)})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancelled := make(chan error, 1)
-	go func() {
-		_, err := n.WriteState(ctx, first, key, strings.NewReader(body(2, "a late")))
-		cancelled <- err
-	}()
-	cancel()
+	written := make(chan error, 1)
+	go func() { written <- n.write(t, first, body(2, "a late")) }()
+	for n.bucket.Count(faultbucket.OpPut, key) < 2 { // until it is on its way
+		runtime.Gosched()
+	}
 	if _, err := second.ReadLock(t.Context(), op, key); err != nil {
 		t.Fatal(err)
 	}
 	second.unlock(t, op)
 	other := pipeline("s2")
 	second.lock(t, other, "two")
-	n.bucket.Deliver()
+	if n.bucket.Deliver() == 0 {
+		t.Error("no write was on its way")
+	}
 	second.mustWrite(t, other, body(2, "a b"))
 	n.bucket.Deliver()
 	w.wantState(body(2, "a b"))
 	n.bucket.Heal()
-	if err := <-cancelled; err == nil {
+	if err := <-written; err == nil {
 		t.Error("the late write was reported as done")
 	}
 	w.wantState(body(2, "a b"))
@@ -844,5 +845,48 @@ func TestGateway_WriteWithoutLock(t *testing.T) {
 	}
 	if err := n.DeleteState(t.Context(), op, key); err != nil {
 		t.Errorf("the state that the process wrote last is not deleted: %v", err)
+	}
+}
+
+// What a client puts a condition on itself is held against what a gateway promises all the same: no lock in another's
+// name, nothing that is no state, and nothing of a probe for who may lock nothing.
+func TestGateway_ConditionalWritesAreJudged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, c := w.gateway(), pipeline("s1")
+	put := func(c gateway.Caller, key, content string, cond bucket.Condition) error {
+		_, err := n.PutObject(t.Context(), c, key, strings.NewReader(content), bucket.PutOptions{If: cond})
+		return err
+	}
+	own := info("own")
+	forged := string(own.MarshalManaged(statelatch.Managed{
+		Nonce: "n", Seq: 1, Through: &statelatch.Through{Gateway: "g", Principal: "key:op"},
+	}))
+	if err := put(c, ref.LockKey(), forged, bucket.IfAbsent); !errors.Is(err, statelatch.ErrDenied) {
+		t.Errorf("a lock in another's name: %v, want ErrDenied", err)
+	}
+	if err := put(c, ref.LockKey(), string(own.MarshalManaged(statelatch.Managed{Nonce: "n", Seq: 1})), bucket.IfAbsent); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(c, key, "no state", bucket.IfAbsent); !errors.Is(err, statelatch.ErrInvalid) {
+		t.Errorf("no state: %v, want ErrInvalid", err)
+	}
+	if err := put(c, key, body(1, "a"), bucket.IfAbsent); err != nil {
+		t.Errorf("a state: %v", err)
+	}
+	for _, tc := range []struct {
+		c       gateway.Caller
+		name    string
+		allowed bool
+	}{
+		{c, "x/y.tflock", true},
+		{c, "verdict-1.json", false},
+		{person("op", 1), "verdict-1.json", true},
+		{gateway.Caller{Session: access.Session{Principal: access.Principal{Name: "nobody"}}}, "x/z.tflock", false},
+	} {
+		err := put(tc.c, statelatch.ProbePrefix+tc.name, "{}", bucket.Condition{})
+		if tc.allowed && err != nil || !tc.allowed && !errors.Is(err, statelatch.ErrDenied) {
+			t.Errorf("%s of a probe by %s: %v", tc.name, tc.c.Principal.Name, err)
+		}
 	}
 }

@@ -305,7 +305,7 @@ func (g *Gateway) mark(ctx context.Context, p *process, h lock.Held) (lock.Held,
 // names, must not land under the next holder: then the state is fenced first. The gateway that the lock names must mark
 // it anew before it writes again, so it is marked before that: else such a write could begin behind the fence.
 func (g *Gateway) release(ctx context.Context, c Caller, p *process, h lock.Held) error {
-	if !p.unlocked.Signed.IsZero() && !c.after(p.unlocked) { // a later try of it has released what was meant
+	if c.ID != "" && !p.unlocked.Signed.IsZero() && !c.after(p.unlocked) { // a later try has released what was meant
 		return c.cameLate(h.Ref)
 	}
 	if err := c.stale(h); err != nil {

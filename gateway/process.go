@@ -210,7 +210,6 @@ func (p *process) loses(why error) {
 // tenure is a lock of a process, for package state.
 type tenure struct {
 	g *Gateway
-	c Caller
 	p *process
 	h lock.Held
 	// renewed says that its holder renews it: it is the same as long as its ID is.

@@ -15,8 +15,8 @@ import (
 	"github.com/statelatch/statelatch/state"
 )
 
-// deleteLease is the lease of the lock under which a state is deleted or written for who took none.
-const deleteLease = time.Minute
+// ownLease is the lease of the lock under which a state is deleted or written for who took none.
+const ownLease = time.Minute
 
 // writeTries is how often a write follows a lock that another gateway has written meanwhile.
 const writeTries = 3
@@ -184,7 +184,7 @@ func (g *Gateway) writeLocked(
 		return state.Version{}, err
 	}
 	opts := g.engineWrite(c, p.held.Info.ID)
-	t := &tenure{g: g, c: c, p: p, h: *p.held}
+	t := &tenure{g: g, p: p, h: *p.held}
 	if p.session != nil || p.base != nil {
 		v, err := g.writeOn(ctx, t, p, body, opts)
 		if !errors.Is(err, statelatch.ErrPreconditionFailed) && !errors.Is(err, state.ErrGuarded) {
@@ -294,7 +294,7 @@ func (g *Gateway) findLock(
 func (g *Gateway) writeUnder(
 	ctx context.Context, c Caller, p *process, h lock.Held, body io.ReadSeeker,
 ) (state.Version, error) {
-	x, err := g.cfg.States.Begin(ctx, &tenure{g: g, c: c, p: p, h: h, renewed: true})
+	x, err := g.cfg.States.Begin(ctx, &tenure{g: g, p: p, h: h, renewed: true})
 	if err != nil {
 		return state.Version{}, err
 	}
@@ -334,7 +334,7 @@ func (g *Gateway) underOwnLock(
 	ctx context.Context, c Caller, ref statelatch.Ref, operation string, do func(*lock.Tenure) error,
 ) error {
 	t, err := g.cfg.Locks.Acquire(ctx, ref, lock.Request{
-		Operation: operation, Who: c.Principal.Name, Run: c.Run, Through: g.through(c), TTL: deleteLease,
+		Operation: operation, Who: c.Principal.Name, Run: c.Run, Through: g.through(c), TTL: ownLease,
 	})
 	if err != nil {
 		return err
@@ -386,7 +386,7 @@ func (g *Gateway) DeleteState(ctx context.Context, c Caller, key string) error {
 	}
 	if p.held != nil {
 		if err = g.enter(ctx, c, p); err == nil {
-			err = remove(&tenure{g: g, c: c, p: p, h: *p.held})
+			err = remove(&tenure{g: g, p: p, h: *p.held})
 		}
 	} else {
 		err = g.underOwnLock(ctx, c, ref, "delete", func(t *lock.Tenure) error { return remove(t) })

@@ -23,6 +23,16 @@ type shape struct {
 	unfit               error // why no engine would take it for a state, although it has a state's header
 }
 
+// Fit is nil for a body that engines read as a state, or as none, which is zero bytes. It reads to the end, and keeps
+// nothing. Errors match statelatch.ErrInvalid, or are the reader's.
+func Fit(body io.Reader) error {
+	v, err := examine(body)
+	if err != nil || v.Header.Empty {
+		return err
+	}
+	return v.Unfit()
+}
+
 // examine reads a body from its start to its end, once, and keeps nothing of it. It fills the fields of a
 // Version that the body decides. Its error is r's; a body that is no state is told in Version.Err.
 func examine(r io.Reader) (Version, error) {

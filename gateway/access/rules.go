@@ -98,6 +98,11 @@ func (rs Rules) Prefixes(p Principal) []string {
 	return out
 }
 
+// Gives reports whether some rule for p names the right, on whatever states.
+func (rs Rules) Gives(p Principal, right Right) bool {
+	return slices.ContainsFunc(rs.of(p), func(r *Rule) bool { return r.gives(right) })
+}
+
 // of returns the rules that are for p, in their order.
 func (rs Rules) of(p Principal) []*Rule {
 	var out []*Rule

@@ -241,8 +241,12 @@ func (s *Store) Put(ctx context.Context, req s3model.PutRequest, r io.Reader) (s
 	}
 	kind, of := statelatch.ClassifyKey(req.Key)
 	limit := int64(MaxState)
-	if kind == statelatch.KeyLock {
+	switch kind {
+	case statelatch.KeyLock:
 		limit = statelatch.MaxLockInfo
+	case statelatch.KeyProbe:
+		limit = maxProbe
+	case statelatch.KeyOther, statelatch.KeyRescue, statelatch.KeySnapshot:
 	}
 	body, err := s.receive(r, req.Finish, limit)
 	if err != nil {
@@ -469,6 +473,9 @@ type readCloser struct {
 	io.ReadSeeker
 	io.Closer
 }
+
+// maxProbe is the largest object of a probe, in bytes.
+const maxProbe = 1 << 20
 
 // MaxState is the largest state, in bytes: what S3 takes in one request.
 const MaxState = 5 << 30
